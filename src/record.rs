@@ -1,0 +1,119 @@
+//! A record: what Kafka handed over, before anyone has looked into it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rdkafka::message::OwnedHeaders;
+
+/// Where a record stands. Written `topic/partition/offset`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+    /// The offset in that partition.
+    pub offset: i64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// A text that should have been a place and is not.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a place: write it as TOPIC/PARTITION/OFFSET, such as user-updates/3/4711")]
+pub struct NotAPlace(String);
+
+impl FromStr for Place {
+    type Err = NotAPlace;
+
+    fn from_str(text: &str) -> Result<Self, NotAPlace> {
+        let parse = || {
+            let (rest, offset) = text.rsplit_once('/')?;
+            let (topic, partition) = rest.rsplit_once('/')?;
+            let partition: i32 = partition.parse().ok()?;
+            let offset: i64 = offset.parse().ok()?;
+            (!topic.is_empty() && partition >= 0 && offset >= 0).then(|| Place {
+                topic: topic.into(),
+                partition,
+                offset,
+            })
+        };
+        parse().ok_or_else(|| NotAPlace(text.to_owned()))
+    }
+}
+
+/// A header of a record. Its value may be anything, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The name, as text.
+    pub name: String,
+    /// The value's bytes; `None` is Kafka's null.
+    pub value: Option<Vec<u8>>,
+}
+
+impl Header {
+    /// A header whose value is text.
+    pub fn text(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Header {
+            name: name.into(),
+            value: Some(value.into().into_bytes()),
+        }
+    }
+}
+
+/// A record of the update topic, copied out of the client's buffers.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Where it stands.
+    pub place: Place,
+    /// The key's bytes: the user, by contract.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes.
+    pub value: Option<Vec<u8>>,
+    /// The record's own time, in milliseconds since 1970, where it has one.
+    pub timestamp_ms: Option<i64>,
+    /// The headers whose names are text, in order.
+    pub headers: Vec<Header>,
+    /// All headers as they came, kept only where a name is not UTF-8: such a name can be
+    /// copied on into a dead letter, but not read.
+    pub verbatim_headers: Option<OwnedHeaders>,
+}
+
+impl Record {
+    /// The value of the first header of that name, where it is text.
+    pub fn header_text(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|header| header.name == name)?;
+        std::str::from_utf8(header.value.as_deref()?).ok()
+    }
+
+    /// What it takes of memory, roughly, in bytes.
+    pub fn size(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len) + 64)
+            .sum();
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        size_of::<Self>() + length(&self.key) + length(&self.value) + headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        let place: Place = "a/b/3/4711".parse().unwrap();
+        assert_eq!((&*place.topic, place.partition, place.offset), ("a/b", 3, 4711));
+        assert_eq!(place.to_string(), "a/b/3/4711");
+        for wrong in ["", "a/1", "a/x/1", "/1/2", "a/-1/2", "a/1/-2"] {
+            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A verdict: how the answer to one attempt is judged. What follows from it is the engine's business.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Why an update is undeliverable. The names are the contract's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The record is no update event.
+    Undecodable,
+    /// No target claims the event.
+    Unroutable,
+    /// `changes` or `user` are not what the API takes.
+    InvalidChanges,
+    /// The API refused this very update.
+    Rejected,
+    /// The API knows no such user.
+    UserNotFound,
+    /// The update kept failing while its target delivered others.
+    AttemptsExhausted,
+    /// The event's `expirytime` passed before it was delivered.
+    Expired,
+}
+
+impl Reason {
+    /// Every reason, in the contract's order.
+    pub const ALL: [Reason; 7] = [
+        Reason::Undecodable,
+        Reason::Unroutable,
+        Reason::InvalidChanges,
+        Reason::Rejected,
+        Reason::UserNotFound,
+        Reason::AttemptsExhausted,
+        Reason::Expired,
+    ];
+
+    /// The reason's name in outcomes, headers and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Undecodable => "undecodable",
+            Reason::Unroutable => "unroutable",
+            Reason::InvalidChanges => "invalid_changes",
+            Reason::Rejected => "rejected",
+            Reason::UserNotFound => "user_not_found",
+            Reason::AttemptsExhausted => "attempts_exhausted",
+            Reason::Expired => "expired",
+        }
+    }
+}
+
+/// How one attempt ended, as far as a decision depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The API confirmed the update.
+    Delivered,
+    /// The update itself is the problem.
+    Rejected {
+        /// The API said that there is no such user.
+        user_not_found: bool,
+    },
+    /// It may work later: try again.
+    Retry {
+        /// The API could not even be connected to (refused, no such host, TLS cut off), so nothing was sent.
+        unreachable: bool,
+    },
+    /// The API asks for a pause.
+    Throttled {
+        /// For how long, where it said so: already read from seconds or a date, not yet clamped.
+        retry_after: Option<Duration>,
+    },
+    /// The credentials were refused, after one fresh login where a login is possible.
+    Unauthorized,
+    /// What answered is not the API, or not where it should be.
+    Fault,
+}
+
+impl Verdict {
+    /// The verdict's name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Delivered => "delivered",
+            Verdict::Rejected { .. } => "rejected",
+            Verdict::Retry { .. } => "retry",
+            Verdict::Throttled { .. } => "throttled",
+            Verdict::Unauthorized => "unauthorized",
+            Verdict::Fault => "fault",
+        }
+    }
+}
