@@ -1,0 +1,145 @@
+//! Assignment: partitions come, are drained, and go.
+
+use std::time::Instant;
+
+use super::checkpoint::{Checkpoint, Commit, Unreadable};
+use super::core::{Engine, Phase};
+use super::ledger::Ledger;
+use super::{Action, Ticket};
+
+/// A partition that this engine owns.
+#[derive(Debug)]
+pub struct Partition {
+    pub(super) ledger: Ledger,
+    /// Counts assignments: what was computed in one must not be committed in another.
+    pub(super) epoch: u64,
+    going: Option<Going>,
+}
+
+/// A partition that must be let go.
+#[derive(Clone, Copy, Debug)]
+struct Going {
+    /// Its calls in flight may finish until then.
+    give_up_at: Instant,
+    /// They were given up.
+    gave_up: bool,
+}
+
+impl Partition {
+    /// Whether it must be let go.
+    pub fn is_going(&self) -> bool {
+        self.going.is_some()
+    }
+
+    /// When its calls in flight are given up.
+    pub fn give_up_at(&self) -> Option<Instant> {
+        self.going.filter(|going| !going.gave_up).map(|going| going.give_up_at)
+    }
+}
+
+impl<U, F> Engine<U, F> {
+    /// A partition was assigned, with what its last owner committed. Returns the assignment's epoch, and what was wrong with
+    /// the committed text, if anything: then only the offset counts.
+    pub fn assigned(&mut self, partition: i32, committed: Commit, now: Instant) -> (u64, Option<Unreadable>) {
+        self.lost(partition, now);
+        self.next_epoch += 1;
+        let epoch = self.next_epoch;
+        let (checkpoint, unreadable) = match Checkpoint::read(&committed) {
+            Ok(checkpoint) => (checkpoint, None),
+            Err(unreadable) => (Checkpoint::at(committed.offset), Some(unreadable)),
+        };
+        let ledger = Ledger::new(committed, checkpoint);
+        self.partitions.insert(partition, Partition { ledger, epoch, going: None });
+        (epoch, unreadable)
+    }
+
+    /// A partition must be let go. Its waiting updates are left to the next owner; calls in flight may finish until `give_up_at`;
+    /// what finished is settled; then comes [`Action::Released`].
+    pub fn revoked(&mut self, partition: i32, give_up_at: Instant) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else {
+            self.actions.push(Action::Released(partition));
+            return;
+        };
+        if assigned.going.is_none() {
+            assigned.going = Some(Going { give_up_at, gave_up: false });
+            self.abandon_waiting(partition);
+        }
+    }
+
+    /// A partition is gone already: another instance may own it. Nothing of it is called or settled any more.
+    pub fn lost(&mut self, partition: i32, now: Instant) {
+        let Some(gone) = self.partitions.remove(&partition) else { return };
+        let tickets: Vec<Ticket> = gone.ledger.tickets().collect();
+        for ticket in &tickets {
+            self.abandon_call(*ticket, now);
+        }
+        for ticket in tickets {
+            self.forget(ticket);
+        }
+        self.ended.retain(|ticket| self.entries.contains_key(ticket));
+    }
+
+    fn abandon_waiting(&mut self, partition: i32) {
+        let Some(assigned) = self.partitions.get(&partition) else { return };
+        let tickets: Vec<Ticket> = assigned.ledger.tickets().collect();
+        // From the back, so that nothing dead moves up to a head and ends while its predecessors are left to the next owner.
+        for ticket in tickets.into_iter().rev() {
+            if self.entries.get(&ticket).is_some_and(|entry| entry.phase == Phase::Waiting) {
+                self.abandon(ticket);
+            }
+        }
+    }
+
+    /// Gives up the calls in flight of partitions whose time is over.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        let mut tickets: Vec<Ticket> = Vec::new();
+        for partition in self.partitions.values_mut() {
+            if partition.give_up_at().is_some_and(|give_up_at| give_up_at <= now) {
+                partition.going = Some(Going { give_up_at: now, gave_up: true });
+                tickets.extend(partition.ledger.tickets());
+            }
+        }
+        for ticket in tickets {
+            self.abandon_call(ticket, now);
+        }
+    }
+
+    /// Leaves an unfinished update to the next owner. A call in flight was made, so it counts.
+    fn abandon_call(&mut self, ticket: Ticket, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        match entry.phase {
+            Phase::Waiting => {}
+            Phase::InFlight => {
+                entry.spent.calls = entry.spent.calls.saturating_add(1);
+                if let Some(user) = entry.user {
+                    self.in_flight.remove(&user);
+                }
+                self.health.probe_abandoned(ticket, now);
+                self.actions.push(Action::Cancel(ticket));
+            }
+            Phase::Ended(_) | Phase::Settling | Phase::Abandoned => return,
+        }
+        self.abandon(ticket);
+    }
+
+    /// Lets those partitions go that are drained and have nothing left to commit.
+    pub(super) fn release(&mut self, now: Instant) {
+        let done: Vec<i32> = self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.is_going() && self.is_drained(partition) && !self.has_news(partition))
+            .map(|(number, _)| *number)
+            .collect();
+        for partition in done {
+            self.lost(partition, now);
+            self.actions.push(Action::Released(partition));
+        }
+    }
+
+    fn is_drained(&self, partition: &Partition) -> bool {
+        partition
+            .ledger
+            .tickets()
+            .all(|ticket| self.entries.get(&ticket).is_none_or(|entry| entry.phase == Phase::Abandoned))
+    }
+}

@@ -1,0 +1,329 @@
+//! A checkpoint: what is committed for a partition, an offset and a text beside it.
+//!
+//! Lanes finish out of order, so the committed offset, the lowest unsettled one, does not tell which of the later ones are
+//! settled. The text does: it lists the *holes*, the unsettled offsets up to a horizon. What is below the horizon and no
+//! hole is settled (or was never ours). It also carries the attempts already spent on waiting updates.
+//!
+//! The text is `uc1.` and, in unpadded URL-safe base64: the horizon's distance from the offset; how the holes are written
+//! (0: lengths of runs, between holes and of holes in turn; 1: a bitmap); the holes' bytes, their count first; then the spent attempts,
+//! each as distance from the one before, calls and failures. Numbers are LEB128.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// The broker takes this much text beside an offset (`offset.metadata.max.bytes`).
+pub const MAX_TEXT: usize = 4096;
+/// A text written as new stays below this: settling the lowest offset can lengthen the next text by a few bytes.
+const FULL_TEXT: usize = MAX_TEXT - 64;
+/// The version's mark. A text without it is somebody else's.
+const MARK: &str = "uc1.";
+/// A window longer than this is not believed: nobody writes one, and it is held in memory while read.
+const MAX_WINDOW: i64 = 1 << 40;
+
+/// Attempts spent on an update that still waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Calls made.
+    pub calls: u32,
+    /// Failures that count against the retry budget.
+    pub failures: u32,
+}
+
+/// An offset and the text beside it, as committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The lowest unsettled offset.
+    pub offset: i64,
+    /// The rest; empty where there is nothing to say.
+    pub metadata: String,
+}
+
+/// A commit's text, read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Below this, what is no hole is settled. Equal to the offset where nothing above it is settled.
+    pub horizon: i64,
+    /// The unsettled offsets below the horizon, and those above it on which attempts were spent.
+    pub open: BTreeMap<i64, Spent>,
+}
+
+/// A text that is none of ours, or damaged.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Written by something else, or by a later version.
+    #[error("it does not begin with `{MARK}`")]
+    Foreign,
+    /// Ours, but not whole.
+    #[error("it is damaged")]
+    Damaged,
+}
+
+impl Checkpoint {
+    /// Nothing known above `offset`.
+    pub fn at(offset: i64) -> Self {
+        Checkpoint { horizon: offset, open: BTreeMap::new() }
+    }
+
+    /// Writes the commit at `offset`, the lowest unsettled one; `None` if the holes do not fit. Spent attempts that do not fit are left out.
+    pub fn write(&self, offset: i64) -> Option<Commit> {
+        let holes: Vec<i64> = self.open.range(offset..self.horizon.max(offset)).map(|(hole, _)| *hole).collect();
+        let mut bytes = Vec::new();
+        put(&mut bytes, (self.horizon - offset).max(0) as u64);
+        if self.horizon > offset {
+            put_holes(&mut bytes, offset, self.horizon, &holes);
+        }
+        if text_length(bytes.len()) > FULL_TEXT {
+            return None;
+        }
+        let bare = bytes.len();
+        let mut before = offset;
+        for (at, spent) in self.open.range(offset..).filter(|(_, spent)| spent.calls > 0) {
+            let fits = bytes.len();
+            put(&mut bytes, (at - before) as u64);
+            put(&mut bytes, spent.calls.into());
+            put(&mut bytes, spent.failures.into());
+            if text_length(bytes.len()) > FULL_TEXT {
+                bytes.truncate(fits);
+                break;
+            }
+            before = *at;
+        }
+        let nothing_to_say = self.horizon <= offset && bytes.len() == bare;
+        let metadata = if nothing_to_say {
+            String::new()
+        } else {
+            format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes))
+        };
+        Some(Commit { offset, metadata })
+    }
+
+    /// Reads a commit back. An empty text says nothing, and that is fine.
+    pub fn read(commit: &Commit) -> Result<Self, Unreadable> {
+        if commit.metadata.is_empty() {
+            return Ok(Checkpoint::at(commit.offset));
+        }
+        let text = commit.metadata.strip_prefix(MARK).ok_or(Unreadable::Foreign)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Unreadable::Damaged)?;
+        parse(commit.offset, &bytes).ok_or(Unreadable::Damaged)
+    }
+}
+
+fn text_length(bytes: usize) -> usize {
+    MARK.len() + (bytes * 4).div_ceil(3)
+}
+
+fn put(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push((number as u8 & 0x7f) | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn put_holes(bytes: &mut Vec<u8>, offset: i64, horizon: i64, holes: &[i64]) {
+    let mut runs = Vec::new();
+    let mut at = offset;
+    let mut rest = holes;
+    while let Some(first) = rest.first() {
+        let length = rest.iter().zip(*first..).take_while(|(hole, expected)| **hole == *expected).count();
+        put(&mut runs, (first - at) as u64);
+        put(&mut runs, length as u64);
+        at = first + length as i64;
+        rest = &rest[length..];
+    }
+    let bitmap_length = ((horizon - offset) as u64).div_ceil(8);
+    if runs.len() as u64 <= bitmap_length {
+        bytes.push(0);
+        put(bytes, runs.len() as u64);
+        bytes.append(&mut runs);
+    } else {
+        let mut bitmap = vec![0u8; bitmap_length as usize];
+        for hole in holes {
+            let bit = (hole - offset) as usize;
+            bitmap[bit / 8] |= 1 << (bit % 8);
+        }
+        bytes.push(1);
+        put(bytes, bitmap_length);
+        bytes.append(&mut bitmap);
+    }
+}
+
+/// The bytes not yet read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                return None;
+            }
+            number |= part << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn distance(&mut self) -> Option<i64> {
+        i64::try_from(self.number()?).ok().filter(|distance| *distance <= MAX_WINDOW)
+    }
+
+    fn take(&mut self, length: u64) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
+        self.0 = rest;
+        Some(taken)
+    }
+}
+
+fn parse(offset: i64, bytes: &[u8]) -> Option<Checkpoint> {
+    let mut reader = Reader(bytes);
+    let horizon = offset.checked_add(reader.distance()?)?;
+    let mut checkpoint = Checkpoint::at(horizon);
+    if horizon > offset {
+        let (kind, rest) = reader.0.split_first()?;
+        reader.0 = rest;
+        let length = reader.number()?;
+        let holes = reader.take(length)?;
+        match kind {
+            0 => read_runs(offset, horizon, holes, &mut checkpoint)?,
+            1 => read_bitmap(offset, horizon, holes, &mut checkpoint)?,
+            _ => return None,
+        }
+    }
+    let mut at = offset;
+    while !reader.0.is_empty() {
+        at = at.checked_add(reader.distance()?)?;
+        let calls = u32::try_from(reader.number()?).ok()?;
+        let failures = u32::try_from(reader.number()?).ok()?;
+        checkpoint.open.insert(at, Spent { calls, failures });
+    }
+    Some(checkpoint)
+}
+
+fn read_runs(offset: i64, horizon: i64, bytes: &[u8], checkpoint: &mut Checkpoint) -> Option<()> {
+    let mut reader = Reader(bytes);
+    let mut at = offset;
+    while !reader.0.is_empty() {
+        at = at.checked_add(reader.distance()?)?;
+        let end = at.checked_add(reader.distance()?)?;
+        if end > horizon || (end - at) as usize > MAX_HOLES {
+            return None;
+        }
+        checkpoint.open.extend((at..end).map(|hole| (hole, Spent::default())));
+        at = end;
+    }
+    (checkpoint.open.len() <= MAX_HOLES).then_some(())
+}
+
+/// More holes than anyone can have records waiting: a damaged length must not fill the memory.
+const MAX_HOLES: usize = 20_000_000;
+
+fn read_bitmap(offset: i64, horizon: i64, bitmap: &[u8], checkpoint: &mut Checkpoint) -> Option<()> {
+    if bitmap.len() as u64 != ((horizon - offset) as u64).div_ceil(8) {
+        return None;
+    }
+    for (index, byte) in bitmap.iter().enumerate() {
+        for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
+            let hole = offset + (index * 8 + bit) as i64;
+            if hole >= horizon {
+                return None;
+            }
+            checkpoint.open.insert(hole, Spent::default());
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn checkpoint(horizon: i64, holes: impl IntoIterator<Item = i64>) -> Checkpoint {
+        let open = holes.into_iter().map(|hole| (hole, Spent::default())).collect();
+        Checkpoint { horizon, open }
+    }
+
+    #[test]
+    fn nothing_above_the_offset_needs_no_text() {
+        let commit = Checkpoint::at(7).write(7).unwrap();
+        assert_eq!(commit, Commit { offset: 7, metadata: String::new() });
+        assert_eq!(Checkpoint::read(&commit), Ok(Checkpoint::at(7)));
+    }
+
+    #[test]
+    fn ten_thousand_alternating_holes_fit_as_a_bitmap() {
+        let alternating = checkpoint(20_000, (0..20_000).step_by(2));
+        let commit = alternating.write(0).unwrap();
+        assert!(commit.metadata.len() <= MAX_TEXT);
+        assert_eq!(Checkpoint::read(&commit), Ok(alternating));
+    }
+
+    #[test]
+    fn a_long_window_with_few_holes_is_short() {
+        let sparse = checkpoint(50_000_000, [0, 25_000_000]);
+        let commit = sparse.write(0).unwrap();
+        assert!(commit.metadata.len() < 40, "{}", commit.metadata);
+        assert_eq!(Checkpoint::read(&commit), Ok(sparse));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_not_cut() {
+        assert_eq!(checkpoint(1_000_000, (0..1_000_000).step_by(100)).write(0), None);
+    }
+
+    #[test]
+    fn spent_attempts_are_kept_as_far_as_they_fit() {
+        let mut full = checkpoint(10, [3]);
+        full.open.extend((3..5000).map(|at| (at, Spent { calls: 3, failures: 2 })));
+        let commit = full.write(3).unwrap();
+        assert!(commit.metadata.len() <= MAX_TEXT);
+        let read = Checkpoint::read(&commit).unwrap();
+        assert_eq!(read.horizon, 10);
+        assert_eq!(read.open[&3], Spent { calls: 3, failures: 2 });
+        assert!(read.open.len() > 500);
+    }
+
+    #[test]
+    fn foreign_and_damaged_texts_are_told_apart() {
+        let read = |metadata: &str| Checkpoint::read(&Commit { offset: 5, metadata: metadata.into() });
+        assert_eq!(read("flink-7"), Err(Unreadable::Foreign));
+        assert_eq!(read("uc2.AAAA"), Err(Unreadable::Foreign));
+        assert_eq!(read("uc1.*"), Err(Unreadable::Damaged));
+        assert_eq!(read("uc1.-v"), Err(Unreadable::Damaged));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(
+            offset in 0i64..1_000_000,
+            window in 1i64..3000,
+            holes in prop::collection::btree_map(0i64..4000, (0u32..5, 0u32..5), 0..400),
+        ) {
+            let horizon = offset + window;
+            let open: BTreeMap<i64, Spent> = holes
+                .into_iter()
+                .map(|(hole, (calls, failures))| (offset + hole, Spent { calls, failures }))
+                .filter(|(at, spent)| *at < horizon || spent.calls > 0)
+                .map(|(at, spent)| (at, if spent.calls == 0 { Spent::default() } else { spent }))
+                .collect();
+            let written = Checkpoint { horizon, open };
+            let commit = written.write(offset).unwrap();
+            prop_assert!(commit.metadata.len() <= MAX_TEXT);
+            prop_assert_eq!(Checkpoint::read(&commit), Ok(written));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let metadata = format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes));
+            let _ = Checkpoint::read(&Commit { offset: 3, metadata });
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The engine's state, and what happens when a record arrives or an attempt finishes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::assignment::Partition;
+use super::backoff::Backoff;
+use super::checkpoint::Spent;
+use super::health::{Health, State};
+use super::lane::Lanes;
+use super::ledger::Arrival;
+use super::limit::{Limit, Rate};
+use super::{Action, End, Settings, Ticket, Work};
+use crate::event::UserId;
+use crate::verdict::{Reason, Verdict};
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// In its lane.
+    Waiting,
+    /// Being called.
+    InFlight,
+    /// Ended, not yet in a batch.
+    Ended(End),
+    /// In the batch that is being committed.
+    Settling,
+    /// Its partition goes, and it was not finished: the next owner's.
+    Abandoned,
+}
+
+/// One record of ours, from arrival until it is settled.
+#[derive(Debug)]
+pub(super) struct Entry<U, F> {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) user: Option<UserId>,
+    pub(super) update: Arc<U>,
+    pub(super) size: usize,
+    pub(super) dead: Option<Reason>,
+    pub(super) expires_at: Option<Instant>,
+    pub(super) spent: Spent,
+    /// Failures in a row, for the backoff.
+    failures: u32,
+    /// When it was first called.
+    pub(super) first_started: Option<Instant>,
+    pub(super) facts: Option<Arc<F>>,
+    pub(super) phase: Phase,
+}
+
+/// The engine of one target. `U` is an update, `F` what an attempt leaves for people to read; it looks into neither.
+#[derive(Debug)]
+pub struct Engine<U, F> {
+    pub(super) settings: Settings,
+    pub(super) backoff: Backoff,
+    pub(super) rng: fastrand::Rng,
+    pub(super) entries: HashMap<Ticket, Entry<U, F>>,
+    pub(super) lanes: Lanes,
+    pub(super) partitions: BTreeMap<i32, Partition>,
+    pub(super) expiries: BTreeSet<(Instant, Ticket)>,
+    pub(super) ended: VecDeque<Ticket>,
+    pub(super) health: Health,
+    pub(super) limit: Limit,
+    pub(super) rate: Rate,
+    pub(super) in_flight: HashMap<UserId, Ticket>,
+    pub(super) sentinel: HashMap<UserId, Ticket>,
+    last_delivered: Option<Instant>,
+    pub(super) bytes: usize,
+    pub(super) paused: bool,
+    pub(super) lease_until: Option<Instant>,
+    pub(super) settling: Option<super::settlement::Settling>,
+    pub(super) settle_not_before: Instant,
+    pub(super) commit_at: Instant,
+    pub(super) actions: Vec<Action<U, F>>,
+    pub(super) next_ticket: u64,
+    pub(super) next_batch: u64,
+    pub(super) next_epoch: u64,
+}
+
+/// What the metrics and `/status` show.
+#[derive(Clone, Copy, Debug)]
+pub struct Gauges {
+    /// Calls in flight.
+    pub in_flight: usize,
+    /// Records that wait for a call.
+    pub waiting: usize,
+    /// Calls that may be in flight.
+    pub concurrency_limit: usize,
+    /// The target's state.
+    pub state: State,
+    /// Since when.
+    pub since: Instant,
+}
+
+impl<U, F> Engine<U, F> {
+    /// An engine without partitions. The same `seed` and inputs give the same actions.
+    pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
+        let backoff = Backoff::new(settings.initial_backoff, settings.max_backoff);
+        Engine {
+            settings,
+            backoff,
+            rng: fastrand::Rng::with_seed(seed),
+            entries: HashMap::new(),
+            lanes: Lanes::default(),
+            partitions: BTreeMap::new(),
+            expiries: BTreeSet::new(),
+            ended: VecDeque::new(),
+            health: Health::new(backoff, now),
+            limit: Limit::new(settings.max_concurrency),
+            rate: Rate::new(settings.rate_limit),
+            in_flight: HashMap::new(),
+            sentinel: HashMap::new(),
+            last_delivered: None,
+            bytes: 0,
+            paused: false,
+            lease_until: None,
+            settling: None,
+            settle_not_before: now,
+            commit_at: now,
+            actions: Vec::new(),
+            next_ticket: 0,
+            next_batch: 0,
+            next_epoch: 0,
+        }
+    }
+
+    /// A record that is not ours, or a gap: everything of the partition below `position` has arrived.
+    pub fn passed(&mut self, partition: i32, position: i64) {
+        if let Some(partition) = self.partitions.get_mut(&partition) {
+            partition.ledger.advance(position);
+        }
+    }
+
+    /// A record of ours. Returns whether it is to be worked on (and not settled already, or of a partition that went).
+    pub fn arrived(&mut self, partition: i32, offset: i64, size: usize, update: Arc<U>, work: Work) -> bool {
+        let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| !assigned.is_going()) else {
+            return false;
+        };
+        let Some(Arrival::Open(spent)) = assigned.ledger.arrive(offset) else {
+            return false;
+        };
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        assigned.ledger.open(offset, ticket);
+        let (user, dead, expires_at) = match work {
+            Work::Call { user, expires_at } => (Some(user), None, expires_at),
+            Work::Dead { user, reason } => (user, Some(reason), None),
+        };
+        self.bytes += size;
+        self.entries.insert(
+            ticket,
+            Entry {
+                partition,
+                offset,
+                user,
+                update,
+                size,
+                dead,
+                expires_at,
+                spent,
+                failures: 0,
+                first_started: None,
+                facts: None,
+                phase: Phase::Waiting,
+            },
+        );
+        if let Some(expires_at) = expires_at {
+            self.expiries.insert((expires_at, ticket));
+        }
+        match (user, dead) {
+            (Some(user), Some(reason)) if self.lanes.is_free(user) => self.end(ticket, End::Dead(reason)),
+            (Some(user), _) => self.lanes.push(user, ticket),
+            (None, Some(reason)) => self.end(ticket, End::Dead(reason)),
+            (None, None) => {}
+        }
+        true
+    }
+
+    /// An attempt finished. `calls` were made of the API for it: none where only a login failed.
+    pub fn finished(&mut self, ticket: Ticket, verdict: Verdict, calls: u32, facts: F, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&ticket).filter(|entry| entry.phase == Phase::InFlight) else {
+            return;
+        };
+        let Some(user) = entry.user else { return };
+        entry.spent.calls = entry.spent.calls.saturating_add(calls);
+        entry.facts = Some(Arc::new(facts));
+        let busy = self.in_flight.len() * 2 > self.limit.current();
+        self.in_flight.remove(&user);
+        if self.health.judge(ticket, user, verdict, now, &mut self.rng) {
+            self.limit.restart();
+        }
+        match verdict {
+            Verdict::Delivered => {
+                self.last_delivered = Some(now);
+                self.limit.succeeded(busy);
+                self.end(ticket, End::Delivered);
+            }
+            Verdict::Rejected { user_not_found } => {
+                self.limit.succeeded(busy);
+                let reason = if user_not_found { Reason::UserNotFound } else { Reason::Rejected };
+                self.end(ticket, End::Dead(reason));
+            }
+            Verdict::Retry { .. } | Verdict::Throttled { .. } => {
+                self.limit.failed(user);
+                self.charge(ticket, user, verdict, now);
+                self.again(ticket, user, now);
+            }
+            Verdict::Unauthorized | Verdict::Fault => self.again(ticket, user, now),
+        }
+    }
+
+    /// A failure counts against the update's budget only while the target delivers others: otherwise it says nothing of the update.
+    /// Others are delivered if one was since this update was first called, not long ago, and no other user failed since.
+    fn charge(&mut self, ticket: Ticket, user: UserId, verdict: Verdict, now: Instant) {
+        let fails_alone = matches!(verdict, Verdict::Retry { unreachable: false }) && !self.health.others_fail(user);
+        if let Some(entry) = self.entries.get_mut(&ticket)
+            && fails_alone
+            && let (Some(first_started), Some(delivered)) = (entry.first_started, self.last_delivered)
+            && delivered >= first_started
+            && now.saturating_duration_since(delivered) <= DELIVERS
+        {
+            entry.spent.failures += 1;
+        }
+    }
+
+    /// The update's call failed: it ends, or waits for another attempt.
+    fn again(&mut self, ticket: Ticket, user: UserId, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        entry.failures = entry.failures.saturating_add(1);
+        let going = self.partitions.get(&entry.partition).is_none_or(Partition::is_going);
+        if entry.spent.failures >= self.settings.max_attempts {
+            self.end(ticket, End::Dead(Reason::AttemptsExhausted));
+        } else if entry.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            self.end(ticket, End::Dead(Reason::Expired));
+        } else if going {
+            self.abandon(ticket);
+        } else {
+            entry.phase = Phase::Waiting;
+            if self.health.is_flowing() {
+                let wait = self.backoff.full_jitter(entry.failures, &mut self.rng);
+                self.lanes.retry(user, now + wait);
+            } else {
+                // The target's own pace holds now, not the update's.
+                entry.failures = 0;
+                self.lanes.requeue(user);
+            }
+        }
+    }
+
+    /// The update has its ending and leaves its lane; what is dead behind it ends as well.
+    pub(super) fn end(&mut self, ticket: Ticket, end: End) {
+        let mut next = Some((ticket, end));
+        while let Some((ticket, end)) = next {
+            let Some(entry) = self.entries.get_mut(&ticket) else { return };
+            entry.phase = Phase::Ended(end);
+            self.ended.push_back(ticket);
+            next = self.leave_lane(ticket);
+        }
+    }
+
+    /// The update is left to the next owner of its partition.
+    pub(super) fn abandon(&mut self, ticket: Ticket) {
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        entry.phase = Phase::Abandoned;
+        if let Some((next, end)) = self.leave_lane(ticket) {
+            self.end(next, end);
+        }
+    }
+
+    /// Takes a ticket out of its lane. Returns the new head if it needs no call to end: a lane's head always needs one.
+    fn leave_lane(&mut self, ticket: Ticket) -> Option<(Ticket, End)> {
+        let entry = self.entries.get(&ticket)?;
+        if let Some(expires_at) = entry.expires_at {
+            self.expiries.remove(&(expires_at, ticket));
+        }
+        let head = self.lanes.remove(entry.user?, ticket)?;
+        let reason = self.entries.get(&head)?.dead?;
+        Some((head, End::Dead(reason)))
+    }
+
+    /// Forgets a ticket altogether.
+    pub(super) fn forget(&mut self, ticket: Ticket) {
+        if let Some(entry) = self.entries.remove(&ticket) {
+            self.bytes -= entry.size;
+        }
+    }
+
+    /// The lease on all partitions certainly lasts until then.
+    pub fn lease(&mut self, until: Instant) {
+        self.lease_until = self.lease_until.max(Some(until));
+    }
+
+    /// The credentials may have changed: a target that holds over them tries again at once.
+    pub fn credentials_changed(&mut self, now: Instant) {
+        self.health.probe_now(now);
+    }
+
+    /// What the metrics show.
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            in_flight: self.in_flight.len(),
+            waiting: self.entries.values().filter(|entry| entry.phase == Phase::Waiting).count(),
+            concurrency_limit: self.limit.current(),
+            state: self.health.state(),
+            since: self.health.since(),
+        }
+    }
+
+    /// How many records are held in memory.
+    pub fn held(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether the record at that place has ended here and is not settled yet.
+    pub fn has_ended(&self, partition: i32, offset: i64) -> bool {
+        let ticket = self.partitions.get(&partition).and_then(|partition| partition.ledger.ticket(offset));
+        let entry = ticket.and_then(|ticket| self.entries.get(&ticket));
+        entry.is_some_and(|entry| matches!(entry.phase, Phase::Ended(_) | Phase::Settling))
+    }
+
+    /// The lowest unsettled offset of each partition, and the update at it where it is in memory.
+    pub fn oldest(&self) -> impl Iterator<Item = (i32, i64, Option<&U>)> {
+        self.partitions.iter().map(|(number, partition)| {
+            let update = partition
+                .ledger
+                .tickets()
+                .next()
+                .and_then(|ticket| self.entries.get(&ticket))
+                .map(|entry| &*entry.update);
+            (*number, partition.ledger.lowest_unsettled(), update)
+        })
+    }
+
+    /// When `step` has something to do though nothing happened.
+    pub fn wake_at(&mut self, now: Instant) -> Option<Instant> {
+        let expiry = self.expiries.first().map(|(at, _)| *at);
+        let going = self.partitions.values().filter_map(Partition::give_up_at).min();
+        let settle = (self.settling.is_none() && !self.ended.is_empty()).then_some(self.settle_not_before);
+        let commit = (self.settling.is_none() && !self.partitions.is_empty()).then_some(self.commit_at);
+        let call = self.call_at(now);
+        [expiry, going, settle, commit, call, self.lanes.wake_at()].into_iter().flatten().min()
+    }
+
+    /// Decides what to do now.
+    pub fn step(&mut self, now: Instant) -> Vec<Action<U, F>> {
+        self.expire(now);
+        self.lanes.wake(now);
+        self.dispatch(now);
+        self.give_up(now);
+        self.settle(now);
+        self.release(now);
+        self.pause_or_resume();
+        std::mem::take(&mut self.actions)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((at, ticket)) = self.expiries.first().copied()
+            && at <= now
+        {
+            self.expiries.pop_first();
+            // A call in flight may still deliver it.
+            if self.entries.get(&ticket).is_some_and(|entry| entry.phase == Phase::Waiting) {
+                self.end(ticket, End::Dead(Reason::Expired));
+            }
+        }
+    }
+
+    fn pause_or_resume(&mut self) {
+        let (held, bytes) = (self.entries.len(), self.bytes);
+        let Settings { max_waiting, max_bytes, .. } = self.settings;
+        if !self.paused && (held >= max_waiting || bytes >= max_bytes) {
+            self.paused = true;
+            self.actions.push(Action::Pause);
+        } else if self.paused && held <= max_waiting / 2 && bytes <= max_bytes / 2 {
+            self.paused = false;
+            self.actions.push(Action::Resume);
+        }
+    }
+}
+
+/// A target counts as delivering others for so long after it delivered one.
+const DELIVERS: Duration = Duration::from_secs(60);
+/// How long a transaction is waited with, so that endings gather: a commit costs the broker the same for one as for hundreds.
+pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
+/// How often offsets are committed where no ending carries them along.
+pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(2);

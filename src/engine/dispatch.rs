@@ -1,0 +1,76 @@
+//! Dispatch: which calls start now.
+
+use std::time::{Duration, Instant};
+
+use super::core::{Engine, Phase};
+use super::health::State;
+use super::{Action, Ticket};
+use crate::event::UserId;
+
+/// The sentinel forgets what it saw when it has seen this many users: it watches, it need not remember for ever.
+const SENTINEL_USERS: usize = 100_000;
+
+impl<U, F> Engine<U, F> {
+    /// Starts what may start: freely while the target flows, a single probe when one is due.
+    pub(super) fn dispatch(&mut self, now: Instant) {
+        while self.may_call(now) {
+            let Some(timeout) = self.leased_timeout(now) else { return };
+            let Some((user, ticket)) = self.lanes.next() else { return };
+            if !self.health.is_flowing() {
+                self.health.probe(ticket);
+            }
+            self.start(user, ticket, timeout, now);
+        }
+    }
+
+    /// When a call may start that may not start now, for reasons of time.
+    pub(super) fn call_at(&mut self, now: Instant) -> Option<Instant> {
+        if !self.lanes.any_ready() || self.leased_timeout(now).is_none() {
+            return None;
+        }
+        let rate = self.rate.wait_until(now);
+        match self.health.state() {
+            State::Probing { .. } => None,
+            State::Holding { probe_at, .. } => Some(probe_at.max(rate.unwrap_or(now))),
+            State::Flowing if self.in_flight.len() < self.limit.current() => rate,
+            State::Flowing => None,
+        }
+    }
+
+    fn may_call(&self, now: Instant) -> bool {
+        let may = match self.health.state() {
+            State::Flowing => self.in_flight.len() < self.limit.current(),
+            State::Holding { probe_at, .. } => probe_at <= now,
+            State::Probing { .. } => false,
+        };
+        may && self.rate.wait_until(now).is_none()
+    }
+
+    /// How long a call that starts now may take: the partition's next owner may begin when the lease ends, and no call
+    /// of ours may be under way then. `None`: too little of the lease is certain.
+    fn leased_timeout(&self, now: Instant) -> Option<Duration> {
+        let left = self.lease_until?.saturating_duration_since(now);
+        let timeout = self.settings.request_timeout.min(left);
+        (timeout * 2 >= self.settings.request_timeout).then_some(timeout)
+    }
+
+    fn start(&mut self, user: UserId, ticket: Ticket, timeout: Duration, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        entry.phase = Phase::InFlight;
+        entry.first_started.get_or_insert(now);
+        let update = entry.update.clone();
+        if self.in_flight.insert(user, ticket).is_some() | self.overtakes(user, ticket) {
+            self.actions.push(Action::OrderViolation);
+        }
+        self.rate.started(now);
+        self.actions.push(Action::Start { ticket, update, timeout });
+    }
+
+    /// Whether a later update of this user was started before this one. Tickets count up in the order of arrival.
+    fn overtakes(&mut self, user: UserId, ticket: Ticket) -> bool {
+        if self.sentinel.len() >= SENTINEL_USERS {
+            self.sentinel.clear();
+        }
+        self.sentinel.insert(user, ticket).is_some_and(|last| last > ticket)
+    }
+}

@@ -1,0 +1,220 @@
+//! The ledger of one partition: which offsets are settled, and so what may be committed.
+
+use std::collections::BTreeMap;
+
+use super::Ticket;
+use super::checkpoint::{Checkpoint, Commit, Spent};
+
+/// What an arriving offset is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Settled before a restart or rebalance: nothing is left to do.
+    Settled,
+    /// To be worked on, with the attempts that were spent on it before.
+    Open(Spent),
+}
+
+/// The offsets of one partition, from the lowest unsettled one on.
+#[derive(Debug)]
+pub struct Ledger {
+    /// The next offset that may arrive. Gaps (compaction, transaction markers) are passed over.
+    position: i64,
+    /// Ours, in memory, unsettled.
+    open: BTreeMap<i64, Ticket>,
+    /// Read from the checkpoint and not yet arrived again.
+    expected: BTreeMap<i64, Spent>,
+    /// Below this the checkpoint knows what is settled.
+    known: i64,
+    /// Above everything of ours that was ever settled.
+    horizon: i64,
+    /// What was last committed.
+    committed: Commit,
+    /// Where this owner began.
+    start: i64,
+}
+
+impl Ledger {
+    /// Begins where the last owner's commit left off.
+    pub fn new(committed: Commit, checkpoint: Checkpoint) -> Self {
+        Ledger {
+            position: committed.offset,
+            open: BTreeMap::new(),
+            expected: checkpoint.open,
+            known: checkpoint.horizon,
+            horizon: checkpoint.horizon,
+            start: committed.offset,
+            committed,
+        }
+    }
+
+    /// A record arrived at `offset`. `None`: it was here already (the consumer went back), and must not be worked on again.
+    pub fn arrive(&mut self, offset: i64) -> Option<Arrival> {
+        if offset < self.position {
+            if offset >= self.start || !self.open.is_empty() {
+                return None;
+            }
+            // Below everything that this group ever committed: the topic was made anew, and its offsets begin again.
+            self.restart(offset);
+        }
+        let spent = self.expected.remove(&offset);
+        self.advance(offset + 1);
+        match spent {
+            Some(spent) => Some(Arrival::Open(spent)),
+            None if offset < self.known => Some(Arrival::Settled),
+            None => Some(Arrival::Open(Spent::default())),
+        }
+    }
+
+    fn restart(&mut self, offset: i64) {
+        let committed = self.committed.clone();
+        *self = Ledger::new(Commit { offset, metadata: String::new() }, Checkpoint::at(offset));
+        self.committed = committed;
+    }
+
+    /// Everything below `position` has arrived or will never come.
+    pub fn advance(&mut self, position: i64) {
+        if position > self.position {
+            self.position = position;
+            // Holes that were passed over without arriving were deleted from the topic.
+            while let Some(first) = self.expected.first_entry()
+                && *first.key() < position
+            {
+                first.remove();
+            }
+        }
+    }
+
+    /// The record at `offset` is worked on under this ticket.
+    pub fn open(&mut self, offset: i64, ticket: Ticket) {
+        self.open.insert(offset, ticket);
+    }
+
+    /// The tickets of what is unsettled in memory, lowest offset first.
+    pub fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
+        self.open.values().copied()
+    }
+
+    /// The ticket of an unsettled offset.
+    pub fn ticket(&self, offset: i64) -> Option<Ticket> {
+        self.open.get(&offset).copied()
+    }
+
+    /// The lowest unsettled offset: what is committed once everything finished is settled.
+    pub fn lowest_unsettled(&self) -> i64 {
+        let open = self.open.keys().next().copied().unwrap_or(i64::MAX);
+        let expected = self.expected.keys().next().copied().unwrap_or(i64::MAX);
+        self.position.min(open).min(expected)
+    }
+
+    /// What would be committed if the offsets for which `settling` says so were settled; `None` if the text would not fit.
+    /// `spent` tells the attempts spent on a ticket.
+    pub fn commit(&self, settling: impl Fn(i64) -> bool, spent: impl Fn(Ticket) -> Spent) -> Option<Commit> {
+        let mut horizon = self.horizon;
+        let mut open = self.expected.clone();
+        for (offset, ticket) in &self.open {
+            if settling(*offset) {
+                horizon = horizon.max(offset + 1);
+            } else {
+                open.insert(*offset, spent(*ticket));
+            }
+        }
+        let lowest = open.keys().next().map_or(self.position, |lowest| self.position.min(*lowest));
+        Checkpoint { horizon, open }.write(lowest)
+    }
+
+    /// Whether this commit says anything new.
+    pub fn is_news(&self, commit: &Commit) -> bool {
+        *commit != self.committed
+    }
+
+    /// The commit went through; `settled` are the offsets that it settled.
+    pub fn committed(&mut self, commit: Commit, settled: impl IntoIterator<Item = i64>) {
+        for offset in settled {
+            self.open.remove(&offset);
+            self.horizon = self.horizon.max(offset + 1);
+        }
+        self.committed = commit;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(offset: i64) -> Ledger {
+        let commit = Commit { offset, metadata: String::new() };
+        Ledger::new(commit, Checkpoint::at(offset))
+    }
+
+    fn no_attempts(_: Ticket) -> Spent {
+        Spent::default()
+    }
+
+    #[test]
+    fn the_lowest_unsettled_offset_is_committed_and_not_the_highest_settled() {
+        let mut ledger = ledger(10);
+        for offset in 10..15 {
+            assert_eq!(ledger.arrive(offset), Some(Arrival::Open(Spent::default())));
+            ledger.open(offset, Ticket(offset as u64));
+        }
+        let commit = ledger.commit(|offset| offset >= 12, no_attempts).unwrap();
+        assert_eq!(commit.offset, 10);
+        ledger.committed(commit.clone(), 12..15);
+
+        // The next owner works on 10 and 11 only.
+        let mut next = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
+        let arrivals: Vec<_> = (10..16).map(|offset| next.arrive(offset).unwrap()).collect();
+        let open = Arrival::Open(Spent::default());
+        assert_eq!(arrivals, [open, open, Arrival::Settled, Arrival::Settled, Arrival::Settled, open]);
+    }
+
+    #[test]
+    fn gaps_do_not_stall_it() {
+        let mut ledger = ledger(0);
+        ledger.arrive(0);
+        ledger.open(0, Ticket(0));
+        ledger.arrive(100);
+        ledger.advance(250);
+        let commit = ledger.commit(|_| true, no_attempts).unwrap();
+        assert_eq!(commit.offset, 250);
+    }
+
+    #[test]
+    fn a_hole_that_was_deleted_from_the_topic_does_not_hold_it_up() {
+        let commit = Checkpoint { horizon: 20, open: [(10, Spent::default()), (15, Spent::default())].into() }
+            .write(10)
+            .unwrap();
+        let mut ledger = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
+        assert_eq!(ledger.arrive(18), Some(Arrival::Settled));
+        assert_eq!(ledger.lowest_unsettled(), 19);
+    }
+
+    #[test]
+    fn what_comes_twice_is_taken_once() {
+        let mut ledger = ledger(0);
+        assert!(ledger.arrive(3).is_some());
+        assert_eq!(ledger.arrive(3), None);
+        assert_eq!(ledger.arrive(1), None);
+    }
+
+    #[test]
+    fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
+        let mut ledger = ledger(500);
+        assert_eq!(ledger.arrive(0), Some(Arrival::Open(Spent::default())));
+        assert_eq!(ledger.arrive(0), None);
+        let commit = ledger.commit(|_| true, no_attempts).unwrap();
+        assert_eq!(commit.offset, 1);
+        assert!(ledger.is_news(&commit));
+    }
+
+    #[test]
+    fn spent_attempts_come_back_with_the_record() {
+        let mut ledger = ledger(0);
+        ledger.arrive(0);
+        ledger.open(0, Ticket(0));
+        let spent = Spent { calls: 4, failures: 3 };
+        let commit = ledger.commit(|_| false, |_| spent).unwrap();
+        let mut next = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
+        assert_eq!(next.arrive(0), Some(Arrival::Open(spent)));
+    }
+}

@@ -1,0 +1,153 @@
+//! A plan: what a history consists of. Everything random is in it, so that it can be repeated and shrunk.
+
+use proptest::prelude::*;
+
+/// What one record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An update that the API takes.
+    Good,
+    /// An update that the API rejects.
+    Rejected,
+    /// An update that always fails, though the API is well.
+    Poison,
+    /// No update of this target.
+    Foreign,
+    /// Invalid: ends without a call.
+    Invalid,
+    /// Expires this many milliseconds after it was written.
+    Expiring(u64),
+}
+
+/// One record of the topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned {
+    /// Milliseconds after the one before.
+    pub after: u64,
+    pub user: u64,
+    pub kind: Kind,
+    /// Offsets left out before it, as compaction and transaction markers do.
+    pub gap: i64,
+}
+
+/// How the API misbehaves for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    Refuses,
+    Fails,
+    Hangs,
+    Throttles,
+    Unauthorized,
+    Lies,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// An instance dies at once, and comes back after so many milliseconds.
+    Crash { instance: usize, back_after: u64 },
+    /// An instance leaves in order, and comes back.
+    Leave { instance: usize, back_after: u64 },
+    /// An instance does nothing for a while, perhaps longer than its session.
+    Freeze { instance: usize, millis: u64 },
+    /// The API misbehaves.
+    Outage { mood: Mood, millis: u64 },
+    /// The next transactions of an instance are aborted and settled again.
+    Abort { instance: usize, times: u32 },
+    /// Transactions take this long for a while.
+    SlowCommits { commit_millis: u64, millis: u64 },
+}
+
+/// A whole history.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub partitions: i32,
+    pub instances: usize,
+    pub max_waiting: usize,
+    pub max_attempts: u32,
+    pub max_concurrency: usize,
+    pub rate_limit: u32,
+    /// The longest an answer takes, in milliseconds.
+    pub latency: u64,
+    pub records: Vec<Planned>,
+    /// Each at so many milliseconds after the one before.
+    pub faults: Vec<(u64, Fault)>,
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        10 => Just(Kind::Good),
+        1 => Just(Kind::Rejected),
+        1 => Just(Kind::Poison),
+        3 => Just(Kind::Foreign),
+        1 => Just(Kind::Invalid),
+        1 => (1u64..5000).prop_map(Kind::Expiring),
+    ]
+}
+
+fn records(users: u64) -> impl Strategy<Value = Vec<Planned>> {
+    let record = (0u64..200, 1..=users, kinds(), prop_oneof![9 => Just(0i64), 1 => 1i64..50])
+        .prop_map(|(after, user, kind, gap)| Planned { after, user, kind, gap });
+    prop::collection::vec(record, 1..60)
+}
+
+fn moods() -> impl Strategy<Value = Mood> {
+    prop_oneof![
+        Just(Mood::Refuses),
+        Just(Mood::Fails),
+        Just(Mood::Hangs),
+        Just(Mood::Throttles),
+        Just(Mood::Unauthorized),
+        Just(Mood::Lies),
+    ]
+}
+
+fn calm_faults() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        (0usize..3, 0u64..20_000).prop_map(|(instance, back_after)| Fault::Leave { instance, back_after }),
+        (moods(), 1u64..60_000).prop_map(|(mood, millis)| Fault::Outage { mood, millis }),
+        (0usize..3, 1u32..4).prop_map(|(instance, times)| Fault::Abort { instance, times }),
+        (1u64..3000, 1u64..10_000).prop_map(|(commit_millis, millis)| Fault::SlowCommits { commit_millis, millis }),
+    ]
+}
+
+fn faults() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        3 => (0usize..3, 0u64..40_000).prop_map(|(instance, back_after)| Fault::Crash { instance, back_after }),
+        2 => (0usize..3, 1u64..40_000).prop_map(|(instance, millis)| Fault::Freeze { instance, millis }),
+        5 => calm_faults(),
+    ]
+}
+
+fn with_faults(fault: impl Strategy<Value = Fault> + Clone + 'static) -> impl Strategy<Value = Plan> {
+    let shape = (1i32..5, 1usize..4, 1u64..10, prop_oneof![Just(4usize), Just(1000)], 1u32..5);
+    let pace = (1usize..9, prop_oneof![3 => Just(0u32), 1 => 5u32..100], prop_oneof![Just(5u64), Just(300), Just(1900)]);
+    (any::<u64>(), shape, pace).prop_flat_map(move |(seed, shape, pace)| {
+        let (partitions, instances, users, max_waiting, max_attempts) = shape;
+        let (max_concurrency, rate_limit, latency) = pace;
+        let faults = prop::collection::vec((0u64..10_000, fault.clone()), 0..6);
+        (records(users), faults).prop_map(move |(records, faults)| Plan {
+            seed,
+            partitions,
+            instances,
+            max_waiting,
+            max_attempts,
+            max_concurrency,
+            rate_limit,
+            latency,
+            records,
+            faults,
+        })
+    })
+}
+
+/// Histories in which anything may go wrong.
+pub fn plans() -> impl Strategy<Value = Plan> {
+    with_faults(faults().boxed())
+}
+
+/// Histories without crashes and frozen instances.
+pub fn calm_plans() -> impl Strategy<Value = Plan> {
+    with_faults(calm_faults().boxed())
+}
