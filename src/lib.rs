@@ -4,6 +4,7 @@
 //! `record → event → route → lane → attempt → verdict → outcome → settle`.
 
 pub mod api;
+pub mod config;
 pub mod event;
 pub mod record;
 pub mod verdict;
