@@ -21,11 +21,32 @@ pub enum Credentials {
 
 impl Credentials {
     /// Reads the keys that the API calls them by.
-    pub(super) fn read(section: &mut Section<'_>, api: &dyn Api, reading: &mut Reading) -> Option<Self> {
+    pub(super) fn read(
+        section: &mut Section<'_>,
+        api: &dyn Api,
+        reading: &mut Reading,
+    ) -> Option<Self> {
         let (token_key, username_key) = (api.token_key(), api.username_key());
         let token = secret(section, token_key, reading);
         let username = section.text(username_key, reading);
         let password = secret(section, "password", reading);
+
+        // No spelling is near enough to tell that `username` is `login` elsewhere.
+        let foreign = |theirs: &&str| *theirs != username_key && section.is_set(theirs);
+        let foreign = crate::api::all()
+            .map(Api::username_key)
+            .into_iter()
+            .find(foreign);
+        if let Some(theirs) = foreign {
+            section.node(theirs);
+            section.wrong(
+                theirs,
+                format!(
+                    "unknown key; the nearest known one is `{username_key}`, as this API calls it"
+                ),
+                reading,
+            );
+        }
 
         let first_set = |keys: &[String]| keys.iter().find(|key| section.is_set(key)).cloned();
         let token_set = first_set(&sources(token_key));
@@ -34,7 +55,9 @@ impl Credentials {
         let refused = section.is_set(token_key) || section.is_set("password");
         match (token_set, username_set, password_set) {
             (Some(key), true, _) | (Some(key), _, Some(_)) => {
-                let message = format!("`{key}` and `{username_key}` with a password are two ways in: keep one of them");
+                let message = format!(
+                    "`{key}` and `{username_key}` with a password are two ways in: keep one of them"
+                );
                 section.wrong(&key, message, reading);
             }
             (None, true, None) if !refused => {
@@ -55,7 +78,9 @@ impl Credentials {
         }
         match (token, username, password) {
             (Some(token), ..) => Some(Credentials::Token(token)),
-            (None, Some(username), Some(password)) => Some(Credentials::Login { username, password }),
+            (None, Some(username), Some(password)) => {
+                Some(Credentials::Login { username, password })
+            }
             _ => None,
         }
     }
@@ -77,22 +102,31 @@ fn sources(key: &str) -> [String; 2] {
 
 fn secret(section: &mut Section<'_>, key: &str, reading: &mut Reading) -> Option<Secret> {
     let [file_key, env_key] = sources(key);
-    let file = section.path(&file_key, reading).map(Secret::File);
-    let env = section.text(&env_key, reading).map(Secret::Env);
     if let Some(node) = section.plain_secret(key) {
         let message = format!(
             "a secret is never written in the configuration: name a file in `{file_key}` or an environment variable in `{env_key}`"
         );
         reading.mistake(&node.origin, section.key(key), message);
     }
-    for (key, secret) in [(&file_key, &file), (&env_key, &env)] {
-        if let Some(Err(message)) = secret.as_ref().map(|secret| secret.read_within(reading)) {
-            section.wrong(key, message, reading);
+    let file = section.path(&file_key, reading).map(Secret::File);
+    let env = section.text(&env_key, reading).map(Secret::Env);
+    let (file_origin, env_origin) = (section.origin_of(&file_key), section.origin_of(&env_key));
+    let (key, secret) = match (file, env) {
+        (Some(file), Some(_)) if file_origin.overrides(&env_origin) => (file_key, file),
+        (Some(_), Some(env)) if env_origin.overrides(&file_origin) => (env_key, env),
+        (Some(_), Some(env)) => {
+            section.wrong(
+                &env_key,
+                format!("`{file_key}` was set too, at {file_origin}: keep one of the two"),
+                reading,
+            );
+            (env_key, env)
         }
+        (Some(file), None) => (file_key, file),
+        (None, env) => (env_key, env?),
+    };
+    if let Err(message) = secret.read_within(reading) {
+        section.wrong(&key, message, reading);
     }
-    if section.is_set(&file_key) && section.is_set(&env_key) {
-        let message = format!("`{file_key}` was set too, by {}: keep one of the two", section.origin_of(&file_key));
-        section.wrong(&env_key, message, reading);
-    }
-    file.or(env)
+    Some(secret)
 }

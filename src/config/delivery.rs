@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::duration::written;
-use super::kafka::Timing;
 use super::mistake::Reading;
 use super::section::Section;
+use super::timing::Timing;
 
 /// The limits of delivery to one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +40,25 @@ impl Delivery {
         let default = Delivery::default();
         let range = Duration::from_millis(1)..=Duration::from_secs(3600);
         let delivery = Delivery {
-            request_timeout: section.duration("request_timeout", default.request_timeout, range, reading),
-            max_concurrency: section.number("max_concurrency", default.max_concurrency, 1..=100_000, reading),
+            request_timeout: section.duration(
+                "request_timeout",
+                default.request_timeout,
+                range,
+                reading,
+            ),
+            max_concurrency: section.number(
+                "max_concurrency",
+                default.max_concurrency,
+                1..=100_000,
+                reading,
+            ),
             rate_limit: NonZeroU32::new(section.number("rate_limit", 0, 0..=1_000_000, reading)),
-            max_waiting: section.number("max_waiting", default.max_waiting, 1..=10_000_000, reading),
+            max_waiting: section.number(
+                "max_waiting",
+                default.max_waiting,
+                1..=10_000_000,
+                reading,
+            ),
             merge: section.boolean("merge", default.merge, reading),
         };
         if delivery.request_timeout >= timing.session_timeout {

@@ -27,7 +27,10 @@ pub enum LogFormat {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { level: Level::INFO, format: LogFormat::Auto }
+        Log {
+            level: Level::INFO,
+            format: LogFormat::Auto,
+        }
     }
 }
 
@@ -41,10 +44,18 @@ impl Log {
             ("debug", Level::DEBUG),
             ("trace", Level::TRACE),
         ];
-        let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let formats = [
+            ("auto", LogFormat::Auto),
+            ("text", LogFormat::Text),
+            ("json", LogFormat::Json),
+        ];
         let log = Log {
-            level: section.word("level", &levels, reading).unwrap_or(default.level),
-            format: section.word("format", &formats, reading).unwrap_or(default.format),
+            level: section
+                .word("level", &levels, reading)
+                .unwrap_or(default.level),
+            format: section
+                .word("format", &formats, reading)
+                .unwrap_or(default.format),
         };
         section.finish(reading);
         log

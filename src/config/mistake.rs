@@ -22,6 +22,18 @@ pub enum Origin {
     Flag(String),
 }
 
+impl Origin {
+    /// Whether this is in a later layer than the other, and so wins over it.
+    pub(super) fn overrides(&self, other: &Origin) -> bool {
+        let layer = |origin: &Origin| match origin {
+            Origin::File { .. } => 0,
+            Origin::Environment(_) => 1,
+            Origin::Flag(_) => 2,
+        };
+        layer(self) > layer(other)
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -93,19 +105,38 @@ impl Reading {
         }
     }
 
-    pub(super) fn mistake(&mut self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn mistake(
+        &mut self,
+        origin: &Origin,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) {
         let (key, message) = (key.into(), message.into());
         // What a line means that is no TOML is a guess: the guess is not worth a second complaint.
         if !matches!(origin, Origin::File { line, .. } if self.broken_lines.contains(line)) {
-            self.mistakes.push(Mistake { origin: origin.clone(), key, message });
+            self.mistakes.push(Mistake {
+                origin: origin.clone(),
+                key,
+                message,
+            });
         }
     }
 
     /// A mistake by absence. In a file that is no TOML it may only seem so, and is kept quiet.
-    pub(super) fn missing(&mut self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn missing(
+        &mut self,
+        origin: &Origin,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) {
         if self.broken_lines.is_empty() {
             self.mistake(origin, key, message);
         }
+    }
+
+    /// How many mistakes there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.mistakes.len()
     }
 
     /// The file is no TOML there.
@@ -113,7 +144,11 @@ impl Reading {
         if let Origin::File { line, .. } = origin {
             self.broken_lines.push(line);
         }
-        self.mistakes.push(Mistake { origin, key: String::new(), message });
+        self.mistakes.push(Mistake {
+            origin,
+            key: String::new(),
+            message,
+        });
     }
 
     pub(super) fn warn(&mut self, origin: &Origin, key: &str, message: &str) {
@@ -122,7 +157,11 @@ impl Reading {
 
     /// The warnings, or the mistakes if there are any.
     pub(super) fn finish(self) -> Result<Vec<String>, Mistakes> {
-        if self.mistakes.is_empty() { Ok(self.warnings) } else { Err(self.into_mistakes()) }
+        if self.mistakes.is_empty() {
+            Ok(self.warnings)
+        } else {
+            Err(self.into_mistakes())
+        }
     }
 
     /// The mistakes in the order of their places.

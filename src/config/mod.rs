@@ -20,7 +20,9 @@ mod shutdown;
 mod target;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod tls;
+mod topics;
 mod tree;
 
 use std::path::Path;
@@ -28,7 +30,7 @@ use std::path::Path;
 pub use admin::Admin;
 pub use credentials::Credentials;
 pub use delivery::Delivery;
-pub use kafka::{Kafka, Topics};
+pub use kafka::Kafka;
 pub use log::{Log, LogFormat};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use properties::{Properties, PropertyValue};
@@ -38,6 +40,7 @@ pub use secret::{Secret, SecretError, Stamp};
 pub use shutdown::Shutdown;
 pub use target::{Target, UNCLAIMED};
 pub use tls::{ClientCertificate, Tls};
+pub use topics::Topics;
 
 use mistake::Reading;
 use section::Section;
@@ -73,21 +76,39 @@ impl Config {
         flags: &[(String, String)],
     ) -> Result<Config, Mistakes> {
         let mut reading = Reading::new(environment);
-        let Some(mut root) = tree::read(file, &mut reading) else { return Err(reading.into_mistakes()) };
+        let Some(mut root) = tree::read(file, &mut reading) else {
+            return Err(reading.into_mistakes());
+        };
         overlay::environment(&mut root, &mut reading);
         overlay::flags(&mut root, flags, &mut reading);
 
         let mut section = Section::open(String::new(), &root, &mut reading);
         let (kafka, timing) = Kafka::read(section.section("kafka", &mut reading), &mut reading);
         let targets = section.section("targets", &mut reading);
-        let names: Vec<&str> = targets.entries().iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = targets
+            .entries()
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
         let targets = Target::read_all(&targets, &timing, &mut reading);
         let routes = Route::read_all(section.node("routes"), &names, &mut reading);
         let admin = Admin::read(section.section("admin", &mut reading), &mut reading);
         let log = Log::read(section.section("log", &mut reading), &mut reading);
-        let shutdown = Shutdown::read(section.section("shutdown", &mut reading), &timing, &mut reading);
+        let shutdown = Shutdown::read(
+            section.section("shutdown", &mut reading),
+            &timing,
+            &mut reading,
+        );
         section.finish(&mut reading);
         let warnings = reading.finish()?;
-        Ok(Config { kafka, targets, routes, admin, log, shutdown, warnings })
+        Ok(Config {
+            kafka,
+            targets,
+            routes,
+            admin,
+            log,
+            shutdown,
+            warnings,
+        })
     }
 }

@@ -33,7 +33,9 @@ impl Properties {
     pub fn resolve(&self) -> Result<Vec<(String, String)>, SecretError> {
         let resolve = |(name, value): (&String, &PropertyValue)| match value {
             PropertyValue::Plain(text) => Ok((name.clone(), text.clone())),
-            PropertyValue::Secret(secret) => Ok((name.clone(), secret.read()?.expose_secret().to_owned())),
+            PropertyValue::Secret(secret) => {
+                Ok((name.clone(), secret.read()?.expose_secret().to_owned()))
+            }
         };
         self.0.iter().map(resolve).collect()
     }
@@ -47,7 +49,15 @@ impl fmt::Debug for Properties {
 
 /// Properties that still know where they were set.
 #[derive(Clone, Default)]
-pub(super) struct Settings(BTreeMap<String, (Origin, PropertyValue)>);
+pub(super) struct Settings(BTreeMap<String, Setting>);
+
+/// One property, where it was set, and the key that it was set by.
+#[derive(Clone)]
+pub(super) struct Setting {
+    pub(super) origin: Origin,
+    pub(super) key: String,
+    pub(super) value: PropertyValue,
+}
 
 impl Settings {
     /// Reads one table of properties.
@@ -55,13 +65,28 @@ impl Settings {
         let mut settings = Settings::default();
         for (key, node) in section.entries() {
             let shown = format!("{}.{key}", section.path);
+            let is_same = |other: &str| split(other).0 == split(key).0;
+            if section
+                .entries()
+                .iter()
+                .any(|(other, at)| at.origin.overrides(&node.origin) && is_same(other))
+            {
+                continue;
+            }
             match read_one(key, node, &shown, reading) {
                 Ok((name, value)) => {
-                    if let Some((first, _)) = settings.0.get(name) {
-                        let message = format!("`{name}` was already set, by {first}: keep one of the two");
+                    let setting = Setting {
+                        origin: node.origin.clone(),
+                        key: shown.clone(),
+                        value,
+                    };
+                    if let Some(first) = settings.0.insert(name.to_owned(), setting) {
+                        let message = format!(
+                            "{} was set too, at {}: keep one of the two",
+                            first.key, first.origin
+                        );
                         reading.mistake(&node.origin, shown, message);
                     }
-                    settings.0.insert(name.to_owned(), (node.origin.clone(), value));
                 }
                 Err(message) => reading.mistake(&node.origin, shown, message),
             }
@@ -75,17 +100,42 @@ impl Settings {
         self
     }
 
-    /// Where the property was set and what to, as text. A value from elsewhere is none.
-    pub(super) fn get(&self, name: &str) -> Option<(&Origin, Option<&str>)> {
-        self.0.get(name).map(|(origin, value)| match value {
-            PropertyValue::Plain(text) => (origin, Some(text.as_str())),
-            PropertyValue::Secret(_) => (origin, None),
-        })
+    /// The property of that name, if it was set.
+    pub(super) fn get(&self, name: &str) -> Option<&Setting> {
+        self.0.get(name)
+    }
+
+    /// Names and values, for checking them. `None` where one cannot be had, which was said before.
+    pub(super) fn resolve_within(&self, reading: &Reading) -> Option<Vec<(String, String)>> {
+        let resolve = |(name, setting): (&String, &Setting)| match &setting.value {
+            PropertyValue::Plain(text) => Some((name.clone(), text.clone())),
+            PropertyValue::Secret(secret) => {
+                let value = secret.read_within(reading).ok()?;
+                Some((name.clone(), value.expose_secret().to_owned()))
+            }
+        };
+        self.0.iter().map(resolve).collect()
     }
 
     pub(super) fn into_properties(self) -> Properties {
-        Properties(self.0.into_iter().map(|(name, (_, value))| (name, value)).collect())
+        Properties(
+            self.0
+                .into_iter()
+                .map(|(name, setting)| (name, setting.value))
+                .collect(),
+        )
     }
+}
+
+/// The property's name, and what the key has at its end to say where the value comes from.
+fn split(key: &str) -> (&str, &'static str) {
+    // A name that librdkafka knows as it is, is meant as it is.
+    let found = ["_file", "_env"]
+        .into_iter()
+        .find_map(|end| Some((key.strip_suffix(end)?, end)));
+    found
+        .filter(|_| !librdkafka::is_known(key))
+        .unwrap_or((key, ""))
 }
 
 /// Reads one property: its name without `_file` or `_env`, and its value.
@@ -103,39 +153,54 @@ fn read_one<'a>(
         }
         Value::Integer(number) => number.to_string(),
         Value::Boolean(boolean) => boolean.to_string(),
-        other => return Err(format!("is {} and should be a string, a number or a boolean", other.kind())),
+        other => {
+            return Err(format!(
+                "is {} and should be a string, a number or a boolean",
+                other.kind()
+            ));
+        }
     };
-    // librdkafka has `log_level` and the like: a name that it knows is meant so.
-    let from_elsewhere = |end| key.strip_suffix(end).filter(|_| !librdkafka::is_known(key));
-    let (name, secret) = match (from_elsewhere("_file"), from_elsewhere("_env")) {
-        (Some(name), _) => (name, Some(Secret::File(text.clone().into()))),
-        (_, Some(name)) => (name, Some(Secret::Env(text.clone()))),
-        _ => (key, None),
+    let (name, end) = split(key);
+    let secret = match end {
+        "_file" => Some(Secret::File(text.clone().into())),
+        "_env" => Some(Secret::Env(text.clone())),
+        _ => None,
     };
     if let Some(why) = librdkafka::refused(name) {
-        return Err(format!("is decided by the service: {why}; remove this line"));
+        return Err(format!("is decided by the service: {why}; remove it"));
     }
     if !librdkafka::is_known(name) {
         let nearest = librdkafka::nearest(name).unwrap_or_default();
-        return Err(format!("unknown librdkafka property; the nearest known one is `{nearest}`"));
+        return Err(format!(
+            "unknown librdkafka property; the nearest known one is `{nearest}`"
+        ));
     }
     let Some(secret) = secret else {
         check_plain(name, &text, node, shown, reading)?;
         return Ok((name, PropertyValue::Plain(text)));
     };
     let value = secret.read_within(reading)?;
-    librdkafka::check(name, value.expose_secret()).map_err(|_| "librdkafka does not take what was read from there")?;
+    if librdkafka::check(name, value.expose_secret()).is_err() {
+        return Err("librdkafka does not take what was read from there".to_owned());
+    }
     Ok((name, PropertyValue::Secret(secret)))
 }
 
-fn check_plain(name: &str, text: &str, node: &Node, shown: &str, reading: &mut Reading) -> Result<(), String> {
+fn check_plain(
+    name: &str,
+    text: &str,
+    node: &Node,
+    shown: &str,
+    reading: &mut Reading,
+) -> Result<(), String> {
     let is_secret = librdkafka::is_secret(name);
     librdkafka::check(name, text).map_err(|description| match is_secret {
         true => "librdkafka does not take this value".to_owned(),
         false => format!("librdkafka does not take this value: {description}"),
     })?;
     if is_secret && !matches!(node.origin, Origin::Environment(_)) {
-        let message = format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`");
+        let message =
+            format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`");
         reading.warn(&node.origin, shown, &message);
     }
     // "probe" makes librdkafka look for the authorities in the usual places.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::duration::written;
-use super::kafka::Timing;
 use super::mistake::Reading;
 use super::section::Section;
+use super::timing::Timing;
 
 /// The end of the service, and of its work on a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,9 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Shutdown { drain_timeout: Duration::from_secs(20) }
+        Shutdown {
+            drain_timeout: Duration::from_secs(20),
+        }
     }
 }
 
@@ -24,8 +26,9 @@ impl Shutdown {
     pub(super) fn read(mut section: Section<'_>, timing: &Timing, reading: &mut Reading) -> Self {
         let default = Shutdown::default();
         let range = Duration::ZERO..=Duration::from_secs(3600);
-        let shutdown =
-            Shutdown { drain_timeout: section.duration("drain_timeout", default.drain_timeout, range, reading) };
+        let shutdown = Shutdown {
+            drain_timeout: section.duration("drain_timeout", default.drain_timeout, range, reading),
+        };
         if shutdown.drain_timeout >= timing.max_poll_interval {
             let message = format!(
                 "drain_timeout ({}) must be below max.poll.interval.ms ({}), or the group moves on before a partition is handed over",
