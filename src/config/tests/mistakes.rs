@@ -99,7 +99,7 @@ level = \"loud\"
 }
 
 #[test]
-fn values_are_checked() {
+fn the_values_of_a_target_are_checked() {
     let duration = "is not a duration: write a whole number and its unit (ms, s, m, h), such as \"250ms\" or \"30s\"";
     check_added(&[
         (
@@ -172,6 +172,12 @@ fn values_are_checked() {
             "delivery.merge = \"yes\"\n",
             &["7:10: targets.aipix.delivery.merge: is a string and should be true or false"],
         ),
+    ]);
+}
+
+#[test]
+fn sections_are_checked() {
+    check_added(&[
         (
             "[log]\nlevel = \"\"\n",
             &["8:1: log.level: must not be empty"],

@@ -45,8 +45,6 @@ fn what_the_guarantees_rest_on_is_refused() {
 
 #[test]
 fn properties_are_checked() {
-    let timeout = "must be below session.timeout.ms";
-    let landing = "or a call of a lost instance could land after its successor's";
     check_added(&[
         (
             "[kafka.properties]\nsasl.pasword = \"x\"\n",
@@ -118,6 +116,14 @@ fn properties_are_checked() {
                 "7:8: kafka.producer_properties: librdkafka refuses the properties together: `socket.timeout.ms` must be set <= `transaction.timeout.ms` + 100",
             ],
         ),
+    ]);
+}
+
+#[test]
+fn timers_are_checked() {
+    let timeout = "must be below session.timeout.ms";
+    let landing = "or a call of a lost instance could land after its successor's";
+    check_added(&[
         (
             "[kafka.producer_properties]\nsession.timeout.ms = 60000\n",
             &[
