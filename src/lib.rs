@@ -3,7 +3,7 @@
 //! The way of one event names the modules, in their order:
 //! `record → event → route → lane → attempt → verdict → outcome → settle`.
 
+pub mod engine;
 pub mod event;
 pub mod record;
 pub mod verdict;
-pub mod engine;

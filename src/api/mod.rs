@@ -19,6 +19,12 @@ pub trait Api: Send + Sync {
     /// The name in the configuration (`api = "…"`).
     fn name(&self) -> &'static str;
 
+    /// What this API calls a fixed token; the configuration's keys are this plus `_file` or `_env`.
+    fn token_key(&self) -> &'static str;
+
+    /// What this API calls the name of an account; a key of the configuration.
+    fn username_key(&self) -> &'static str;
+
     /// The fields of `changes` whose values are secret.
     fn secret_fields(&self) -> &'static [&'static str];
 
@@ -38,10 +44,14 @@ pub trait Api: Send + Sync {
     fn judge_login(&self, answer: &Answer) -> Login;
 }
 
-/// The registry: a further API is a further line.
+/// The registry: a further API is a further entry.
+pub fn all() -> [&'static dyn Api; 2] {
+    [&aipix::Aipix, &valt::Valt]
+}
+
+/// The API of that name in the configuration.
 pub fn by_name(name: &str) -> Option<&'static dyn Api> {
-    let all: [&'static dyn Api; 2] = [&aipix::Aipix, &valt::Valt];
-    all.into_iter().find(|api| api.name() == name)
+    all().into_iter().find(|api| api.name() == name)
 }
 
 /// An HTTP request, as far as an API decides it. The sender adds `Idempotency-Key` and `traceparent`.

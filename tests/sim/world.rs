@@ -81,6 +81,8 @@ pub struct World<'p> {
     next_background: Instant,
     planned: usize,
     settled: usize,
+    turns: usize,
+    start: Instant,
     /// When planned records come, the last first.
     upcoming: Vec<Instant>,
 }
@@ -99,6 +101,10 @@ impl<'p> World<'p> {
                 return Err(format!("no progress: {} of {} records settled", world.settled, world.planned));
             }
             world.turn()?;
+            world.turns += 1;
+            if world.turns > 100_000 {
+                return Err(format!("it spins at {:?} after the start", world.now - world.start));
+            }
         }
         world.judge()
     }
@@ -137,6 +143,8 @@ impl<'p> World<'p> {
             planned: plan.records.iter().filter(|planned| planned.kind != Kind::Foreign).count(),
             upcoming,
             settled: 0,
+            turns: 0,
+            start,
             log,
             committed: vec![Commit { offset: 0, metadata: String::new() }; plan.partitions as usize],
             owner: vec![None; plan.partitions as usize],

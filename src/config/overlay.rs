@@ -1,0 +1,205 @@
+//! What the environment and the flags lay over the file.
+
+use toml::de::{DeTable, DeValue};
+
+use super::librdkafka::is_known;
+use super::mistake::{Origin, Reading};
+use super::tree::{Node, PROPERTY_TABLES, Value};
+
+const PREFIX: &str = "USER_COURIER__";
+
+/// Lays the variables `USER_COURIER__SECTION__KEY` over the tree.
+pub(super) fn environment(root: &mut Node, reading: &mut Reading) {
+    let ours = reading.environment.iter().filter_map(|(name, value)| {
+        let path = name.strip_prefix(PREFIX)?;
+        Some((
+            path.split("__").map(str::to_lowercase).collect(),
+            name.clone(),
+            value.clone(),
+        ))
+    });
+    let mut ours: Vec<(Vec<String>, String, String)> = ours.collect();
+    // By number where it is one, so that the tenth route is not laid before the second.
+    ours.sort_by_cached_key(|(path, name, _)| {
+        let numbers: Vec<_> = path
+            .iter()
+            .map(|segment| (segment.parse::<u32>().ok(), segment.clone()))
+            .collect();
+        (numbers, name.clone())
+    });
+    for (path, name, value) in ours {
+        let origin = Origin::Environment(one_line(&name));
+        if path.iter().any(String::is_empty) {
+            reading.mistake(
+                &origin,
+                "",
+                "names no key: write it as USER_COURIER__SECTION__KEY",
+            );
+        } else {
+            lay(root, environment_path(path), &origin, value, reading);
+        }
+    }
+}
+
+/// Lays the flags `--set section.key=value`, given as pairs, over the tree.
+pub(super) fn flags(root: &mut Node, flags: &[(String, String)], reading: &mut Reading) {
+    for (key, value) in flags {
+        let origin = Origin::Flag(one_line(key));
+        match flag_path(key) {
+            Some(path) => lay(root, path, &origin, value.clone(), reading),
+            None => reading.mistake(
+                &origin,
+                "",
+                "names no key: write it as --set section.key=value",
+            ),
+        }
+    }
+}
+
+/// A name in a report, which has one line for each mistake.
+fn one_line(name: &str) -> String {
+    name.replace(char::is_control, "?")
+}
+
+/// Variables cannot have dots in their names, so `_` stands for one in a property's name.
+fn environment_path(mut path: Vec<String>) -> Vec<String> {
+    if is_property(&path) {
+        let name = path.split_off(2).join(".").replace('_', ".");
+        // librdkafka has properties of its own that end in `.file`: those are meant by their names.
+        let source = [".file", ".env"]
+            .into_iter()
+            .find(|end| name.ends_with(end) && !is_known(&name));
+        path.push(match source {
+            Some(end) => format!(
+                "{}_{}",
+                name.trim_end_matches(end),
+                end.trim_start_matches('.')
+            ),
+            None => name,
+        });
+    }
+    path
+}
+
+/// A flag's key is read as TOML reads one, so that a name with a dot can be quoted.
+fn flag_path(key: &str) -> Option<Vec<String>> {
+    let line = format!("{key} = 0");
+    let mut table = DeTable::parse(&line).ok()?.into_inner();
+    let mut path = Vec::new();
+    loop {
+        if table.len() != 1 {
+            return None;
+        }
+        let (segment, value) = table.into_iter().next()?;
+        path.push(segment.into_inner().into_owned());
+        match value.into_inner() {
+            DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    if is_property(&path) {
+        let name = path.split_off(2).join(".");
+        path.push(name);
+    }
+    Some(path)
+}
+
+fn is_property(path: &[String]) -> bool {
+    matches!(path, [first, second, _, ..] if first == "kafka" && PROPERTY_TABLES.contains(&second.as_str()))
+}
+
+/// Puts the value at the path, over what stands there. Says so where the path leads nowhere.
+fn lay(root: &mut Node, path: Vec<String>, origin: &Origin, value: String, reading: &mut Reading) {
+    let key = path.join(".");
+    let mut place = root;
+    if let (Value::Table(entries), "routes") =
+        (&mut place.value, path.first().map_or("", String::as_str))
+        && !entries.iter().any(|(name, _)| name == "routes")
+    {
+        entries.push((
+            "routes".to_owned(),
+            Node {
+                origin: origin.clone(),
+                value: Value::Array(Vec::new()),
+            },
+        ));
+    }
+    for (depth, segment) in path.into_iter().enumerate() {
+        let is_target = depth == 1 && key.starts_with("targets.");
+        let next = match &mut place.value {
+            Value::Table(entries) => entry(entries, segment, is_target, origin),
+            Value::Array(items) => item(items, &segment, origin),
+            _ => Err("what stands above it is not a table".to_owned()),
+        };
+        match next {
+            Ok(node) => place = node,
+            Err(message) => return reading.mistake(origin, key, message),
+        }
+    }
+    *place = Node {
+        origin: origin.clone(),
+        value: Value::Untyped(value),
+    };
+}
+
+/// The entry of that name, made where there is none.
+fn entry<'a>(
+    entries: &'a mut Vec<(String, Node)>,
+    name: String,
+    is_target: bool,
+    origin: &Origin,
+) -> Result<&'a mut Node, String> {
+    let mut index = entries.iter().position(|(key, _)| *key == name);
+    if index.is_none() && is_target && matches!(origin, Origin::Environment(_)) {
+        // A target's name may have capitals, dots and hyphens; a variable's name is more limited.
+        let folded = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
+        let alike = |(_, (key, _)): &(usize, &(String, Node))| folded(key) == folded(&name);
+        let alike: Vec<usize> = entries
+            .iter()
+            .enumerate()
+            .filter(alike)
+            .map(|(index, _)| index)
+            .collect();
+        if alike.len() > 1 {
+            return Err(
+                "fits more than one target: give them names that differ in letters or digits"
+                    .to_owned(),
+            );
+        }
+        index = alike.first().copied();
+    }
+    let index = index.unwrap_or_else(|| {
+        entries.push((
+            name,
+            Node {
+                origin: origin.clone(),
+                value: Value::Table(Vec::new()),
+            },
+        ));
+        entries.len() - 1
+    });
+    entries
+        .get_mut(index)
+        .map(|(_, node)| node)
+        .ok_or_else(String::new)
+}
+
+/// The item of that index, which may be the one after the last.
+fn item<'a>(
+    items: &'a mut Vec<Node>,
+    index: &str,
+    origin: &Origin,
+) -> Result<&'a mut Node, String> {
+    let count = items.len();
+    let index = index.parse::<usize>().ok().filter(|index| *index <= count);
+    if index == Some(count) {
+        items.push(Node {
+            origin: origin.clone(),
+            value: Value::Table(Vec::new()),
+        });
+    }
+    let place = index.and_then(|index| items.get_mut(index));
+    place.ok_or_else(|| {
+        format!("needs a number from 0 to {count} here: there are {count} of them before it")
+    })
+}

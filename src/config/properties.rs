@@ -1,0 +1,211 @@
+//! `[kafka.properties]` and its kin: what is handed to librdkafka as it is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::librdkafka;
+use super::mistake::{Origin, Reading};
+use super::secret::{Secret, SecretError};
+use super::section::Section;
+use super::tree::{Node, Value};
+
+/// librdkafka properties by name. `Debug` shows the names only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties(pub BTreeMap<String, PropertyValue>);
+
+/// The value of a property, or where it comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PropertyValue {
+    /// As written. May be a secret all the same.
+    Plain(String),
+    /// From the key with `_file` or `_env` at its end.
+    Secret(Secret),
+}
+
+impl Properties {
+    /// Names and values as they are now, secrets included: for a client's settings, not for anybody's eyes.
+    ///
+    /// # Errors
+    /// [`SecretError`], where a value's file or variable is gone by now.
+    pub fn resolve(&self) -> Result<Vec<(String, String)>, SecretError> {
+        let resolve = |(name, value): (&String, &PropertyValue)| match value {
+            PropertyValue::Plain(text) => Ok((name.clone(), text.clone())),
+            PropertyValue::Secret(secret) => {
+                Ok((name.clone(), secret.read()?.expose_secret().to_owned()))
+            }
+        };
+        self.0.iter().map(resolve).collect()
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Properties that still know where they were set.
+#[derive(Clone, Default)]
+pub(super) struct Settings(BTreeMap<String, Setting>);
+
+/// One property, where it was set, and the key that it was set by.
+#[derive(Clone)]
+pub(super) struct Setting {
+    pub(super) origin: Origin,
+    pub(super) key: String,
+    pub(super) value: PropertyValue,
+}
+
+impl Settings {
+    /// Reads one table of properties.
+    pub(super) fn read(section: &Section<'_>, reading: &mut Reading) -> Self {
+        let mut settings = Settings::default();
+        for (key, node) in section.entries() {
+            let shown = format!("{}.{key}", section.path);
+            let is_same = |other: &str| split(other).0 == split(key).0;
+            if section
+                .entries()
+                .iter()
+                .any(|(other, at)| at.origin.overrides(&node.origin) && is_same(other))
+            {
+                continue;
+            }
+            match read_one(key, node, &shown, reading) {
+                Ok((name, value)) => {
+                    let setting = Setting {
+                        origin: node.origin.clone(),
+                        key: shown.clone(),
+                        value,
+                    };
+                    if let Some(first) = settings.0.insert(name.to_owned(), setting) {
+                        let message = format!(
+                            "{} was set too, at {}: keep one of the two",
+                            first.key, first.origin
+                        );
+                        reading.mistake(&node.origin, shown, message);
+                    }
+                }
+                Err(message) => reading.mistake(&node.origin, shown, message),
+            }
+        }
+        settings
+    }
+
+    /// These, and over them the others.
+    pub(super) fn with(mut self, others: Settings) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
+    /// The property of that name, if it was set.
+    pub(super) fn get(&self, name: &str) -> Option<&Setting> {
+        self.0.get(name)
+    }
+
+    /// Names and values, for checking them. `None` where one cannot be had, which was said before.
+    pub(super) fn resolve_within(&self, reading: &Reading) -> Option<Vec<(String, String)>> {
+        let resolve = |(name, setting): (&String, &Setting)| match &setting.value {
+            PropertyValue::Plain(text) => Some((name.clone(), text.clone())),
+            PropertyValue::Secret(secret) => {
+                let value = secret.read_within(reading).ok()?;
+                Some((name.clone(), value.expose_secret().to_owned()))
+            }
+        };
+        self.0.iter().map(resolve).collect()
+    }
+
+    pub(super) fn into_properties(self) -> Properties {
+        Properties(
+            self.0
+                .into_iter()
+                .map(|(name, setting)| (name, setting.value))
+                .collect(),
+        )
+    }
+}
+
+/// The property's name, and what the key has at its end to say where the value comes from.
+fn split(key: &str) -> (&str, &'static str) {
+    // A name that librdkafka knows as it is, is meant as it is.
+    let found = ["_file", "_env"]
+        .into_iter()
+        .find_map(|end| Some((key.strip_suffix(end)?, end)));
+    found
+        .filter(|_| !librdkafka::is_known(key))
+        .unwrap_or((key, ""))
+}
+
+/// Reads one property: its name without `_file` or `_env`, and its value.
+fn read_one<'a>(
+    key: &'a str,
+    node: &Node,
+    shown: &str,
+    reading: &mut Reading,
+) -> Result<(&'a str, PropertyValue), String> {
+    let text = match &node.value {
+        Value::Text(text) | Value::Untyped(text) | Value::Float(text) => text.clone(),
+        // librdkafka would cut a longer number off at 32 bits.
+        Value::Integer(number) if i32::try_from(*number).is_err() => {
+            return Err("is too large a number for librdkafka".to_owned());
+        }
+        Value::Integer(number) => number.to_string(),
+        Value::Boolean(boolean) => boolean.to_string(),
+        other => {
+            return Err(format!(
+                "is {} and should be a string, a number or a boolean",
+                other.kind()
+            ));
+        }
+    };
+    let (name, end) = split(key);
+    let secret = match end {
+        "_file" => Some(Secret::File(text.clone().into())),
+        "_env" => Some(Secret::Env(text.clone())),
+        _ => None,
+    };
+    if let Some(why) = librdkafka::refused(name) {
+        return Err(format!("is decided by the service: {why}; remove it"));
+    }
+    if !librdkafka::is_known(name) {
+        let nearest = librdkafka::nearest(name).unwrap_or_default();
+        return Err(format!(
+            "unknown librdkafka property; the nearest known one is `{nearest}`"
+        ));
+    }
+    let Some(secret) = secret else {
+        check_plain(name, &text, node, shown, reading)?;
+        return Ok((name, PropertyValue::Plain(text)));
+    };
+    let value = secret.read_within(reading)?;
+    if librdkafka::check(name, value.expose_secret()).is_err() {
+        return Err("librdkafka does not take what was read from there".to_owned());
+    }
+    Ok((name, PropertyValue::Secret(secret)))
+}
+
+fn check_plain(
+    name: &str,
+    text: &str,
+    node: &Node,
+    shown: &str,
+    reading: &mut Reading,
+) -> Result<(), String> {
+    let is_secret = librdkafka::is_secret(name);
+    librdkafka::check(name, text).map_err(|description| match is_secret {
+        true => "librdkafka does not take this value".to_owned(),
+        false => format!("librdkafka does not take this value: {description}"),
+    })?;
+    if is_secret && !matches!(node.origin, Origin::Environment(_)) {
+        let message =
+            format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`");
+        reading.warn(&node.origin, shown, &message);
+    }
+    // "probe" makes librdkafka look for the authorities in the usual places.
+    if librdkafka::FILES.contains(&name) && text != "probe" {
+        std::fs::metadata(text).map_err(|error| super::tls::file_error(Path::new(text), &error))?;
+    }
+    Ok(())
+}

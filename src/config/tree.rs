@@ -1,0 +1,183 @@
+//! The configuration as a tree of values that know where they came from, before anyone asks what they mean.
+
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::mistake::{Origin, Reading};
+
+/// The tables under `kafka` whose keys are librdkafka's, dots and all.
+pub(super) const PROPERTY_TABLES: [&str; 3] =
+    ["properties", "consumer_properties", "producer_properties"];
+
+/// A value and where its key stands.
+pub(super) struct Node {
+    pub(super) origin: Origin,
+    pub(super) value: Value,
+}
+
+/// What a key was set to.
+pub(super) enum Value {
+    Text(String),
+    Integer(i128),
+    Float(String),
+    Boolean(bool),
+    Datetime,
+    Array(Vec<Node>),
+    Table(Vec<(String, Node)>),
+    /// From the environment or a flag: text that may be meant as a number or a boolean.
+    Untyped(String),
+}
+
+impl Value {
+    /// The kind of value, as part of a sentence.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Value::Text(_) | Value::Untyped(_) => "a string",
+            Value::Integer(_) => "a whole number",
+            Value::Float(_) => "a number with a fraction",
+            Value::Boolean(_) => "a boolean",
+            Value::Datetime => "a date or time",
+            Value::Array(_) => "an array",
+            Value::Table(_) => "a table",
+        }
+    }
+}
+
+/// Reads the file. `None` where it cannot be read at all; where parts of it are no TOML, the rest.
+pub(super) fn read(file: &Path, reading: &mut Reading) -> Option<Node> {
+    let name: Arc<str> = file.display().to_string().into();
+    let whole = Origin::File {
+        name: name.clone(),
+        line: 0,
+        column: 0,
+    };
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            reading.mistake(&whole, "", format!("the file cannot be read: {error}"));
+            return None;
+        }
+    };
+    let Ok(text) = String::from_utf8(bytes) else {
+        reading.mistake(&whole, "", "the file is not UTF-8 text");
+        return None;
+    };
+    let source = Source { name, text: &text };
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    for error in errors {
+        let origin = error
+            .span()
+            .map_or_else(|| whole.clone(), |span| source.origin(&span));
+        reading.syntax_error(origin, format!("this is not TOML: {}", error.message()));
+    }
+    let mut entries = source.entries(table.get_ref());
+    for (key, node) in &mut entries {
+        if let ("kafka", Value::Table(kafka)) = (key.as_str(), &mut node.value) {
+            flatten_properties(kafka, reading);
+        }
+    }
+    Some(Node {
+        origin: whole,
+        value: Value::Table(entries),
+    })
+}
+
+struct Source<'a> {
+    name: Arc<str>,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn origin(&self, span: &Range<usize>) -> Origin {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Origin::File {
+            name: self.name.clone(),
+            line: before.matches('\n').count() + 1,
+            column: before
+                .get(line_start..)
+                .map_or(0, |line| line.chars().count())
+                + 1,
+        }
+    }
+
+    fn entries(&self, table: &DeTable<'_>) -> Vec<(String, Node)> {
+        let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let key: &Spanned<std::borrow::Cow<'_, str>> = key;
+            (key.get_ref().to_string(), self.node(&key.span(), value))
+        };
+        table.iter().map(entry).collect()
+    }
+
+    fn node(&self, place: &Range<usize>, value: &Spanned<DeValue<'_>>) -> Node {
+        let value = match value.get_ref() {
+            DeValue::String(text) => Value::Text(text.to_string()),
+            // Beyond i128 is beyond every range alike.
+            DeValue::Integer(number) => Value::Integer(
+                i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX),
+            ),
+            DeValue::Float(number) => Value::Float(number.as_str().to_owned()),
+            DeValue::Boolean(boolean) => Value::Boolean(*boolean),
+            DeValue::Datetime(_) => Value::Datetime,
+            DeValue::Array(items) => Value::Array(
+                items
+                    .iter()
+                    .map(|item| self.node(&item.span(), item))
+                    .collect(),
+            ),
+            DeValue::Table(table) => Value::Table(self.entries(table)),
+        };
+        Node {
+            origin: self.origin(place),
+            value,
+        }
+    }
+}
+
+/// An unquoted `sasl.password = …` is a table `sasl` to TOML, and a property's name to everybody else.
+fn flatten_properties(kafka: &mut [(String, Node)], reading: &mut Reading) {
+    for (key, node) in kafka {
+        if let (true, Value::Table(entries)) =
+            (PROPERTY_TABLES.contains(&key.as_str()), &mut node.value)
+        {
+            let mut flat: Vec<(String, Node)> = Vec::new();
+            for (name, node) in leaves(String::new(), std::mem::take(entries)) {
+                if let Some((_, first)) = flat.iter().find(|(known, _)| *known == name) {
+                    let message =
+                        format!("was already set at {}: remove one of the two", first.origin);
+                    reading.mistake(&node.origin, format!("kafka.{key}.{name}"), message);
+                } else {
+                    flat.push((name, node));
+                }
+            }
+            *entries = flat;
+        }
+    }
+}
+
+fn leaves(prefix: String, entries: Vec<(String, Node)>) -> Vec<(String, Node)> {
+    let mut found = Vec::new();
+    for (key, node) in entries {
+        let name = if prefix.is_empty() {
+            key
+        } else {
+            format!("{prefix}.{key}")
+        };
+        match node.value {
+            Value::Table(inner) => found.extend(leaves(name, inner)),
+            value => found.push((
+                name,
+                Node {
+                    origin: node.origin,
+                    value,
+                },
+            )),
+        }
+    }
+    found
+}
