@@ -127,8 +127,9 @@ impl<U, F> Engine<U, F> {
 
     /// A record that is not ours, or a gap: everything of the partition below `position` has arrived.
     pub fn passed(&mut self, partition: i32, position: i64) {
-        if let Some(partition) = self.partitions.get_mut(&partition) {
-            partition.ledger.advance(position);
+        // What arrives while a partition goes is not taken, and so must not be passed over either.
+        if let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| !assigned.is_going()) {
+            assigned.ledger.advance(position);
         }
     }
 
@@ -211,17 +212,28 @@ impl<U, F> Engine<U, F> {
     }
 
     /// A failure counts against the update's budget only while the target delivers others: otherwise it says nothing of the update.
-    /// Others are delivered if one was since this update was first called, not long ago, and no other user failed since.
     fn charge(&mut self, ticket: Ticket, user: UserId, verdict: Verdict, now: Instant) {
-        let fails_alone = matches!(verdict, Verdict::Retry { unreachable: false }) && !self.health.others_fail(user);
-        if let Some(entry) = self.entries.get_mut(&ticket)
-            && fails_alone
-            && let (Some(first_started), Some(delivered)) = (entry.first_started, self.last_delivered)
-            && delivered >= first_started
-            && now.saturating_duration_since(delivered) <= DELIVERS
-        {
+        if verdict != (Verdict::Retry { unreachable: false }) || !(self.delivers_others(ticket, user, now) || self.is_choked()) {
+            return;
+        }
+        if let Some(entry) = self.entries.get_mut(&ticket) {
             entry.spent.failures += 1;
         }
+    }
+
+    /// Others are delivered if one was since this update was first called, not long ago, and no other user failed since.
+    fn delivers_others(&self, ticket: Ticket, user: UserId, now: Instant) -> bool {
+        let first_started = self.entries.get(&ticket).and_then(|entry| entry.first_started);
+        !self.health.others_fail(user)
+            && self.last_delivered.zip(first_started).is_some_and(|(delivered, first_started)| {
+                delivered >= first_started && now.saturating_duration_since(delivered) <= DELIVERS
+            })
+    }
+
+    /// What fails has filled the memory, so that no other user's update can even arrive to be delivered: the failing ones, too few
+    /// to look like an outage, must come to an end.
+    fn is_choked(&mut self) -> bool {
+        self.paused && self.health.is_flowing() && !self.lanes.any_ready()
     }
 
     /// The update's call failed: it ends, or waits for another attempt.

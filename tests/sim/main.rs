@@ -12,12 +12,12 @@ use proptest::test_runner::{Config, TestRunner};
 use plan::{Plan, calm_plans, plans};
 use world::World;
 
-fn histories(default: u32) -> u32 {
-    std::env::var("SIM_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+fn number(variable: &str, default: u32) -> u32 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn check(default: u32, strategy: impl Strategy<Value = Plan>, property: impl Fn(&Plan) -> Result<(), String>) {
-    let config = Config { cases: histories(default), max_shrink_iters: 4000, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: number("SIM_HISTORIES", default), max_shrink_iters: number("SIM_SHRINKS", 400), failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
     let outcome = runner.run(&strategy, |plan| property(&plan).map_err(TestCaseError::fail));
     if let Err(failure) = outcome {
