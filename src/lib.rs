@@ -4,6 +4,8 @@
 //! `record → event → route → lane → attempt → verdict → outcome → settle`.
 
 pub mod api;
+pub mod attempt;
 pub mod event;
 pub mod record;
+pub mod retry_after;
 pub mod verdict;
