@@ -131,7 +131,7 @@ impl Http {
         timeout: Duration,
         enough: impl Fn(&Answer) -> bool + Send,
     ) -> Result<Answer, Lost> {
-        let request = self.request(request, token, headers)?;
+        let request = self.request(request, token, headers);
         let exchange = async {
             let response = self.client.execute(request).await.map_err(|error| lost(&error))?;
             read(response, enough).await
@@ -139,16 +139,18 @@ impl Http {
         tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(too_late(timeout)))
     }
 
-    fn request(&self, request: Request, token: Option<&SecretString>, mut headers: HeaderMap) -> Result<reqwest::Request, Lost> {
+    fn request(&self, request: Request, token: Option<&SecretString>, mut headers: HeaderMap) -> reqwest::Request {
         let mut url = self.base_url.clone();
         url.set_path(&format!("{}{}", self.base_url.path().trim_end_matches('/'), request.path));
         let token = token.map_or("", |token| token.expose_secret());
         match request.token {
             TokenPlace::None => {}
             TokenPlace::Bearer => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| unfit_token())?;
-                value.set_sensitive(true);
-                headers.insert(AUTHORIZATION, value);
+                // A session hands out no token that a header cannot carry; sent without, the API would refuse it.
+                if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {token}")) {
+                    value.set_sensitive(true);
+                    headers.insert(AUTHORIZATION, value);
+                }
             }
             TokenPlace::Query(name) => {
                 url.query_pairs_mut().append_pair(name, token);
@@ -159,7 +161,7 @@ impl Http {
         let mut built = reqwest::Request::new(request.method, url);
         *built.headers_mut() = headers;
         *built.body_mut() = Some(request.body.into());
-        Ok(built)
+        built
     }
 }
 
@@ -235,15 +237,6 @@ fn too_late(timeout: Duration) -> Lost {
         status: Status::Timeout,
         ambiguous: true,
         message: format!("no answer within {timeout:?}"),
-    }
-}
-
-fn unfit_token() -> Lost {
-    Lost {
-        verdict: Verdict::Unauthorized,
-        status: Status::Protocol,
-        ambiguous: false,
-        message: "the token has characters that no HTTP header can carry: check where it is read from".to_owned(),
     }
 }
 

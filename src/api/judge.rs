@@ -95,8 +95,9 @@ fn status(answer: &Answer, body: Option<&Body<'_>>) -> Option<u16> {
 }
 
 fn refused(status: u16, answer: &Answer, refusal: Refusal) -> Judgement {
+    let quotes_api = refusal.own_shape && matches!(status, 400 | 409 | 410 | 412 | 422);
     let (verdict, error) = match status {
-        400 | 409 | 410 | 412 | 422 if refusal.own_shape => (Verdict::Rejected { user_not_found: false }, refusal.words),
+        _ if quotes_api => (Verdict::Rejected { user_not_found: false }, refusal.words),
         413 => (Verdict::Rejected { user_not_found: false }, ApiError::new("the API answered 413: the update is too large for it")),
         404 if refusal.user_missing => (Verdict::Rejected { user_not_found: true }, ApiError::new("the API knows no such user (404)")),
         401 => (Verdict::Unauthorized, ApiError::new("the API refused the token (401): check the target's credentials")),
@@ -112,16 +113,16 @@ fn refused(status: u16, answer: &Answer, refusal: Refusal) -> Judgement {
         300..=399 => return fault(&format!("the answer was {status}, a redirect, which is not followed: set base_url to where it leads")),
         _ => return fault(&format!("the answer was {status}, not as this API gives it: check base_url and what stands in between")),
     };
-    Judgement { verdict, error: Some(error), other_user: false, token_refused: status == 401 }
+    Judgement { verdict, error: Some(error), other_user: false, token_refused: status == 401, quotes_api }
 }
 
 /// The update was confirmed.
 pub(super) fn delivered() -> Judgement {
-    Judgement { verdict: Verdict::Delivered, error: None, other_user: false, token_refused: false }
+    Judgement { verdict: Verdict::Delivered, error: None, other_user: false, token_refused: false, quotes_api: false }
 }
 
 fn fault(message: &str) -> Judgement {
-    Judgement { verdict: Verdict::Fault, error: Some(ApiError::new(message)), other_user: false, token_refused: false }
+    Judgement { verdict: Verdict::Fault, error: Some(ApiError::new(message)), other_user: false, token_refused: false, quotes_api: false }
 }
 
 /// A number that may be written as a string of digits.

@@ -157,8 +157,8 @@ mod tests {
     #[test]
     fn an_error_is_cut_to_2_kib_of_json_without_breaking_a_character() {
         for text in ["x", "\"", "\\", "é", "🦀", "\u{0}\n", "x🦀\""] {
-            let long = text.repeat(5000);
-            let fields = (0..100).map(|number| (format!("{number}{long}"), vec![long.clone(); 20]));
+            let long = text.repeat(2500);
+            let fields = (0..20).map(|number| (format!("{number}{long}"), vec![long.clone(); 3]));
             let error = mask(ApiError { message: long.clone(), fields: fields.collect() }, &["canary"]);
             assert!(size(&error) <= LONGEST, "{text:?}: {}", size(&error));
             assert!(size(&error) > LONGEST / 2, "{text:?}: {}", size(&error));

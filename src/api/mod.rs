@@ -11,6 +11,8 @@ pub mod session;
 mod valt;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -114,8 +116,10 @@ impl fmt::Debug for Answer {
 pub struct Judgement {
     /// The verdict.
     pub verdict: Verdict,
-    /// What went wrong; `None` where it was delivered. Secrets in it are masked by the caller.
+    /// What went wrong; `None` where it was delivered.
     pub error: Option<ApiError>,
+    /// `error` quotes the API, so the caller must mask secrets in it.
+    pub quotes_api: bool,
     /// The answer names another user than the one updated (a warning and a counter, no failure).
     pub other_user: bool,
     /// The token was refused (401): another one may help. Not so where it was accepted and lacks a right (403).
