@@ -52,7 +52,9 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (reply, all) = (Arc::new(reply), seen.clone());
         tokio::spawn(async move {
@@ -63,7 +65,9 @@ impl Server {
                     while let Some(request) = read_request(stream.as_mut().unwrap()).await {
                         all.lock().unwrap().push(request.clone());
                         match reply(&request) {
-                            Reply::Reset => return stream.take().unwrap().set_zero_linger().unwrap(),
+                            Reply::Reset => {
+                                return stream.take().unwrap().set_zero_linger().unwrap();
+                            }
                             reply => {
                                 if !act(stream.as_mut().unwrap(), reply).await {
                                     return;
@@ -83,7 +87,10 @@ impl Server {
 
     /// How many requests had this in their first line.
     pub(crate) fn count(&self, part: &str) -> usize {
-        self.seen().iter().filter(|seen| seen.line().contains(part)).count()
+        self.seen()
+            .iter()
+            .filter(|seen| seen.line().contains(part))
+            .count()
     }
 }
 
@@ -93,8 +100,13 @@ pub(crate) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Optio
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let seen = Seen { head: head.to_owned(), body: body.to_owned() };
-            let length: usize = seen.header("content-length").map_or(0, |length| length.parse().unwrap());
+            let seen = Seen {
+                head: head.to_owned(),
+                body: body.to_owned(),
+            };
+            let length: usize = seen
+                .header("content-length")
+                .map_or(0, |length| length.parse().unwrap());
             if body.len() >= length {
                 return Some(seen);
             }
@@ -139,13 +151,19 @@ pub(crate) fn json(status: u16, body: &str) -> Vec<u8> {
 
 /// An answer with these header lines.
 pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!(
+        "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// An address where nothing listens.
 pub(crate) async fn nowhere() -> Url {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap()
+    format!("http://{}/", listener.local_addr().unwrap())
+        .parse()
+        .unwrap()
 }
 
 /// A TLS server with this certificate (of this key, signed by whom you like) that answers every request the same way.
@@ -154,7 +172,9 @@ pub(crate) async fn tls_server(config: rustls::ServerConfig, bytes: Vec<u8>) -> 
     tcp_server(move |stream| {
         let (acceptor, bytes) = (acceptor.clone(), bytes.clone());
         async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
             while read_request(&mut stream).await.is_some() {
                 let _ = stream.write_all(&bytes).await;
             }
@@ -164,7 +184,9 @@ pub(crate) async fn tls_server(config: rustls::ServerConfig, bytes: Vec<u8>) -> 
 }
 
 /// A server that does with each connection what it is told to.
-pub(crate) async fn tcp_server<F: Future<Output = ()> + Send + 'static>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> u16 {
+pub(crate) async fn tcp_server<F: Future<Output = ()> + Send + 'static>(
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

@@ -1,12 +1,18 @@
-//! Tests of both APIs: what they take, what they send, and every row of the verdict table.
+//! Tests of how both APIs judge answers: every row of the verdict table.
 
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::*;
 
-const REJECTED: Verdict = Verdict::Rejected { user_not_found: false };
-const NOT_FOUND: Verdict = Verdict::Rejected { user_not_found: true };
+mod login;
+mod requests;
+
+const REJECTED: Verdict = Verdict::Rejected {
+    user_not_found: false,
+};
+const NOT_FOUND: Verdict = Verdict::Rejected {
+    user_not_found: true,
+};
 const RETRY: Verdict = Verdict::Retry { unreachable: false };
 const NO_PAUSE: Verdict = Verdict::Throttled { retry_after: None };
 
@@ -15,7 +21,11 @@ fn user() -> UserId {
 }
 
 fn judged(api: &str, status: u16, body: &str) -> Judgement {
-    let answer = Answer { status, body: body.into(), ..Answer::default() };
+    let answer = Answer {
+        status,
+        body: body.into(),
+        ..Answer::default()
+    };
     by_name(api).unwrap().judge(user(), &answer)
 }
 
@@ -23,8 +33,16 @@ fn rows(api: &str, rows: &[(u16, &str, Verdict)]) {
     for (status, body, verdict) in rows {
         let judgement = judged(api, *status, body);
         assert_eq!(judgement.verdict, *verdict, "{api}: {status} {body}");
-        assert_eq!(judgement.error.is_none(), *verdict == Verdict::Delivered, "{api}: {status} {body}");
-        assert_eq!(judgement.token_refused, *status == 401 || body.contains("401"), "{api}: {status} {body}");
+        assert_eq!(
+            judgement.error.is_none(),
+            *verdict == Verdict::Delivered,
+            "{api}: {status} {body}"
+        );
+        assert_eq!(
+            judgement.token_refused,
+            *status == 401 || body.contains("401"),
+            "{api}: {status} {body}"
+        );
     }
 }
 
@@ -43,7 +61,11 @@ fn an_aipix_answer_is_judged_by_the_table() {
         "aipix",
         &[
             (200, r#"{"id":52,"name":"x"}"#, Verdict::Delivered),
-            (200, r#"{"name":"x","id":"52","error":null}"#, Verdict::Delivered),
+            (
+                200,
+                r#"{"name":"x","id":"52","error":null}"#,
+                Verdict::Delivered,
+            ),
             (204, "", Verdict::Delivered),
             (200, "", Verdict::Fault),
             (200, "<html></html>", Verdict::Fault),
@@ -68,7 +90,11 @@ fn an_aipix_answer_is_judged_by_the_table() {
             (200, r#"{"error":{"code":422}}"#, Verdict::Fault),
             (201, r#"{"id":52}"#, Verdict::Fault),
             (202, r#"{"id":52}"#, Verdict::Fault),
-            (422, r#"{"message":"m","errors":{"permissions.0":["x"]}}"#, REJECTED),
+            (
+                422,
+                r#"{"message":"m","errors":{"permissions.0":["x"]}}"#,
+                REJECTED,
+            ),
             (422, r#"{"errors":{}}"#, REJECTED),
             (400, r#"{"message":"m"}"#, REJECTED),
             (409, r#"{"message":"m"}"#, REJECTED),
@@ -82,11 +108,27 @@ fn an_aipix_answer_is_judged_by_the_table() {
             (412, r#"["message"]"#, Verdict::Fault),
             (422, r#""message""#, Verdict::Fault),
             (422, r#"{"error":{"code":422}}"#, Verdict::Fault),
-            (401, r#"{"message":"Unauthenticated."}"#, Verdict::Unauthorized),
+            (
+                401,
+                r#"{"message":"Unauthenticated."}"#,
+                Verdict::Unauthorized,
+            ),
             (403, "<html>", Verdict::Unauthorized),
-            (404, r#"{"message":"No query results for model [App\\Models\\User] 52"}"#, NOT_FOUND),
-            (404, r#"{"message":"The route api/admin/v1/users/52 could not be found."}"#, Verdict::Fault),
-            (404, r#"{"message":"not: No query results for model [App\\Models\\User] 52"}"#, Verdict::Fault),
+            (
+                404,
+                r#"{"message":"No query results for model [App\\Models\\User] 52"}"#,
+                NOT_FOUND,
+            ),
+            (
+                404,
+                r#"{"message":"The route api/admin/v1/users/52 could not be found."}"#,
+                Verdict::Fault,
+            ),
+            (
+                404,
+                r#"{"message":"not: No query results for model [App\\Models\\User] 52"}"#,
+                Verdict::Fault,
+            ),
             (404, r#"{"error":{"code":404}}"#, Verdict::Fault),
             (404, "", Verdict::Fault),
             (503, "", RETRY),
@@ -103,7 +145,11 @@ fn a_valt_answer_is_judged_by_the_table() {
         "valt",
         &[
             (200, r#"{"data":{"id":52}}"#, Verdict::Delivered),
-            (200, r#"{"data":{"id":"52"},"error":null}"#, Verdict::Delivered),
+            (
+                200,
+                r#"{"data":{"id":"52"},"error":null}"#,
+                Verdict::Delivered,
+            ),
             (204, "", Verdict::Fault),
             (200, "", Verdict::Fault),
             (200, "<html></html>", Verdict::Fault),
@@ -138,7 +184,11 @@ fn a_valt_answer_is_judged_by_the_table() {
             (410, "", Verdict::Fault),
             (412, "null", Verdict::Fault),
             (422, r#"["error"]"#, Verdict::Fault),
-            (401, r#"{"error":{"code":401,"message":"m"}}"#, Verdict::Unauthorized),
+            (
+                401,
+                r#"{"error":{"code":401,"message":"m"}}"#,
+                Verdict::Unauthorized,
+            ),
             (403, "", Verdict::Unauthorized),
             (404, r#"{"error":{"code":404}}"#, NOT_FOUND),
             (404, r#"{"error":{"code":"404","message":"m"}}"#, NOT_FOUND),
@@ -156,14 +206,30 @@ fn other_statuses(api: &str) {
     for (statuses, verdict) in [
         (&[201, 202, 203, 205, 206, 226, 101][..], Verdict::Fault),
         (&[300, 301, 302, 303, 304, 307, 308], Verdict::Fault),
-        (&[405, 406, 415, 419, 402, 411, 414, 418, 421, 423, 426, 428, 431, 451, 499, 600, 999], Verdict::Fault),
-        (&[408, 425, 500, 502, 504, 501, 505, 507, 511, 520, 599], RETRY),
+        (
+            &[
+                405, 406, 415, 419, 402, 411, 414, 418, 421, 423, 426, 428, 431, 451, 499, 600, 999,
+            ],
+            Verdict::Fault,
+        ),
+        (
+            &[408, 425, 500, 502, 504, 501, 505, 507, 511, 520, 599],
+            RETRY,
+        ),
         (&[429], NO_PAUSE),
         (&[401, 403], Verdict::Unauthorized),
     ] {
         for &status in statuses {
-            for body in ["", "<html>", r#"{"message":"m","error":{"message":"m"},"data":{"id":52},"id":52}"#] {
-                assert_eq!(judged(api, status, body).verdict, verdict, "{api}: {status} {body}");
+            for body in [
+                "",
+                "<html>",
+                r#"{"message":"m","error":{"message":"m"},"data":{"id":52},"id":52}"#,
+            ] {
+                assert_eq!(
+                    judged(api, status, body).verdict,
+                    verdict,
+                    "{api}: {status} {body}"
+                );
             }
         }
     }
@@ -173,13 +239,32 @@ fn other_statuses(api: &str) {
 fn a_pause_is_read_from_429_and_503_only() {
     for api in ["aipix", "valt"] {
         let judged = |status, retry_after| {
-            let answer = Answer { status, asks_for_pause: true, retry_after, ..Answer::default() };
+            let answer = Answer {
+                status,
+                asks_for_pause: true,
+                retry_after,
+                ..Answer::default()
+            };
             by_name(api).unwrap().judge(user(), &answer).verdict
         };
         let minute = Some(Duration::from_secs(60));
-        assert_eq!(judged(429, minute), Verdict::Throttled { retry_after: minute });
-        assert_eq!(judged(503, minute), Verdict::Throttled { retry_after: minute });
-        assert_eq!(judged(503, None), NO_PAUSE, "a Retry-After that cannot be read is one");
+        assert_eq!(
+            judged(429, minute),
+            Verdict::Throttled {
+                retry_after: minute
+            }
+        );
+        assert_eq!(
+            judged(503, minute),
+            Verdict::Throttled {
+                retry_after: minute
+            }
+        );
+        assert_eq!(
+            judged(503, None),
+            NO_PAUSE,
+            "a Retry-After that cannot be read is one"
+        );
         assert_eq!(judged(500, minute), RETRY);
         assert_eq!(judged(301, minute), Verdict::Fault);
     }
@@ -198,152 +283,72 @@ fn an_api_is_quoted_from_its_validation_messages_only() {
     let words = |api, status, body: &str| {
         let judgement = judged(api, status, body);
         let error = judgement.error.unwrap();
-        judgement.quotes_api.then_some((error.message, error.fields))
+        judgement
+            .quotes_api
+            .then_some((error.message, error.fields))
     };
-    let fields = BTreeMap::from([("a".to_owned(), vec!["x".to_owned(), "y".to_owned()]), ("b".to_owned(), vec!["z".to_owned()])]);
+    let fields = BTreeMap::from([
+        ("a".to_owned(), vec!["x".to_owned(), "y".to_owned()]),
+        ("b".to_owned(), vec!["z".to_owned()]),
+    ]);
     let body = r#"{"message":"m","errors":{"a":["x",7,"y"],"b":"z"}}"#;
     assert_eq!(words("aipix", 422, body), Some(("m".to_owned(), fields)));
-    assert_eq!(words("valt", 400, r#"{"error":{"message":"m"}}"#), Some(("m".to_owned(), BTreeMap::new())));
-    assert_eq!(words("valt", 400, r#"{"data":"d"}"#), Some(("d".to_owned(), BTreeMap::new())));
+    assert_eq!(
+        words("valt", 400, r#"{"error":{"message":"m"}}"#),
+        Some(("m".to_owned(), BTreeMap::new()))
+    );
+    assert_eq!(
+        words("valt", 400, r#"{"data":"d"}"#),
+        Some(("d".to_owned(), BTreeMap::new()))
+    );
     for (api, status, body) in [
-        ("aipix", 500, r#"{"message":"canary","errors":{"canary":["canary"]}}"#),
-        ("aipix", 404, r#"{"message":"No query results for model [canary] 52"}"#),
+        (
+            "aipix",
+            500,
+            r#"{"message":"canary","errors":{"canary":["canary"]}}"#,
+        ),
+        (
+            "aipix",
+            404,
+            r#"{"message":"No query results for model [canary] 52"}"#,
+        ),
         ("aipix", 413, r#"{"message":"canary"}"#),
         ("aipix", 200, r#"{"message":"canary"}"#),
         ("aipix", 401, r#"{"message":"canary"}"#),
         ("valt", 404, r#"{"error":{"code":404,"message":"canary"}}"#),
         ("valt", 500, r#"{"error":{"code":500,"message":"canary"}}"#),
-        ("valt", 200, r#"{"error":{"code":"canary","message":"canary"}}"#),
+        (
+            "valt",
+            200,
+            r#"{"error":{"code":"canary","message":"canary"}}"#,
+        ),
         ("valt", 422, r#"{"canary":"canary"}"#),
     ] {
         assert_eq!(words(api, status, body), None);
-        assert!(!format!("{:?}", judged(api, status, body).error).contains("canary"), "{api} {status}");
+        assert!(
+            !format!("{:?}", judged(api, status, body).error).contains("canary"),
+            "{api} {status}"
+        );
     }
-}
-
-#[test]
-fn a_login_is_judged() {
-    let login = |api, status, body: &str| {
-        let answer = Answer { status, body: body.into(), ..Answer::default() };
-        match by_name(api).unwrap().judge_login(&answer) {
-            Login::Token { token, renew_after } => format!("{} {:?}", token.expose_secret(), renew_after.map(|time| time.as_secs())),
-            Login::Refused => "refused".to_owned(),
-            Login::Failed(judgement) => judgement.verdict.as_str().to_owned(),
-        }
-    };
-    for (api, status, body, expected) in [
-        ("valt", 200, r#"{"data":{"access_token":"abc"}}"#, "abc Some(27000)"),
-        ("valt", 200, r#"{"data":{"access_token":""}}"#, "fault"),
-        ("valt", 200, r#"{"data":"Invalid username or password"}"#, "fault"),
-        ("valt", 200, r#"{"error":{"code":401}}"#, "refused"),
-        ("valt", 200, r#"{"error":{"code":"422"}}"#, "refused"),
-        ("valt", 200, r#"{"error":{"code":503}}"#, "retry"),
-        ("valt", 200, r#"{"error":{"code":404}}"#, "fault"),
-        ("valt", 401, r#"{"data":"Invalid username or password"}"#, "refused"),
-        ("valt", 404, r#"{"error":{"code":404}}"#, "fault"),
-        ("valt", 409, r#"{"error":{"code":409}}"#, "fault"),
-        ("aipix", 200, r#"{"access_token":"Bearer abc","token_type":"Bearer"}"#, "abc None"),
-        ("aipix", 200, r#"{"access_token":"abc","expires_at":"2000-01-01 00:00:00"}"#, "abc Some(300)"),
-        ("aipix", 200, r#"{"user":{}}"#, "fault"),
-        ("aipix", 200, "<html>", "fault"),
-        ("aipix", 204, "", "fault"),
-        ("aipix", 400, "", "refused"),
-        ("aipix", 401, "<html>", "refused"),
-        ("aipix", 403, "", "refused"),
-        ("aipix", 422, r#"{"message":"m"}"#, "refused"),
-        ("aipix", 404, r#"{"message":"No query results for model [User] 1"}"#, "fault"),
-        ("aipix", 413, "", "fault"),
-        ("aipix", 302, "", "fault"),
-        ("aipix", 429, "", "throttled"),
-        ("aipix", 500, "", "retry"),
-    ] {
-        assert_eq!(login(api, status, body), expected, "{api}: {status} {body}");
-    }
-}
-
-#[test]
-fn requests_are_as_documented() {
-    let valt = by_name("valt").unwrap();
-    let changes = json!({ "rooms": [39, 37, 37], "card_number": "007", "video_access": { "user_groups": [], "users": [1] }, "name": "é\"" });
-    let request = valt.update(user(), changes.as_object().unwrap());
-    assert_eq!((request.method.as_str(), &*request.path), ("POST", "/api/v3/admin/users/52/edit"));
-    assert_eq!(request.token, TokenPlace::Query("access_token"));
-    let body = r#"{"rooms":[39,37,37],"card_number":"007","video_access":{"user_groups":[],"users":[1]},"name":"é\""}"#;
-    assert_eq!(String::from_utf8(request.body).unwrap(), body);
-    let request = valt.login("john", &SecretString::from("pass\""));
-    assert_eq!((request.method.as_str(), &*request.path, request.token), ("POST", "/api/v3/login", TokenPlace::None));
-    assert_eq!(String::from_utf8(request.body).unwrap(), r#"{"username":"john","password":"pass\""}"#);
-
-    let aipix = by_name("aipix").unwrap();
-    let request = aipix.update(user(), json!({ "permissions": [12, 9] }).as_object().unwrap());
-    assert_eq!((request.method.as_str(), &*request.path), ("PUT", "/api/admin/v1/users/52"));
-    assert_eq!(request.token, TokenPlace::Bearer);
-    assert_eq!(String::from_utf8(request.body).unwrap(), r#"{"permissions":[12,9]}"#);
-    let request = aipix.update(user(), json!({ "permissions": [] }).as_object().unwrap());
-    assert_eq!(String::from_utf8(request.body).unwrap(), r#"{"permissions":[]}"#);
-    let request = aipix.login("john", &SecretString::from("pass"));
-    assert_eq!((request.method.as_str(), &*request.path, request.token), ("POST", "/api/admin/v1/auth/token", TokenPlace::None));
-    assert_eq!(String::from_utf8(request.body).unwrap(), r#"{"login":"john","password":"pass"}"#);
-}
-
-#[test]
-fn valid_changes_are_taken() {
-    for (api, changes) in [
-        ("aipix", r#"{"permissions":[]}"#),
-        ("aipix", r#"{"permissions":[9,12,9,-1,9223372036854775807]}"#),
-        ("valt", r#"{"name":"","password":"x","display_name":"é","user_group":7,"card_number":"007","rooms":[1,1]}"#),
-        ("valt", r#"{"video_access":{"users":[15]}}"#),
-        ("valt", r#"{"video_access":{"users":[],"user_groups":[1]}}"#),
-    ] {
-        let changes: Map<String, Value> = serde_json::from_str(changes).unwrap();
-        assert_eq!(by_name(api).unwrap().validate(&changes), Ok(()));
-    }
-}
-
-#[test]
-fn a_mistake_is_named_by_its_path_and_no_value_is_quoted() {
-    const INTEGER: &str = "must be an integer of 64 bits, not";
-    const FRACTION: &str = "a number with a fraction, an exponent or too many digits";
-    for (api, changes, message) in [
-        ("aipix", r#"{}"#, "data.changes: must hold at least one of `permissions`".to_owned()),
-        ("aipix", r#"{"permissions":null}"#, "data.changes.permissions: must be a list of integers, not null".into()),
-        ("aipix", r#"{"permissions":"canary"}"#, "data.changes.permissions: must be a list of integers, not a string".into()),
-        ("aipix", r#"{"permissions":[1,"2"]}"#, format!("data.changes.permissions[1]: {INTEGER} a string")),
-        ("aipix", r#"{"permissions":[1.0]}"#, format!("data.changes.permissions[0]: {INTEGER} {FRACTION}")),
-        ("aipix", r#"{"permissions":[1e2]}"#, format!("data.changes.permissions[0]: {INTEGER} {FRACTION}")),
-        ("aipix", r#"{"permissions":[1,2,99999999999999999999]}"#, format!("data.changes.permissions[2]: {INTEGER} {FRACTION}")),
-        ("aipix", r#"{"permissions":[9223372036854775808]}"#, format!("data.changes.permissions[0]: {INTEGER} a number beyond 2^63-1")),
-        ("aipix", r#"{"permissions":[true]}"#, format!("data.changes.permissions[0]: {INTEGER} a boolean")),
-        ("aipix", r#"{"permissions":[[1]]}"#, format!("data.changes.permissions[0]: {INTEGER} a list")),
-        ("aipix", r#"{"permissions":[1],"name":"canary"}"#, "data.changes.name: there is no such field; the nearest is `permissions`".into()),
-        ("valt", r#"{"passwrd":"canary"}"#, "data.changes.passwrd: there is no such field; the nearest is `password`".into()),
-        ("valt", r#"{"Rooms":[]}"#, "data.changes.Rooms: there is no such field; the nearest is `rooms`".into()),
-        ("valt", r#"{"a\nb":1}"#, r"data.changes.a\nb: there is no such field; the nearest is `name`".into()),
-        ("valt", r#"{"name":"ok","password":12345}"#, "data.changes.password: must be a string, not a number".into()),
-        ("valt", r#"{"card_number":362504}"#, "data.changes.card_number: must be a string, not a number".into()),
-        ("valt", r#"{"display_name":null}"#, "data.changes.display_name: must be a string, not null".into()),
-        ("valt", r#"{"user_group":"7"}"#, format!("data.changes.user_group: {INTEGER} a string")),
-        ("valt", r#"{"user_group":-0.0}"#, format!("data.changes.user_group: {INTEGER} {FRACTION}")),
-        ("valt", r#"{"rooms":{}}"#, "data.changes.rooms: must be a list of integers, not an object".into()),
-        ("valt", r#"{"video_access":[]}"#, "data.changes.video_access: must be an object, not a list".into()),
-        ("valt", r#"{"video_access":{}}"#, "data.changes.video_access: must hold at least one of `users`, `user_groups`".into()),
-        ("valt", r#"{"video_access":{"users":[1,2,null]}}"#, format!("data.changes.video_access.users[2]: {INTEGER} null")),
-        ("valt", r#"{"video_access":{"user_group":[1]}}"#, "data.changes.video_access.user_group: there is no such field; the nearest is `user_groups`".into()),
-    ] {
-        let changes: Map<String, Value> = serde_json::from_str(changes).unwrap();
-        let mistake = by_name(api).unwrap().validate(&changes).unwrap_err();
-        assert_eq!(mistake.message, message);
-    }
-    let long = Map::from_iter([("x".repeat(1_000_000), Value::Null)]);
-    assert!(by_name("valt").unwrap().validate(&long).unwrap_err().message.len() < 200);
 }
 
 #[test]
 fn no_secret_is_shown_by_debug() {
-    let answer = Answer { status: 200, body: b"canary".to_vec(), ..Answer::default() };
+    let answer = Answer {
+        status: 200,
+        body: b"canary".to_vec(),
+        ..Answer::default()
+    };
     let judgement = judged("valt", 422, r#"{"error":{"message":"canary"}}"#);
-    let login = by_name("valt").unwrap().judge_login(&Answer { status: 200, body: br#"{"data":{"access_token":"canary"}}"#.to_vec(), ..answer.clone() });
-    assert!(judgement.error.as_ref().unwrap().message == "canary" && matches!(login, Login::Token { .. }));
+    let login = by_name("valt").unwrap().judge_login(&Answer {
+        status: 200,
+        body: br#"{"data":{"access_token":"canary"}}"#.to_vec(),
+        ..answer.clone()
+    });
+    assert!(
+        judgement.error.as_ref().unwrap().message == "canary"
+            && matches!(login, Login::Token { .. })
+    );
     let shown = format!("{answer:?} {judgement:?} {login:?}");
     assert!(!shown.contains("canary"), "{shown}");
 }
