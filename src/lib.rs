@@ -3,6 +3,9 @@
 //! The way of one event names the modules, in their order:
 //! `record → event → route → lane → attempt → verdict → outcome → settle`.
 
+pub mod api;
+pub mod attempt;
+pub mod config;
 pub mod engine;
 pub mod event;
 pub mod record;

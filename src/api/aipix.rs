@@ -1,1 +1,201 @@
-//! stub
+//! aipix VMS: `PUT /api/admin/v1/users/{user}` sets the list of a user's permissions. It answers in Laravel's shapes.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+
+use super::changes::{self, Field, Kind};
+use super::judge::{self, Body, Refusal, Shape};
+use super::{Answer, Api, ApiError, Judgement, Login, Request, TokenPlace};
+use crate::event::{InvalidChanges, UserId};
+
+/// The API of an aipix VMS.
+pub(super) struct Aipix;
+
+const FIELDS: &[Field] = &[("permissions", Kind::Integers)];
+
+const SHAPE: Shape = Shape {
+    user: |body| judge::number(&body.get("id")),
+    refusal,
+};
+
+/// How Laravel begins to say that a record is not in the database; a class name and the id follow.
+const MISSING: &str = "No query results for model";
+
+impl Api for Aipix {
+    fn name(&self) -> &'static str {
+        "aipix"
+    }
+
+    fn token_key(&self) -> &'static str {
+        "token"
+    }
+
+    fn username_key(&self) -> &'static str {
+        "login"
+    }
+
+    fn secret_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn validate(&self, changes: &Map<String, Value>) -> Result<(), InvalidChanges> {
+        changes::check(FIELDS, changes)
+    }
+
+    fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request {
+        // Nothing is made up where the event names none: an empty list strips the user of all permissions.
+        let body = Value::Object(
+            changes
+                .iter()
+                .filter(|(name, _)| *name == "permissions")
+                .map(owned)
+                .collect(),
+        );
+        Request {
+            method: reqwest::Method::PUT,
+            path: format!("/api/admin/v1/users/{user}"),
+            token: TokenPlace::Bearer,
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    fn judge(&self, user: UserId, answer: &Answer) -> Judgement {
+        match answer.status {
+            204 => judge::delivered(),
+            _ => judge::judge(&SHAPE, user, answer),
+        }
+    }
+
+    fn login(&self, username: &str, password: &SecretString) -> Request {
+        Request {
+            method: reqwest::Method::POST,
+            path: "/api/admin/v1/auth/token".to_owned(),
+            token: TokenPlace::None,
+            body: json!({ "login": username, "password": password.expose_secret() })
+                .to_string()
+                .into_bytes(),
+        }
+    }
+
+    fn judge_login(&self, answer: &Answer) -> Login {
+        judge::judge_login(answer, |body| {
+            let token = body.get("access_token");
+            let expires_at = body.get("expires_at");
+            let renew_after = expires_at
+                .as_str()
+                .and_then(|text| renew_after(text, jiff::Timestamp::now()));
+            Some((
+                SecretString::from(without_scheme(judge::text(&token)?)),
+                renew_after,
+            ))
+        })
+    }
+}
+
+fn owned((name, value): (&String, &Value)) -> (String, Value) {
+    (name.clone(), value.clone())
+}
+
+/// The vendor's sample of a token begins with `Bearer ` already.
+fn without_scheme(token: &str) -> &str {
+    match token.trim().split_at_checked(7) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),
+        _ => token.trim(),
+    }
+}
+
+/// `expires_at` bears no zone, so it may be wrong by half a day either way: it is good for renewing early, and
+/// within bounds. Where it misleads, a 401 leads to a new login all the same.
+fn renew_after(expires_at: &str, now: jiff::Timestamp) -> Option<Duration> {
+    const SHORTEST: Duration = Duration::from_secs(5 * 60);
+    const LONGEST: Duration = Duration::from_secs(24 * 3600);
+    let expires_at = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", expires_at).ok()?;
+    let expires_at = expires_at
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .ok()?
+        .timestamp();
+    let left = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
+    Some((left * 9 / 10).clamp(SHORTEST, LONGEST))
+}
+
+/// Laravel's errors have a `message`, and `errors` by field where it checked the request.
+fn refusal(body: &Body<'_>) -> Refusal {
+    let error = body.get("error");
+    let member = |name: &str| {
+        if body.has(name) {
+            body.get(name)
+        } else {
+            error[name].clone()
+        }
+    };
+    let (message, errors) = (member("message"), member("errors"));
+    let message = judge::text(&message);
+    let fields = errors.as_object().map(|fields| {
+        fields
+            .iter()
+            .map(|(name, texts)| (name.clone(), strings(texts)))
+            .collect()
+    });
+    Refusal {
+        own_shape: ["message", "errors"]
+            .iter()
+            .any(|name| body.has(name) || error.get(name).is_some()),
+        user_missing: message.is_some_and(|message| message.starts_with(MISSING)),
+        words: ApiError {
+            message: message
+                .unwrap_or("the API refused the update and gave no message")
+                .to_owned(),
+            fields: fields.unwrap_or_default(),
+        },
+    }
+}
+
+fn strings(texts: &Value) -> Vec<String> {
+    match texts {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(texts) => texts
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_token_is_a_hint_within_bounds() {
+        let now: jiff::Timestamp = "2026-11-22T09:00:00Z".parse().unwrap();
+        let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
+        for (expires_at, expected) in [
+            ("2026-11-22 11:00:00", minutes(108)),
+            ("2026-11-22 09:01:00", minutes(5)),
+            ("2026-11-21 09:00:00", minutes(5)),
+            ("2030-01-01 00:00:00", minutes(24 * 60)),
+            ("9999-12-31 23:59:59", None),
+            ("0000-00-00 00:00:00", None),
+            ("tomorrow", None),
+            ("", None),
+        ] {
+            assert_eq!(renew_after(expires_at, now), expected, "{expires_at}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_before_a_token_is_taken_off() {
+        for (token, bare) in [
+            ("Bearer abc", "abc"),
+            ("bearer  abc", "abc"),
+            ("abc", "abc"),
+            ("Bearerabc", "Bearerabc"),
+            ("ééééé", "ééééé"),
+        ] {
+            assert_eq!(without_scheme(token), bare);
+        }
+    }
+}

@@ -1,9 +1,23 @@
-//! The APIs: what a user-management API must tell the rest of the service. Each API is one file here and one line in [`by_name`].
+//! The APIs: what a user-management API must tell the rest of the service. Each API is one file here and one line in [`ALL`].
 
 mod aipix;
+mod changes;
+pub mod http;
+mod judge;
+pub mod lost;
+pub mod mask;
+mod outline;
+pub mod secret;
 pub mod session;
 mod valt;
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -19,16 +33,19 @@ pub trait Api: Send + Sync {
     /// The name in the configuration (`api = "…"`).
     fn name(&self) -> &'static str;
 
-    /// What this API calls a fixed token; the configuration's keys are this plus `_file` or `_env`.
+    /// What the configuration calls a fixed token; its key there is this plus `_file` or `_env`.
     fn token_key(&self) -> &'static str;
 
-    /// What this API calls the name of an account; a key of the configuration.
+    /// What the configuration calls the name to log in with.
     fn username_key(&self) -> &'static str;
 
     /// The fields of `changes` whose values are secret.
     fn secret_fields(&self) -> &'static [&'static str];
 
     /// Checks names and types of `data.changes`. The values stay as they came, in their order.
+    ///
+    /// # Errors
+    /// The first mistake, with its path in the data.
     fn validate(&self, changes: &Map<String, Value>) -> Result<(), InvalidChanges>;
 
     /// The request that sets `changes` (validated before) for `user`.
@@ -44,14 +61,12 @@ pub trait Api: Send + Sync {
     fn judge_login(&self, answer: &Answer) -> Login;
 }
 
-/// The registry: a further API is a further entry.
-pub fn all() -> [&'static dyn Api; 2] {
-    [&aipix::Aipix, &valt::Valt]
-}
+/// The registry: a further API is a further line.
+pub static ALL: [&'static dyn Api; 2] = [&aipix::Aipix, &valt::Valt];
 
 /// The API of that name in the configuration.
 pub fn by_name(name: &str) -> Option<&'static dyn Api> {
-    all().into_iter().find(|api| api.name() == name)
+    ALL.into_iter().find(|api| api.name() == name)
 }
 
 /// An HTTP request, as far as an API decides it. The sender adds `Idempotency-Key` and `traceparent`.
@@ -77,37 +92,71 @@ pub enum TokenPlace {
     Query(&'static str),
 }
 
-/// An HTTP answer: status, the headers that matter, and the body's first 64 KiB.
-#[derive(Clone, Debug)]
+/// An HTTP answer, as far as a verdict depends on it.
+#[derive(Clone, Default)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// `Retry-After`, already read into a duration from now.
+    /// Whether there was a `Retry-After`, readable or not.
+    pub asks_for_pause: bool,
+    /// That `Retry-After` as a duration from now, where it could be read.
     pub retry_after: Option<Duration>,
-    /// The body, cut at the cap.
+    /// The body, or the outline of one that is longer than 64 KiB: a JSON object with its short members.
     pub body: Vec<u8>,
-    /// Whether the body was longer than the cap.
-    pub truncated: bool,
+}
+
+impl fmt::Debug for Answer {
+    /// Leaves out the body: the answer to an update holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A verdict and the API's words about it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Judgement {
     /// The verdict.
     pub verdict: Verdict,
-    /// What went wrong; `None` where it was delivered. Secret values of the update are masked by the caller.
+    /// What went wrong; `None` where it was delivered.
     pub error: Option<ApiError>,
+    /// `error` quotes the API, so the caller must mask secrets in it.
+    pub quotes_api: bool,
     /// The answer names another user than the one updated (a warning and a counter, no failure).
     pub other_user: bool,
+    /// The token was refused (401): another one may help. Not so where it was accepted and lacks a right (403).
+    pub token_refused: bool,
+}
+
+impl fmt::Debug for Judgement {
+    /// Leaves out the error, which is not yet masked.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judgement")
+            .field("verdict", &self.verdict)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why an attempt failed, for people.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct ApiError {
     /// In words.
     pub message: String,
     /// The API's validation messages by field.
-    pub fields: std::collections::BTreeMap<String, Vec<String>>,
+    pub fields: BTreeMap<String, Vec<String>>,
+}
+
+impl ApiError {
+    /// An error in our own words.
+    pub fn new(message: impl Into<String>) -> Self {
+        ApiError {
+            message: message.into(),
+            fields: BTreeMap::new(),
+        }
+    }
 }
 
 /// How a login ended.

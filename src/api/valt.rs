@@ -1,1 +1,102 @@
-//! stub
+//! VALT: `POST /api/v3/admin/users/{id}/edit` sets what the body names. Its token travels in the URL.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+
+use super::changes::{self, Field, Kind};
+use super::judge::{self, Body, Refusal, Shape};
+use super::{Answer, Api, ApiError, Judgement, Login, Request, TokenPlace};
+use crate::event::{InvalidChanges, UserId};
+
+/// The API of a VALT server.
+pub(super) struct Valt;
+
+const FIELDS: &[Field] = &[
+    ("name", Kind::Text),
+    ("password", Kind::Text),
+    ("display_name", Kind::Text),
+    ("user_group", Kind::Integer),
+    ("card_number", Kind::Text),
+    ("rooms", Kind::Integers),
+    (
+        "video_access",
+        Kind::Object(&[("users", Kind::Integers), ("user_groups", Kind::Integers)]),
+    ),
+];
+
+const SHAPE: Shape = Shape {
+    user: |body| judge::number(&body.get("data")["id"]),
+    refusal,
+};
+
+/// The vendor's own client logs in again every 8 hours; half an hour is left for the login to succeed.
+const RENEW_AFTER: Duration = Duration::from_secs(7 * 3600 + 1800);
+
+impl Api for Valt {
+    fn name(&self) -> &'static str {
+        "valt"
+    }
+
+    fn token_key(&self) -> &'static str {
+        "access_token"
+    }
+
+    fn username_key(&self) -> &'static str {
+        "username"
+    }
+
+    fn secret_fields(&self) -> &'static [&'static str] {
+        &["password", "card_number"]
+    }
+
+    fn validate(&self, changes: &Map<String, Value>) -> Result<(), InvalidChanges> {
+        changes::check(FIELDS, changes)
+    }
+
+    fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request {
+        Request {
+            method: reqwest::Method::POST,
+            path: format!("/api/v3/admin/users/{user}/edit"),
+            token: TokenPlace::Query("access_token"),
+            body: Value::Object(changes.clone()).to_string().into_bytes(),
+        }
+    }
+
+    fn judge(&self, user: UserId, answer: &Answer) -> Judgement {
+        judge::judge(&SHAPE, user, answer)
+    }
+
+    fn login(&self, username: &str, password: &SecretString) -> Request {
+        Request {
+            method: reqwest::Method::POST,
+            path: "/api/v3/login".to_owned(),
+            token: TokenPlace::None,
+            body: json!({ "username": username, "password": password.expose_secret() })
+                .to_string()
+                .into_bytes(),
+        }
+    }
+
+    fn judge_login(&self, answer: &Answer) -> Login {
+        judge::judge_login(answer, |body| {
+            let data = body.get("data");
+            let token = judge::text(&data["access_token"])?;
+            Some((SecretString::from(token.trim()), Some(RENEW_AFTER)))
+        })
+    }
+}
+
+/// VALT's errors have an `error` with a code, or say in `data` what is wrong.
+fn refusal(body: &Body<'_>) -> Refusal {
+    let (error, data) = (body.get("error"), body.get("data"));
+    let words = [&error["message"], &error, &data]
+        .into_iter()
+        .find_map(judge::text);
+    Refusal {
+        own_shape: body.has("error") || body.has("data"),
+        user_missing: judge::number(&error["code"]) == Some(404),
+        words: ApiError::new(words.unwrap_or("the API refused the update and gave no message")),
+    }
+}

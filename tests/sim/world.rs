@@ -75,7 +75,7 @@ pub struct World<'p> {
     outcomes: HashMap<(i32, i64), End>,
     /// What the API applied last, by user.
     applied: HashMap<u64, (i32, i64)>,
-    /// What it should show in the end: the last delivered, by user.
+    /// When a record was first called, and how often its calls failed.
     failures: HashMap<(i32, i64), (Instant, u32)>,
     last_delivered: Vec<(Instant, u64)>,
     faults: Vec<(Instant, Fault)>,
@@ -593,6 +593,7 @@ impl<'p> World<'p> {
         if let Some(earlier) = earlier {
             return Err(format!("{record:?} overtakes {earlier:?}"));
         }
+        self.failures.entry((record.partition, record.offset)).or_insert((now, 0));
         let latency = Duration::from_millis(self.rng.u64(1..=self.plan.latency));
         let mood = self.mood.filter(|(_, until)| *until > now).map(|(mood, _)| mood);
         let verdict = match (mood, record.kind) {
@@ -629,7 +630,7 @@ impl<'p> World<'p> {
                 | (Kind::Rejected, Some(End::Dead(Reason::Rejected)))
                 | (Kind::Invalid, Some(End::Dead(Reason::InvalidChanges)))
                 | (Kind::Expiring(_), Some(End::Delivered | End::Dead(Reason::Expired))) => true,
-                (Kind::Good | Kind::Poison | Kind::Expiring(_), Some(End::Dead(Reason::AttemptsExhausted))) => self.earned(record),
+                (Kind::Good | Kind::Rejected | Kind::Poison | Kind::Expiring(_), Some(End::Dead(Reason::AttemptsExhausted))) => self.earned(record),
                 _ => false,
             };
             if !right {

@@ -1,0 +1,242 @@
+//! An attempt: one update sent to its API once, with whatever login that takes, and judged.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+use url::Url;
+use uuid::Uuid;
+
+use crate::api::http::{Http, Tls};
+use crate::api::lost::Status;
+use crate::api::mask::mask;
+use crate::api::session::{Credentials, NoToken, OnLogin, Session, Token};
+use crate::api::{Api, ApiError, Judgement};
+use crate::event::UserId;
+use crate::verdict::Verdict;
+
+/// What is sent.
+#[derive(Clone)]
+pub struct Update {
+    /// The user to update.
+    pub user: UserId,
+    /// What to set, validated by the API.
+    pub changes: Map<String, Value>,
+    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered.
+    pub idempotency_key: Uuid,
+    /// The `traceparent` that came with the record. One that no HTTP header can carry is left out.
+    pub traceparent: Option<String>,
+}
+
+impl fmt::Debug for Update {
+    /// Leaves out the values, as some of them are secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields: Vec<_> = self.changes.keys().collect();
+        f.debug_struct("Update")
+            .field("user", &self.user)
+            .field("fields", &fields)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One call of the update, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    /// How it was judged.
+    pub verdict: Verdict,
+    /// What was answered.
+    pub status: Status,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// How it is judged as a whole.
+    pub verdict: Verdict,
+    /// The calls made, logins apart: none where there was no token, two where a 401 was followed by a new one.
+    pub calls: Vec<Call>,
+    /// What went wrong, with secrets masked; `None` where it was delivered.
+    pub error: Option<ApiError>,
+    /// The answer named another user than the one updated.
+    pub other_user: bool,
+    /// The update may have been made although no answer says so.
+    pub ambiguous: bool,
+}
+
+impl Attempt {
+    /// The HTTP status of the last answer, where there was one.
+    pub fn http_status(&self) -> Option<u16> {
+        self.calls.iter().rev().find_map(|call| match call.status {
+            Status::Http(status) => Some(status),
+            _ => None,
+        })
+    }
+
+    fn without_token(calls: Vec<Call>, why: NoToken, ambiguous: bool) -> Self {
+        Attempt {
+            verdict: why.verdict,
+            calls,
+            error: Some(why.error),
+            other_user: false,
+            ambiguous,
+        }
+    }
+}
+
+/// Makes the calls to one target.
+pub struct Caller {
+    api: &'static dyn Api,
+    http: Http,
+    session: Session,
+}
+
+impl Caller {
+    /// A caller for the API below `base_url`. Connects to nothing yet.
+    ///
+    /// `request_timeout` bounds the time for connecting (four fifths of it, at most 5 s); `on_login` is told how
+    /// each login ended: `ok`, `refused` or `failed`.
+    ///
+    /// # Errors
+    /// Where a TLS file cannot be used.
+    pub fn new(
+        api: &'static dyn Api,
+        base_url: Url,
+        credentials: Credentials,
+        tls: &Tls,
+        request_timeout: Duration,
+        on_login: OnLogin,
+    ) -> anyhow::Result<Self> {
+        let http = Http::new(base_url, tls, request_timeout)?;
+        let session = Session::new(api, http.clone(), credentials, on_login);
+        Ok(Caller { api, http, session })
+    }
+
+    /// Sends the update once and judges the answer; after a 401, once more with a new token where one can be had.
+    ///
+    /// Each call and each login takes `timeout` at most. An attempt may so take four times as long: `may_call` is
+    /// asked right before each call, and no call is made once it says no.
+    pub async fn attempt(
+        &self,
+        update: &Update,
+        timeout: Duration,
+        may_call: impl Fn() -> bool + Send + Sync,
+    ) -> Attempt {
+        let mut token = match self.session.token(timeout).await {
+            Ok(token) => token,
+            Err(why) => return Attempt::without_token(Vec::new(), why, false),
+        };
+        let mut calls = Vec::with_capacity(1);
+        loop {
+            if !may_call() {
+                let error = ApiError::new(
+                    "the call was not made, as its partition may have been handed over",
+                );
+                let why = NoToken {
+                    verdict: Verdict::Retry { unreachable: false },
+                    error,
+                };
+                return Attempt::without_token(calls, why, false);
+            }
+            let (judgement, ambiguous) = self.call(update, &token, timeout, &mut calls).await;
+            if !judgement.token_refused || calls.len() > 1 {
+                let error = judgement.error.map(|error| match judgement.quotes_api {
+                    true => mask(error, &self.secrets(update, &token)),
+                    false => error,
+                });
+                return Attempt {
+                    verdict: judgement.verdict,
+                    calls,
+                    error,
+                    other_user: judgement.other_user,
+                    ambiguous,
+                };
+            }
+            token = match self.session.replace(&token, timeout).await {
+                Ok(token) => token,
+                Err(why) => return Attempt::without_token(calls, why, false),
+            };
+        }
+    }
+
+    /// Whether the secret file has changed since it was last read, so that a held target is worth a probe at once. Cheap.
+    pub fn credentials_changed(&self) -> bool {
+        self.session.credentials_changed()
+    }
+
+    async fn call(
+        &self,
+        update: &Update,
+        token: &Token,
+        timeout: Duration,
+        calls: &mut Vec<Call>,
+    ) -> (Judgement, bool) {
+        let request = self.api.update(update.user, &update.changes);
+        let confirmed =
+            |answer: &_| self.api.judge(update.user, answer).verdict == Verdict::Delivered;
+        let started = Instant::now();
+        let answer = self
+            .http
+            .exchange(
+                request,
+                Some(&token.secret),
+                headers(update),
+                timeout,
+                confirmed,
+            )
+            .await;
+        let duration = started.elapsed();
+        let (judgement, status, ambiguous) = match answer {
+            Ok(answer) => (
+                self.api.judge(update.user, &answer),
+                Status::Http(answer.status),
+                false,
+            ),
+            Err(lost) => {
+                let error = Some(ApiError::new(lost.message));
+                let judgement = Judgement {
+                    verdict: lost.verdict,
+                    error,
+                    quotes_api: false,
+                    other_user: false,
+                    token_refused: false,
+                };
+                (judgement, lost.status, lost.ambiguous)
+            }
+        };
+        calls.push(Call {
+            verdict: judgement.verdict,
+            status,
+            duration,
+        });
+        (judgement, ambiguous)
+    }
+
+    fn secrets<'a>(&self, update: &'a Update, token: &'a Token) -> Vec<&'a str> {
+        let fields = self.api.secret_fields().iter();
+        let values = fields.filter_map(|name| update.changes.get(*name)?.as_str());
+        values.chain([token.secret.expose_secret()]).collect()
+    }
+}
+
+fn headers(update: &Update) -> HeaderMap {
+    let key = update.idempotency_key.to_string();
+    let pairs = [
+        ("idempotency-key", Some(key.as_str())),
+        ("traceparent", update.traceparent.as_deref()),
+    ];
+    let header = |(name, value): (&'static str, Option<&str>)| {
+        Some((
+            HeaderName::from_static(name),
+            HeaderValue::from_str(value?).ok()?,
+        ))
+    };
+    pairs.into_iter().filter_map(header).collect()
+}
+
+#[cfg(test)]
+mod tests;
