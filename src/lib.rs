@@ -4,6 +4,13 @@
 //! `record → event → route → lane → attempt → verdict → outcome → settle`.
 
 pub mod api;
+pub mod commands;
+pub mod dead_letter;
 pub mod event;
+pub mod json;
+pub mod outcome;
 pub mod record;
+pub mod route;
+pub mod schema;
+pub mod text;
 pub mod verdict;
