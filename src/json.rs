@@ -3,6 +3,7 @@
 //! Parsers differ in which of two equal members they keep, so an event with one means different things to different readers.
 //! The messages are our own because serde's quote what they found, and a value may be a password.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -15,26 +16,46 @@ use crate::text;
 const PATH_LIMIT: usize = 200;
 
 /// What was read of an object, up to the first thing that cannot be read.
-#[derive(Default)]
-pub struct Object {
-    /// The members; of one that stands there twice, the first.
-    pub members: Map<String, Value>,
+pub struct Object<const N: usize> {
+    /// The wanted members; of one that stands there twice, the first.
+    pub members: [Option<Value>; N],
     /// What is wrong, as the rest of a sentence whose subject is the text read: bounded, with the place, without values.
     pub problem: Option<String>,
 }
 
-/// Reads a JSON object. Paths in the message begin with `root`, which is empty for an object without a name.
-pub fn object(bytes: &[u8], root: &str) -> Object {
-    let mut object = Object::default();
-    object.problem = not_an_object(bytes);
+/// Reads a JSON object for the members `wanted`. The others are checked alike, and dropped: to build a map of everything takes
+/// half of the time. Paths in the message begin with `root`, which is empty for an object without a name.
+pub fn object<const N: usize>(bytes: &[u8], root: &str, wanted: &[&str; N]) -> Object<N> {
+    let mut object = Object {
+        members: [const { None }; N],
+        problem: not_an_object(bytes),
+    };
     if object.problem.is_some() {
         return object;
     }
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let path = Path { parent: None, step: Step::Name(root) };
-    let read = reader.deserialize_map(Root { object: &mut object, path }).and_then(|()| reader.end());
-    if let Err(error) = read {
-        object.problem.get_or_insert_with(|| broken(&error));
+    // Checked once as a whole rather than string by string; what stands before the first bad byte is read all the same.
+    let (text, not_utf8) = match std::str::from_utf8(bytes) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let end = error.valid_up_to();
+            let text = std::str::from_utf8(&bytes[..end]).unwrap_or_default();
+            (text, Some(format!("is not UTF-8 from byte {} on", end + 1)))
+        }
+    };
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let path = Path {
+        parent: None,
+        step: Step::Name(root),
+    };
+    let read = reader
+        .deserialize_map(Root {
+            object: &mut object,
+            wanted,
+            path,
+        })
+        .and_then(|()| reader.end());
+    if let Some(message) = not_utf8.or_else(|| read.err().map(|error| broken(&error))) {
+        object.problem.get_or_insert(message);
     }
     object
 }
@@ -61,7 +82,9 @@ pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
-        Value::Number(number) if number.is_f64() => "a number with a fraction or of too many digits",
+        Value::Number(number) if number.is_f64() => {
+            "a number with a fraction or of too many digits"
+        }
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
@@ -72,7 +95,9 @@ pub fn kind(value: &Value) -> &'static str {
 fn broken(error: &serde_json::Error) -> String {
     let (line, byte) = (error.line(), error.column());
     match error.classify() {
-        serde_json::error::Category::Eof => format!("is cut off: it ends inside the JSON, at line {line}, byte {byte}"),
+        serde_json::error::Category::Eof => {
+            format!("is cut off: it ends inside the JSON, at line {line}, byte {byte}")
+        }
         serde_json::error::Category::Syntax => {
             let text = error.to_string();
             let reason = text.split(" at line ").next().unwrap_or_default();
@@ -101,7 +126,9 @@ impl fmt::Display for Path<'_> {
         if let Some(parent) = self.parent {
             parent.fmt(f)?;
         }
-        let nameless_parent = self.parent.is_none_or(|parent| matches!(parent.step, Step::Name("")));
+        let nameless_parent = self
+            .parent
+            .is_none_or(|parent| matches!(parent.step, Step::Name("")));
         match self.step {
             Step::Index(index) => write!(f, "[{index}]"),
             Step::Name(name) => {
@@ -113,49 +140,92 @@ impl fmt::Display for Path<'_> {
 }
 
 /// Reads the outermost object into its place, so that what stood before a mistake is not lost with it.
-struct Root<'a> {
-    object: &'a mut Object,
+struct Root<'a, const N: usize> {
+    object: &'a mut Object<N>,
+    wanted: &'a [&'a str; N],
     path: Path<'a>,
 }
 
-impl<'de> Visitor<'de> for Root<'_> {
+impl<'de, const N: usize> Visitor<'de> for Root<'_, N> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        fill(map, &mut self.object.members, &self.path, &mut self.object.problem)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Object { members, problem } = self.object;
+        let mut others = BTreeSet::new();
+        while let Some(name) = map.next_key_seed(Wanted(self.wanted))? {
+            let text = match &name {
+                Name::Wanted(index) => self.wanted[*index],
+                Name::Other(text) => text,
+            };
+            let here = Path {
+                parent: Some(&self.path),
+                step: Step::Name(text),
+            };
+            let value = map.next_value_seed(Strict {
+                path: here,
+                problem,
+            })?;
+            let known = match &name {
+                Name::Wanted(index) => members[*index].is_some(),
+                Name::Other(text) => others.contains(text),
+            };
+            if known {
+                twice(here, problem);
+                continue;
+            }
+            match name {
+                Name::Wanted(index) => members[index] = Some(value),
+                Name::Other(text) => {
+                    others.insert(text);
+                }
+            }
+        }
+        Ok(())
     }
+}
+
+/// A member's name: its index among the wanted ones, or its text.
+enum Name {
+    Wanted(usize),
+    Other(String),
+}
+
+struct Wanted<'a>(&'a [&'a str]);
+
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = Name;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Name, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Wanted<'_> {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Name, E> {
+        let index = self.0.iter().position(|wanted| *wanted == text);
+        Ok(index.map_or_else(|| Name::Other(text.to_owned()), Name::Wanted))
+    }
+}
+
+fn twice(path: Path<'_>, problem: &mut Option<String>) {
+    problem
+        .get_or_insert_with(|| format!("has `{}` twice", text::cut(&path.to_string(), PATH_LIMIT)));
 }
 
 /// Reads any value below the outermost object.
 struct Strict<'a> {
     path: Path<'a>,
     problem: &'a mut Option<String>,
-}
-
-fn fill<'de, A: MapAccess<'de>>(
-    mut map: A,
-    members: &mut Map<String, Value>,
-    path: &Path<'_>,
-    problem: &mut Option<String>,
-) -> Result<(), A::Error> {
-    while let Some(name) = map.next_key::<String>()? {
-        let here = Path { parent: Some(path), step: Step::Name(&name) };
-        let value = map.next_value_seed(Strict { path: here, problem })?;
-        match members.entry(name) {
-            Entry::Vacant(free) => {
-                free.insert(value);
-            }
-            Entry::Occupied(taken) => {
-                let here = Path { parent: Some(path), step: Step::Name(taken.key()) };
-                problem.get_or_insert_with(|| format!("has `{}` twice", text::cut(&here.to_string(), PATH_LIMIT)));
-            }
-        }
-    }
-    Ok(())
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
@@ -200,17 +270,46 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
         loop {
-            let path = Path { parent: Some(&self.path), step: Step::Index(items.len()) };
-            match seq.next_element_seed(Strict { path, problem: self.problem })? {
+            let path = Path {
+                parent: Some(&self.path),
+                step: Step::Index(items.len()),
+            };
+            match seq.next_element_seed(Strict {
+                path,
+                problem: self.problem,
+            })? {
                 Some(item) => items.push(item),
                 None => return Ok(Value::Array(items)),
             }
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
-        fill(map, &mut members, &self.path, self.problem)?;
+        while let Some(name) = map.next_key::<String>()? {
+            let here = Path {
+                parent: Some(&self.path),
+                step: Step::Name(&name),
+            };
+            let value = map.next_value_seed(Strict {
+                path: here,
+                problem: self.problem,
+            })?;
+            match members.entry(name) {
+                Entry::Vacant(free) => {
+                    free.insert(value);
+                }
+                Entry::Occupied(taken) => {
+                    twice(
+                        Path {
+                            parent: Some(&self.path),
+                            step: Step::Name(taken.key()),
+                        },
+                        self.problem,
+                    );
+                }
+            }
+        }
         Ok(Value::Object(members))
     }
 }

@@ -35,8 +35,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the contract's order.
-    pub const ALL: [Kind; 5] =
-        [Kind::Delivered, Kind::Merged, Kind::DeadLettered, Kind::Replayed, Kind::Superseded];
+    pub const ALL: [Kind; 5] = [
+        Kind::Delivered,
+        Kind::Merged,
+        Kind::DeadLettered,
+        Kind::Replayed,
+        Kind::Superseded,
+    ];
 
     /// The kind's name in outcomes and metrics.
     pub fn as_str(self) -> &'static str {
@@ -113,7 +118,11 @@ pub struct RecordPlace {
 
 impl From<&Place> for RecordPlace {
     fn from(place: &Place) -> Self {
-        RecordPlace { topic: place.topic.to_string(), partition: place.partition, offset: place.offset }
+        RecordPlace {
+            topic: place.topic.to_string(),
+            partition: place.partition,
+            offset: place.offset,
+        }
     }
 }
 
@@ -163,7 +172,10 @@ pub fn message(facts: Facts<'_>) -> (Vec<Header>, Vec<u8>) {
 
 /// The id of a record's outcome for one target: the same whenever it is computed.
 pub fn outcome_id(group_id: &str, target: &str, place: &Place) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("user-courier:{group_id}.{target}/{place}").as_bytes())
+    Uuid::new_v5(
+        &Uuid::NAMESPACE_URL,
+        format!("user-courier:{group_id}.{target}/{place}").as_bytes(),
+    )
 }
 
 /// A point in time as outcomes and dead letters write it: UTC, with milliseconds.
@@ -172,10 +184,18 @@ pub fn timestamp(time: Timestamp) -> String {
 }
 
 fn headers(facts: &Facts<'_>) -> Vec<Header> {
-    let Facts { group_id, target, kind, .. } = facts;
+    let Facts {
+        group_id,
+        target,
+        kind,
+        ..
+    } = facts;
     let mut headers = vec![
         Header::text("ce_specversion", "1.0"),
-        Header::text("ce_id", outcome_id(group_id, target, facts.place).to_string()),
+        Header::text(
+            "ce_id",
+            outcome_id(group_id, target, facts.place).to_string(),
+        ),
         Header::text("ce_source", format!("/user-courier/{group_id}/{target}")),
         Header::text("ce_type", format!("user-courier.update.{}", kind.as_str())),
         Header::text("ce_time", timestamp(facts.finished_at)),
@@ -191,7 +211,10 @@ fn headers(facts: &Facts<'_>) -> Vec<Header> {
 }
 
 fn data(facts: Facts<'_>) -> OutcomeData {
-    let part = |part: &Option<String>| part.as_ref().map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned());
+    let part = |part: &Option<String>| {
+        part.as_ref()
+            .map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned())
+    };
     OutcomeData {
         outcome: facts.kind,
         reason: facts.reason,
@@ -217,7 +240,8 @@ fn data(facts: Facts<'_>) -> OutcomeData {
 fn cut_error(mut error: ApiError) -> ApiError {
     let empty = json_length(&ApiError::default());
     error.message = cut_json(error.message, MAX_ERROR_BYTES - empty);
-    let mut room = MAX_ERROR_BYTES.saturating_sub(empty + json_length(&error.message) - 2);
+    // Each field is counted with a comma, and there is one comma less than there are fields.
+    let mut room = (MAX_ERROR_BYTES + 1).saturating_sub(empty + json_length(&error.message) - 2);
     let mut fits = true;
     error.fields.retain(|name, messages| {
         // The colon and the comma.

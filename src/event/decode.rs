@@ -3,10 +3,10 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Event, Identity, Undecodable, rfc3339};
-use crate::json::{self, Object};
+use crate::json;
 use crate::record::{Header, Record};
 use crate::text;
 
@@ -34,7 +34,10 @@ enum Mode {
 
 /// The content type alone decides, as CloudEvents has it.
 fn mode(record: &Record) -> Result<Mode, String> {
-    let mut found = record.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("content-type"));
+    let mut found = record
+        .headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("content-type"));
     let Some(header) = found.next() else {
         return Ok(Mode::Binary);
     };
@@ -42,11 +45,14 @@ fn mode(record: &Record) -> Result<Mode, String> {
         return Err("the header `content-type` is there twice".to_owned());
     }
     let content_type = header_text(header)?;
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media_type = media_type(content_type);
     if media_type == "application/cloudevents+json" {
         Ok(Mode::Structured)
     } else if media_type.starts_with("application/cloudevents-batch") {
-        Err("the header `content-type` announces a batch: send each event as a record of its own".to_owned())
+        Err(
+            "the header `content-type` announces a batch: send each event as a record of its own"
+                .to_owned(),
+        )
     } else if media_type.starts_with("application/cloudevents") {
         Err("the header `content-type` names a CloudEvents format other than `application/cloudevents+json`".to_owned())
     } else if is_json(&media_type) {
@@ -56,62 +62,139 @@ fn mode(record: &Record) -> Result<Mode, String> {
     }
 }
 
+/// The type itself, without its parameters.
+fn media_type(content_type: &str) -> String {
+    content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+}
+
 fn is_json(media_type: &str) -> bool {
-    media_type.split_once('/').is_some_and(|(_, subtype)| subtype == "json" || subtype.ends_with("+json"))
+    media_type
+        .split_once('/')
+        .is_some_and(|(_, subtype)| subtype == "json" || subtype.ends_with("+json"))
 }
 
 fn header_text(header: &Header) -> Result<&str, String> {
     let name = &header.name;
-    let value = header.value.as_deref().ok_or_else(|| format!("the header `{name}` has no value"))?;
+    let value = header
+        .value
+        .as_deref()
+        .ok_or_else(|| format!("the header `{name}` has no value"))?;
     std::str::from_utf8(value).map_err(|_| format!("the header `{name}` is not UTF-8"))
 }
 
+/// The members of an envelope that matter here.
+const ENVELOPE: [&str; 8] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "expirytime",
+    "datacontenttype",
+    "data",
+    "data_base64",
+];
+/// The members of the data that matter.
+const DATA: [&str; 3] = ["target", "user", "changes"];
+/// Those members' values.
+type Data = [Option<Value>; 3];
+
 fn structured(record: &Record) -> Result<Event, Undecodable> {
-    let Object { mut members, problem } = json::object(record.value.as_deref().unwrap_or_default(), "");
-    let problem = no_value(record).or_else(|| problem.map(|problem| format!("the value {problem}")));
-    let envelope = Envelope::read(problem, "`", |name| match members.swap_remove(name) {
+    let read = json::object(record.value.as_deref().unwrap_or_default(), "", &ENVELOPE);
+    let problem =
+        no_value(record).or_else(|| read.problem.map(|problem| format!("the value {problem}")));
+    let [
+        version,
+        id,
+        source,
+        event_type,
+        expirytime,
+        content_type,
+        data,
+        data_base64,
+    ] = read.members;
+    let mut attributes = [version, id, source, event_type, expirytime].into_iter();
+    let envelope = Envelope::read(problem, "`", |name| match attributes.next().flatten() {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(format!("`{name}` must be a string, and is {}", json::kind(&other))),
+        Some(other) => Err(format!(
+            "`{name}` must be a string, and is {}",
+            json::kind(&other)
+        )),
     });
-    envelope.into_event(|| structured_data(&mut members))
+    envelope.into_event(|| structured_data(content_type, data, data_base64))
 }
 
-fn structured_data(members: &mut Map<String, Value>) -> Result<Map<String, Value>, String> {
-    if let Some(Value::String(content_type)) = members.get("datacontenttype") {
-        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if !is_json(&media_type) {
-            return Err("`datacontenttype` is not a JSON type such as `application/json`".to_owned());
+fn structured_data(
+    content_type: Option<Value>,
+    data: Option<Value>,
+    data_base64: Option<Value>,
+) -> Result<Data, String> {
+    match content_type {
+        None | Some(Value::Null) => (),
+        Some(Value::String(text)) if is_json(&media_type(&text)) => (),
+        Some(_) => {
+            return Err(
+                "`datacontenttype` is not a JSON type such as `application/json`".to_owned(),
+            );
         }
     }
-    match (members.swap_remove("data"), members.swap_remove("data_base64")) {
-        (Some(_), Some(_)) => Err("`data` and `data_base64` are both there: send one of them".to_owned()),
-        (None, None) => Err("`data` is missing".to_owned()),
-        (Some(Value::Object(data)), None) => Ok(data),
-        (Some(other), None) => Err(format!("`data` must be an object, and is {}", json::kind(&other))),
-        (None, Some(Value::String(text))) => {
-            let bytes = BASE64_STANDARD.decode(text).map_err(|_| "`data_base64` is not Base64 with padding")?;
-            let read = json::object(&bytes, "data");
-            read.problem.map_or(Ok(read.members), |problem| Err(format!("`data_base64`, once decoded, {problem}")))
+    match (data, data_base64) {
+        (Some(_), Some(_)) => {
+            Err("`data` and `data_base64` are both there: send one of them".to_owned())
         }
-        (None, Some(other)) => Err(format!("`data_base64` must be a string, and is {}", json::kind(&other))),
+        (None, None) => Err("`data` is missing".to_owned()),
+        (Some(Value::Object(mut data)), None) => Ok(DATA.map(|name| data.swap_remove(name))),
+        (Some(other), None) => Err(format!(
+            "`data` must be an object, and is {}",
+            json::kind(&other)
+        )),
+        (None, Some(Value::String(text))) => {
+            let bytes = BASE64_STANDARD
+                .decode(text)
+                .map_err(|_| "`data_base64` is not Base64 with padding")?;
+            let read = json::object(&bytes, "data", &DATA);
+            read.problem.map_or(Ok(read.members), |problem| {
+                Err(format!("`data_base64`, once decoded, {problem}"))
+            })
+        }
+        (None, Some(other)) => Err(format!(
+            "`data_base64` must be a string, and is {}",
+            json::kind(&other)
+        )),
     }
 }
 
 fn binary(record: &Record, problem: Option<String>) -> Result<Event, Undecodable> {
-    let problem = problem.or_else(|| no_value(record)).or_else(|| headers_problem(record));
+    let problem = problem
+        .or_else(|| no_value(record))
+        .or_else(|| headers_problem(record));
     let envelope = Envelope::read(problem, "the header `ce_", |name| {
-        let found = record.headers.iter().find(|header| header.name.strip_prefix("ce_") == Some(name));
-        found.map(|header| header_text(header).map(str::to_owned)).transpose()
+        let found = record
+            .headers
+            .iter()
+            .find(|header| header.name.strip_prefix("ce_") == Some(name));
+        found
+            .map(|header| header_text(header).map(str::to_owned))
+            .transpose()
     });
     envelope.into_event(|| {
-        let read = json::object(record.value.as_deref().unwrap_or_default(), "data");
-        read.problem.map_or(Ok(read.members), |problem| Err(format!("the value {problem}")))
+        let read = json::object(record.value.as_deref().unwrap_or_default(), "data", &DATA);
+        read.problem.map_or(Ok(read.members), |problem| {
+            Err(format!("the value {problem}"))
+        })
     })
 }
 
 fn no_value(record: &Record) -> Option<String> {
-    record.value.is_none().then(|| "the record has no value".to_owned())
+    record
+        .value
+        .is_none()
+        .then(|| "the record has no value".to_owned())
 }
 
 /// What is wrong with the `ce_` headers as a whole.
@@ -119,12 +202,16 @@ fn headers_problem(record: &Record) -> Option<String> {
     let names = record.headers.iter().map(|header| header.name.as_str());
     let mut names: Vec<&str> = names.filter(|name| name.starts_with("ce_")).collect();
     if names.is_empty() {
-        let neither = "neither a `content-type` of `application/cloudevents+json` nor `ce_` headers";
+        let neither =
+            "neither a `content-type` of `application/cloudevents+json` nor `ce_` headers";
         return Some(format!("the record is no CloudEvent: it has {neither}"));
     }
     names.sort_unstable();
     let twice = names.windows(2).find(|pair| pair[0] == pair[1])?;
-    Some(format!("the header `{}` is there twice", text::name(twice[0], 64)))
+    Some(format!(
+        "the header `{}` is there twice",
+        text::name(twice[0], 64)
+    ))
 }
 
 /// The attributes that matter here, and the first thing found wrong.
@@ -135,7 +222,8 @@ struct Envelope {
 }
 
 impl Envelope {
-    /// Reads on after a problem, for the sake of the identity. With `place` begins the name of an attribute in a message.
+    /// Reads on after a problem, for the sake of the identity. `attribute` is asked for [`ENVELOPE`]'s attributes in that order;
+    /// with `place` begins the name of one in a message.
     fn read(
         mut problem: Option<String>,
         place: &str,
@@ -152,7 +240,11 @@ impl Envelope {
             None
         };
         let version = required("specversion");
-        let identity = Identity { id: required("id"), source: required("source"), event_type: required("type") };
+        let identity = Identity {
+            id: required("id"),
+            source: required("source"),
+            event_type: required("type"),
+        };
         if version.is_some_and(|version| version != "1.0") {
             problem.get_or_insert_with(|| format!("{place}specversion` must be `1.0`"));
         }
@@ -171,27 +263,38 @@ impl Envelope {
                 None
             }
         };
-        Envelope { identity, expires_at, problem }
+        Envelope {
+            identity,
+            expires_at,
+            problem,
+        }
     }
 
-    fn into_event(self, data: impl FnOnce() -> Result<Map<String, Value>, String>) -> Result<Event, Undecodable> {
-        let Envelope { identity, expires_at, problem } = self;
-        let read = problem.map_or_else(data, Err).and_then(|mut data| {
-            let target = match data.swap_remove("target") {
-                // Many serializers write null for what is left out.
-                None | Some(Value::Null) => None,
-                Some(Value::String(target)) => Some(target),
-                Some(other) => return Err(format!("`data.target` must be a string, and is {}", json::kind(&other))),
-            };
-            Ok((target, data))
-        });
+    fn into_event(self, data: impl FnOnce() -> Result<Data, String>) -> Result<Event, Undecodable> {
+        let Envelope {
+            identity,
+            expires_at,
+            problem,
+        } = self;
+        let read =
+            problem
+                .map_or_else(data, Err)
+                .and_then(|[target, user, changes]| match target {
+                    // Many serializers write null for what is left out.
+                    None | Some(Value::Null) => Ok((None, user, changes)),
+                    Some(Value::String(target)) => Ok((Some(target), user, changes)),
+                    Some(other) => Err(format!(
+                        "`data.target` must be a string, and is {}",
+                        json::kind(&other)
+                    )),
+                });
         match read {
-            Ok((target, mut data)) => Ok(Event {
+            Ok((target, user, changes)) => Ok(Event {
                 identity,
                 expires_at,
                 target,
-                user: data.swap_remove("user"),
-                changes: data.swap_remove("changes"),
+                user,
+                changes,
             }),
             Err(message) => Err(Undecodable { identity, message }),
         }

@@ -1,10 +1,9 @@
 //! The update event as a type: what senders may write. It exists for its schema; the decoder is more precise about what is wrong.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 /// An update event in CloudEvents' structured mode. In binary mode the attributes are `ce_` headers and the value is `data` alone.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(JsonSchema)]
 #[schemars(extend("oneOf" = [{ "required": ["data"] }, { "required": ["data_base64"] }]))]
 pub struct UpdateEvent {
     /// The version of CloudEvents.
@@ -17,29 +16,32 @@ pub struct UpdateEvent {
     #[schemars(length(min = 1))]
     pub source: String,
     /// What kind of event it is. Routes may look at it.
-    #[serde(rename = "type")]
+    #[schemars(rename = "type")]
     #[schemars(length(min = 1))]
     pub event_type: String,
     /// The type of `data`: JSON, if it is said at all.
     #[schemars(regex(pattern = r"^[^/;]+/([^;]+\+)?[Jj][Ss][Oo][Nn] *(;.*)?$"))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub datacontenttype: Option<String>,
     /// Past this time of RFC 3339 the update is no longer delivered.
     #[schemars(extend("format" = "date-time"))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub expirytime: Option<String>,
     /// The update.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UpdateData")]
     pub data: Option<UpdateData>,
     /// The update's JSON in Base64, in place of `data`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("contentEncoding" = "base64", "contentMediaType" = "application/json"))]
     pub data_base64: Option<String>,
 }
 
 /// An update of one user at one target.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(JsonSchema)]
 pub struct UpdateData {
     /// The name of a configured target. May be left out where a route decides.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// The user's number at that API.
     pub user: User,
@@ -48,8 +50,8 @@ pub struct UpdateData {
 }
 
 /// A user's number: without a fraction, also of zero.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(JsonSchema)]
+#[schemars(untagged)]
 pub enum User {
     /// As a number.
     Number(#[schemars(range(min = 1, max = 9_223_372_036_854_775_807_i64))] u64),
@@ -58,8 +60,8 @@ pub enum User {
 }
 
 /// What to set.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(JsonSchema)]
+#[schemars(untagged)]
 pub enum Changes {
     /// At a target of the API `aipix`.
     Aipix(AipixChanges),
@@ -68,58 +70,57 @@ pub enum Changes {
 }
 
 /// What can be set at an aipix VMS.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct AipixChanges {
     /// The whole list of the user's permission ids; an empty one takes them all away.
     pub permissions: Vec<i64>,
 }
 
 /// What can be set at a VALT server.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(extend("minProperties" = 1))]
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1))]
 pub struct ValtChanges {
     /// The user name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub name: Option<String>,
     /// The password.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub password: Option<String>,
     /// Shown in place of the user name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub display_name: Option<String>,
     /// The id of the primary group.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64")]
     pub user_group: Option<i64>,
     /// The number of the card, or the PIN, with its leading zeros.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub card_number: Option<String>,
     /// The ids of the rooms that the user may see.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<i64>")]
     pub rooms: Option<Vec<i64>>,
     /// Whose videos the user may see.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "VideoAccess")]
     pub video_access: Option<VideoAccess>,
 }
 
 /// Whose videos a user may see.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1))]
 pub struct VideoAccess {
     /// The ids of users.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<i64>")]
     pub users: Option<Vec<i64>>,
     /// The ids of user groups.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<i64>")]
     pub user_groups: Option<Vec<i64>>,
 }
