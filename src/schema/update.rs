@@ -28,12 +28,10 @@ pub struct UpdateEvent {
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub expirytime: Option<String>,
     /// The update.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "UpdateData")]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "UpdateData")]
     pub data: Option<UpdateData>,
     /// The update's JSON in Base64, in place of `data`.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", extend("contentEncoding" = "base64", "contentMediaType" = "application/json"))]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "String", extend("contentEncoding" = "base64", "contentMediaType" = "application/json"))]
     pub data_base64: Option<String>,
 }
 
@@ -82,32 +80,25 @@ pub struct AipixChanges {
 #[schemars(deny_unknown_fields, extend("minProperties" = 1))]
 pub struct ValtChanges {
     /// The user name.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "String")]
     pub name: Option<String>,
     /// The password.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "String")]
     pub password: Option<String>,
     /// Shown in place of the user name.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "String")]
     pub display_name: Option<String>,
     /// The id of the primary group.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "i64")]
     pub user_group: Option<i64>,
     /// The number of the card, or the PIN, with its leading zeros.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "String")]
     pub card_number: Option<String>,
     /// The ids of the rooms that the user may see.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Vec<i64>")]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<i64>")]
     pub rooms: Option<Vec<i64>>,
     /// Whose videos the user may see.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "VideoAccess")]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "VideoAccess")]
     pub video_access: Option<VideoAccess>,
 }
 
@@ -116,11 +107,9 @@ pub struct ValtChanges {
 #[schemars(deny_unknown_fields, extend("minProperties" = 1))]
 pub struct VideoAccess {
     /// The ids of users.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Vec<i64>")]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<i64>")]
     pub users: Option<Vec<i64>>,
     /// The ids of user groups.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Vec<i64>")]
+    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<i64>")]
     pub user_groups: Option<Vec<i64>>,
 }
