@@ -46,36 +46,33 @@ fn mode(record: &Record) -> Result<Mode, String> {
     }
     let content_type = header_text(header)?;
     let media_type = media_type(content_type);
-    if media_type == "application/cloudevents+json" {
-        Ok(Mode::Structured)
-    } else if media_type.starts_with("application/cloudevents-batch") {
-        Err(
-            "the header `content-type` announces a batch: send each event as a record of its own"
-                .to_owned(),
-        )
-    } else if media_type.starts_with("application/cloudevents") {
-        Err("the header `content-type` names a CloudEvents format other than `application/cloudevents+json`".to_owned())
-    } else if is_json(&media_type) {
-        Ok(Mode::Binary)
-    } else {
-        Err("the header `content-type` is neither `application/cloudevents+json` nor a JSON type such as `application/json`".to_owned())
+    if media_type.eq_ignore_ascii_case("application/cloudevents+json") {
+        return Ok(Mode::Structured);
     }
+    let lower = media_type.to_ascii_lowercase();
+    let message = if lower.starts_with("application/cloudevents-batch") {
+        "announces a batch: send each event as a record of its own"
+    } else if lower.starts_with("application/cloudevents") {
+        "names a CloudEvents format other than `application/cloudevents+json`"
+    } else if is_json(media_type) {
+        return Ok(Mode::Binary);
+    } else {
+        "is neither `application/cloudevents+json` nor a JSON type such as `application/json`"
+    };
+    Err(format!("the header `content-type` {message}"))
 }
 
 /// The type itself, without its parameters.
-fn media_type(content_type: &str) -> String {
-    content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
 }
 
+/// JSON by itself, as in `application/json`, or below something else, as in `application/vnd.x+json`.
 fn is_json(media_type: &str) -> bool {
-    media_type
-        .split_once('/')
-        .is_some_and(|(_, subtype)| subtype == "json" || subtype.ends_with("+json"))
+    let subtype = media_type.split_once('/').map(|(_, subtype)| subtype);
+    subtype
+        .and_then(|subtype| subtype.rsplit('+').next())
+        .is_some_and(|format| format.eq_ignore_ascii_case("json"))
 }
 
 fn header_text(header: &Header) -> Result<&str, String> {
@@ -136,7 +133,7 @@ fn structured_data(
 ) -> Result<Data, String> {
     match content_type {
         None | Some(Value::Null) => (),
-        Some(Value::String(text)) if is_json(&media_type(&text)) => (),
+        Some(Value::String(text)) if is_json(media_type(&text)) => (),
         Some(_) => {
             return Err(
                 "`datacontenttype` is not a JSON type such as `application/json`".to_owned(),
