@@ -1,11 +1,21 @@
 //! An event: a record that has been read as a CloudEvent carrying a user update.
 
+mod decode;
+mod rfc3339;
+mod traceparent;
+
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::record::Record;
+use crate::json;
+
+pub use decode::decode;
+pub use traceparent::traceparent;
 
 /// A user's number at an API: 1 to 2^63-1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,7 +24,9 @@ pub struct UserId(u64);
 impl UserId {
     /// The number as a user id, if it is one.
     pub fn new(number: u64) -> Option<Self> {
-        (1..=i64::MAX as u64).contains(&number).then_some(UserId(number))
+        (1..=i64::MAX as u64)
+            .contains(&number)
+            .then_some(UserId(number))
     }
 
     /// The number.
@@ -41,7 +53,7 @@ pub struct Identity {
 }
 
 /// An update event. Whether its user and changes make sense depends on the target, and is asked later.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Event {
     /// Who sent it; every part is there.
     pub identity: Identity,
@@ -60,7 +72,7 @@ pub struct Event {
 pub struct Undecodable {
     /// As much as could be read.
     pub identity: Identity,
-    /// What is wrong and where, in words that quote no value.
+    /// What is wrong and where, in words that quote no value; a few hundred bytes at most.
     pub message: String,
 }
 
@@ -72,7 +84,80 @@ pub struct InvalidChanges {
     pub message: String,
 }
 
-/// Reads a record as an update event.
-pub fn decode(_record: &Record) -> Result<Event, Undecodable> {
-    Err(Undecodable { identity: Identity::default(), message: "not written yet".into() })
+impl Event {
+    /// The names in [`Event::fields`], at most.
+    pub const MAX_FIELDS: usize = 64;
+    /// The characters of one name in [`Event::fields`], at most.
+    pub const MAX_FIELD_CHARS: usize = 64;
+
+    /// The user to update: a whole number from 1 to 2^63-1, or a string of its digits.
+    ///
+    /// # Errors
+    ///
+    /// Says what `data.user` is instead.
+    pub fn user_id(&self) -> Result<UserId, InvalidChanges> {
+        const WANTED: &str =
+            "must be a whole number from 1 to 9223372036854775807, or a string of its digits";
+        let refuse = |what: &str| InvalidChanges {
+            message: format!("data.user: {WANTED}; it is {what}"),
+        };
+        let (number, what) = match &self.user {
+            None => return Err(refuse("missing")),
+            Some(Value::Number(number)) if number.is_f64() => (
+                None,
+                "written with a fraction, an exponent or too many digits",
+            ),
+            Some(Value::Number(number)) => (number.as_u64(), "out of that range"),
+            Some(Value::String(text)) if text.is_empty() => (None, "an empty string"),
+            // `parse` would take a plus sign too.
+            Some(Value::String(text)) if !text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (None, "a string with other characters in it")
+            }
+            Some(Value::String(text)) => (text.parse().ok(), "out of that range"),
+            Some(other) => (None, json::kind(other)),
+        };
+        number.and_then(UserId::new).ok_or_else(|| refuse(what))
+    }
+
+    /// What to set: an object with one entry at least, whose names and types the API checks.
+    ///
+    /// # Errors
+    ///
+    /// Says what `data.changes` is instead.
+    pub fn changes_map(&self) -> Result<&Map<String, Value>, InvalidChanges> {
+        let what = match &self.changes {
+            Some(Value::Object(changes)) if !changes.is_empty() => return Ok(changes),
+            Some(Value::Object(_)) => "an empty one",
+            Some(other) => json::kind(other),
+            None => "missing",
+        };
+        let message =
+            format!("data.changes: must be an object with one entry at least; it is {what}");
+        Err(InvalidChanges { message })
+    }
+
+    /// The names in `data.changes`, in their order and bounded, as outcomes show them.
+    pub fn fields(&self) -> Vec<String> {
+        let changes = self.changes.as_ref().and_then(Value::as_object);
+        let names = changes
+            .into_iter()
+            .flat_map(Map::keys)
+            .take(Self::MAX_FIELDS);
+        names
+            .map(|name| name.chars().take(Self::MAX_FIELD_CHARS).collect())
+            .collect()
+    }
+}
+
+/// Shows no value of `changes`: passwords and card numbers are among them.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("identity", &self.identity)
+            .field("expires_at", &self.expires_at)
+            .field("target", &self.target)
+            .field("user", &self.user_id().ok())
+            .field("fields", &self.fields())
+            .finish_non_exhaustive()
+    }
 }

@@ -5,8 +5,16 @@
 
 pub mod api;
 pub mod attempt;
+pub mod commands;
 pub mod config;
+pub mod dead_letter;
 pub mod engine;
 pub mod event;
+pub mod json;
+pub mod outcome;
 pub mod record;
+pub mod retry_after;
+pub mod route;
+pub mod schema;
+pub mod text;
 pub mod verdict;

@@ -1,0 +1,3 @@
+//! The commands: what the binary does when it is called.
+
+pub mod schema;

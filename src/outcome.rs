@@ -1,0 +1,277 @@
+//! An outcome: the event that says how a record ended.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::api::ApiError;
+use crate::event::{Identity, UserId};
+use crate::record::{Header, Place};
+use crate::text;
+use crate::verdict::Reason;
+
+/// The bytes that a serialized `error` takes at most.
+pub const MAX_ERROR_BYTES: usize = 2048;
+/// The bytes that each part of an event's identity takes at most: it may come from headers as long as a record allows,
+/// and an outcome that the broker does not take would stop the service.
+const MAX_IDENTITY_BYTES: usize = 8192;
+
+/// How a record ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The API confirmed the update.
+    Delivered,
+    /// The update's changes were delivered inside a later update of the same user.
+    Merged,
+    /// The update is undeliverable and stands in the dead-letter topic.
+    DeadLettered,
+    /// The dead letter was put back on the update topic.
+    Replayed,
+    /// The dead letter was not sent again, since newer updates have overwritten its every change.
+    Superseded,
+}
+
+impl Kind {
+    /// Every kind, in the contract's order.
+    pub const ALL: [Kind; 5] = [
+        Kind::Delivered,
+        Kind::Merged,
+        Kind::DeadLettered,
+        Kind::Replayed,
+        Kind::Superseded,
+    ];
+
+    /// The kind's name in outcomes and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Delivered => "delivered",
+            Kind::Merged => "merged",
+            Kind::DeadLettered => "dead_lettered",
+            Kind::Replayed => "replayed",
+            Kind::Superseded => "superseded",
+        }
+    }
+}
+
+/// The data of an outcome event. What is not known is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OutcomeData {
+    /// How the record ended.
+    pub outcome: Kind,
+    /// Why it is undeliverable, where it is.
+    pub reason: Option<Reason>,
+    /// The target, or `unclaimed` for a record that no target takes.
+    pub target: String,
+    /// The user's number at that target.
+    #[schemars(range(min = 1, max = 9_223_372_036_854_775_807_i64))]
+    pub user: Option<u64>,
+    /// The names of the fields to change, in their order: the first 64, the first 64 characters of each.
+    #[schemars(length(max = 64))]
+    pub fields: Option<Vec<String>>,
+    /// The update event's identity, as far as it could be read.
+    pub event: EventIdentity,
+    /// Where the record stands that ended.
+    pub record: RecordPlace,
+    /// The calls made for this update, logins apart.
+    pub attempts: u32,
+    /// The status of the API's last answer.
+    #[schemars(range(min = 100, max = 999))]
+    pub http_status: Option<u16>,
+    /// Where the later update (`merged`) or the replayed record (`replayed`) stands.
+    pub into: Option<RecordPlace>,
+    /// What went wrong, cut to 2 KiB.
+    pub error: Option<ApiError>,
+    /// When the service read the record, in UTC.
+    #[schemars(extend("format" = "date-time"))]
+    pub received_at: String,
+    /// When the record's ending was known, in UTC.
+    #[schemars(extend("format" = "date-time"))]
+    pub finished_at: String,
+}
+
+/// The update event's identity inside an outcome.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventIdentity {
+    /// The CloudEvents `id`.
+    pub id: Option<String>,
+    /// The CloudEvents `source`.
+    pub source: Option<String>,
+    /// The CloudEvents `type`.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
+}
+
+/// A record's place inside an outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RecordPlace {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    #[schemars(range(min = 0))]
+    pub partition: i32,
+    /// The offset in that partition.
+    #[schemars(range(min = 0))]
+    pub offset: i64,
+}
+
+impl From<&Place> for RecordPlace {
+    fn from(place: &Place) -> Self {
+        RecordPlace {
+            topic: place.topic.to_string(),
+            partition: place.partition,
+            offset: place.offset,
+        }
+    }
+}
+
+/// All that an outcome tells.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The service's group id, without the target.
+    pub group_id: &'a str,
+    /// The target, or `unclaimed`.
+    pub target: &'a str,
+    /// Where the record stands that ended.
+    pub place: &'a Place,
+    /// How it ended.
+    pub kind: Kind,
+    /// Why, where it is undeliverable.
+    pub reason: Option<Reason>,
+    /// The user, where known.
+    pub user: Option<UserId>,
+    /// The names of the changed fields, where known ([`crate::event::Event::fields`]).
+    pub fields: Option<Vec<String>>,
+    /// Who sent the event, as far as known.
+    pub identity: &'a Identity,
+    /// The calls made for this update.
+    pub attempts: u32,
+    /// The status of the last answer.
+    pub http_status: Option<u16>,
+    /// The place that took it on.
+    pub into: Option<&'a Place>,
+    /// What went wrong. Secrets are masked before it comes here.
+    pub error: Option<ApiError>,
+    /// When the record was read.
+    pub received_at: Timestamp,
+    /// When its ending was known.
+    pub finished_at: Timestamp,
+    /// The record's valid `traceparent` ([`crate::event::traceparent`]).
+    pub traceparent: Option<&'a str>,
+}
+
+/// The outcome as a Kafka message in CloudEvents' binary mode: headers and value. Its key is the update's.
+pub fn message(facts: Facts<'_>) -> (Vec<Header>, Vec<u8>) {
+    let headers = headers(&facts);
+    let data = data(facts);
+    // Strings, numbers and lists of them always have a JSON form, so the error cannot occur.
+    let payload = serde_json::to_vec(&data).unwrap_or_default();
+    (headers, payload)
+}
+
+/// The id of a record's outcome for one target: the same whenever it is computed.
+pub fn outcome_id(group_id: &str, target: &str, place: &Place) -> Uuid {
+    Uuid::new_v5(
+        &Uuid::NAMESPACE_URL,
+        format!("user-courier:{group_id}.{target}/{place}").as_bytes(),
+    )
+}
+
+/// A point in time as outcomes and dead letters write it: UTC, with milliseconds.
+pub fn timestamp(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+fn headers(facts: &Facts<'_>) -> Vec<Header> {
+    let Facts {
+        group_id,
+        target,
+        kind,
+        ..
+    } = facts;
+    let mut headers = vec![
+        Header::text("ce_specversion", "1.0"),
+        Header::text(
+            "ce_id",
+            outcome_id(group_id, target, facts.place).to_string(),
+        ),
+        Header::text("ce_source", format!("/user-courier/{group_id}/{target}")),
+        Header::text("ce_type", format!("user-courier.update.{}", kind.as_str())),
+        Header::text("ce_time", timestamp(facts.finished_at)),
+        Header::text("content-type", "application/json"),
+    ];
+    if let Some(user) = facts.user {
+        headers.push(Header::text("ce_subject", format!("{target}/users/{user}")));
+    }
+    if let Some(traceparent) = facts.traceparent {
+        headers.push(Header::text("traceparent", traceparent));
+    }
+    headers
+}
+
+fn data(facts: Facts<'_>) -> OutcomeData {
+    let part = |part: &Option<String>| {
+        part.as_ref()
+            .map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned())
+    };
+    OutcomeData {
+        outcome: facts.kind,
+        reason: facts.reason,
+        target: facts.target.to_owned(),
+        user: facts.user.map(UserId::get),
+        fields: facts.fields,
+        event: EventIdentity {
+            id: part(&facts.identity.id),
+            source: part(&facts.identity.source),
+            event_type: part(&facts.identity.event_type),
+        },
+        record: facts.place.into(),
+        attempts: facts.attempts,
+        http_status: facts.http_status,
+        into: facts.into.map(RecordPlace::from),
+        error: facts.error.map(cut_error),
+        received_at: timestamp(facts.received_at),
+        finished_at: timestamp(facts.finished_at),
+    }
+}
+
+/// The error, cut so that it takes [`MAX_ERROR_BYTES`] in JSON: the last fields go first, the message is cut last.
+fn cut_error(mut error: ApiError) -> ApiError {
+    let empty = json_length(&ApiError::default());
+    error.message = cut_json(error.message, MAX_ERROR_BYTES - empty);
+    // Each field is counted with a comma, and there is one comma less than there are fields.
+    let mut room = (MAX_ERROR_BYTES + 1).saturating_sub(empty + json_length(&error.message) - 2);
+    let mut fits = true;
+    error.fields.retain(|name, messages| {
+        // The colon and the comma.
+        let needed = json_length(name) + json_length(messages) + 2;
+        fits = fits && needed <= room;
+        if fits {
+            room -= needed;
+        }
+        fits
+    });
+    error
+}
+
+fn json_length(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX / 4, |json| json.len())
+}
+
+/// The text, cut so that its escaped form between the quotes takes `max` bytes at most.
+fn cut_json(text: String, max: usize) -> String {
+    let mut end = text.len().min(max);
+    loop {
+        let cut = text::cut(&text, end);
+        let excess = (json_length(&cut) - 2).saturating_sub(max);
+        if excess == 0 {
+            return cut.into_owned();
+        }
+        // A byte becomes six at most when it is escaped.
+        end -= (excess / 6).max(1).min(end);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn place(offset: i64) -> Place {
+    Place {
+        topic: "user-updates".into(),
+        partition: 3,
+        offset,
+    }
+}
+
+fn facts<'a>(place: &'a Place, identity: &'a Identity) -> Facts<'a> {
+    Facts {
+        group_id: "user-courier",
+        target: "valt",
+        place,
+        kind: Kind::Delivered,
+        reason: None,
+        user: None,
+        fields: None,
+        identity,
+        attempts: 0,
+        http_status: None,
+        into: None,
+        error: None,
+        received_at: "2026-11-22T09:00:00.1239Z".parse().unwrap(),
+        finished_at: "2026-11-22T10:00:01+01:00".parse().unwrap(),
+        traceparent: None,
+    }
+}
+
+fn read(facts: Facts<'_>) -> (Vec<(String, String)>, Value) {
+    let (headers, payload) = message(facts);
+    let text = |header: Header| {
+        (
+            header.name,
+            String::from_utf8(header.value.unwrap()).unwrap(),
+        )
+    };
+    (
+        headers.into_iter().map(text).collect(),
+        serde_json::from_slice(&payload).unwrap(),
+    )
+}
+
+#[test]
+fn an_outcome_is_what_the_contract_shows() {
+    let identity = Identity {
+        id: Some("e-1".into()),
+        source: Some("/billing".into()),
+        event_type: Some("changed".into()),
+    };
+    let (place, later) = (place(4711), place(4712));
+    let (headers, data) = read(Facts {
+        kind: Kind::Merged,
+        user: UserId::new(52),
+        fields: Some(vec!["rooms".into(), "display_name".into()]),
+        attempts: 2,
+        http_status: Some(200),
+        into: Some(&later),
+        traceparent: Some("00-trace"),
+        ..facts(&place, &identity)
+    });
+    let wanted = json!({
+        "outcome": "merged", "reason": null, "target": "valt", "user": 52, "fields": ["rooms", "display_name"],
+        "event": { "id": "e-1", "source": "/billing", "type": "changed" },
+        "record": { "topic": "user-updates", "partition": 3, "offset": 4711 },
+        "attempts": 2, "http_status": 200, "into": { "topic": "user-updates", "partition": 3, "offset": 4712 },
+        "error": null, "received_at": "2026-11-22T09:00:00.123Z", "finished_at": "2026-11-22T09:00:01.000Z",
+    });
+    assert_eq!(data, wanted);
+    let names = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&data), names(&wanted), "in the contract's order");
+    // Computed with Python: uuid.uuid5(uuid.NAMESPACE_URL, "user-courier:user-courier.valt/user-updates/3/4711").
+    let wanted = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", "0186f0e6-d07f-58c8-83b3-2771427797a0"),
+        ("ce_source", "/user-courier/user-courier/valt"),
+        ("ce_type", "user-courier.update.merged"),
+        ("ce_time", "2026-11-22T09:00:01.000Z"),
+        ("content-type", "application/json"),
+        ("ce_subject", "valt/users/52"),
+        ("traceparent", "00-trace"),
+    ];
+    assert_eq!(
+        headers,
+        wanted.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
+}
+
+#[test]
+fn what_is_not_known_is_null_or_left_out() {
+    let identity = Identity::default();
+    let place = place(0);
+    let (headers, data) = read(Facts {
+        target: "unclaimed",
+        kind: Kind::DeadLettered,
+        reason: Some(Reason::Undecodable),
+        error: Some(ApiError {
+            message: "the value is empty".into(),
+            ..ApiError::default()
+        }),
+        ..facts(&place, &identity)
+    });
+    assert!(
+        !headers
+            .iter()
+            .any(|(name, _)| name == "ce_subject" || name == "traceparent")
+    );
+    let wanted = json!({
+        "outcome": "dead_lettered", "reason": "undecodable", "target": "unclaimed", "user": null, "fields": null,
+        "event": { "id": null, "source": null, "type": null },
+        "record": { "topic": "user-updates", "partition": 3, "offset": 0 },
+        "attempts": 0, "http_status": null, "into": null, "error": { "message": "the value is empty", "fields": {} },
+        "received_at": "2026-11-22T09:00:00.123Z", "finished_at": "2026-11-22T09:00:01.000Z",
+    });
+    assert_eq!(data, wanted);
+}
+
+#[test]
+fn the_id_depends_on_group_target_and_place_alone() {
+    let id = outcome_id("user-courier", "valt", &place(4711));
+    assert_eq!(id, outcome_id("user-courier", "valt", &place(4711)));
+    assert_ne!(id, outcome_id("user-courier", "aipix", &place(4711)));
+    assert_ne!(id, outcome_id("courier", "valt", &place(4711)));
+    assert_ne!(id, outcome_id("user-courier", "valt", &place(4712)));
+}
+
+#[test]
+fn a_name_is_the_same_in_text_and_json() {
+    for kind in Kind::ALL {
+        assert_eq!(json!(kind), json!(kind.as_str()));
+    }
+    for reason in Reason::ALL {
+        assert_eq!(json!(reason), json!(reason.as_str()));
+    }
+}
+
+#[test]
+fn an_error_takes_two_kib_at_most() {
+    let fields = |count: usize, words: &str| {
+        (0..count)
+            .map(|number| (format!("rooms.{number:04}"), vec![words.to_owned(); 2]))
+            .collect()
+    };
+    let length = |error: &ApiError| serde_json::to_string(error).unwrap().len();
+    let whole = ApiError {
+        message: "no".into(),
+        fields: fields(3, "must be a room"),
+    };
+    assert_eq!(cut_error(whole.clone()), whole, "what fits stays");
+    // Exactly at the limit, and one byte over it.
+    for (extra, kept) in [(0, 1), (1, 0)] {
+        let mut error = ApiError {
+            message: String::new(),
+            fields: fields(1, ""),
+        };
+        error.message = "x".repeat(MAX_ERROR_BYTES - length(&error) + extra);
+        assert_eq!(cut_error(error).fields.len(), kept);
+    }
+    for (message, words) in [
+        ("x".repeat(5_000), "y".to_owned()),
+        ("\u{1}".repeat(5_000), "\"".repeat(90)),
+        ("ä\"".repeat(5_000), "€".repeat(50)),
+        ("short".to_owned(), "\u{1}".repeat(90)),
+        ("x".repeat(MAX_ERROR_BYTES - 26), "y".to_owned()),
+    ] {
+        let cut = cut_error(ApiError {
+            message: message.clone(),
+            fields: fields(1_000, &words),
+        });
+        assert!(
+            (1_000..=MAX_ERROR_BYTES).contains(&length(&cut)),
+            "{}",
+            length(&cut)
+        );
+        assert!(message.starts_with(cut.message.trim_end_matches('…')));
+        let first: Vec<_> = fields(1_000, &words)
+            .into_iter()
+            .take(cut.fields.len())
+            .collect();
+        assert_eq!(
+            cut.fields.into_iter().collect::<Vec<_>>(),
+            first,
+            "the last fields go first"
+        );
+    }
+}
+
+#[test]
+fn an_endless_identity_does_not_make_an_endless_outcome() {
+    let endless = Some("\u{1}".repeat(900_000));
+    let identity = Identity {
+        id: endless.clone(),
+        source: endless.clone(),
+        event_type: endless,
+    };
+    let place = place(1);
+    assert!(message(facts(&place, &identity)).1.len() < 200_000);
+}
