@@ -4,6 +4,8 @@
 //! `record → event → route → lane → attempt → verdict → outcome → settle`.
 
 pub mod api;
+pub mod commands;
 pub mod event;
 pub mod record;
+pub mod stand_in;
 pub mod verdict;
