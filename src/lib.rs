@@ -16,5 +16,6 @@ pub mod record;
 pub mod retry_after;
 pub mod route;
 pub mod schema;
+pub mod stand_in;
 pub mod text;
 pub mod verdict;

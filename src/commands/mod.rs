@@ -1,3 +1,4 @@
-//! The commands: what the binary does when it is called.
+//! The commands: each file is one, and thin.
 
 pub mod schema;
+pub mod stand_in;

@@ -1,0 +1,52 @@
+//! Which API a stand-in plays, and the books it keeps for it.
+
+use hyper::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::call::{Answer, Purpose, Request};
+use super::settings::Settings;
+use super::state::{Directory, Sessions};
+use super::{aipix, valt};
+
+/// The API that a stand-in plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// aipix VMS.
+    Aipix,
+    /// VALT.
+    Valt,
+}
+
+/// What an answer depends on, apart from the call.
+#[derive(Default)]
+pub(super) struct Books {
+    pub(super) settings: Settings,
+    pub(super) directory: Directory,
+    pub(super) sessions: Sessions,
+}
+
+impl Kind {
+    /// What a call is for.
+    pub(super) fn purpose(self, method: &Method, path: &str) -> Purpose {
+        match self {
+            Kind::Aipix => aipix::purpose(method, path),
+            Kind::Valt => valt::purpose(method, path),
+        }
+    }
+
+    /// The true answer to a call, which changes the books.
+    pub(super) fn answer(self, request: &Request, purpose: Purpose, books: &mut Books) -> Answer {
+        match self {
+            Kind::Aipix => aipix::answer(request, purpose, books, Instant::now()),
+            Kind::Valt => valt::answer(request, purpose, books, Instant::now()),
+        }
+    }
+
+    /// How the API words a status that is not a success.
+    pub(super) fn refusal(self, status: StatusCode, user: Option<u64>) -> Answer {
+        match self {
+            Kind::Aipix => aipix::refusal(status, user),
+            Kind::Valt => valt::refusal(status),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Settings: how a stand-in behaves for every call, until it is told otherwise.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact;
+use serde::{Deserialize, Serialize};
+
+/// How a stand-in behaves. The control page takes the same names as JSON, any subset at a time.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The account's name (`login` at aipix, `username` at VALT).
+    pub username: String,
+    /// The account's password.
+    #[serde(skip_serializing)]
+    pub password: String,
+    /// Every login is refused, whatever its credentials.
+    pub refuse_logins: bool,
+    /// How long a token is valid.
+    #[serde(with = "compact::required")]
+    pub token_lifetime: Duration,
+    /// How long every call waits before anything else happens.
+    #[serde(with = "compact::required")]
+    pub latency: Duration,
+    /// Updates answered within one second before the rest of that second gets 429; 0 for no limit.
+    pub rate_limit: u32,
+    /// The users that exist.
+    pub users: Users,
+    /// aipix: the permission ids that exist; `null` for all.
+    pub permissions: Option<BTreeSet<i64>>,
+    /// VALT: a password is refused if it is one of the user's last three.
+    pub password_history: bool,
+    /// VALT: a name that another user has is answered with 500.
+    pub unique_names: bool,
+    /// How many calls the journal remembers, the oldest forgotten first; 0 switches it off.
+    pub journal_size: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            username: "courier".into(),
+            password: "courier".into(),
+            refuse_logins: false,
+            token_lifetime: Duration::from_secs(8 * 60 * 60),
+            latency: Duration::ZERO,
+            rate_limit: 0,
+            users: Users::All,
+            permissions: None,
+            password_history: false,
+            unique_names: false,
+            journal_size: 100_000,
+        }
+    }
+}
+
+/// The users that exist: `"all"`, `{"only": [1, 2]}`, `{"except": [3]}` or `{"range": {"start": 1, "end": 9}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Users {
+    /// Whoever is asked for.
+    All,
+    /// These.
+    Only(BTreeSet<u64>),
+    /// All but these.
+    Except(BTreeSet<u64>),
+    /// From the first to the last of these, both included.
+    Range(RangeInclusive<u64>),
+}
+
+impl Users {
+    /// Whether that user exists.
+    pub fn contains(&self, user: u64) -> bool {
+        match self {
+            Users::All => true,
+            Users::Only(users) => users.contains(&user),
+            Users::Except(users) => !users.contains(&user),
+            Users::Range(range) => range.contains(&user),
+        }
+    }
+}
