@@ -1,0 +1,212 @@
+//! A bench: topics of its own, both APIs as stand-ins, and the configuration of a service between them.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use toml::{Table, Value};
+use user_courier::stand_in::{Kind, StandIn};
+use uuid::Uuid;
+
+use crate::kafka::{self, Message, Place, Reader, Writer};
+use crate::outcome::Outcome;
+use crate::service::Service;
+use crate::update::Update;
+
+/// How many partitions the topics of a bench have.
+pub(crate) const PARTITIONS: i32 = 4;
+
+/// Everything that a test of the service needs.
+pub(crate) struct Bench {
+    /// Part of all names, so that tests do not meet.
+    pub(crate) id: String,
+    pub(crate) aipix: StandIn,
+    pub(crate) valt: StandIn,
+    pub(crate) writer: Writer,
+    outcomes: Reader,
+    dead_letters: Reader,
+    config: Table,
+    folder: TempDir,
+}
+
+impl Bench {
+    /// A bench with its topics created.
+    pub(crate) async fn new() -> Self {
+        let id = format!("it-{}", Uuid::new_v4().simple());
+        for (topic, settings) in Self::topics(&id) {
+            kafka::create_topic(&topic, PARTITIONS, settings).await;
+        }
+        let [(updates, _), (outcomes, _), (dead_letters, _)] = Self::topics(&id);
+        let folder = tempfile::tempdir().unwrap();
+        let aipix = StandIn::on_loopback(Kind::Aipix).await.unwrap();
+        let valt = StandIn::on_loopback(Kind::Valt).await.unwrap();
+        let password = folder.path().join("password");
+        std::fs::write(&password, "courier\n").unwrap();
+        let mut bench = Bench {
+            writer: Writer::new(&updates),
+            outcomes: Reader::new(&outcomes),
+            dead_letters: Reader::new(&dead_letters),
+            id,
+            aipix,
+            valt,
+            config: Table::new(),
+            folder,
+        };
+        bench.set("kafka.bootstrap_servers", kafka::bootstrap());
+        bench.set("kafka.group_id", bench.id.clone());
+        bench.set("kafka.instance_id", "one");
+        bench.set("kafka.topics.updates", updates);
+        bench.set("kafka.topics.outcomes", outcomes);
+        bench.set("kafka.topics.dead_letters", dead_letters);
+        bench.set("targets.aipix.api", "aipix");
+        bench.set("targets.aipix.base_url", bench.aipix.base_url());
+        bench.set("targets.aipix.login", "courier");
+        bench.set("targets.aipix.password_file", password.to_str().unwrap());
+        bench.set("targets.valt.api", "valt");
+        bench.set("targets.valt.base_url", bench.valt.base_url());
+        bench.set("targets.valt.username", "courier");
+        bench.set("targets.valt.password_file", password.to_str().unwrap());
+        // Tests of retries wait for them.
+        for target in ["aipix", "valt"] {
+            bench.set(&format!("targets.{target}.retry.initial_backoff"), "20ms");
+            bench.set(&format!("targets.{target}.retry.max_backoff"), "200ms");
+        }
+        bench.set("admin.listen", "127.0.0.1:0");
+        bench.set("log.format", "json");
+        bench
+    }
+
+    /// The names of the three topics, in the contract's order, with their settings.
+    fn topics(id: &str) -> [(String, &'static [(&'static str, &'static str)]); 3] {
+        // A dead letter is a little larger than its record. Uncompressed, because some tests read it byte by byte.
+        let [normal, larger]: [&[_]; 2] = [
+            &[],
+            &[
+                ("max.message.bytes", "2000000"),
+                ("compression.type", "uncompressed"),
+            ],
+        ];
+        [
+            (format!("{id}-updates"), normal),
+            (format!("{id}-outcomes"), normal),
+            (format!("{id}-dead-letters"), larger),
+        ]
+    }
+
+    /// Sets a key of the configuration, such as `targets.valt.retry.max_attempts`.
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) {
+        let mut table = &mut self.config;
+        let mut parts: Vec<_> = key.split('.').collect();
+        let last = parts.pop().expect("a key has parts");
+        for part in parts {
+            let entry = table
+                .entry(part)
+                .or_insert_with(|| Value::Table(Table::new()));
+            table = entry.as_table_mut().expect("a section");
+        }
+        table.insert(last.to_owned(), value.into());
+    }
+
+    /// Adds a route.
+    pub(crate) fn route(&mut self, source: &str, target: &str) {
+        let route = Table::from_iter(
+            [("source", source), ("target", target)]
+                .map(|(key, value)| (key.to_owned(), value.into())),
+        );
+        let routes = self
+            .config
+            .entry("routes")
+            .or_insert_with(|| Value::Array(Vec::new()));
+        routes
+            .as_array_mut()
+            .expect("routes are a list")
+            .push(Value::Table(route));
+    }
+
+    /// Writes the configuration file, and says where.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        let path = self.folder.path().join("user-courier.toml");
+        std::fs::write(&path, self.config.to_string()).unwrap();
+        path
+    }
+
+    /// Starts the service, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start(&self) -> Service {
+        Service::run(&self.config_file())
+    }
+
+    /// Writes updates to the update topic.
+    pub(crate) fn send<'a>(&self, updates: impl IntoIterator<Item = &'a Update>) -> Vec<Place> {
+        let messages: Vec<Message> = updates.into_iter().map(Update::message).collect();
+        self.writer.write(&messages)
+    }
+
+    /// Waits for so many outcomes in all.
+    #[track_caller]
+    pub(crate) fn outcomes(&mut self, count: usize) -> Vec<Outcome> {
+        let messages = self.outcomes.wait_for(count);
+        messages
+            .iter()
+            .map(|(_, message)| Outcome::read(message, &self.id))
+            .collect()
+    }
+
+    /// Waits for the outcomes of these records, in their order. Any other outcome, or a second one, fails the test.
+    #[track_caller]
+    pub(crate) fn outcomes_of(&mut self, places: &[Place]) -> Vec<Outcome> {
+        self.outcomes.wait_for(places.len());
+        self.outcomes.read_all();
+        let mut found: Vec<_> = self.outcomes(0);
+        let position = |outcome: &Outcome| {
+            places
+                .iter()
+                .position(|place| *place == outcome.data.record)
+        };
+        found.sort_by_key(&position);
+        let records: Vec<_> = found
+            .iter()
+            .map(|outcome| outcome.data.record.clone())
+            .collect();
+        assert_eq!(records, places, "each record has exactly one outcome");
+        found
+    }
+
+    /// Waits for so many dead letters, and reads on to the end.
+    #[track_caller]
+    pub(crate) fn dead_letters(&mut self, count: usize) -> Vec<Message> {
+        self.dead_letters.wait_for(count);
+        let found: Vec<_> = self
+            .dead_letters
+            .read_all()
+            .iter()
+            .map(|(_, message)| message.clone())
+            .collect();
+        assert_eq!(found.len(), count, "dead letters");
+        found
+    }
+
+    /// Where everything that was written to the update topic stands.
+    pub(crate) fn updates(&self) -> Vec<(Place, Message)> {
+        Reader::new(&self.topic(0)).read_all().to_vec()
+    }
+
+    /// The name of a topic, by its place in the contract: updates, outcomes, dead letters.
+    pub(crate) fn topic(&self, number: usize) -> String {
+        let topics = Self::topics(&self.id);
+        topics[number].0.clone()
+    }
+}
+
+/// The dead letter of the record at this place.
+#[track_caller]
+pub(crate) fn dead_letter_of<'a>(letters: &'a [Message], place: &Place) -> &'a Message {
+    let [partition, offset] = [place.partition.to_string(), place.offset.to_string()];
+    let is_of = |letter: &&Message| {
+        letter.header("__connect.errors.topic") == Some(&place.topic)
+            && letter.header("__connect.errors.partition") == Some(&partition)
+            && letter.header("__connect.errors.offset") == Some(&offset)
+    };
+    let found: Vec<_> = letters.iter().filter(is_of).collect();
+    assert_eq!(found.len(), 1, "dead letters of {place:?}");
+    found[0]
+}

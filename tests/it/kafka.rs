@@ -1,0 +1,295 @@
+//! The Kafka side of a test: topics of its own, records written and read with everything that belongs to them.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{
+    BorrowedMessage, DeliveryResult, Header, Headers, Message as _, OwnedHeaders, Timestamp,
+};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use std::sync::mpsc::{Sender, channel};
+
+/// How long a test waits for what must come. Long, since only a failing test waits for all of it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The broker's address. Starts one where none is given; it stays up for the next run, until `scripts/kafka down`.
+pub(crate) fn bootstrap() -> &'static str {
+    static SERVERS: OnceLock<String> = OnceLock::new();
+    SERVERS.get_or_init(|| match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
+        Ok(servers) if !servers.is_empty() => servers,
+        _ => start(),
+    })
+}
+
+fn start() -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
+    let run = |command: &str| {
+        let output = Command::new(&script)
+            .arg(command)
+            .output()
+            .expect("scripts/kafka can be run");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "no Kafka to test with: {}",
+            errors.lines().last().unwrap_or("scripts/kafka failed")
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run("up");
+    let exported = run("env");
+    exported
+        .trim()
+        .rsplit_once('=')
+        .expect("`scripts/kafka env` prints an assignment")
+        .1
+        .to_owned()
+}
+
+/// A record to be written, or as it was read: what two are compared by, byte for byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    /// In their order.
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Milliseconds since 1970; the present where it is `None`.
+    pub(crate) timestamp: Option<i64>,
+}
+
+impl Message {
+    /// The value of a header, as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(other, _)| other == name)?;
+        Some(std::str::from_utf8(value.as_deref()?).expect("a header of text"))
+    }
+}
+
+/// Where a record stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Place {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
+fn client() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap());
+    config
+}
+
+/// Creates a topic, with settings such as `("max.message.bytes", "2000000")`.
+pub(crate) async fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+    for (key, value) in settings {
+        topic = topic.set(key, value);
+    }
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    for result in admin
+        .create_topics([&topic], &options)
+        .await
+        .expect("the broker answers")
+    {
+        result.unwrap_or_else(|(topic, code)| panic!("{topic} was not created: {code}"));
+    }
+}
+
+/// Writes records to one topic.
+pub(crate) struct Writer {
+    topic: String,
+    producer: ThreadedProducer<Deliveries>,
+}
+
+/// Tells the one who sent a record where it stands.
+struct Deliveries;
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<(usize, Sender<(usize, Place)>)>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: Self::DeliveryOpaque) {
+        // A failed delivery drops the sender, which the one who waits notices.
+        if let Ok(message) = result {
+            let (number, sender) = *opaque;
+            sender.send((number, place(message))).ok();
+        }
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(topic: &str) -> Self {
+        let mut config = client();
+        config
+            .set("partitioner", "murmur2_random")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "1");
+        config.set("message.max.bytes", "2000000");
+        Writer {
+            topic: topic.to_owned(),
+            producer: config.create_with_context(Deliveries).unwrap(),
+        }
+    }
+
+    /// Writes the records in their order, and says where each stands once the broker has them all.
+    pub(crate) fn write<'a>(&self, messages: impl IntoIterator<Item = &'a Message>) -> Vec<Place> {
+        let (sender, receiver) = channel();
+        for (number, message) in messages.into_iter().enumerate() {
+            let mut headers = OwnedHeaders::new();
+            for (key, value) in &message.headers {
+                headers = headers.insert(Header {
+                    key,
+                    value: value.as_ref(),
+                });
+            }
+            let mut record: BaseRecord<'_, [u8], [u8], _> =
+                BaseRecord::with_opaque_to(&self.topic, Box::new((number, sender.clone())))
+                    .headers(headers);
+            record.key = message.key.as_deref();
+            record.payload = message.value.as_deref();
+            record.timestamp = message.timestamp;
+            self.producer
+                .send(record)
+                .map_err(|(error, _)| error)
+                .expect("the record can be queued");
+        }
+        drop(sender);
+        self.producer
+            .flush(PATIENCE)
+            .expect("the broker takes the records");
+        let mut places: Vec<_> = receiver.iter().collect();
+        places.sort_by_key(|(number, _)| *number);
+        assert!(
+            places
+                .iter()
+                .enumerate()
+                .all(|(at, (number, _))| at == *number),
+            "a record was not delivered"
+        );
+        places.into_iter().map(|(_, place)| place).collect()
+    }
+}
+
+/// Reads one topic from its beginning, as a consumer that sees committed records only.
+pub(crate) struct Reader {
+    topic: String,
+    consumer: BaseConsumer,
+    partitions: usize,
+    /// The partitions of which everything was read.
+    at_end: HashSet<i32>,
+    pub(crate) seen: Vec<(Place, Message)>,
+}
+
+impl Reader {
+    pub(crate) fn new(topic: &str) -> Self {
+        let mut config = client();
+        config
+            .set("group.id", "tests")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed");
+        config
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "20");
+        config.set("fetch.message.max.bytes", "4000000");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let metadata = consumer
+            .fetch_metadata(Some(topic), PATIENCE)
+            .expect("the broker answers");
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut assignment = TopicPartitionList::new();
+        for partition in 0..i32::try_from(partitions).unwrap() {
+            assignment
+                .add_partition_offset(topic, partition, Offset::Beginning)
+                .unwrap();
+        }
+        consumer.assign(&assignment).unwrap();
+        Reader {
+            topic: topic.to_owned(),
+            consumer,
+            partitions,
+            at_end: HashSet::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Waits until `count` records were seen since the reader was made, and hands over all of them.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, count: usize) -> &[(Place, Message)] {
+        let done = self.read_until(PATIENCE, |reader| reader.seen.len() >= count);
+        assert!(
+            done,
+            "{} of {count} records after {PATIENCE:?} in {}",
+            self.seen.len(),
+            self.topic
+        );
+        &self.seen
+    }
+
+    /// Reads everything that is committed now.
+    #[track_caller]
+    pub(crate) fn read_all(&mut self) -> &[(Place, Message)] {
+        self.at_end.clear();
+        let done = self.read_until(PATIENCE, |reader| reader.at_end.len() == reader.partitions);
+        assert!(done, "the end of {} was not reached", self.topic);
+        &self.seen
+    }
+
+    /// Reads until `done` or `patience` has passed; says whether it was done.
+    pub(crate) fn read_until(&mut self, patience: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let deadline = Instant::now() + patience;
+        while !done(self) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.consumer.poll(left) {
+                None if left.is_zero() => return false,
+                None
+                | Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::BrokerTransportFailure,
+                ))) => {}
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.at_end.insert(partition);
+                }
+                Some(Err(error)) => panic!("{}: {error}", self.topic),
+                Some(Ok(message)) => {
+                    self.at_end.remove(&message.partition());
+                    self.seen.push((place(&message), read(&message)));
+                }
+            }
+        }
+        true
+    }
+}
+
+fn place(message: &BorrowedMessage<'_>) -> Place {
+    Place {
+        topic: message.topic().to_owned(),
+        partition: message.partition(),
+        offset: message.offset(),
+    }
+}
+
+fn read(message: &BorrowedMessage<'_>) -> Message {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    Message {
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers
+            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+            .collect(),
+        timestamp: match message.timestamp() {
+            Timestamp::CreateTime(milliseconds) => Some(milliseconds),
+            Timestamp::LogAppendTime(_) | Timestamp::NotAvailable => None,
+        },
+    }
+}

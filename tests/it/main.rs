@@ -1,0 +1,21 @@
+//! The service, as its users run it, against a real Apache Kafka: a file for each group of promises.
+//!
+//! Needs `KAFKA_BOOTSTRAP_SERVERS`, or whatever `scripts/kafka up` needs. Every test has topics and a group of its own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on ends by panicking"
+)]
+
+mod api;
+mod bench;
+mod kafka;
+mod outcome;
+mod service;
+mod update;
+mod wire;
+
+mod bad_input;
+mod endings;
+mod life_cycle;
+mod main_path;
