@@ -204,7 +204,10 @@ impl<U, F> Engine<U, F> {
             }
             Verdict::Retry { .. } | Verdict::Throttled { .. } => {
                 self.limit.failed(user);
-                self.charge(ticket, user, verdict, now);
+                // An attempt without a call failed over the login, which is no update's fault.
+                if calls > 0 {
+                    self.charge(ticket, user, verdict, now);
+                }
                 self.again(ticket, user, now);
             }
             Verdict::Unauthorized | Verdict::Fault => self.again(ticket, user, now),

@@ -1,0 +1,249 @@
+//! Assignment: the client's rebalance callback, which runs on the polling thread, as inputs to the subscriber.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::Deserialize;
+use tokio::sync::mpsc::Sender;
+use tracing::{debug, error, info, warn};
+
+use super::headers::quietly;
+use super::lease::{Coordinator, Lease, Pulse};
+use super::{End, Failure, Input};
+use crate::engine::Commit;
+use crate::metrics::TargetMetrics;
+
+/// How long the last transaction of a revoked partition may take after its calls are done.
+const SETTLE_GRACE: Duration = Duration::from_secs(10);
+
+/// Which partitions are ours, each with the engine's epoch of the assignment. The publisher looks here before it commits.
+#[derive(Debug, Default)]
+pub struct Ownership(Mutex<HashMap<i32, u64>>);
+
+impl Ownership {
+    /// The partition is ours in this epoch.
+    pub fn gained(&self, partition: i32, epoch: u64) {
+        if let Ok(mut owned) = self.0.lock() {
+            owned.insert(partition, epoch);
+        }
+    }
+
+    /// The partition is not ours any more.
+    pub fn gone(&self, partition: i32) {
+        if let Ok(mut owned) = self.0.lock() {
+            owned.remove(&partition);
+        }
+    }
+
+    /// Whether the partition is still ours in this epoch.
+    pub fn holds(&self, partition: i32, epoch: u64) -> bool {
+        self.0.lock().is_ok_and(|owned| owned.get(&partition) == Some(&epoch))
+    }
+}
+
+/// The callbacks of one subscriber's consumer. `C` is a claimed record.
+pub struct Callbacks<C> {
+    pub(super) topic: String,
+    pub(super) inputs: Sender<Input<C>>,
+    pub(super) lease: std::sync::Arc<Lease>,
+    pub(super) ownership: std::sync::Arc<Ownership>,
+    pub(super) metrics: TargetMetrics,
+    pub(super) drain_timeout: Duration,
+    /// Set when the subscriber ends: nothing is waited for any more.
+    pub(super) stopping: AtomicBool,
+    pub(super) paused: AtomicBool,
+    /// Whether the group was joined.
+    pub(super) joined: AtomicBool,
+    /// When the poll that is under way began: a callback's event came after that.
+    pub(super) poll_began: Mutex<Instant>,
+    pub(super) born: Instant,
+    pub(super) pulse: Mutex<Pulse>,
+}
+
+impl<C: Send + 'static> ClientContext for Callbacks<C> {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        warn!(%error, reason, "the Kafka client reports a problem; it goes on trying");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        match serde_json::from_slice::<Statistics>(statistics) {
+            Ok(statistics) => self.take(&statistics),
+            Err(error) => warn!(%error, "the Kafka client's statistics cannot be read, so leases are not renewed"),
+        }
+    }
+}
+
+impl<C: Send + 'static> ConsumerContext for Callbacks<C> {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
+            other => error!(?other, "a rebalance failed; the client joins the group again"),
+        }
+    }
+}
+
+impl<C: Send + 'static> Callbacks<C> {
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
+        // The group's answer came after this poll began, so the group has heard from us at that time or later.
+        if let Ok(began) = self.poll_began.lock() {
+            self.lease.renew(*began);
+        }
+        let commits = if partitions.count() == 0 { Vec::new() } else { self.committed(consumer, partitions) };
+        info!(partitions = ?commits.iter().map(|(number, _)| number).collect::<Vec<_>>(), "partitions assigned");
+        self.metrics.rebalanced("assigned");
+        for (number, commit) in &commits {
+            let offset = if commit.offset == 0 { Offset::Beginning } else { Offset::Offset(commit.offset) };
+            let mut partition = partitions.find_partition(&self.topic, *number);
+            if let Some(Err(error)) = partition.as_mut().map(|partition| partition.set_offset(offset)) {
+                error!(%error, "a start offset cannot be set");
+            }
+        }
+        self.send(Input::Assigned(commits));
+        let done = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(partitions),
+        };
+        if let Err(error) = done {
+            self.send(Input::Failed(Failure::Other(format!("partitions cannot be taken: {error}"))));
+        }
+        if self.paused.load(Ordering::Relaxed)
+            && let Err(error) = consumer.pause(partitions)
+        {
+            warn!(%error, "new partitions cannot be paused");
+        }
+        self.joined.store(true, Ordering::Relaxed);
+    }
+
+    /// What was committed for the partitions. Asked for until there is an answer: without it nothing can begin.
+    fn committed(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Vec<(i32, Commit)> {
+        while !self.stopping.load(Ordering::Relaxed) {
+            match consumer.committed_offsets(partitions.clone(), Duration::from_secs(2)) {
+                Ok(committed) if committed.elements().iter().all(|partition| partition.error().is_ok()) => {
+                    return committed.elements().iter().map(|partition| (partition.partition(), commit_of(partition))).collect();
+                }
+                Ok(_) => warn!("the group's offsets cannot be read yet; trying again"),
+                Err(error) => warn!(%error, "the group's offsets cannot be read yet; trying again"),
+            }
+        }
+        Vec::new()
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let numbers: Vec<i32> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+        let lost = consumer.assignment_lost();
+        info!(partitions = ?numbers, lost, "partitions revoked");
+        self.metrics.rebalanced(if lost { "lost" } else { "revoked" });
+        let give_up_at = Instant::now() + self.drain_timeout;
+        let (released, ack) = sync_channel(numbers.len());
+        self.send(Input::Revoked { partitions: numbers.clone(), lost, give_up_at, released });
+        for _ in &numbers {
+            let patience = (give_up_at + SETTLE_GRACE).saturating_duration_since(Instant::now());
+            match ack.recv_timeout(patience) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    warn!("partitions go before their last updates were settled; their next owner calls those again");
+                    break;
+                }
+            }
+        }
+        for number in numbers {
+            self.ownership.gone(number);
+        }
+        let done = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
+        };
+        if let Err(error) = done {
+            self.send(Input::Failed(Failure::Other(format!("partitions cannot be let go: {error}"))));
+        }
+    }
+
+    pub(super) fn send(&self, input: Input<C>) {
+        // The subscriber is gone only when the process ends.
+        if self.inputs.blocking_send(input).is_err() {
+            debug!("nobody listens to this consumer any more");
+        }
+    }
+
+    fn take(&self, statistics: &Statistics) {
+        let at = self.born + Duration::from_micros(statistics.age);
+        if let (Some(coordinator), Ok(mut pulse)) = (statistics.brokers.get("GroupCoordinator"), self.pulse.lock())
+            && let Some(heard) = pulse.look(at, coordinator)
+        {
+            self.lease.renew(heard);
+        }
+        let Some(topic) = statistics.topics.get(&self.topic) else { return };
+        let ends = topic.partitions.iter().filter_map(|(number, partition)| partition.end(number.parse().ok()?)).collect();
+        self.send(Input::Ends(ends));
+    }
+}
+
+fn commit_of(partition: &TopicPartitionListElem<'_>) -> Commit {
+    let offset = match partition.offset() {
+        Offset::Offset(offset) => offset,
+        _ => 0,
+    };
+    // rdkafka panics on a text that is not UTF-8. Such a text is not ours.
+    let metadata = quietly(|| partition.metadata().to_owned()).unwrap_or_else(|| "not UTF-8".to_owned());
+    Commit { offset, metadata }
+}
+
+/// librdkafka's own log goes the way of ours.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            error!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Warning => warn!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+/// The part of librdkafka's statistics that is used here. Times are microseconds.
+#[derive(Debug, Deserialize)]
+struct Statistics {
+    /// Since the client was made.
+    age: u64,
+    brokers: HashMap<String, Coordinator>,
+    topics: HashMap<String, Topic>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Topic {
+    partitions: HashMap<String, Partition>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Partition {
+    fetch_state: String,
+    ls_offset: i64,
+    eof_offset: i64,
+    next_offset: i64,
+}
+
+impl Partition {
+    fn end(&self, partition: i32) -> Option<End> {
+        (self.fetch_state == "active" && self.ls_offset >= 0).then(|| End {
+            partition,
+            end: self.ls_offset,
+            reached: self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,
+        })
+    }
+}

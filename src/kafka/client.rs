@@ -1,0 +1,115 @@
+//! Client settings: how every consumer and producer of the service is set up.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+use crate::config::{Kafka, Properties};
+
+/// How long a transaction may stay open. A killed instance holds its readers and its successor back for this long, and for as long again as
+/// the broker takes to notice (10 s by default).
+pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Memory for records that were fetched and not yet read, of each consumer.
+const FETCHED_KBYTES: &str = "8192";
+
+/// The settings of a subscriber's consumer.
+///
+/// # Errors
+/// If a property's secret file is gone.
+pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
+    let session = kafka.session_timeout.as_millis();
+    let mut config = base(kafka);
+    config
+        // The configuration refuses this property, so that only the demo, whose embedded broker has no cooperative groups, sets another.
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("heartbeat.interval.ms", (session / 10).clamp(100, 1000).to_string())
+        .set("queued.max.messages.kbytes", FETCHED_KBYTES)
+        .set("queued.min.messages", "10000")
+        .set("fetch.wait.max.ms", "100")
+        .set("fetch.error.backoff.ms", "100");
+    apply(&mut config, &kafka.consumer)?;
+    config
+        .set("group.id", group_id(kafka, target))
+        // A static member that is killed and started again takes its partitions back at once, without a rebalance.
+        .set("group.instance.id", &kafka.instance_id)
+        .set("group.protocol", "classic")
+        .set("session.timeout.ms", session.to_string())
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "false")
+        .set("statistics.interval.ms", (session / 15).clamp(200, 1000).to_string());
+    Ok(config)
+}
+
+/// The settings of a subscriber's transactional producer.
+///
+/// # Errors
+/// If a property's secret file is gone.
+pub fn producer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
+    let mut config = base(kafka);
+    config
+        .set("compression.type", "lz4")
+        .set("linger.ms", "0")
+        // A dead letter is a record with headers added: larger than the largest record. The broker has the last word.
+        .set("message.max.bytes", "20000000");
+    apply(&mut config, &kafka.producer)?;
+    config
+        .set("transactional.id", transactional_id(kafka, target))
+        .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random");
+    Ok(config)
+}
+
+/// The settings of a client that only asks about topics.
+///
+/// # Errors
+/// If a property's secret file is gone.
+pub fn inspector(kafka: &Kafka) -> anyhow::Result<ClientConfig> {
+    let mut config = base(kafka);
+    apply(&mut config, &kafka.common)?;
+    Ok(config)
+}
+
+/// The consumer group of a target.
+pub fn group_id(kafka: &Kafka, target: &str) -> String {
+    format!("{}.{target}", kafka.group_id)
+}
+
+fn transactional_id(kafka: &Kafka, target: &str) -> String {
+    format!("{}.{target}.{}", kafka.group_id, kafka.instance_id)
+}
+
+fn base(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set_log_level(RDKafkaLogLevel::Info);
+    config
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("client.id", format!("user-courier-{}", kafka.instance_id))
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("log.connection.close", "false")
+        .set("topic.metadata.refresh.interval.ms", "30000")
+        .set("topic.metadata.propagation.max.ms", "5000");
+    config
+}
+
+fn apply(config: &mut ClientConfig, properties: &Properties) -> anyhow::Result<()> {
+    for (name, value) in properties.resolve().context("a secret of [kafka.properties] cannot be read")? {
+        config.set(name, value);
+    }
+    Ok(())
+}
+
+/// A client error in words without values: rdkafka's own names the property's value, which may be secret.
+pub fn words(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, reason, property, _) => format!("{property}: {reason}"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,56 @@
+//! Headers between rdkafka's form and ours. rdkafka panics on a header name that is not UTF-8: here such a name is survived.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message, OwnedHeaders};
+
+use crate::record::{Header, Place, Record};
+
+/// Copies a message out of the client's buffers.
+pub fn record(topic: &std::sync::Arc<str>, message: &BorrowedMessage<'_>) -> Record {
+    let (headers, verbatim_headers) = message.headers().map(read).unwrap_or_default();
+    Record {
+        place: Place { topic: topic.clone(), partition: message.partition(), offset: message.offset() },
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        timestamp_ms: message.timestamp().to_millis(),
+        headers,
+        verbatim_headers,
+    }
+}
+
+fn read(headers: &BorrowedHeaders) -> (Vec<Header>, Option<OwnedHeaders>) {
+    let count = headers.count();
+    let mut readable = Vec::with_capacity(count);
+    for index in 0..count {
+        let header = quietly(|| headers.try_get(index).map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))));
+        readable.extend(header.flatten().map(|(name, value)| Header { name, value }));
+    }
+    let verbatim = (readable.len() < count).then(|| headers.detach());
+    (readable, verbatim)
+}
+
+/// Headers for a message to be sent: ours, or, where a name was not UTF-8, the record's own with `added` behind them.
+pub fn to_send(headers: &[Header], verbatim: Option<&OwnedHeaders>) -> OwnedHeaders {
+    let start = verbatim.cloned().unwrap_or_else(|| OwnedHeaders::new_with_capacity(headers.len()));
+    headers.iter().fold(start, |sent, header| {
+        sent.insert(rdkafka::message::Header { key: &header.name, value: header.value.as_deref() })
+    })
+}
+
+thread_local! {
+    static QUIET: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs what may panic inside rdkafka on hostile bytes; `None` if it did.
+pub fn quietly<T>(run: impl FnOnce() -> T) -> Option<T> {
+    QUIET.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(run));
+    QUIET.set(false);
+    outcome.ok()
+}
+
+/// Whether a panic of this thread is expected and handled: the panic hook keeps quiet about it then.
+pub fn panic_is_expected() -> bool {
+    QUIET.get()
+}

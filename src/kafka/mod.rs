@@ -1,0 +1,81 @@
+//! Kafka: a polling thread that turns callbacks into one stream of inputs, and a publisher that settles in transactions.
+//!
+//! Both are threads, since the client's calls block. A subscriber has one of each.
+
+mod assignment;
+pub mod client;
+mod consumer;
+pub mod headers;
+mod lease;
+mod publisher;
+
+use std::sync::mpsc::SyncSender;
+use std::time::Instant;
+
+pub use self::assignment::Ownership;
+pub use self::consumer::{BATCHES, Consumer, Order, Shared};
+pub use self::lease::Lease;
+pub use self::publisher::{Message, Publisher, Settled, Settlement};
+use crate::engine::Commit;
+
+/// What a consumer tells its subscriber, in the order in which it happened.
+#[derive(Debug)]
+pub enum Input<C> {
+    /// Records, in the order of their partitions.
+    Read(Vec<Read<C>>),
+    /// Partitions were assigned, each with what was committed for it.
+    Assigned(Vec<(i32, Commit)>),
+    /// Partitions must be let go; the polling thread waits for `released`, so that nobody else has them before.
+    Revoked {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// They are gone already: nothing of them may be called or settled.
+        lost: bool,
+        /// When calls in flight must be given up.
+        give_up_at: Instant,
+        /// To be told of each partition that is drained.
+        released: SyncSender<i32>,
+    },
+    /// Where the partitions end: what cannot be seen from records.
+    Ends(Vec<End>),
+    /// The client cannot go on.
+    Failed(Failure),
+    /// The group was left: nothing more comes.
+    Left,
+}
+
+/// Why a client cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Another instance has joined the group under our `instance_id`.
+    InstanceTaken,
+    /// Anything else: the subscriber must begin anew.
+    Other(String),
+}
+
+/// One step in a partition.
+#[derive(Debug)]
+pub enum Read<C> {
+    /// Everything below `position` was read, and was none of ours since the last step.
+    Passed {
+        /// The partition.
+        partition: i32,
+        /// One past the last offset read.
+        position: i64,
+        /// How many records were read.
+        records: u64,
+    },
+    /// A record of ours.
+    Claimed(Box<C>),
+}
+
+/// The end of a partition as the client knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The partition.
+    pub partition: i32,
+    /// One past the last record that can be read.
+    pub end: i64,
+    /// The end was reached: everything below was read, transaction markers and compacted records included.
+    pub reached: bool,
+}

@@ -1,0 +1,138 @@
+//! Settling: what ended, as the messages of one transaction.
+
+use jiff::Timestamp;
+
+use crate::api::ApiError;
+use crate::config::Topics;
+use crate::dead_letter::{self, DeadLetter};
+use crate::engine::{Batch, End, Ending};
+use crate::event;
+use crate::kafka::{Message, Settlement};
+use crate::outcome::{self, Kind};
+use crate::update::Update;
+use crate::verdict::Reason;
+
+/// What an attempt leaves for people to read.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The last answer's status.
+    pub http_status: Option<u16>,
+    /// What went wrong, with secrets masked.
+    pub error: Option<ApiError>,
+    /// When it finished.
+    pub finished_at: Timestamp,
+}
+
+/// Writes the messages of one subscriber.
+pub struct Settler {
+    /// The service's group id, without the target.
+    pub group_id: String,
+    /// The subscriber's name.
+    pub subscriber: String,
+    /// Where messages go.
+    pub topics: Topics,
+}
+
+impl Settler {
+    /// The batch as a transaction.
+    pub fn settlement(&self, batch: Batch<Update, Facts>) -> Settlement {
+        let mut messages = Vec::with_capacity(batch.endings.len());
+        for ending in &batch.endings {
+            let finished_at = finished_at(ending);
+            let error = error(ending);
+            if let End::Dead(reason) = ending.end {
+                messages.push(self.dead_letter(ending, reason, error.as_ref(), finished_at));
+            }
+            messages.push(self.outcome(ending, error, finished_at));
+        }
+        Settlement { batch: batch.id, messages, commits: batch.commits }
+    }
+
+    fn outcome(&self, ending: &Ending<Update, Facts>, error: Option<ApiError>, finished_at: Timestamp) -> Message {
+        let update = &*ending.update;
+        let (kind, reason) = kind(ending.end);
+        let (headers, value) = outcome::message(outcome::Facts {
+            group_id: &self.group_id,
+            target: &self.subscriber,
+            place: &update.record.place,
+            kind,
+            reason,
+            user: update.user,
+            fields: update.fields.clone(),
+            identity: &update.identity,
+            attempts: ending.spent.calls,
+            http_status: ending.facts.as_ref().and_then(|facts| facts.http_status),
+            into: None,
+            error,
+            received_at: update.received_at,
+            finished_at,
+            traceparent: event::traceparent(&update.record),
+        });
+        Message {
+            settles: update.record.place.partition,
+            topic: self.topics.outcomes.clone(),
+            key: update.record.key.clone(),
+            value: Some(value),
+            headers,
+            verbatim_headers: None,
+            timestamp_ms: None,
+        }
+    }
+
+    fn dead_letter(&self, ending: &Ending<Update, Facts>, reason: Reason, error: Option<&ApiError>, failed_at: Timestamp) -> Message {
+        let update = &*ending.update;
+        let record = &update.record;
+        let added = DeadLetter {
+            origin: record.place.clone(),
+            reason,
+            message: error.map(dead_letter::describe).unwrap_or_default(),
+            target: self.subscriber.clone(),
+            user: update.user,
+            attempts: ending.spent.calls,
+            http_status: ending.facts.as_ref().and_then(|facts| facts.http_status),
+            first_attempt_at: update.first_attempt_at.get().copied(),
+            failed_at,
+            replays: dead_letter::replays(record),
+        }
+        .headers();
+        // Where a header's name is not UTF-8, all of the record's headers are copied as they stand.
+        let kept = record.headers.iter().filter(|header| record.verbatim_headers.is_none() && dead_letter::kept(header));
+        Message {
+            settles: record.place.partition,
+            topic: self.topics.dead_letters.clone(),
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: kept.cloned().chain(added).collect(),
+            verbatim_headers: record.verbatim_headers.clone(),
+            timestamp_ms: record.timestamp_ms,
+        }
+    }
+}
+
+/// An ending as outcomes and metrics name it.
+pub fn kind(end: End) -> (Kind, Option<Reason>) {
+    match end {
+        End::Delivered => (Kind::Delivered, None),
+        End::Dead(reason) => (Kind::DeadLettered, Some(reason)),
+    }
+}
+
+/// When the ending was known: with the last answer where that decided it, else now.
+fn finished_at(ending: &Ending<Update, Facts>) -> Timestamp {
+    let decided_by_answer = !matches!(ending.end, End::Dead(Reason::Expired));
+    let answered = ending.facts.as_ref().filter(|_| decided_by_answer);
+    answered.map_or_else(Timestamp::now, |facts| facts.finished_at)
+}
+
+fn error(ending: &Ending<Update, Facts>) -> Option<ApiError> {
+    let words = |message: String| Some(ApiError { message, ..ApiError::default() });
+    let last = || ending.facts.as_ref().and_then(|facts| facts.error.clone());
+    match ending.end {
+        End::Delivered => None,
+        End::Dead(Reason::Expired) => words("the event's expirytime passed before it was delivered".to_owned()),
+        End::Dead(_) => match &ending.update.problem {
+            Some(problem) => words(problem.clone()),
+            None => last(),
+        },
+    }
+}

@@ -1,0 +1,464 @@
+//! A subscriber: the one loop that owns an engine. Inputs, finished attempts, transactions and timers come in; it carries out what the engine
+//! decides. It waits for nothing but them, and it needs no lock.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tracing::{debug, error, info, warn};
+
+use crate::attempt::{Attempt, Caller};
+use crate::config::{Config, Target, UNCLAIMED};
+use crate::engine::{Action, Batch, Cause, Engine, Settings, State, Ticket};
+use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Order, Ownership, Publisher, Read, Settled, Shared};
+use crate::metrics::{TargetMetrics, names};
+use crate::outcome::Kind;
+use crate::route::Router;
+use crate::settle::{Facts, Settler, kind};
+use crate::status::{Board, TargetStatus};
+use crate::update::{Claims, Update};
+use crate::verdict::{Reason, Verdict};
+
+/// Bytes of records held in memory, for each target, at the most.
+const MAX_BYTES: usize = 64 << 20;
+/// How often gauges, status and credentials are looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Why a subscriber ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to, and has left its group.
+    Left,
+    /// Another instance runs under this one's `instance_id`.
+    InstanceTaken,
+    /// Its client could not go on: it must be started anew.
+    Broken(String),
+}
+
+/// What settling a record will be counted as.
+struct Counted {
+    partition: i32,
+    epoch: u64,
+    kind: Kind,
+    reason: Option<Reason>,
+    written_ms: Option<i64>,
+}
+
+/// One target's loop.
+pub struct Subscriber {
+    name: String,
+    topic: String,
+    engine: Engine<Update, Facts>,
+    consumer: Consumer<Update>,
+    inputs: Receiver<Input<Update>>,
+    publisher: Publisher,
+    settled: UnboundedReceiver<Settled>,
+    settler: Settler,
+    caller: Option<Arc<Caller>>,
+    finished: UnboundedReceiver<(Ticket, Option<Attempt>)>,
+    finish: UnboundedSender<(Ticket, Option<Attempt>)>,
+    calls: HashMap<Ticket, AbortHandle>,
+    lease: Arc<Lease>,
+    ownership: Arc<Ownership>,
+    releasing: HashMap<i32, SyncSender<i32>>,
+    ends: HashMap<i32, End>,
+    settling: Vec<Counted>,
+    metrics: TargetMetrics,
+    board: Board,
+    state: (&'static str, &'static str),
+    last_error: Option<String>,
+    polls: u64,
+}
+
+impl Subscriber {
+    /// Joins the group of `target`, or of the unclaimed records where there is none.
+    ///
+    /// # Errors
+    /// If a client or a thread cannot be made, or a TLS file cannot be used.
+    pub fn start(config: &Config, target: Option<&Target>, router: Arc<Router>, metrics: TargetMetrics, board: Board) -> anyhow::Result<Self> {
+        let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
+        let caller = target.map(|target| caller(target, &metrics)).transpose()?.map(Arc::new);
+        let group_id = config.kafka.group_id.clone();
+        let (lease, ownership) = (Arc::new(Lease::new(config.kafka.session_timeout)), Arc::new(Ownership::default()));
+        let (sender, inputs) = channel(BATCHES);
+        let claims = Claims { group_id: group_id.clone(), subscriber: name.clone(), api: target.map(|target| target.api), router };
+        let shared = Shared { lease: lease.clone(), ownership: ownership.clone(), metrics: metrics.clone() };
+        let drain_timeout = config.shutdown.drain_timeout;
+        let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, move |record| claims.claim(record))?;
+        let (settled_sender, settled) = unbounded_channel();
+        let publisher =
+            Publisher::spawn(&config.kafka, &name, consumer.client(), ownership.clone(), metrics.clone(), settled_sender)?;
+        let (finish, finished) = unbounded_channel();
+        Ok(Subscriber {
+            topic: config.kafka.topics.updates.clone(),
+            engine: Engine::new(settings(target), fastrand::u64(..), Instant::now()),
+            consumer,
+            inputs,
+            publisher,
+            settled,
+            settler: Settler { group_id, subscriber: name.clone(), topics: config.kafka.topics.clone() },
+            caller,
+            finished,
+            finish,
+            calls: HashMap::new(),
+            lease,
+            ownership,
+            releasing: HashMap::new(),
+            ends: HashMap::new(),
+            settling: Vec::new(),
+            metrics,
+            board,
+            state: ("flowing", "none"),
+            last_error: None,
+            polls: 0,
+            name,
+        })
+    }
+
+    /// Works until `stop` says so and everything in flight is done, or until the client cannot go on.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Ended {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut stopping = false;
+        let ended = loop {
+            let now = Instant::now();
+            let wake_at = self.engine.wake_at(now).unwrap_or(now + TICK);
+            tokio::select! {
+                Some(input) = self.inputs.recv() => {
+                    if let Some(ended) = self.take(input) {
+                        break ended;
+                    }
+                }
+                Some((ticket, attempt)) = self.finished.recv() => {
+                    self.finished(ticket, attempt);
+                    while let Ok((ticket, attempt)) = self.finished.try_recv() {
+                        self.finished(ticket, attempt);
+                    }
+                }
+                Some(settled) = self.settled.recv() => self.committed(settled),
+                () = tokio::time::sleep_until(wake_at.into()) => {}
+                _ = tick.tick() => self.look_around(),
+                _ = stop.wait_for(|stop| *stop), if !stopping => {
+                    stopping = true;
+                    self.consumer.order(Order::Leave);
+                }
+            }
+            self.step();
+        };
+        self.end(ended).await
+    }
+
+    async fn end(self, ended: Ended) -> Ended {
+        for call in self.calls.values() {
+            call.abort();
+        }
+        self.consumer.order(Order::Leave);
+        // The polling thread may be about to hand over an input, or to wait for a release: neither comes any more.
+        drop(self.inputs);
+        drop(self.releasing);
+        let (consumer, publisher) = (self.consumer, self.publisher);
+        let joined = tokio::task::spawn_blocking(move || {
+            publisher.stop();
+            consumer.join();
+        });
+        if joined.await.is_err() {
+            warn!(target = self.name, "the subscriber's threads did not end in order");
+        }
+        ended
+    }
+
+    fn take(&mut self, input: Input<Update>) -> Option<Ended> {
+        let now = Instant::now();
+        match input {
+            Input::Read(batch) => batch.into_iter().for_each(|read| self.read(read)),
+            Input::Assigned(commits) => {
+                for (partition, commit) in commits {
+                    let offset = commit.offset;
+                    let (epoch, unreadable) = self.engine.assigned(partition, commit, now);
+                    self.ownership.gained(partition, epoch);
+                    if let Some(unreadable) = unreadable {
+                        warn!(target = self.name, partition, offset, %unreadable, "the text beside the committed offset is ignored: updates settled above it may be called again");
+                    }
+                }
+            }
+            Input::Revoked { partitions, lost, give_up_at, released } => {
+                for partition in partitions {
+                    self.ends.remove(&partition);
+                    if lost {
+                        self.engine.lost(partition, now);
+                        self.ownership.gone(partition);
+                        // The polling thread waits for this, and has room for every partition.
+                        let _ = released.try_send(partition);
+                    } else {
+                        self.engine.revoked(partition, give_up_at);
+                        self.releasing.insert(partition, released.clone());
+                    }
+                }
+            }
+            Input::Ends(ends) => {
+                for end in ends {
+                    if end.reached {
+                        self.engine.passed(end.partition, end.end);
+                    }
+                    self.ends.insert(end.partition, end);
+                }
+            }
+            Input::Failed(Failure::InstanceTaken) => return Some(Ended::InstanceTaken),
+            Input::Failed(Failure::Other(why)) => return Some(Ended::Broken(why)),
+            Input::Left => return Some(Ended::Left),
+        }
+        None
+    }
+
+    fn read(&mut self, read: Read<Update>) {
+        match read {
+            Read::Passed { partition, position, records } => {
+                self.metrics.consumed.inc_by(records);
+                self.engine.passed(partition, position);
+            }
+            Read::Claimed(update) => {
+                self.metrics.consumed.inc();
+                self.metrics.claimed.inc();
+                let (partition, offset) = (update.record.place.partition, update.record.place.offset);
+                // Twice: the record, and the event parsed out of it.
+                let size = 2 * update.record.size();
+                let work = update.work;
+                self.engine.arrived(partition, offset, size, Arc::from(update), work);
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        if let Some(until) = self.lease.until() {
+            self.engine.lease(until);
+        }
+        for action in self.engine.step(Instant::now()) {
+            match action {
+                Action::Start { ticket, update, timeout } => self.start_call(ticket, update, timeout),
+                Action::Cancel(ticket) => {
+                    if let Some(call) = self.calls.remove(&ticket) {
+                        call.abort();
+                    }
+                }
+                Action::Settle(batch) => self.settle(batch),
+                Action::Pause => self.consumer.order(Order::Pause),
+                Action::Resume => self.consumer.order(Order::Resume),
+                Action::Released(partition) => {
+                    self.ownership.gone(partition);
+                    if let Some(released) = self.releasing.remove(&partition) {
+                        // If nobody waits any more, the partition went without it.
+                        let _ = released.try_send(partition);
+                    }
+                }
+                Action::OrderViolation => {
+                    self.metrics.order_violations.inc();
+                    error!(target = self.name, "a call breaks the order of a user's updates: please report this, it is a fault of this service");
+                }
+            }
+        }
+        self.show_state();
+    }
+
+    fn start_call(&mut self, ticket: Ticket, update: Arc<Update>, timeout: Duration) {
+        let Some(caller) = self.caller.clone() else { return };
+        let (lease, place) = (self.lease.clone(), update.record.place.clone());
+        let mut finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
+        let _ = update.first_attempt_at.set(Timestamp::now());
+        debug!(target = self.name, %place, "calling");
+        let call = tokio::spawn(async move {
+            if let Some(call) = &update.call {
+                let may_call = || lease.until().is_some_and(|until| until >= Instant::now() + timeout / 2);
+                finish.attempt = Some(caller.attempt(call, timeout, may_call).await);
+            }
+        });
+        self.calls.insert(ticket, call.abort_handle());
+    }
+
+    fn finished(&mut self, ticket: Ticket, attempt: Option<Attempt>) {
+        if self.calls.remove(&ticket).is_none() {
+            return;
+        }
+        let finished_at = Timestamp::now();
+        let Some(attempt) = attempt else {
+            // Its task panicked, which the log tells; the update is tried again.
+            let facts = Facts { http_status: None, error: None, finished_at };
+            self.engine.finished(ticket, Verdict::Retry { unreachable: false }, 1, facts, Instant::now());
+            return;
+        };
+        for call in &attempt.calls {
+            self.metrics.attempted(call.verdict, &call.status.to_string(), call.duration);
+        }
+        if attempt.ambiguous {
+            self.metrics.ambiguous();
+        }
+        if attempt.other_user {
+            self.metrics.other_user();
+            warn!(target = self.name, "an answer confirmed an update but named another user");
+        }
+        if let Some(error) = &attempt.error {
+            self.last_error = Some(error.message.clone());
+        }
+        let http_status = attempt.http_status();
+        let calls = u32::try_from(attempt.calls.len()).unwrap_or(u32::MAX);
+        let facts = Facts { http_status, error: attempt.error, finished_at };
+        self.engine.finished(ticket, attempt.verdict, calls, facts, Instant::now());
+    }
+
+    fn settle(&mut self, batch: Batch<Update, Facts>) {
+        let epochs: HashMap<i32, u64> = batch.commits.iter().map(|commit| (commit.partition, commit.epoch)).collect();
+        for ending in &batch.endings {
+            let partition = ending.update.record.place.partition;
+            let (kind, reason) = kind(ending.end);
+            let written_ms = ending.update.record.timestamp_ms;
+            let epoch = epochs.get(&partition).copied().unwrap_or_default();
+            self.settling.push(Counted { partition, epoch, kind, reason, written_ms });
+            if let Some(reason) = reason {
+                let place = &ending.update.record.place;
+                let why = ending.facts.as_ref().and_then(|facts| facts.error.as_ref()).map(|error| error.message.as_str());
+                let why = ending.update.problem.as_deref().or(why).unwrap_or_default();
+                warn!(target = self.name, %place, reason = reason.as_str(), attempts = ending.spent.calls, why, "dead-lettered");
+            }
+        }
+        self.publisher.settle(self.settler.settlement(batch));
+    }
+
+    fn committed(&mut self, Settled(batch): Settled) {
+        let now_ms = Timestamp::now().as_millisecond();
+        for Counted { partition, epoch, kind, reason, written_ms } in self.settling.drain(..) {
+            if self.ownership.holds(partition, epoch) {
+                let since_written = written_ms.map(|written| Duration::from_millis(u64::try_from(now_ms - written).unwrap_or(0)));
+                self.metrics.settled(kind, reason, since_written);
+            }
+        }
+        self.engine.settled(batch);
+    }
+
+    /// Says once what the target does now.
+    fn show_state(&mut self) {
+        let gauges = self.engine.gauges();
+        let (state, cause) = names(gauges.state);
+        if (state, cause) == self.state {
+            return;
+        }
+        let was_holding = self.state.0 != "flowing";
+        self.state = (state, cause);
+        self.metrics.state(gauges.state);
+        let why = self.last_error.as_deref().unwrap_or_default();
+        match gauges.state {
+            State::Flowing => info!(target = self.name, "the target flows again"),
+            State::Holding { probe_at, .. } if !was_holding => {
+                let next_probe_in = probe_at.saturating_duration_since(Instant::now());
+                warn!(target = self.name, cause, why, ?next_probe_in, "the target holds: its updates wait, none is lost");
+            }
+            State::Holding { .. } | State::Probing { .. } => debug!(target = self.name, state, cause, why, "probing"),
+        }
+        self.show_status();
+    }
+
+    fn look_around(&mut self) {
+        let gauges = self.engine.gauges();
+        if let (State::Holding { cause: Cause::Unauthorized, .. }, Some(caller)) = (gauges.state, &self.caller)
+            && caller.credentials_changed()
+        {
+            info!(target = self.name, "the credentials have changed: probing at once");
+            self.engine.credentials_changed(Instant::now());
+        }
+        self.metrics.in_flight.set(i64::try_from(gauges.in_flight).unwrap_or(i64::MAX));
+        self.metrics.waiting.set(i64::try_from(gauges.waiting).unwrap_or(i64::MAX));
+        self.metrics.concurrency_limit.set(i64::try_from(gauges.concurrency_limit).unwrap_or(i64::MAX));
+        let mut lags = HashMap::new();
+        let mut oldest: Option<i64> = None;
+        for (partition, lowest, update) in self.engine.oldest() {
+            if let Some(end) = self.ends.get(&partition) {
+                lags.insert(partition, (end.end - lowest).max(0));
+            }
+            let written = update.and_then(|update| update.record.timestamp_ms);
+            oldest = [oldest, written].into_iter().flatten().min();
+        }
+        self.metrics.lag(&self.topic, lags);
+        let age = oldest.map_or(0, |written| Timestamp::now().as_millisecond() - written);
+        self.metrics.oldest_unsettled(Duration::from_millis(u64::try_from(age).unwrap_or(0)));
+        self.show_status();
+    }
+
+    fn show_status(&mut self) {
+        let gauges = self.engine.gauges();
+        let (state, cause) = names(gauges.state);
+        let now = Instant::now();
+        let wall = |at: Instant| {
+            let now_wall = Timestamp::now();
+            let shifted = if at >= now { now_wall.checked_add(at - now) } else { now_wall.checked_sub(now - at) };
+            shifted.unwrap_or(now_wall)
+        };
+        let next_probe_at = match gauges.state {
+            State::Holding { probe_at, .. } => Some(wall(probe_at)),
+            State::Flowing | State::Probing { .. } => None,
+        };
+        let polls = self.consumer.polls();
+        let polled = polls != self.polls || !self.releasing.is_empty();
+        self.polls = polls;
+        let status = TargetStatus {
+            state,
+            cause,
+            since: wall(gauges.since),
+            next_probe_at,
+            lag: self.metrics.total_lag(),
+            in_flight: gauges.in_flight,
+            waiting: gauges.waiting,
+            concurrency_limit: gauges.concurrency_limit,
+            last_error: self.last_error.clone(),
+        };
+        self.board.show(&self.name, status, self.consumer.joined(), polled);
+    }
+}
+
+/// Tells the loop how a call ended, also where its task panicked.
+struct Finish {
+    ticket: Ticket,
+    sender: UnboundedSender<(Ticket, Option<Attempt>)>,
+    attempt: Option<Attempt>,
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        // The loop is gone only when nobody waits for the answer.
+        let _ = self.sender.send((self.ticket, self.attempt.take()));
+    }
+}
+
+fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
+    let metrics = metrics.clone();
+    Caller::new(
+        target.api,
+        target.base_url.clone(),
+        target.credentials.clone(),
+        &target.tls,
+        target.delivery.request_timeout,
+        Box::new(move |result| metrics.login(result)),
+    )
+}
+
+fn settings(target: Option<&Target>) -> Settings {
+    let (delivery, retry) = target.map(|target| (target.delivery, target.retry)).unwrap_or_default();
+    Settings {
+        max_concurrency: delivery.max_concurrency,
+        rate_limit: delivery.rate_limit.map_or(0, std::num::NonZeroU32::get),
+        max_waiting: delivery.max_waiting,
+        max_bytes: MAX_BYTES,
+        request_timeout: delivery.request_timeout,
+        initial_backoff: retry.initial_backoff,
+        max_backoff: retry.max_backoff,
+        max_attempts: retry.max_attempts,
+    }
+}
+
+/// The names of all subscribers that this process runs.
+pub fn names_of(config: &Config, only: &HashSet<String>) -> Vec<String> {
+    let all = config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]);
+    all.filter(|name| only.is_empty() || only.contains(*name)).map(str::to_owned).collect()
+}

@@ -1,0 +1,130 @@
+//! An update: a record that a subscriber has claimed, with everything needed to call for it, settle it, or dead-letter it.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::api::Api;
+use crate::attempt;
+use crate::engine::Work;
+use crate::event::{self, Event, Identity, InvalidChanges, UserId};
+use crate::outcome;
+use crate::record::Record;
+use crate::route::{Claim, Router};
+use crate::verdict::Reason;
+
+/// A claimed record.
+pub struct Update {
+    /// The record as it came.
+    pub record: Record,
+    /// Who sent it, as far as known.
+    pub identity: Identity,
+    /// The user, where known.
+    pub user: Option<UserId>,
+    /// The names of the fields it changes, where known.
+    pub fields: Option<Vec<String>>,
+    /// What to send. `None` where nothing can be sent.
+    pub call: Option<attempt::Update>,
+    /// Why nothing can be sent, in words.
+    pub problem: Option<String>,
+    /// What the engine is to do with it.
+    pub work: Work,
+    /// When it was read.
+    pub received_at: Timestamp,
+    /// When the first call was made for it in this process.
+    pub first_attempt_at: OnceLock<Timestamp>,
+}
+
+/// Decides which records are one subscriber's, and reads them.
+pub struct Claims {
+    /// The service's group id, without the target.
+    pub group_id: String,
+    /// The subscriber's name: a target, or `unclaimed`.
+    pub subscriber: String,
+    /// The target's API; `None` for `unclaimed`, which takes what no target does.
+    pub api: Option<&'static dyn Api>,
+    /// Knows all configured targets.
+    pub router: Arc<Router>,
+}
+
+impl Claims {
+    /// The update in the record, if it is this subscriber's.
+    pub fn claim(&self, record: Record) -> Option<Box<Update>> {
+        let claimed = match event::decode(&record) {
+            Ok(event) => match (self.router.claim(&event), self.api) {
+                (Claim::Target(target), Some(api)) if target == self.subscriber => self.ours(&record, event, api),
+                (Claim::Unroutable { message }, None) => Claimed::dead(event.identity.clone(), Reason::Unroutable, message, Some(&event)),
+                _ => return None,
+            },
+            Err(undecodable) if self.api.is_none() => Claimed::dead(undecodable.identity, Reason::Undecodable, undecodable.message, None),
+            Err(_) => return None,
+        };
+        let Claimed { identity, user, fields, call, problem, work } = claimed;
+        let received_at = Timestamp::now();
+        Some(Box::new(Update { record, identity, user, fields, call, problem, work, received_at, first_attempt_at: OnceLock::new() }))
+    }
+
+    fn ours(&self, record: &Record, event: Event, api: &'static dyn Api) -> Claimed {
+        match valid(&event, api) {
+            Ok((user, changes)) => Claimed {
+                user: Some(user),
+                fields: Some(event.fields()),
+                work: Work::Call { user, expires_at: event.expires_at.map(instant) },
+                call: Some(attempt::Update {
+                    user,
+                    changes,
+                    idempotency_key: self.outcome_id(record),
+                    traceparent: event::traceparent(record).map(str::to_owned),
+                }),
+                problem: None,
+                identity: event.identity,
+            },
+            Err(invalid) => Claimed::dead(event.identity.clone(), Reason::InvalidChanges, invalid.message, Some(&event)),
+        }
+    }
+
+    fn outcome_id(&self, record: &Record) -> Uuid {
+        outcome::outcome_id(&self.group_id, &self.subscriber, &record.place)
+    }
+}
+
+fn valid(event: &Event, api: &'static dyn Api) -> Result<(UserId, Map<String, Value>), InvalidChanges> {
+    let user = event.user_id()?;
+    let changes = event.changes_map()?;
+    api.validate(changes)?;
+    Ok((user, changes.clone()))
+}
+
+/// An update without what every record has.
+struct Claimed {
+    identity: Identity,
+    user: Option<UserId>,
+    fields: Option<Vec<String>>,
+    call: Option<attempt::Update>,
+    problem: Option<String>,
+    work: Work,
+}
+
+impl Claimed {
+    fn dead(identity: Identity, reason: Reason, problem: String, event: Option<&Event>) -> Self {
+        let user = event.and_then(|event| event.user_id().ok());
+        let fields = event.map(Event::fields).filter(|fields| !fields.is_empty());
+        // What no target takes belongs to no user's lane: a number means nobody without its target.
+        let lane = user.filter(|_| reason == Reason::InvalidChanges);
+        Claimed { identity, user, fields, call: None, problem: Some(problem), work: Work::Dead { user: lane, reason } }
+    }
+}
+
+/// The point in time on the clock that the engine reckons by.
+fn instant(time: Timestamp) -> Instant {
+    let left = time.duration_since(Timestamp::now());
+    let now = Instant::now();
+    match Duration::try_from(left) {
+        // Centuries are cut to a length that the clock can add.
+        Ok(left) => now + left.min(Duration::from_secs(100 * 365 * 86_400)),
+        Err(_) => now,
+    }
+}
