@@ -35,13 +35,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the contract's order.
-    pub const ALL: [Kind; 5] = [
-        Kind::Delivered,
-        Kind::Merged,
-        Kind::DeadLettered,
-        Kind::Replayed,
-        Kind::Superseded,
-    ];
+    pub const ALL: [Kind; 5] = [Kind::Delivered, Kind::Merged, Kind::DeadLettered, Kind::Replayed, Kind::Superseded];
 
     /// The kind's name in outcomes and metrics.
     pub fn as_str(self) -> &'static str {
@@ -118,11 +112,7 @@ pub struct RecordPlace {
 
 impl From<&Place> for RecordPlace {
     fn from(place: &Place) -> Self {
-        RecordPlace {
-            topic: place.topic.to_string(),
-            partition: place.partition,
-            offset: place.offset,
-        }
+        RecordPlace { topic: place.topic.to_string(), partition: place.partition, offset: place.offset }
     }
 }
 
@@ -172,10 +162,7 @@ pub fn message(facts: Facts<'_>) -> (Vec<Header>, Vec<u8>) {
 
 /// The id of a record's outcome for one target: the same whenever it is computed.
 pub fn outcome_id(group_id: &str, target: &str, place: &Place) -> Uuid {
-    Uuid::new_v5(
-        &Uuid::NAMESPACE_URL,
-        format!("user-courier:{group_id}.{target}/{place}").as_bytes(),
-    )
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("user-courier:{group_id}.{target}/{place}").as_bytes())
 }
 
 /// A point in time as outcomes and dead letters write it: UTC, with milliseconds.
@@ -184,18 +171,10 @@ pub fn timestamp(time: Timestamp) -> String {
 }
 
 fn headers(facts: &Facts<'_>) -> Vec<Header> {
-    let Facts {
-        group_id,
-        target,
-        kind,
-        ..
-    } = facts;
+    let Facts { group_id, target, kind, .. } = facts;
     let mut headers = vec![
         Header::text("ce_specversion", "1.0"),
-        Header::text(
-            "ce_id",
-            outcome_id(group_id, target, facts.place).to_string(),
-        ),
+        Header::text("ce_id", outcome_id(group_id, target, facts.place).to_string()),
         Header::text("ce_source", format!("/user-courier/{group_id}/{target}")),
         Header::text("ce_type", format!("user-courier.update.{}", kind.as_str())),
         Header::text("ce_time", timestamp(facts.finished_at)),
@@ -211,10 +190,7 @@ fn headers(facts: &Facts<'_>) -> Vec<Header> {
 }
 
 fn data(facts: Facts<'_>) -> OutcomeData {
-    let part = |part: &Option<String>| {
-        part.as_ref()
-            .map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned())
-    };
+    let part = |part: &Option<String>| part.as_ref().map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned());
     OutcomeData {
         outcome: facts.kind,
         reason: facts.reason,

@@ -71,7 +71,8 @@ impl Http {
             client = client.identity(identity);
         }
         let client = client.build().map_err(reqwest::Error::without_url);
-        let client = client.context("cannot set up TLS: install the platform's certificates (ca-certificates), and check the target's tls files")?;
+        let client =
+            client.context("cannot set up TLS: install the platform's certificates (ca-certificates), and check the target's tls files")?;
         Ok(Http { client, base_url })
     }
 
@@ -92,30 +93,15 @@ impl Http {
     ) -> Result<Answer, Lost> {
         let request = self.request(request, token, headers);
         let exchange = async {
-            let response = self
-                .client
-                .execute(request)
-                .await
-                .map_err(|error| Lost::from(&error))?;
+            let response = self.client.execute(request).await.map_err(|error| Lost::from(&error))?;
             read(response, enough).await
         };
-        tokio::time::timeout(timeout, exchange)
-            .await
-            .unwrap_or_else(|_| Err(Lost::too_late(timeout)))
+        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(Lost::too_late(timeout)))
     }
 
-    fn request(
-        &self,
-        request: Request,
-        token: Option<&SecretString>,
-        mut headers: HeaderMap,
-    ) -> reqwest::Request {
+    fn request(&self, request: Request, token: Option<&SecretString>, mut headers: HeaderMap) -> reqwest::Request {
         let mut url = self.base_url.clone();
-        url.set_path(&format!(
-            "{}{}",
-            self.base_url.path().trim_end_matches('/'),
-            request.path
-        ));
+        url.set_path(&format!("{}{}", self.base_url.path().trim_end_matches('/'), request.path));
         let token = token.map_or("", |token| token.expose_secret());
         match request.token {
             TokenPlace::None => {}
@@ -144,14 +130,9 @@ impl Tls {
         let Some(path) = &self.ca_file else {
             return Ok(Vec::new());
         };
-        let pem = std::fs::read(path)
-            .with_context(|| format!("cannot read ca_file {}", path.display()))?;
+        let pem = std::fs::read(path).with_context(|| format!("cannot read ca_file {}", path.display()))?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
-        anyhow::ensure!(
-            !certificates.is_empty(),
-            "ca_file {} holds no certificate in PEM form",
-            path.display()
-        );
+        anyhow::ensure!(!certificates.is_empty(), "ca_file {} holds no certificate in PEM form", path.display());
         Ok(certificates)
     }
 
@@ -163,36 +144,23 @@ impl Tls {
                 anyhow::bail!("client_cert_file and client_key_file go together: set both or none")
             }
         };
-        let mut pem = std::fs::read(certificate)
-            .with_context(|| format!("cannot read client_cert_file {}", certificate.display()))?;
+        let mut pem = std::fs::read(certificate).with_context(|| format!("cannot read client_cert_file {}", certificate.display()))?;
         pem.push(b'\n');
-        pem.extend(
-            std::fs::read(key)
-                .with_context(|| format!("cannot read client_key_file {}", key.display()))?,
-        );
+        pem.extend(std::fs::read(key).with_context(|| format!("cannot read client_key_file {}", key.display()))?);
         // The error's own text is left out, as it speaks of the key.
         let identity = reqwest::Identity::from_pem(&pem).ok();
-        let identity = identity.with_context(|| {
-            format!(
-                "{} and {} are not a certificate and its key in PEM form",
-                certificate.display(),
-                key.display()
-            )
-        })?;
+        let identity = identity
+            .with_context(|| format!("{} and {} are not a certificate and its key in PEM form", certificate.display(), key.display()))?;
         Ok(Some(identity))
     }
 }
 
-async fn read(
-    mut response: reqwest::Response,
-    enough: impl Fn(&Answer) -> bool,
-) -> Result<Answer, Lost> {
+async fn read(mut response: reqwest::Response, enough: impl Fn(&Answer) -> bool) -> Result<Answer, Lost> {
     let pause = response.headers().get(RETRY_AFTER);
     let mut answer = Answer {
         status: response.status().as_u16(),
         asks_for_pause: pause.is_some(),
-        retry_after: pause
-            .and_then(|value| retry_after::read(value.to_str().ok()?, SystemTime::now())),
+        retry_after: pause.and_then(|value| retry_after::read(value.to_str().ok()?, SystemTime::now())),
         body: Vec::new(),
     };
     while let Some(piece) = response.chunk().await.map_err(|error| Lost::from(&error))? {

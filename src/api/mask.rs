@@ -12,33 +12,16 @@ const SHORTEST_MASKABLE: usize = 4;
 /// Each secret is replaced by `***` wherever it stands, in upper or lower case, as it is or in the way JSON, HTML or a
 /// URL write it. Where one has fewer than 4 characters, all the words are left out.
 pub fn mask(error: ApiError, secrets: &[&str]) -> ApiError {
-    if secrets
-        .iter()
-        .any(|secret| secret.chars().count() < SHORTEST_MASKABLE)
-    {
-        return ApiError::new(
-            "the API refused the update; its words are left out, as they could show a short secret value",
-        );
+    if secrets.iter().any(|secret| secret.chars().count() < SHORTEST_MASKABLE) {
+        return ApiError::new("the API refused the update; its words are left out, as they could show a short secret value");
     }
     let mut forms: Vec<String> = secrets.iter().flat_map(|secret| forms(secret)).collect();
     // A secret may be a part of another one: the longer goes first.
     forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
     forms.dedup();
-    let clean = |text: &str| {
-        one_line(
-            &forms
-                .iter()
-                .fold(text.to_owned(), |text, form| without(&text, form)),
-        )
-    };
-    let fields = error
-        .fields
-        .iter()
-        .map(|(name, texts)| (clean(name), texts.iter().map(|text| clean(text)).collect()));
-    cut(ApiError {
-        message: clean(&error.message),
-        fields: fields.collect(),
-    })
+    let clean = |text: &str| one_line(&forms.iter().fold(text.to_owned(), |text, form| without(&text, form)));
+    let fields = error.fields.iter().map(|(name, texts)| (clean(name), texts.iter().map(|text| clean(text)).collect()));
+    cut(ApiError { message: clean(&error.message), fields: fields.collect() })
 }
 
 /// The ways in which an API may write the secret, in lower case.
@@ -54,21 +37,9 @@ fn forms(secret: &str) -> Vec<String> {
             _ => format!("\\u{unit:04x}"),
         })
         .collect();
-    let html = secret
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;");
+    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     let url: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-    let forms = [
-        secret.to_owned(),
-        json,
-        php,
-        html.replace('\'', "&#039;"),
-        html.replace('\'', "&#39;"),
-        url.replace('+', "%20"),
-        url,
-    ];
+    let forms = [secret.to_owned(), json, php, html.replace('\'', "&#039;"), html.replace('\'', "&#39;"), url.replace('+', "%20"), url];
     forms.map(|form| form.to_ascii_lowercase()).to_vec()
 }
 
@@ -89,15 +60,7 @@ fn without(text: &str, form: &str) -> String {
 
 /// No line of a log can be forged by what an API says.
 fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect()
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 /// Keeps the message first, then as many of the fields' texts as fit.
@@ -109,11 +72,7 @@ fn cut(error: ApiError) -> ApiError {
     for (name, texts) in &error.fields {
         let name = cut_text(name, 64);
         for text in texts {
-            short
-                .fields
-                .entry(name.clone())
-                .or_default()
-                .push(cut_text(text, LONGEST / 8));
+            short.fields.entry(name.clone()).or_default().push(cut_text(text, LONGEST / 8));
             if size(&short) > LONGEST {
                 let texts = short.fields.entry(name.clone()).or_default();
                 texts.pop();
@@ -131,25 +90,11 @@ fn cut(error: ApiError) -> ApiError {
 fn cut_text(text: &str, longest: usize) -> String {
     let mut room = longest;
     let fits = |&(_, character): &(usize, char)| {
-        let width = if matches!(character, '"' | '\\') {
-            2
-        } else {
-            character.len_utf8()
-        };
-        room.checked_sub(width)
-            .inspect(|left| room = *left)
-            .is_some()
+        let width = if matches!(character, '"' | '\\') { 2 } else { character.len_utf8() };
+        room.checked_sub(width).inspect(|left| room = *left).is_some()
     };
-    let end = text
-        .char_indices()
-        .take_while(fits)
-        .last()
-        .map_or(0, |(at, character)| at + character.len_utf8());
-    if end == text.len() {
-        text.to_owned()
-    } else {
-        format!("{}…", &text[..end])
-    }
+    let end = text.char_indices().take_while(fits).last().map_or(0, |(at, character)| at + character.len_utf8());
+    if end == text.len() { text.to_owned() } else { format!("{}…", &text[..end]) }
 }
 
 fn size(error: &ApiError) -> usize {
@@ -170,17 +115,11 @@ mod tests {
     fn a_secret_is_masked_wherever_it_stands() {
         let error = ApiError {
             message: "canary42 is no canary42!".into(),
-            fields: BTreeMap::from([(
-                "field.canary42".into(),
-                vec!["say CANARY42".into(), "fine".into()],
-            )]),
+            fields: BTreeMap::from([("field.canary42".into(), vec!["say CANARY42".into(), "fine".into()])]),
         };
         let error = mask(error, &["canary42"]);
         assert_eq!(error.message, "*** is no ***!");
-        assert_eq!(
-            error.fields,
-            BTreeMap::from([("field.***".into(), vec!["say ***".into(), "fine".into()])])
-        );
+        assert_eq!(error.fields, BTreeMap::from([("field.***".into(), vec!["say ***".into(), "fine".into()])]));
     }
 
     #[test]
@@ -215,13 +154,7 @@ mod tests {
             };
             let error = mask(error, &["long enough", secret]);
             assert!(error.fields.is_empty());
-            assert!(
-                error
-                    .message
-                    .starts_with("the API refused the update; its words are left out"),
-                "{}",
-                error.message
-            );
+            assert!(error.message.starts_with("the API refused the update; its words are left out"), "{}", error.message);
         }
     }
 
@@ -230,13 +163,7 @@ mod tests {
         for text in ["x", "\"", "\\", "é", "🦀", "\u{0}\n", "x🦀\""] {
             let long = text.repeat(2500);
             let fields = (0..20).map(|number| (format!("{number}{long}"), vec![long.clone(); 3]));
-            let error = mask(
-                ApiError {
-                    message: long.clone(),
-                    fields: fields.collect(),
-                },
-                &["canary"],
-            );
+            let error = mask(ApiError { message: long.clone(), fields: fields.collect() }, &["canary"]);
             assert!(size(&error) <= LONGEST, "{text:?}: {}", size(&error));
             assert!(size(&error) > LONGEST / 2, "{text:?}: {}", size(&error));
             assert!(error.message.len() > 100 && !error.fields.is_empty());
@@ -254,9 +181,6 @@ mod tests {
 
     #[test]
     fn an_api_cannot_forge_a_line() {
-        assert_eq!(
-            masked("a\r\nERROR \u{1b}[31mb", "secret"),
-            "a  ERROR  [31mb"
-        );
+        assert_eq!(masked("a\r\nERROR \u{1b}[31mb", "secret"), "a  ERROR  [31mb");
     }
 }

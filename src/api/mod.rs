@@ -108,9 +108,7 @@ pub struct Answer {
 impl fmt::Debug for Answer {
     /// Leaves out the body: the answer to an update holds secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
-            .field("status", &self.status)
-            .finish_non_exhaustive()
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
@@ -132,16 +130,12 @@ pub struct Judgement {
 impl fmt::Debug for Judgement {
     /// Leaves out the error, which is not yet masked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Judgement")
-            .field("verdict", &self.verdict)
-            .finish_non_exhaustive()
+        f.debug_struct("Judgement").field("verdict", &self.verdict).finish_non_exhaustive()
     }
 }
 
 /// Why an attempt failed, for people.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct ApiError {
     /// In words.
     pub message: String,
@@ -152,10 +146,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error in our own words.
     pub fn new(message: impl Into<String>) -> Self {
-        ApiError {
-            message: message.into(),
-            fields: BTreeMap::new(),
-        }
+        ApiError { message: message.into(), fields: BTreeMap::new() }
     }
 }
 

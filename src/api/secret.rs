@@ -34,12 +34,10 @@ impl Secret {
     /// Where it cannot be read, is not text, or is empty.
     pub fn read(&self) -> Result<SecretString, NoSecret> {
         let read = match self {
-            Secret::File(path) => {
-                std::fs::read_to_string(path).map_err(|error| match error.kind() {
-                    std::io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
-                    _ => format!("cannot be read: {error}"),
-                })
-            }
+            Secret::File(path) => std::fs::read_to_string(path).map_err(|error| match error.kind() {
+                std::io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
+                _ => format!("cannot be read: {error}"),
+            }),
             Secret::Env(name) => std::env::var(name).map_err(|error| match error {
                 std::env::VarError::NotPresent => "is not set".to_owned(),
                 // The error itself would show the content.
@@ -59,18 +57,11 @@ impl Secret {
             return Stamp(None);
         };
         // Through links, as a mounted secret is replaced by turning a link.
-        Stamp(
-            std::fs::metadata(path)
-                .ok()
-                .map(|file| (file.modified().ok(), file.len(), inode(&file))),
-        )
+        Stamp(std::fs::metadata(path).ok().map(|file| (file.modified().ok(), file.len(), inode(&file))))
     }
 
     fn fault(&self, reason: String) -> NoSecret {
-        NoSecret {
-            place: self.to_string(),
-            reason,
-        }
+        NoSecret { place: self.to_string(), reason }
     }
 }
 
@@ -103,17 +94,9 @@ mod tests {
     fn a_file_is_read_without_its_line_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        for (content, secret) in [
-            ("abc\n", "abc"),
-            ("abc\r\n", "abc"),
-            (" a c ", " a c "),
-            ("a\nb\n\n", "a\nb"),
-        ] {
+        for (content, secret) in [("abc\n", "abc"), ("abc\r\n", "abc"), (" a c ", " a c "), ("a\nb\n\n", "a\nb")] {
             std::fs::write(&path, content).unwrap();
-            assert_eq!(
-                Secret::File(path.clone()).read().unwrap().expose_secret(),
-                secret
-            );
+            assert_eq!(Secret::File(path.clone()).read().unwrap().expose_secret(), secret);
         }
     }
 
@@ -123,29 +106,14 @@ mod tests {
         let path = folder.path().join("token");
         let secret = Secret::File(path.clone());
         let place = format!("the secret file {}", path.display());
-        assert!(
-            secret
-                .read()
-                .unwrap_err()
-                .to_string()
-                .starts_with(&format!("{place} cannot be read: "))
-        );
+        assert!(secret.read().unwrap_err().to_string().starts_with(&format!("{place} cannot be read: ")));
         std::fs::write(&path, "\n").unwrap();
-        assert_eq!(
-            secret.read().unwrap_err().to_string(),
-            format!("{place} is empty")
-        );
+        assert_eq!(secret.read().unwrap_err().to_string(), format!("{place} is empty"));
         std::fs::write(&path, b"canary\xff").unwrap();
-        assert_eq!(
-            secret.read().unwrap_err().to_string(),
-            format!("{place} is not UTF-8 text")
-        );
+        assert_eq!(secret.read().unwrap_err().to_string(), format!("{place} is not UTF-8 text"));
         let unset = Secret::Env("USER_COURIER_NO_SUCH_VARIABLE".into());
         let message = unset.read().unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "the environment variable USER_COURIER_NO_SUCH_VARIABLE is not set"
-        );
+        assert_eq!(message, "the environment variable USER_COURIER_NO_SUCH_VARIABLE is not set");
     }
 
     #[test]

@@ -21,11 +21,7 @@ pub enum Credentials {
 
 impl Credentials {
     /// Reads the keys that the API calls them by.
-    pub(super) fn read(
-        section: &mut Section<'_>,
-        api: &dyn Api,
-        reading: &mut Reading,
-    ) -> Option<Self> {
+    pub(super) fn read(section: &mut Section<'_>, api: &dyn Api, reading: &mut Reading) -> Option<Self> {
         let (token_key, username_key) = (api.token_key(), api.username_key());
         let token = secret(section, token_key, reading);
         let username = section.text(username_key, reading);
@@ -33,19 +29,10 @@ impl Credentials {
 
         // No spelling is near enough to tell that `username` is `login` elsewhere.
         let foreign = |theirs: &&str| *theirs != username_key && section.is_set(theirs);
-        let foreign = crate::api::all()
-            .map(Api::username_key)
-            .into_iter()
-            .find(foreign);
+        let foreign = crate::api::all().map(Api::username_key).into_iter().find(foreign);
         if let Some(theirs) = foreign {
             section.node(theirs);
-            section.wrong(
-                theirs,
-                format!(
-                    "unknown key; the nearest known one is `{username_key}`, as this API calls it"
-                ),
-                reading,
-            );
+            section.wrong(theirs, format!("unknown key; the nearest known one is `{username_key}`, as this API calls it"), reading);
         }
 
         let first_set = |keys: &[String]| keys.iter().find(|key| section.is_set(key)).cloned();
@@ -55,9 +42,7 @@ impl Credentials {
         let refused = section.is_set(token_key) || section.is_set("password");
         match (token_set, username_set, password_set) {
             (Some(key), true, _) | (Some(key), _, Some(_)) => {
-                let message = format!(
-                    "`{key}` and `{username_key}` with a password are two ways in: keep one of them"
-                );
+                let message = format!("`{key}` and `{username_key}` with a password are two ways in: keep one of them");
                 section.wrong(&key, message, reading);
             }
             (None, true, None) if !refused => {
@@ -69,18 +54,15 @@ impl Credentials {
             }
             (None, false, None) if !refused => {
                 let [file, env] = sources(token_key);
-                let message = format!(
-                    "credentials are required: `{file}` or `{env}`, or `{username_key}` with `password_file` or `password_env`"
-                );
+                let message =
+                    format!("credentials are required: `{file}` or `{env}`, or `{username_key}` with `password_file` or `password_env`");
                 section.missing(&file, message, reading);
             }
             _ => {}
         }
         match (token, username, password) {
             (Some(token), ..) => Some(Credentials::Token(token)),
-            (None, Some(username), Some(password)) => {
-                Some(Credentials::Login { username, password })
-            }
+            (None, Some(username), Some(password)) => Some(Credentials::Login { username, password }),
             _ => None,
         }
     }
@@ -115,11 +97,7 @@ fn secret(section: &mut Section<'_>, key: &str, reading: &mut Reading) -> Option
         (Some(file), Some(_)) if file_origin.overrides(&env_origin) => (file_key, file),
         (Some(_), Some(env)) if env_origin.overrides(&file_origin) => (env_key, env),
         (Some(_), Some(env)) => {
-            section.wrong(
-                &env_key,
-                format!("`{file_key}` was set too, at {file_origin}: keep one of the two"),
-                reading,
-            );
+            section.wrong(&env_key, format!("`{file_key}` was set too, at {file_origin}: keep one of the two"), reading);
             (env_key, env)
         }
         (Some(file), None) => (file_key, file),

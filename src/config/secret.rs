@@ -54,10 +54,7 @@ impl Secret {
     pub fn read(&self) -> Result<SecretString, SecretError> {
         match self {
             Secret::File(path) => {
-                let text = read_text(path).map_err(|reason| SecretError::Unreadable {
-                    path: path.clone(),
-                    reason,
-                })?;
+                let text = read_text(path).map_err(|reason| SecretError::Unreadable { path: path.clone(), reason })?;
                 let text = text.trim_end_matches(['\r', '\n']);
                 if text.trim().is_empty() {
                     return Err(SecretError::EmptyFile(path.clone()));
@@ -85,10 +82,7 @@ impl Secret {
                 _ if name.chars().any(char::is_lowercase) => {
                     Err("there is no environment variable of this name, or it is empty".to_owned())
                 }
-                _ => Err(format!(
-                    "the environment variable {} is not set or empty",
-                    name.escape_debug()
-                )),
+                _ => Err(format!("the environment variable {} is not set or empty", name.escape_debug())),
             },
         }
     }
@@ -99,19 +93,13 @@ impl Secret {
             return Stamp(None);
         };
         // The inode too: secrets are often replaced by renaming, within one tick of the clock.
-        Stamp(
-            fs::metadata(path)
-                .ok()
-                .map(|file| (file.modified().ok(), file.len(), file.ino())),
-        )
+        Stamp(fs::metadata(path).ok().map(|file| (file.modified().ok(), file.len(), file.ino())))
     }
 }
 
 fn read_text(path: &PathBuf) -> io::Result<String> {
     let mut text = String::new();
-    let length = File::open(path)?
-        .take(LIMIT + 1)
-        .read_to_string(&mut text)? as u64;
+    let length = File::open(path)?.take(LIMIT + 1).read_to_string(&mut text)? as u64;
     if length > LIMIT {
         return Err(io::Error::other("it is longer than 64 KiB"));
     }
@@ -129,11 +117,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         let secret = Secret::File(path.clone());
-        for (content, expected) in [
-            ("s3cret", "s3cret"),
-            ("s3cret\r\n", "s3cret"),
-            (" s3 cret \n\n", " s3 cret "),
-        ] {
+        for (content, expected) in [("s3cret", "s3cret"), ("s3cret\r\n", "s3cret"), (" s3 cret \n\n", " s3 cret ")] {
             fs::write(&path, content).unwrap();
             assert_eq!(secret.read().unwrap().expose_secret(), expected);
         }
@@ -146,22 +130,13 @@ mod tests {
         let secret = Secret::File(path.clone());
         let error = || secret.read().map(|_| ()).unwrap_err().to_string();
         let at = path.display();
-        assert_eq!(
-            error(),
-            format!("the secret file {at} cannot be read: No such file or directory (os error 2)")
-        );
+        assert_eq!(error(), format!("the secret file {at} cannot be read: No such file or directory (os error 2)"));
         fs::write(&path, " \n").unwrap();
         assert_eq!(error(), format!("the secret file {at} is empty"));
         fs::write(&path, "x".repeat(65_537)).unwrap();
-        assert_eq!(
-            error(),
-            format!("the secret file {at} cannot be read: it is longer than 64 KiB")
-        );
+        assert_eq!(error(), format!("the secret file {at} cannot be read: it is longer than 64 KiB"));
         fs::write(&path, b"hunter2\xff").unwrap();
-        assert_eq!(
-            error(),
-            format!("the secret file {at} cannot be read: stream did not contain valid UTF-8")
-        );
+        assert_eq!(error(), format!("the secret file {at} cannot be read: stream did not contain valid UTF-8"));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(error().starts_with(&format!("the secret file {at} cannot be read: ")));
