@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use crate::api::http::{Http, Tls};
+use crate::api::http::Http;
 use crate::api::lost::Status;
 use crate::api::mask::mask;
-use crate::api::session::{Credentials, NoToken, OnLogin, Session, Token};
+use crate::api::session::{NoToken, OnLogin, Session, Token};
 use crate::api::{Api, ApiError, Judgement};
+use crate::config::{Credentials, Tls};
 use crate::event::UserId;
 use crate::verdict::Verdict;
 

@@ -70,7 +70,7 @@ pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
-        Value::Number(number) if number.is_f64() => "a number with a fraction or of too many digits",
+        Value::Number(number) if number.is_f64() => "a number with a fraction, an exponent or too many digits",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "an array",

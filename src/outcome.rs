@@ -11,8 +11,6 @@ use crate::record::{Header, Place};
 use crate::text;
 use crate::verdict::Reason;
 
-/// The bytes that a serialized `error` takes at most.
-pub const MAX_ERROR_BYTES: usize = 2048;
 /// The bytes that each part of an event's identity takes at most: it may come from headers as long as a record allows,
 /// and an outcome that the broker does not take would stop the service.
 const MAX_IDENTITY_BYTES: usize = 8192;
@@ -206,46 +204,9 @@ fn data(facts: Facts<'_>) -> OutcomeData {
         attempts: facts.attempts,
         http_status: facts.http_status,
         into: facts.into.map(RecordPlace::from),
-        error: facts.error.map(cut_error),
+        error: facts.error.map(ApiError::cut),
         received_at: timestamp(facts.received_at),
         finished_at: timestamp(facts.finished_at),
-    }
-}
-
-/// The error, cut so that it takes [`MAX_ERROR_BYTES`] in JSON: the last fields go first, the message is cut last.
-fn cut_error(mut error: ApiError) -> ApiError {
-    let empty = json_length(&ApiError::default());
-    error.message = cut_json(error.message, MAX_ERROR_BYTES - empty);
-    // Each field is counted with a comma, and there is one comma less than there are fields.
-    let mut room = (MAX_ERROR_BYTES + 1).saturating_sub(empty + json_length(&error.message) - 2);
-    let mut fits = true;
-    error.fields.retain(|name, messages| {
-        // The colon and the comma.
-        let needed = json_length(name) + json_length(messages) + 2;
-        fits = fits && needed <= room;
-        if fits {
-            room -= needed;
-        }
-        fits
-    });
-    error
-}
-
-fn json_length(value: &impl Serialize) -> usize {
-    serde_json::to_vec(value).map_or(usize::MAX / 4, |json| json.len())
-}
-
-/// The text, cut so that its escaped form between the quotes takes `max` bytes at most.
-fn cut_json(text: String, max: usize) -> String {
-    let mut end = text.len().min(max);
-    loop {
-        let cut = text::cut(&text, end);
-        let excess = (json_length(&cut) - 2).saturating_sub(max);
-        if excess == 0 {
-            return cut.into_owned();
-        }
-        // A byte becomes six at most when it is escaped.
-        end -= (excess / 6).max(1).min(end);
     }
 }
 

@@ -2,28 +2,9 @@
 
 use globset::GlobMatcher;
 
+use crate::config::Route;
 use crate::event::Event;
 use crate::text;
-
-/// A rule that gives the events it matches to a target. A pattern that is left out matches everything.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// What the event's `source` must match.
-    pub source: Option<GlobMatcher>,
-    /// What the event's `type` must match.
-    pub event_type: Option<GlobMatcher>,
-    /// The target's name.
-    pub target: String,
-}
-
-impl Route {
-    fn matches(&self, event: &Event) -> bool {
-        let fits = |glob: &Option<GlobMatcher>, text: &Option<String>| {
-            glob.as_ref().is_none_or(|glob| text.as_ref().is_some_and(|text| glob.is_match(text)))
-        };
-        fits(&self.source, &event.identity.source) && fits(&self.event_type, &event.identity.event_type)
-    }
-}
 
 /// Who takes an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +37,7 @@ impl Router {
             let known = self.targets.iter().find(|target| *target == named);
             return known.map_or_else(|| self.unknown(named), |target| Claim::Target(target));
         }
-        match self.routes.iter().find(|route| route.matches(event)) {
+        match self.routes.iter().find(|route| matches(route, event)) {
             Some(route) if self.targets.contains(&route.target) => Claim::Target(&route.target),
             Some(route) => self.unknown(&route.target),
             None => Claim::Unroutable { message: "data.target: is missing, and no route matches the event's source and type".to_owned() },
@@ -69,6 +50,14 @@ impl Router {
             format!("data.target: there is no target `{}`; configured are: {}", text::name(name, 64), text::cut(&configured, 512));
         Claim::Unroutable { message }
     }
+}
+
+/// A pattern that is left out matches everything.
+fn matches(route: &Route, event: &Event) -> bool {
+    let fits = |glob: &Option<GlobMatcher>, text: &Option<String>| {
+        glob.as_ref().is_none_or(|glob| text.as_ref().is_some_and(|text| glob.is_match(text)))
+    };
+    fits(&route.source, &event.identity.source) && fits(&route.event_type, &event.identity.event_type)
 }
 
 #[cfg(test)]

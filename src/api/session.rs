@@ -3,7 +3,7 @@
 //! All callers of a target share one session. They wait in one line for a token, so however many need a new one,
 //! one login is made for them.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
@@ -11,8 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::http::Http;
-use super::secret::{Secret, Stamp};
 use super::{Api, ApiError, Login};
+use crate::config::Credentials;
+use crate::secret::{Secret, Stamp};
 use crate::verdict::Verdict;
 
 /// After a first refused login the next one waits this long, then twice as long each time,
@@ -21,28 +22,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// After a login that failed otherwise. The target itself is held by then; this only keeps those apart who wait in line.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
-
-/// What a target is called with.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// A fixed token.
-    Token(Secret),
-    /// A name and a password to log in with.
-    Login {
-        /// The name.
-        username: String,
-        /// The password.
-        password: Secret,
-    },
-}
-
-impl Credentials {
-    fn secret(&self) -> &Secret {
-        match self {
-            Credentials::Token(secret) | Credentials::Login { password: secret, .. } => secret,
-        }
-    }
-}
 
 /// A token, and which one of the session's it is.
 #[derive(Clone)]
@@ -121,7 +100,7 @@ impl Session {
         match &self.credentials {
             Credentials::Token(secret) => {
                 // Read again even where the stamp is the same: it may be too coarse to tell.
-                self.forget_stamp();
+                *self.last_read() = None;
                 let token = self.fixed(&mut state, secret)?;
                 if token.number == refused.number {
                     return Err(unauthorized(format!("the API refused the token (401): put a valid one into {secret}")));
@@ -141,17 +120,17 @@ impl Session {
 
     /// Whether the secret has changed since it was last read, so that trying again at once makes sense. Cheap.
     pub fn credentials_changed(&self) -> bool {
-        let last_read = *self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_read = *self.last_read();
         last_read.is_some_and(|stamp| stamp != self.credentials.secret().stamp())
     }
 
-    fn forget_stamp(&self) {
-        *self.last_read.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn last_read(&self) -> MutexGuard<'_, Option<Stamp>> {
+        self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, secret: &Secret) -> Result<SecretString, NoToken> {
         // The stamp is taken first: a change in between is then seen as one, at worst once too often.
-        *self.last_read.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret.stamp());
+        *self.last_read() = Some(secret.stamp());
         let content = secret.read().map_err(|error| unauthorized(error.to_string()))?;
         if matches!(self.credentials, Credentials::Token(_)) && !can_travel(&content) {
             return Err(unauthorized(format!("{secret} holds no token: it has characters that no HTTP header can carry")));
@@ -160,7 +139,7 @@ impl Session {
     }
 
     fn fixed(&self, state: &mut State, secret: &Secret) -> Result<Token, NoToken> {
-        let is_fresh = self.last_read.lock().unwrap_or_else(PoisonError::into_inner).is_some() && !self.credentials_changed();
+        let is_fresh = self.last_read().is_some() && !self.credentials_changed();
         if let Some(token) = state.token.clone().filter(|_| is_fresh) {
             return Ok(token);
         }

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 mod login;

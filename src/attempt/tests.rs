@@ -9,8 +9,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::api::by_name;
-use crate::api::secret::Secret;
 use crate::api::testing::{Reply, Server, answer, json, nowhere, read_request, tcp_server};
+use crate::secret::Secret;
 
 mod tls;
 mod token;

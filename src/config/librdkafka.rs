@@ -9,6 +9,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 use rdkafka::types::RDKafkaConfRes;
 
+use crate::text;
+
 /// What makes a property the service's own business.
 const OWN_KEY: &str = "set `kafka.bootstrap_servers`, which every client uses";
 const GROUP: &str = "the service joins one group per target, named after `kafka.group_id`";
@@ -144,7 +146,7 @@ pub(super) fn is_known(name: &str) -> bool {
 
 /// A usual property whose name is like this one.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    super::section::nearest(name, USUAL.into_iter())
+    text::nearest(name, USUAL.into_iter())
 }
 
 /// Asks librdkafka whether it takes the value. What it says may quote the value.
@@ -177,7 +179,7 @@ pub(super) fn check_consumer(settings: Vec<(String, String)>, session_timeout: D
 
 /// The same for a transactional producer.
 pub(super) fn check_producer(settings: Vec<(String, String)>) -> Result<(), String> {
-    create::<BaseProducer>(settings, &[("transactional.id", "check"), ("transaction.timeout.ms", "15000")])
+    create::<BaseProducer>(settings, &[("transactional.id", "check"), ("transaction.timeout.ms", "5000")])
 }
 
 fn create<T: FromClientConfig>(settings: Vec<(String, String)>, own: &[(&str, &str)]) -> Result<(), String> {

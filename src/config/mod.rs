@@ -36,7 +36,6 @@ pub use mistake::{Mistake, Mistakes, Origin};
 pub use properties::{Properties, PropertyValue};
 pub use retry::Retry;
 pub use route::Route;
-pub use secret::{Secret, SecretError, Stamp};
 pub use shutdown::Shutdown;
 pub use target::{Target, UNCLAIMED};
 pub use tls::{ClientCertificate, Tls};

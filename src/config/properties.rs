@@ -8,9 +8,10 @@ use secrecy::ExposeSecret;
 
 use super::librdkafka;
 use super::mistake::{Origin, Reading};
-use super::secret::{Secret, SecretError};
+use super::secret;
 use super::section::Section;
 use super::tree::{Node, Value};
+use crate::secret::{Secret, SecretError};
 
 /// librdkafka properties by name. `Debug` shows the names only.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Settings {
         let resolve = |(name, setting): (&String, &Setting)| match &setting.value {
             PropertyValue::Plain(text) => Some((name.clone(), text.clone())),
             PropertyValue::Secret(secret) => {
-                let value = secret.read_within(reading).ok()?;
+                let value = secret::read(secret, reading).ok()?;
                 Some((name.clone(), value.expose_secret().to_owned()))
             }
         };
@@ -147,7 +148,7 @@ fn read_one<'a>(key: &'a str, node: &Node, shown: &str, reading: &mut Reading) -
         check_plain(name, &text, node, shown, reading)?;
         return Ok((name, PropertyValue::Plain(text)));
     };
-    let value = secret.read_within(reading)?;
+    let value = secret::read(&secret, reading)?;
     if librdkafka::check(name, value.expose_secret()).is_err() {
         return Err("librdkafka does not take what was read from there".to_owned());
     }

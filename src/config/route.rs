@@ -3,8 +3,9 @@
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::mistake::{Origin, Reading};
-use super::section::{Section, nearest, quoted};
+use super::section::{Section, quoted};
 use super::tree::{Node, Value};
+use crate::text::nearest;
 
 /// One route. An event takes the first whose every glob fits; at least one is given.
 ///

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::duration;
 use super::mistake::{Origin, Reading};
 use super::tree::{Node, Value};
+use crate::text::nearest;
 
 /// A table that is being read. Whoever opens it calls [`Section::finish`] at the end.
 pub(super) struct Section<'a> {
@@ -215,12 +216,6 @@ impl<'a> Section<'a> {
 /// A value in a message, on one line whatever it holds. Never one that may be a secret.
 pub(super) fn quoted(text: &str) -> String {
     format!("`{}`", text.escape_debug())
-}
-
-/// The known name that the given one is most like.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), known);
-    known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
 /// Whether the name can stand in a Kafka group id, a URI and a metric's label as it is.

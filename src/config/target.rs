@@ -93,7 +93,7 @@ impl Target {
 }
 
 fn read_api(section: &mut Section<'_>, reading: &mut Reading) -> Option<&'static dyn Api> {
-    let names = || api::all().map(|api| api.name()).join(", ");
+    let names = || api::ALL.map(|api| api.name()).join(", ");
     let Some(name) = section.text("api", reading) else {
         if !section.is_set("api") {
             section.missing("api", format!("is required: one of {}", names()), reading);

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::api::by_name;
-use crate::api::http::Tls;
 use crate::api::testing::{Reply, Seen, Server, json, nowhere};
+use crate::config::Tls;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -48,15 +48,15 @@ fn a_mistake_is_named_by_its_path_and_no_value_is_quoted() {
     const FRACTION: &str = "a number with a fraction, an exponent or too many digits";
     for (api, changes, message) in [
         ("aipix", r#"{}"#, "data.changes: must hold at least one of `permissions`".to_owned()),
-        ("aipix", r#"{"permissions":null}"#, "data.changes.permissions: must be a list of integers, not null".into()),
-        ("aipix", r#"{"permissions":"canary"}"#, "data.changes.permissions: must be a list of integers, not a string".into()),
+        ("aipix", r#"{"permissions":null}"#, "data.changes.permissions: must be an array of integers, not null".into()),
+        ("aipix", r#"{"permissions":"canary"}"#, "data.changes.permissions: must be an array of integers, not a string".into()),
         ("aipix", r#"{"permissions":[1,"2"]}"#, format!("data.changes.permissions[1]: {INTEGER} a string")),
         ("aipix", r#"{"permissions":[1.0]}"#, format!("data.changes.permissions[0]: {INTEGER} {FRACTION}")),
         ("aipix", r#"{"permissions":[1e2]}"#, format!("data.changes.permissions[0]: {INTEGER} {FRACTION}")),
         ("aipix", r#"{"permissions":[1,2,99999999999999999999]}"#, format!("data.changes.permissions[2]: {INTEGER} {FRACTION}")),
         ("aipix", r#"{"permissions":[9223372036854775808]}"#, format!("data.changes.permissions[0]: {INTEGER} a number beyond 2^63-1")),
         ("aipix", r#"{"permissions":[true]}"#, format!("data.changes.permissions[0]: {INTEGER} a boolean")),
-        ("aipix", r#"{"permissions":[[1]]}"#, format!("data.changes.permissions[0]: {INTEGER} a list")),
+        ("aipix", r#"{"permissions":[[1]]}"#, format!("data.changes.permissions[0]: {INTEGER} an array")),
         (
             "aipix",
             r#"{"permissions":[1],"name":"canary"}"#,
@@ -70,8 +70,8 @@ fn a_mistake_is_named_by_its_path_and_no_value_is_quoted() {
         ("valt", r#"{"display_name":null}"#, "data.changes.display_name: must be a string, not null".into()),
         ("valt", r#"{"user_group":"7"}"#, format!("data.changes.user_group: {INTEGER} a string")),
         ("valt", r#"{"user_group":-0.0}"#, format!("data.changes.user_group: {INTEGER} {FRACTION}")),
-        ("valt", r#"{"rooms":{}}"#, "data.changes.rooms: must be a list of integers, not an object".into()),
-        ("valt", r#"{"video_access":[]}"#, "data.changes.video_access: must be an object, not a list".into()),
+        ("valt", r#"{"rooms":{}}"#, "data.changes.rooms: must be an array of integers, not an object".into()),
+        ("valt", r#"{"video_access":[]}"#, "data.changes.video_access: must be an object, not an array".into()),
         ("valt", r#"{"video_access":{}}"#, "data.changes.video_access: must hold at least one of `users`, `user_groups`".into()),
         ("valt", r#"{"video_access":{"users":[1,2,null]}}"#, format!("data.changes.video_access.users[2]: {INTEGER} null")),
         (

@@ -1,6 +1,7 @@
 //! Configurations without mistakes: what is read from them.
 
 use super::*;
+use crate::secret::Secret;
 
 #[test]
 fn the_least_configuration_has_the_defaults_of_the_contract() {
