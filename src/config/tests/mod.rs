@@ -27,7 +27,9 @@ struct Fixture(TempDir);
 impl Fixture {
     fn new() -> Self {
         let fixture = Fixture(tempfile::tempdir().unwrap());
-        for (name, content) in [("token", "t0ken-s3cret\n"), ("password", "p4ssword\n"), ("empty", "\n")] {
+        for (name, content) in
+            [("token", &b"t0ken-s3cret\n"[..]), ("password", b"p4ssword\n"), ("empty", b"\n"), ("binary", b"hunter2\xff")]
+        {
             fs::write(fixture.0.path().join(name), content).unwrap();
         }
         fixture

@@ -86,7 +86,7 @@ fn properties_are_checked() {
             &["7:8: kafka.properties: librdkafka refuses the properties together: sasl.username and sasl.password must be set"],
         ),
         (
-            "[kafka.producer_properties]\nsocket.timeout.ms = 60000\n",
+            "[kafka.producer_properties]\nsocket.timeout.ms = 5200\n",
             &[
                 "7:8: kafka.producer_properties: librdkafka refuses the properties together: `socket.timeout.ms` must be set <= `transaction.timeout.ms` + 100",
             ],

@@ -84,6 +84,7 @@ fn credentials_are_checked() {
         ),
         ("token_file = \"DIR/token\"", "password_file = \"DIR/password\"", "3:10: targets.aipix.login: is required beside `password_file`"),
         ("DIR/token", "DIR", "6:1: targets.aipix.token_file: the file DIR cannot be read: Is a directory (os error 21)"),
+        ("DIR/token", "DIR/binary", "6:1: targets.aipix.token_file: the file is not UTF-8 text"),
         ("DIR/token", "DIR/empty", "6:1: targets.aipix.token_file: the file is empty: put the secret into it"),
         (
             "DIR/token",
