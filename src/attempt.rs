@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use crate::api::http::{Http, Tls};
+use crate::api::http::Http;
 use crate::api::lost::Status;
 use crate::api::mask::mask;
-use crate::api::session::{Credentials, NoToken, OnLogin, Session, Token};
+use crate::api::session::{NoToken, OnLogin, Session, Token};
 use crate::api::{Api, ApiError, Judgement};
+use crate::config::{Credentials, Tls};
 use crate::event::UserId;
 use crate::verdict::Verdict;
 
@@ -35,10 +36,7 @@ impl fmt::Debug for Update {
     /// Leaves out the values, as some of them are secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields: Vec<_> = self.changes.keys().collect();
-        f.debug_struct("Update")
-            .field("user", &self.user)
-            .field("fields", &fields)
-            .finish_non_exhaustive()
+        f.debug_struct("Update").field("user", &self.user).field("fields", &fields).finish_non_exhaustive()
     }
 }
 
@@ -78,13 +76,7 @@ impl Attempt {
     }
 
     fn without_token(calls: Vec<Call>, why: NoToken, ambiguous: bool) -> Self {
-        Attempt {
-            verdict: why.verdict,
-            calls,
-            error: Some(why.error),
-            other_user: false,
-            ambiguous,
-        }
+        Attempt { verdict: why.verdict, calls, error: Some(why.error), other_user: false, ambiguous }
     }
 }
 
@@ -120,12 +112,7 @@ impl Caller {
     ///
     /// Each call and each login takes `timeout` at most. An attempt may so take four times as long: `may_call` is
     /// asked right before each call, and no call is made once it says no.
-    pub async fn attempt(
-        &self,
-        update: &Update,
-        timeout: Duration,
-        may_call: impl Fn() -> bool + Send + Sync,
-    ) -> Attempt {
+    pub async fn attempt(&self, update: &Update, timeout: Duration, may_call: impl Fn() -> bool + Send + Sync) -> Attempt {
         let mut token = match self.session.token(timeout).await {
             Ok(token) => token,
             Err(why) => return Attempt::without_token(Vec::new(), why, false),
@@ -133,13 +120,8 @@ impl Caller {
         let mut calls = Vec::with_capacity(1);
         loop {
             if !may_call() {
-                let error = ApiError::new(
-                    "the call was not made, as its partition may have been handed over",
-                );
-                let why = NoToken {
-                    verdict: Verdict::Retry { unreachable: false },
-                    error,
-                };
+                let error = ApiError::new("the call was not made, as its partition may have been handed over");
+                let why = NoToken { verdict: Verdict::Retry { unreachable: false }, error };
                 return Attempt::without_token(calls, why, false);
             }
             let (judgement, ambiguous) = self.call(update, &token, timeout, &mut calls).await;
@@ -148,13 +130,7 @@ impl Caller {
                     true => mask(error, &self.secrets(update, &token)),
                     false => error,
                 });
-                return Attempt {
-                    verdict: judgement.verdict,
-                    calls,
-                    error,
-                    other_user: judgement.other_user,
-                    ambiguous,
-                };
+                return Attempt { verdict: judgement.verdict, calls, error, other_user: judgement.other_user, ambiguous };
             }
             token = match self.session.replace(&token, timeout).await {
                 Ok(token) => token,
@@ -168,51 +144,21 @@ impl Caller {
         self.session.credentials_changed()
     }
 
-    async fn call(
-        &self,
-        update: &Update,
-        token: &Token,
-        timeout: Duration,
-        calls: &mut Vec<Call>,
-    ) -> (Judgement, bool) {
+    async fn call(&self, update: &Update, token: &Token, timeout: Duration, calls: &mut Vec<Call>) -> (Judgement, bool) {
         let request = self.api.update(update.user, &update.changes);
-        let confirmed =
-            |answer: &_| self.api.judge(update.user, answer).verdict == Verdict::Delivered;
+        let confirmed = |answer: &_| self.api.judge(update.user, answer).verdict == Verdict::Delivered;
         let started = Instant::now();
-        let answer = self
-            .http
-            .exchange(
-                request,
-                Some(&token.secret),
-                headers(update),
-                timeout,
-                confirmed,
-            )
-            .await;
+        let answer = self.http.exchange(request, Some(&token.secret), headers(update), timeout, confirmed).await;
         let duration = started.elapsed();
         let (judgement, status, ambiguous) = match answer {
-            Ok(answer) => (
-                self.api.judge(update.user, &answer),
-                Status::Http(answer.status),
-                false,
-            ),
+            Ok(answer) => (self.api.judge(update.user, &answer), Status::Http(answer.status), false),
             Err(lost) => {
                 let error = Some(ApiError::new(lost.message));
-                let judgement = Judgement {
-                    verdict: lost.verdict,
-                    error,
-                    quotes_api: false,
-                    other_user: false,
-                    token_refused: false,
-                };
+                let judgement = Judgement { verdict: lost.verdict, error, quotes_api: false, other_user: false, token_refused: false };
                 (judgement, lost.status, lost.ambiguous)
             }
         };
-        calls.push(Call {
-            verdict: judgement.verdict,
-            status,
-            duration,
-        });
+        calls.push(Call { verdict: judgement.verdict, status, duration });
         (judgement, ambiguous)
     }
 
@@ -225,16 +171,8 @@ impl Caller {
 
 fn headers(update: &Update) -> HeaderMap {
     let key = update.idempotency_key.to_string();
-    let pairs = [
-        ("idempotency-key", Some(key.as_str())),
-        ("traceparent", update.traceparent.as_deref()),
-    ];
-    let header = |(name, value): (&'static str, Option<&str>)| {
-        Some((
-            HeaderName::from_static(name),
-            HeaderValue::from_str(value?).ok()?,
-        ))
-    };
+    let pairs = [("idempotency-key", Some(key.as_str())), ("traceparent", update.traceparent.as_deref())];
+    let header = |(name, value): (&'static str, Option<&str>)| Some((HeaderName::from_static(name), HeaderValue::from_str(value?).ok()?));
     pairs.into_iter().filter_map(header).collect()
 }
 

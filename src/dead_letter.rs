@@ -82,14 +82,10 @@ impl DeadLetter {
                 partition: text("__connect.errors.partition")?.parse().ok()?,
                 offset: text("__connect.errors.offset")?.parse().ok()?,
             },
-            reason: Reason::ALL
-                .into_iter()
-                .find(|known| known.as_str() == reason)?,
+            reason: Reason::ALL.into_iter().find(|known| known.as_str() == reason)?,
             message: text("__connect.errors.exception.message")?.to_owned(),
             target: text("dlq.target")?.to_owned(),
-            user: text("dlq.user")
-                .and_then(|user| user.parse().ok())
-                .and_then(UserId::new),
+            user: text("dlq.user").and_then(|user| user.parse().ok()).and_then(UserId::new),
             attempts: text("dlq.attempts")?.parse().ok()?,
             http_status: text("dlq.http_status").and_then(|status| status.parse().ok()),
             first_attempt_at: time("dlq.first_attempt_at"),
@@ -106,10 +102,7 @@ pub fn kept(header: &Header) -> bool {
 
 /// How often the record has been replayed: 0 unless its header counts it.
 pub fn replays(record: &Record) -> u32 {
-    record
-        .header_text(REPLAY_COUNT)
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(0)
+    record.header_text(REPLAY_COUNT).and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// The error in one line: the message, then what the API said of each field. Secrets are masked before it comes here.
@@ -119,11 +112,7 @@ pub fn describe(error: &ApiError) -> String {
         if line.len() > MAX_MESSAGE_BYTES {
             break;
         }
-        line.push_str(&format!(
-            "; {}: {}",
-            text::name(name, 64),
-            messages.join(", ")
-        ));
+        line.push_str(&format!("; {}: {}", text::name(name, 64), messages.join(", ")));
     }
     text::cut(&line, MAX_MESSAGE_BYTES).into_owned()
 }
@@ -145,11 +134,9 @@ impl Stage {
         match reason {
             Reason::Undecodable => Stage::ValueConverter,
             Reason::Unroutable => Stage::Transformation,
-            Reason::InvalidChanges
-            | Reason::Rejected
-            | Reason::UserNotFound
-            | Reason::AttemptsExhausted
-            | Reason::Expired => Stage::TaskPut,
+            Reason::InvalidChanges | Reason::Rejected | Reason::UserNotFound | Reason::AttemptsExhausted | Reason::Expired => {
+                Stage::TaskPut
+            }
         }
     }
 }
@@ -194,10 +181,7 @@ pub(crate) struct FailureHeaders {
     #[schemars(with = "String", regex(pattern = "^[1-9][0-9]{2}$"), default)]
     http_status: Option<String>,
     /// When the first call was made, in UTC; left out where none was.
-    #[serde(
-        rename = "dlq.first_attempt_at",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "dlq.first_attempt_at", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("format" = "date-time"), default)]
     first_attempt_at: Option<String>,
     /// When it was given up, in UTC.

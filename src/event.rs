@@ -24,9 +24,7 @@ pub struct UserId(u64);
 impl UserId {
     /// The number as a user id, if it is one.
     pub fn new(number: u64) -> Option<Self> {
-        (1..=i64::MAX as u64)
-            .contains(&number)
-            .then_some(UserId(number))
+        (1..=i64::MAX as u64).contains(&number).then_some(UserId(number))
     }
 
     /// The number.
@@ -96,23 +94,15 @@ impl Event {
     ///
     /// Says what `data.user` is instead.
     pub fn user_id(&self) -> Result<UserId, InvalidChanges> {
-        const WANTED: &str =
-            "must be a whole number from 1 to 9223372036854775807, or a string of its digits";
-        let refuse = |what: &str| InvalidChanges {
-            message: format!("data.user: {WANTED}; it is {what}"),
-        };
+        const WANTED: &str = "must be a whole number from 1 to 9223372036854775807, or a string of its digits";
+        let refuse = |what: &str| InvalidChanges { message: format!("data.user: {WANTED}; it is {what}") };
         let (number, what) = match &self.user {
             None => return Err(refuse("missing")),
-            Some(Value::Number(number)) if number.is_f64() => (
-                None,
-                "written with a fraction, an exponent or too many digits",
-            ),
+            Some(Value::Number(number)) if number.is_f64() => (None, "written with a fraction, an exponent or too many digits"),
             Some(Value::Number(number)) => (number.as_u64(), "out of that range"),
             Some(Value::String(text)) if text.is_empty() => (None, "an empty string"),
             // `parse` would take a plus sign too.
-            Some(Value::String(text)) if !text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                (None, "a string with other characters in it")
-            }
+            Some(Value::String(text)) if !text.bytes().all(|byte| byte.is_ascii_digit()) => (None, "a string with other characters in it"),
             Some(Value::String(text)) => (text.parse().ok(), "out of that range"),
             Some(other) => (None, json::kind(other)),
         };
@@ -131,21 +121,15 @@ impl Event {
             Some(other) => json::kind(other),
             None => "missing",
         };
-        let message =
-            format!("data.changes: must be an object with one entry at least; it is {what}");
+        let message = format!("data.changes: must be an object with one entry at least; it is {what}");
         Err(InvalidChanges { message })
     }
 
     /// The names in `data.changes`, in their order and bounded, as outcomes show them.
     pub fn fields(&self) -> Vec<String> {
         let changes = self.changes.as_ref().and_then(Value::as_object);
-        let names = changes
-            .into_iter()
-            .flat_map(Map::keys)
-            .take(Self::MAX_FIELDS);
-        names
-            .map(|name| name.chars().take(Self::MAX_FIELD_CHARS).collect())
-            .collect()
+        let names = changes.into_iter().flat_map(Map::keys).take(Self::MAX_FIELDS);
+        names.map(|name| name.chars().take(Self::MAX_FIELD_CHARS).collect()).collect()
     }
 }
 

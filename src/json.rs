@@ -26,10 +26,7 @@ pub struct Object<const N: usize> {
 /// Reads a JSON object for the members `wanted`. The others are checked alike, and dropped: to build a map of everything takes
 /// half of the time. Paths in the message begin with `root`, which is empty for an object without a name.
 pub fn object<const N: usize>(bytes: &[u8], root: &str, wanted: &[&str; N]) -> Object<N> {
-    let mut object = Object {
-        members: [const { None }; N],
-        problem: not_an_object(bytes),
-    };
+    let mut object = Object { members: [const { None }; N], problem: not_an_object(bytes) };
     if object.problem.is_some() {
         return object;
     }
@@ -43,17 +40,8 @@ pub fn object<const N: usize>(bytes: &[u8], root: &str, wanted: &[&str; N]) -> O
         }
     };
     let mut reader = serde_json::Deserializer::from_str(text);
-    let path = Path {
-        parent: None,
-        step: Step::Name(root),
-    };
-    let read = reader
-        .deserialize_map(Root {
-            object: &mut object,
-            wanted,
-            path,
-        })
-        .and_then(|()| reader.end());
+    let path = Path { parent: None, step: Step::Name(root) };
+    let read = reader.deserialize_map(Root { object: &mut object, wanted, path }).and_then(|()| reader.end());
     if let Some(message) = not_utf8.or_else(|| read.err().map(|error| broken(&error))) {
         object.problem.get_or_insert(message);
     }
@@ -82,9 +70,7 @@ pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
-        Value::Number(number) if number.is_f64() => {
-            "a number with a fraction or of too many digits"
-        }
+        Value::Number(number) if number.is_f64() => "a number with a fraction, an exponent or too many digits",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
@@ -126,9 +112,7 @@ impl fmt::Display for Path<'_> {
         if let Some(parent) = self.parent {
             parent.fmt(f)?;
         }
-        let nameless_parent = self
-            .parent
-            .is_none_or(|parent| matches!(parent.step, Step::Name("")));
+        let nameless_parent = self.parent.is_none_or(|parent| matches!(parent.step, Step::Name("")));
         match self.step {
             Step::Index(index) => write!(f, "[{index}]"),
             Step::Name(name) => {
@@ -161,14 +145,8 @@ impl<'de, const N: usize> Visitor<'de> for Root<'_, N> {
                 Name::Wanted(index) => self.wanted[*index],
                 Name::Other(text) => text,
             };
-            let here = Path {
-                parent: Some(&self.path),
-                step: Step::Name(text),
-            };
-            let value = map.next_value_seed(Strict {
-                path: here,
-                problem,
-            })?;
+            let here = Path { parent: Some(&self.path), step: Step::Name(text) };
+            let value = map.next_value_seed(Strict { path: here, problem })?;
             let known = match &name {
                 Name::Wanted(index) => members[*index].is_some(),
                 Name::Other(text) => others.contains(text),
@@ -218,8 +196,7 @@ impl Visitor<'_> for Wanted<'_> {
 }
 
 fn twice(path: Path<'_>, problem: &mut Option<String>) {
-    problem
-        .get_or_insert_with(|| format!("has `{}` twice", text::cut(&path.to_string(), PATH_LIMIT)));
+    problem.get_or_insert_with(|| format!("has `{}` twice", text::cut(&path.to_string(), PATH_LIMIT)));
 }
 
 /// Reads any value below the outermost object.
@@ -270,14 +247,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
         loop {
-            let path = Path {
-                parent: Some(&self.path),
-                step: Step::Index(items.len()),
-            };
-            match seq.next_element_seed(Strict {
-                path,
-                problem: self.problem,
-            })? {
+            let path = Path { parent: Some(&self.path), step: Step::Index(items.len()) };
+            match seq.next_element_seed(Strict { path, problem: self.problem })? {
                 Some(item) => items.push(item),
                 None => return Ok(Value::Array(items)),
             }
@@ -287,26 +258,14 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while let Some(name) = map.next_key::<String>()? {
-            let here = Path {
-                parent: Some(&self.path),
-                step: Step::Name(&name),
-            };
-            let value = map.next_value_seed(Strict {
-                path: here,
-                problem: self.problem,
-            })?;
+            let here = Path { parent: Some(&self.path), step: Step::Name(&name) };
+            let value = map.next_value_seed(Strict { path: here, problem: self.problem })?;
             match members.entry(name) {
                 Entry::Vacant(free) => {
                     free.insert(value);
                 }
                 Entry::Occupied(taken) => {
-                    twice(
-                        Path {
-                            parent: Some(&self.path),
-                            step: Step::Name(taken.key()),
-                        },
-                        self.problem,
-                    );
+                    twice(Path { parent: Some(&self.path), step: Step::Name(taken.key()) }, self.problem);
                 }
             }
         }

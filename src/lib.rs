@@ -16,6 +16,7 @@ pub mod record;
 pub mod retry_after;
 pub mod route;
 pub mod schema;
+pub mod secret;
 pub mod stand_in;
 pub mod text;
 pub mod verdict;

@@ -11,8 +11,6 @@ use crate::record::{Header, Place};
 use crate::text;
 use crate::verdict::Reason;
 
-/// The bytes that a serialized `error` takes at most.
-pub const MAX_ERROR_BYTES: usize = 2048;
 /// The bytes that each part of an event's identity takes at most: it may come from headers as long as a record allows,
 /// and an outcome that the broker does not take would stop the service.
 const MAX_IDENTITY_BYTES: usize = 8192;
@@ -35,13 +33,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the contract's order.
-    pub const ALL: [Kind; 5] = [
-        Kind::Delivered,
-        Kind::Merged,
-        Kind::DeadLettered,
-        Kind::Replayed,
-        Kind::Superseded,
-    ];
+    pub const ALL: [Kind; 5] = [Kind::Delivered, Kind::Merged, Kind::DeadLettered, Kind::Replayed, Kind::Superseded];
 
     /// The kind's name in outcomes and metrics.
     pub fn as_str(self) -> &'static str {
@@ -118,11 +110,7 @@ pub struct RecordPlace {
 
 impl From<&Place> for RecordPlace {
     fn from(place: &Place) -> Self {
-        RecordPlace {
-            topic: place.topic.to_string(),
-            partition: place.partition,
-            offset: place.offset,
-        }
+        RecordPlace { topic: place.topic.to_string(), partition: place.partition, offset: place.offset }
     }
 }
 
@@ -172,10 +160,7 @@ pub fn message(facts: Facts<'_>) -> (Vec<Header>, Vec<u8>) {
 
 /// The id of a record's outcome for one target: the same whenever it is computed.
 pub fn outcome_id(group_id: &str, target: &str, place: &Place) -> Uuid {
-    Uuid::new_v5(
-        &Uuid::NAMESPACE_URL,
-        format!("user-courier:{group_id}.{target}/{place}").as_bytes(),
-    )
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("user-courier:{group_id}.{target}/{place}").as_bytes())
 }
 
 /// A point in time as outcomes and dead letters write it: UTC, with milliseconds.
@@ -184,18 +169,10 @@ pub fn timestamp(time: Timestamp) -> String {
 }
 
 fn headers(facts: &Facts<'_>) -> Vec<Header> {
-    let Facts {
-        group_id,
-        target,
-        kind,
-        ..
-    } = facts;
+    let Facts { group_id, target, kind, .. } = facts;
     let mut headers = vec![
         Header::text("ce_specversion", "1.0"),
-        Header::text(
-            "ce_id",
-            outcome_id(group_id, target, facts.place).to_string(),
-        ),
+        Header::text("ce_id", outcome_id(group_id, target, facts.place).to_string()),
         Header::text("ce_source", format!("/user-courier/{group_id}/{target}")),
         Header::text("ce_type", format!("user-courier.update.{}", kind.as_str())),
         Header::text("ce_time", timestamp(facts.finished_at)),
@@ -211,10 +188,7 @@ fn headers(facts: &Facts<'_>) -> Vec<Header> {
 }
 
 fn data(facts: Facts<'_>) -> OutcomeData {
-    let part = |part: &Option<String>| {
-        part.as_ref()
-            .map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned())
-    };
+    let part = |part: &Option<String>| part.as_ref().map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned());
     OutcomeData {
         outcome: facts.kind,
         reason: facts.reason,
@@ -230,46 +204,9 @@ fn data(facts: Facts<'_>) -> OutcomeData {
         attempts: facts.attempts,
         http_status: facts.http_status,
         into: facts.into.map(RecordPlace::from),
-        error: facts.error.map(cut_error),
+        error: facts.error.map(ApiError::cut),
         received_at: timestamp(facts.received_at),
         finished_at: timestamp(facts.finished_at),
-    }
-}
-
-/// The error, cut so that it takes [`MAX_ERROR_BYTES`] in JSON: the last fields go first, the message is cut last.
-fn cut_error(mut error: ApiError) -> ApiError {
-    let empty = json_length(&ApiError::default());
-    error.message = cut_json(error.message, MAX_ERROR_BYTES - empty);
-    // Each field is counted with a comma, and there is one comma less than there are fields.
-    let mut room = (MAX_ERROR_BYTES + 1).saturating_sub(empty + json_length(&error.message) - 2);
-    let mut fits = true;
-    error.fields.retain(|name, messages| {
-        // The colon and the comma.
-        let needed = json_length(name) + json_length(messages) + 2;
-        fits = fits && needed <= room;
-        if fits {
-            room -= needed;
-        }
-        fits
-    });
-    error
-}
-
-fn json_length(value: &impl Serialize) -> usize {
-    serde_json::to_vec(value).map_or(usize::MAX / 4, |json| json.len())
-}
-
-/// The text, cut so that its escaped form between the quotes takes `max` bytes at most.
-fn cut_json(text: String, max: usize) -> String {
-    let mut end = text.len().min(max);
-    loop {
-        let cut = text::cut(&text, end);
-        let excess = (json_length(&cut) - 2).saturating_sub(max);
-        if excess == 0 {
-            return cut.into_owned();
-        }
-        // A byte becomes six at most when it is escaped.
-        end -= (excess / 6).max(1).min(end);
     }
 }
 

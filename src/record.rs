@@ -37,11 +37,7 @@ impl FromStr for Place {
             let (topic, partition) = rest.rsplit_once('/')?;
             let partition: i32 = partition.parse().ok()?;
             let offset: i64 = offset.parse().ok()?;
-            (!topic.is_empty() && partition >= 0 && offset >= 0).then(|| Place {
-                topic: topic.into(),
-                partition,
-                offset,
-            })
+            (!topic.is_empty() && partition >= 0 && offset >= 0).then(|| Place { topic: topic.into(), partition, offset })
         };
         parse().ok_or_else(|| NotAPlace(text.to_owned()))
     }
@@ -59,10 +55,7 @@ pub struct Header {
 impl Header {
     /// A header whose value is text.
     pub fn text(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Header {
-            name: name.into(),
-            value: Some(value.into().into_bytes()),
-        }
+        Header { name: name.into(), value: Some(value.into().into_bytes()) }
     }
 }
 
@@ -93,11 +86,7 @@ impl Record {
 
     /// What it takes of memory, roughly, in bytes.
     pub fn size(&self) -> usize {
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len) + 64)
-            .sum();
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len) + 64).sum();
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         size_of::<Self>() + length(&self.key) + length(&self.value) + headers
     }

@@ -23,18 +23,12 @@ pub fn documents() -> Map<String, Value> {
         ("schemas/dead-letter-headers.json", of::<FailureHeaders>()),
         ("asyncapi.json", asyncapi::document()),
     ];
-    documents
-        .into_iter()
-        .map(|(path, document)| (path.to_owned(), document))
-        .collect()
+    documents.into_iter().map(|(path, document)| (path.to_owned(), document)).collect()
 }
 
 /// The schema of what is sent (serialized), in one piece: a reference would not survive being put into the AsyncAPI document.
 fn of<T: JsonSchema>() -> Value {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.inline_subschemas = true;
-    settings
-        .into_generator()
-        .into_root_schema_for::<T>()
-        .to_value()
+    settings.into_generator().into_root_schema_for::<T>().to_value()
 }

@@ -18,6 +18,14 @@ pub fn name(text: &str, max: usize) -> String {
     cut(&printable, max).into_owned()
 }
 
+/// The known name that the given one is most like, whatever their case. `None` where nothing is known.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A name of a megabyte would cost a long comparison and is like nothing.
+    let name: String = name.chars().take(64).collect::<String>().to_lowercase();
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&name, &known.to_lowercase());
+    known.max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +38,15 @@ mod tests {
         assert_eq!(cut("ääää", 6), "ä…");
         assert_eq!(name("a\nb", 64), "a\\nb");
         assert!(name(&"\u{0}".repeat(500), 64).len() <= 64);
+    }
+
+    #[test]
+    fn the_nearest_name_is_found_in_any_case() {
+        let nearest = |name: &str| nearest(name, ["rooms", "Valt", "card_number"].into_iter());
+        for (name, expected) in [("Room", "rooms"), ("vallt", "Valt"), ("cardnumber", "card_number")] {
+            assert_eq!(nearest(name), Some(expected));
+        }
+        assert!(nearest(&"x".repeat(10_000_000)).is_some());
+        assert_eq!(super::nearest("x", std::iter::empty()), None);
     }
 }

@@ -15,10 +15,7 @@ pub(super) struct Aipix;
 
 const FIELDS: &[Field] = &[("permissions", Kind::Integers)];
 
-const SHAPE: Shape = Shape {
-    user: |body| judge::number(&body.get("id")),
-    refusal,
-};
+const SHAPE: Shape = Shape { user: |body| judge::number(&body.get("id")), refusal };
 
 /// How Laravel begins to say that a record is not in the database; a class name and the id follow.
 const MISSING: &str = "No query results for model";
@@ -46,13 +43,7 @@ impl Api for Aipix {
 
     fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request {
         // Nothing is made up where the event names none: an empty list strips the user of all permissions.
-        let body = Value::Object(
-            changes
-                .iter()
-                .filter(|(name, _)| *name == "permissions")
-                .map(owned)
-                .collect(),
-        );
+        let body = Value::Object(changes.iter().filter(|(name, _)| *name == "permissions").map(owned).collect());
         Request {
             method: reqwest::Method::PUT,
             path: format!("/api/admin/v1/users/{user}"),
@@ -73,9 +64,7 @@ impl Api for Aipix {
             method: reqwest::Method::POST,
             path: "/api/admin/v1/auth/token".to_owned(),
             token: TokenPlace::None,
-            body: json!({ "login": username, "password": password.expose_secret() })
-                .to_string()
-                .into_bytes(),
+            body: json!({ "login": username, "password": password.expose_secret() }).to_string().into_bytes(),
         }
     }
 
@@ -83,13 +72,8 @@ impl Api for Aipix {
         judge::judge_login(answer, |body| {
             let token = body.get("access_token");
             let expires_at = body.get("expires_at");
-            let renew_after = expires_at
-                .as_str()
-                .and_then(|text| renew_after(text, jiff::Timestamp::now()));
-            Some((
-                SecretString::from(without_scheme(judge::text(&token)?)),
-                renew_after,
-            ))
+            let renew_after = expires_at.as_str().and_then(|text| renew_after(text, jiff::Timestamp::now()));
+            Some((SecretString::from(without_scheme(judge::text(&token)?)), renew_after))
         })
     }
 }
@@ -112,10 +96,7 @@ fn renew_after(expires_at: &str, now: jiff::Timestamp) -> Option<Duration> {
     const SHORTEST: Duration = Duration::from_secs(5 * 60);
     const LONGEST: Duration = Duration::from_secs(24 * 3600);
     let expires_at = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", expires_at).ok()?;
-    let expires_at = expires_at
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .ok()?
-        .timestamp();
+    let expires_at = expires_at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
     let left = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
     Some((left * 9 / 10).clamp(SHORTEST, LONGEST))
 }
@@ -124,29 +105,16 @@ fn renew_after(expires_at: &str, now: jiff::Timestamp) -> Option<Duration> {
 fn refusal(body: &Body<'_>) -> Refusal {
     let error = body.get("error");
     let member = |name: &str| {
-        if body.has(name) {
-            body.get(name)
-        } else {
-            error[name].clone()
-        }
+        if body.has(name) { body.get(name) } else { error[name].clone() }
     };
     let (message, errors) = (member("message"), member("errors"));
     let message = judge::text(&message);
-    let fields = errors.as_object().map(|fields| {
-        fields
-            .iter()
-            .map(|(name, texts)| (name.clone(), strings(texts)))
-            .collect()
-    });
+    let fields = errors.as_object().map(|fields| fields.iter().map(|(name, texts)| (name.clone(), strings(texts))).collect());
     Refusal {
-        own_shape: ["message", "errors"]
-            .iter()
-            .any(|name| body.has(name) || error.get(name).is_some()),
+        own_shape: ["message", "errors"].iter().any(|name| body.has(name) || error.get(name).is_some()),
         user_missing: message.is_some_and(|message| message.starts_with(MISSING)),
         words: ApiError {
-            message: message
-                .unwrap_or("the API refused the update and gave no message")
-                .to_owned(),
+            message: message.unwrap_or("the API refused the update and gave no message").to_owned(),
             fields: fields.unwrap_or_default(),
         },
     }
@@ -155,11 +123,7 @@ fn refusal(body: &Body<'_>) -> Refusal {
 fn strings(texts: &Value) -> Vec<String> {
     match texts {
         Value::String(text) => vec![text.clone()],
-        Value::Array(texts) => texts
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
+        Value::Array(texts) => texts.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     }
 }
@@ -188,13 +152,8 @@ mod tests {
 
     #[test]
     fn the_scheme_before_a_token_is_taken_off() {
-        for (token, bare) in [
-            ("Bearer abc", "abc"),
-            ("bearer  abc", "abc"),
-            ("abc", "abc"),
-            ("Bearerabc", "Bearerabc"),
-            ("ééééé", "ééééé"),
-        ] {
+        for (token, bare) in [("Bearer abc", "abc"), ("bearer  abc", "abc"), ("abc", "abc"), ("Bearerabc", "Bearerabc"), ("ééééé", "ééééé")]
+        {
             assert_eq!(without_scheme(token), bare);
         }
     }

@@ -1,6 +1,6 @@
 //! HTTP: one exchange with a target, and what may go wrong with it before any API has a say.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use url::Url;
 use super::lost::Lost;
 use super::outline::Outline;
 use super::{Answer, Request, TokenPlace};
+use crate::config::{ClientCertificate, Tls};
 use crate::retry_after;
 
 /// A body is kept up to this size, in bytes; of a longer one an outline.
@@ -22,17 +23,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than the idle timeouts that servers and what stands before them commonly have (60 s), so that a
 /// connection is seldom closed just when it is used again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A target's TLS files, all PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificates of authorities to trust besides those of the platform.
-    pub ca_file: Option<PathBuf>,
-    /// The certificate to show to the server, followed by its chain.
-    pub client_cert_file: Option<PathBuf>,
-    /// The key of that certificate.
-    pub client_key_file: Option<PathBuf>,
-}
 
 /// The connections to one target. Cheap to clone.
 #[derive(Clone)]
@@ -60,18 +50,18 @@ impl Http {
             .retry(reqwest::retry::never())
             .referer(false)
             .no_proxy();
-        let authorities = tls.authorities()?;
-        client = if base_url.scheme() == "https" {
-            client.tls_certs_merge(authorities)
-        } else {
+        client = match &tls.ca_file {
+            Some(path) => client.tls_certs_only(authorities(path)?),
+            None if base_url.scheme() == "https" => client,
             // The platform's certificates are not wanted, and may be missing.
-            client.tls_certs_only(authorities)
+            None => client.tls_certs_only([]),
         };
-        if let Some(identity) = tls.identity()? {
-            client = client.identity(identity);
+        if let Some(certificate) = &tls.client_certificate {
+            client = client.identity(identity(certificate)?);
         }
         let client = client.build().map_err(reqwest::Error::without_url);
-        let client = client.context("cannot set up TLS: install the platform's certificates (ca-certificates), and check the target's tls files")?;
+        let client =
+            client.context("cannot set up TLS: install the platform's certificates (ca-certificates), and check the target's tls files")?;
         Ok(Http { client, base_url })
     }
 
@@ -92,30 +82,15 @@ impl Http {
     ) -> Result<Answer, Lost> {
         let request = self.request(request, token, headers);
         let exchange = async {
-            let response = self
-                .client
-                .execute(request)
-                .await
-                .map_err(|error| Lost::from(&error))?;
+            let response = self.client.execute(request).await.map_err(|error| Lost::from(&error))?;
             read(response, enough).await
         };
-        tokio::time::timeout(timeout, exchange)
-            .await
-            .unwrap_or_else(|_| Err(Lost::too_late(timeout)))
+        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(Lost::too_late(timeout)))
     }
 
-    fn request(
-        &self,
-        request: Request,
-        token: Option<&SecretString>,
-        mut headers: HeaderMap,
-    ) -> reqwest::Request {
+    fn request(&self, request: Request, token: Option<&SecretString>, mut headers: HeaderMap) -> reqwest::Request {
         let mut url = self.base_url.clone();
-        url.set_path(&format!(
-            "{}{}",
-            self.base_url.path().trim_end_matches('/'),
-            request.path
-        ));
+        url.set_path(&format!("{}{}", self.base_url.path().trim_end_matches('/'), request.path));
         let token = token.map_or("", |token| token.expose_secret());
         match request.token {
             TokenPlace::None => {}
@@ -139,60 +114,28 @@ impl Http {
     }
 }
 
-impl Tls {
-    fn authorities(&self) -> anyhow::Result<Vec<reqwest::Certificate>> {
-        let Some(path) = &self.ca_file else {
-            return Ok(Vec::new());
-        };
-        let pem = std::fs::read(path)
-            .with_context(|| format!("cannot read ca_file {}", path.display()))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
-        anyhow::ensure!(
-            !certificates.is_empty(),
-            "ca_file {} holds no certificate in PEM form",
-            path.display()
-        );
-        Ok(certificates)
-    }
-
-    fn identity(&self) -> anyhow::Result<Option<reqwest::Identity>> {
-        let (certificate, key) = match (&self.client_cert_file, &self.client_key_file) {
-            (Some(certificate), Some(key)) => (certificate, key),
-            (None, None) => return Ok(None),
-            _ => {
-                anyhow::bail!("client_cert_file and client_key_file go together: set both or none")
-            }
-        };
-        let mut pem = std::fs::read(certificate)
-            .with_context(|| format!("cannot read client_cert_file {}", certificate.display()))?;
-        pem.push(b'\n');
-        pem.extend(
-            std::fs::read(key)
-                .with_context(|| format!("cannot read client_key_file {}", key.display()))?,
-        );
-        // The error's own text is left out, as it speaks of the key.
-        let identity = reqwest::Identity::from_pem(&pem).ok();
-        let identity = identity.with_context(|| {
-            format!(
-                "{} and {} are not a certificate and its key in PEM form",
-                certificate.display(),
-                key.display()
-            )
-        })?;
-        Ok(Some(identity))
-    }
+fn authorities(path: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
+    let pem = std::fs::read(path).with_context(|| format!("cannot read ca_file {}", path.display()))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    anyhow::ensure!(!certificates.is_empty(), "ca_file {} holds no certificate in PEM form", path.display());
+    Ok(certificates)
 }
 
-async fn read(
-    mut response: reqwest::Response,
-    enough: impl Fn(&Answer) -> bool,
-) -> Result<Answer, Lost> {
+fn identity(ClientCertificate { cert_file, key_file }: &ClientCertificate) -> anyhow::Result<reqwest::Identity> {
+    let mut pem = std::fs::read(cert_file).with_context(|| format!("cannot read client_cert_file {}", cert_file.display()))?;
+    pem.push(b'\n');
+    pem.extend(std::fs::read(key_file).with_context(|| format!("cannot read client_key_file {}", key_file.display()))?);
+    // The error's own text is left out, as it speaks of the key.
+    let identity = reqwest::Identity::from_pem(&pem).ok();
+    identity.with_context(|| format!("{} and {} are not a certificate and its key in PEM form", cert_file.display(), key_file.display()))
+}
+
+async fn read(mut response: reqwest::Response, enough: impl Fn(&Answer) -> bool) -> Result<Answer, Lost> {
     let pause = response.headers().get(RETRY_AFTER);
     let mut answer = Answer {
         status: response.status().as_u16(),
         asks_for_pause: pause.is_some(),
-        retry_after: pause
-            .and_then(|value| retry_after::read(value.to_str().ok()?, SystemTime::now())),
+        retry_after: pause.and_then(|value| retry_after::read(value.to_str().ok()?, SystemTime::now())),
         body: Vec::new(),
     };
     while let Some(piece) = response.chunk().await.map_err(|error| Lost::from(&error))? {

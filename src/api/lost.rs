@@ -62,64 +62,26 @@ impl From<&reqwest::Error> for Lost {
     fn from(error: &reqwest::Error) -> Self {
         let causes = causes(error);
         let nothing_sent = error.is_connect();
-        let unreachable = Verdict::Retry {
-            unreachable: nothing_sent,
-        };
+        let unreachable = Verdict::Retry { unreachable: nothing_sent };
         let (verdict, status, message) = if let Some(error) = find::<rustls::Error>(&causes) {
             tls_failure(error, unreachable)
         } else if nothing_sent && error.is_timeout() {
-            (
-                unreachable,
-                Status::Connect,
-                "no connection came about in time".to_owned(),
-            )
+            (unreachable, Status::Connect, "no connection came about in time".to_owned())
         } else if nothing_sent && error.is_dns() {
-            (
-                unreachable,
-                Status::Connect,
-                "the host's name was not found: check base_url and the name service".to_owned(),
-            )
+            (unreachable, Status::Connect, "the host's name was not found: check base_url and the name service".to_owned())
         } else if nothing_sent && is_within_tls(&causes) {
-            (
-                unreachable,
-                Status::Tls,
-                "the connection was cut off while TLS was being set up".to_owned(),
-            )
+            (unreachable, Status::Tls, "the connection was cut off while TLS was being set up".to_owned())
         } else if nothing_sent {
-            (
-                unreachable,
-                Status::Connect,
-                format!("could not connect: {}", io_kind(&causes)),
-            )
+            (unreachable, Status::Connect, format!("could not connect: {}", io_kind(&causes)))
         } else if find::<hyper::Error>(&causes).is_some_and(hyper::Error::is_parse) {
             // Whatever speaks something else than HTTP is not the API, and would say the same to every update.
-            (
-                Verdict::Fault,
-                Status::Protocol,
-                "the answer was not HTTP: check base_url, its port, and http or https".to_owned(),
-            )
+            (Verdict::Fault, Status::Protocol, "the answer was not HTTP: check base_url, its port, and http or https".to_owned())
         } else if error.is_timeout() {
-            (
-                unreachable,
-                Status::Timeout,
-                "the connection timed out".to_owned(),
-            )
+            (unreachable, Status::Timeout, "the connection timed out".to_owned())
         } else {
-            (
-                unreachable,
-                Status::Protocol,
-                format!(
-                    "the connection was lost before the answer was complete: {}",
-                    io_kind(&causes)
-                ),
-            )
+            (unreachable, Status::Protocol, format!("the connection was lost before the answer was complete: {}", io_kind(&causes)))
         };
-        Lost {
-            verdict,
-            status,
-            ambiguous: !nothing_sent && verdict != Verdict::Fault,
-            message,
-        }
+        Lost { verdict, status, ambiguous: !nothing_sent && verdict != Verdict::Fault, message }
     }
 }
 
@@ -128,22 +90,15 @@ impl From<&reqwest::Error> for Lost {
 fn tls_failure(error: &rustls::Error, unreachable: Verdict) -> (Verdict, Status, String) {
     use rustls::{AlertDescription as Alert, Error as Tls};
     match error {
-        Tls::AlertReceived(Alert::InternalError | Alert::UserCanceled | Alert::CloseNotify) => (
-            unreachable,
-            Status::Tls,
-            format!("TLS was broken off: {error}"),
-        ),
+        Tls::AlertReceived(Alert::InternalError | Alert::UserCanceled | Alert::CloseNotify) => {
+            (unreachable, Status::Tls, format!("TLS was broken off: {error}"))
+        }
         Tls::InvalidCertificate(_) => {
-            let message = format!(
-                "the server's certificate is not accepted ({error}): check base_url, or set tls.ca_file to its authority"
-            );
+            let message =
+                format!("the server's certificate is not accepted ({error}): check base_url, or set tls.ca_file to its authority");
             (Verdict::Fault, Status::Tls, message)
         }
-        _ => (
-            Verdict::Fault,
-            Status::Tls,
-            format!("TLS failed ({error}): check base_url, its port and the target's tls files"),
-        ),
+        _ => (Verdict::Fault, Status::Tls, format!("TLS failed ({error}): check base_url, its port and the target's tls files")),
     }
 }
 
@@ -153,12 +108,8 @@ fn causes(error: &reqwest::Error) -> Vec<&(dyn Error + 'static)> {
     let mut next: Option<&(dyn Error + 'static)> = error.source();
     while let Some(cause) = next {
         causes.push(cause);
-        let wrapped = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        next = wrapped
-            .map(|cause| cause as &(dyn Error + 'static))
-            .or_else(|| cause.source());
+        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = wrapped.map(|cause| cause as &(dyn Error + 'static)).or_else(|| cause.source());
     }
     causes
 }
@@ -169,20 +120,10 @@ fn find<'a, E: Error + 'static>(causes: &[&'a (dyn Error + 'static)]) -> Option<
 
 /// An error of the socket below TLS comes wrapped into another `io::Error`.
 fn is_within_tls(causes: &[&(dyn Error + 'static)]) -> bool {
-    causes
-        .iter()
-        .filter(|cause| cause.is::<std::io::Error>())
-        .count()
-        > 1
+    causes.iter().filter(|cause| cause.is::<std::io::Error>()).count() > 1
 }
 
 fn io_kind(causes: &[&(dyn Error + 'static)]) -> String {
-    let last = causes
-        .iter()
-        .rev()
-        .find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    last.map_or_else(
-        || "closed by the other side".to_owned(),
-        |error| error.kind().to_string(),
-    )
+    let last = causes.iter().rev().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    last.map_or_else(|| "closed by the other side".to_owned(), |error| error.kind().to_string())
 }

@@ -2,12 +2,12 @@
 
 mod aipix;
 mod changes;
+mod error;
 pub mod http;
 mod judge;
 pub mod lost;
 pub mod mask;
 mod outline;
-pub mod secret;
 pub mod session;
 mod valt;
 
@@ -16,7 +16,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -25,6 +24,8 @@ use serde_json::{Map, Value};
 
 use crate::event::{InvalidChanges, UserId};
 use crate::verdict::Verdict;
+
+pub use error::ApiError;
 
 /// One user-management API: how an update becomes a request, and how an answer is judged.
 ///
@@ -108,9 +109,7 @@ pub struct Answer {
 impl fmt::Debug for Answer {
     /// Leaves out the body: the answer to an update holds secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
-            .field("status", &self.status)
-            .finish_non_exhaustive()
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
@@ -132,30 +131,7 @@ pub struct Judgement {
 impl fmt::Debug for Judgement {
     /// Leaves out the error, which is not yet masked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Judgement")
-            .field("verdict", &self.verdict)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why an attempt failed, for people.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-pub struct ApiError {
-    /// In words.
-    pub message: String,
-    /// The API's validation messages by field.
-    pub fields: BTreeMap<String, Vec<String>>,
-}
-
-impl ApiError {
-    /// An error in our own words.
-    pub fn new(message: impl Into<String>) -> Self {
-        ApiError {
-            message: message.into(),
-            fields: BTreeMap::new(),
-        }
+        f.debug_struct("Judgement").field("verdict", &self.verdict).finish_non_exhaustive()
     }
 }
 

@@ -90,11 +90,7 @@ impl Outline {
         if self.end == End::NotAnObject || self.depth == 0 && self.end == End::Open {
             return None;
         }
-        let mut level = Level {
-            kept: self.outer.kept.clone(),
-            member: self.outer.member.clone(),
-            long: true,
-        };
+        let mut level = Level { kept: self.outer.kept.clone(), member: self.outer.member.clone(), long: true };
         level.end_member(&self.instead());
         Some([b"{".as_slice(), &level.kept, b"}"].concat())
     }
@@ -241,37 +237,21 @@ mod tests {
         for cut in 1..body.len() {
             let part = outline(&body[..cut]).unwrap();
             for (name, value) in part.as_object().unwrap() {
-                let partial_object = value.as_object().is_some_and(|members| {
-                    members.iter().all(|(name, value)| {
-                        value.is_null() || *value == whole["data"][name.as_str()]
-                    })
-                });
-                assert!(
-                    value.is_null() || partial_object || *value == whole[name.as_str()],
-                    "cut at {cut}: {part}"
-                );
+                let partial_object = value
+                    .as_object()
+                    .is_some_and(|members| members.iter().all(|(name, value)| value.is_null() || *value == whole["data"][name.as_str()]));
+                assert!(value.is_null() || partial_object || *value == whole[name.as_str()], "cut at {cut}: {part}");
             }
         }
         // A number may go on after the cut.
         assert_eq!(outline(r#"{"id":5"#), Some(json!({ "id": null })));
         assert_eq!(outline(r#"{"data":{"id":4"#), Some(json!({ "data": {} })));
-        assert_eq!(
-            outline(r#"{"data":{"id":48,"x":"#),
-            Some(json!({ "data": { "id": 48 } }))
-        );
+        assert_eq!(outline(r#"{"data":{"id":48,"x":"#), Some(json!({ "data": { "id": 48 } })));
     }
 
     #[test]
     fn what_is_no_object_has_no_outline() {
-        for body in [
-            "",
-            "  ",
-            "<html>{\"id\":5}</html>",
-            "[{\"id\":5}]",
-            "\"{\"",
-            "5",
-            "]",
-        ] {
+        for body in ["", "  ", "<html>{\"id\":5}</html>", "[{\"id\":5}]", "\"{\"", "5", "]"] {
             assert_eq!(outline(body), None, "{body:?}");
         }
     }

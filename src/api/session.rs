@@ -3,7 +3,7 @@
 //! All callers of a target share one session. They wait in one line for a token, so however many need a new one,
 //! one login is made for them.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
@@ -11,8 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::http::Http;
-use super::secret::{Secret, Stamp};
 use super::{Api, ApiError, Login};
+use crate::config::Credentials;
+use crate::secret::{Secret, Stamp};
 use crate::verdict::Verdict;
 
 /// After a first refused login the next one waits this long, then twice as long each time,
@@ -21,31 +22,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// After a login that failed otherwise. The target itself is held by then; this only keeps those apart who wait in line.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
-
-/// What a target is called with.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// A fixed token.
-    Token(Secret),
-    /// A name and a password to log in with.
-    Login {
-        /// The name.
-        username: String,
-        /// The password.
-        password: Secret,
-    },
-}
-
-impl Credentials {
-    fn secret(&self) -> &Secret {
-        match self {
-            Credentials::Token(secret)
-            | Credentials::Login {
-                password: secret, ..
-            } => secret,
-        }
-    }
-}
 
 /// A token, and which one of the session's it is.
 #[derive(Clone)]
@@ -97,20 +73,8 @@ struct Pause {
 
 impl Session {
     /// A session without a token yet; it is fetched when first asked for.
-    pub fn new(
-        api: &'static dyn Api,
-        http: Http,
-        credentials: Credentials,
-        on_login: OnLogin,
-    ) -> Self {
-        Session {
-            api,
-            http,
-            credentials,
-            on_login,
-            state: Default::default(),
-            last_read: Default::default(),
-        }
+    pub fn new(api: &'static dyn Api, http: Http, credentials: Credentials, on_login: OnLogin) -> Self {
+        Session { api, http, credentials, on_login, state: Default::default(), last_read: Default::default() }
     }
 
     /// The current token, after a login of at most `timeout` where one is due.
@@ -122,10 +86,7 @@ impl Session {
         let mut state = self.state.lock().await;
         match &self.credentials {
             Credentials::Token(secret) => self.fixed(&mut state, secret),
-            Credentials::Login { username, password } => {
-                self.logged_in(&mut state, username, password, timeout)
-                    .await
-            }
+            Credentials::Login { username, password } => self.logged_in(&mut state, username, password, timeout).await,
         }
     }
 
@@ -135,19 +96,14 @@ impl Session {
     /// As [`Session::token`], and where a fixed token is still the same.
     pub async fn replace(&self, refused: &Token, timeout: Duration) -> Result<Token, NoToken> {
         let mut state = self.state.lock().await;
-        let is_current = state
-            .token
-            .as_ref()
-            .is_some_and(|token| token.number == refused.number);
+        let is_current = state.token.as_ref().is_some_and(|token| token.number == refused.number);
         match &self.credentials {
             Credentials::Token(secret) => {
                 // Read again even where the stamp is the same: it may be too coarse to tell.
-                self.forget_stamp();
+                *self.last_read() = None;
                 let token = self.fixed(&mut state, secret)?;
                 if token.number == refused.number {
-                    return Err(unauthorized(format!(
-                        "the API refused the token (401): put a valid one into {secret}"
-                    )));
+                    return Err(unauthorized(format!("the API refused the token (401): put a valid one into {secret}")));
                 }
                 Ok(token)
             }
@@ -157,61 +113,38 @@ impl Session {
                     // The pause of a renewal that could wait is over; that of a refused login is not.
                     state.pause.take_if(|pause| !pause.refused);
                 }
-                self.logged_in(&mut state, username, password, timeout)
-                    .await
+                self.logged_in(&mut state, username, password, timeout).await
             }
         }
     }
 
     /// Whether the secret has changed since it was last read, so that trying again at once makes sense. Cheap.
     pub fn credentials_changed(&self) -> bool {
-        let last_read = *self
-            .last_read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let last_read = *self.last_read();
         last_read.is_some_and(|stamp| stamp != self.credentials.secret().stamp())
     }
 
-    fn forget_stamp(&self) {
-        *self
-            .last_read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+    fn last_read(&self) -> MutexGuard<'_, Option<Stamp>> {
+        self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, secret: &Secret) -> Result<SecretString, NoToken> {
         // The stamp is taken first: a change in between is then seen as one, at worst once too often.
-        *self
-            .last_read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(secret.stamp());
-        let content = secret
-            .read()
-            .map_err(|error| unauthorized(error.to_string()))?;
+        *self.last_read() = Some(secret.stamp());
+        let content = secret.read().map_err(|error| unauthorized(error.to_string()))?;
         if matches!(self.credentials, Credentials::Token(_)) && !can_travel(&content) {
-            return Err(unauthorized(format!(
-                "{secret} holds no token: it has characters that no HTTP header can carry"
-            )));
+            return Err(unauthorized(format!("{secret} holds no token: it has characters that no HTTP header can carry")));
         }
         Ok(content)
     }
 
     fn fixed(&self, state: &mut State, secret: &Secret) -> Result<Token, NoToken> {
-        let is_fresh = self
-            .last_read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
-            && !self.credentials_changed();
+        let is_fresh = self.last_read().is_some() && !self.credentials_changed();
         if let Some(token) = state.token.clone().filter(|_| is_fresh) {
             return Ok(token);
         }
         match (self.read(secret), state.token.clone()) {
-            (Ok(content), Some(token))
-                if content.expose_secret() == token.secret.expose_secret() =>
-            {
-                Ok(token)
-            }
+            (Ok(content), Some(token)) if content.expose_secret() == token.secret.expose_secret() => Ok(token),
             (Ok(content), _) => Ok(state.keep(content, None)),
             // A file that is being replaced may be missing for a moment.
             (Err(_), Some(token)) => Ok(token),
@@ -221,13 +154,7 @@ impl Session {
 
     /// A token that is due to be renewed, since it is old or its password has changed, stays in use as long as there
     /// is no new one: only a 401 takes it away.
-    async fn logged_in(
-        &self,
-        state: &mut State,
-        username: &str,
-        password: &Secret,
-        timeout: Duration,
-    ) -> Result<Token, NoToken> {
+    async fn logged_in(&self, state: &mut State, username: &str, password: &Secret, timeout: Duration) -> Result<Token, NoToken> {
         let changed = self.credentials_changed();
         let old = state.token.clone();
         let is_old = state.renew_at.is_some_and(|at| at <= Instant::now());
@@ -251,54 +178,34 @@ impl Session {
         login.or_else(|why| old.ok_or(why))
     }
 
-    async fn log_in(
-        &self,
-        state: &mut State,
-        username: &str,
-        password: &Secret,
-        timeout: Duration,
-    ) -> Result<Token, NoToken> {
+    async fn log_in(&self, state: &mut State, username: &str, password: &Secret, timeout: Duration) -> Result<Token, NoToken> {
         let read = self.read(password);
         let password = read.inspect_err(|why| state.pause(SHORT_PAUSE, true, why))?;
         let request = self.api.login(username, &password);
         let has_token = |answer: &_| matches!(self.api.judge_login(answer), Login::Token { .. });
-        let answer = self
-            .http
-            .exchange(request, None, HeaderMap::new(), timeout, has_token)
-            .await;
+        let answer = self.http.exchange(request, None, HeaderMap::new(), timeout, has_token).await;
         let login = answer.map(|answer| (answer.status, self.api.judge_login(&answer)));
         let failed = match login {
-            Ok((_, Login::Token { token, .. })) if !can_travel(&token) => (
-                Verdict::Fault,
-                "the token has characters that no HTTP header can carry: check base_url".to_owned(),
-            ),
+            Ok((_, Login::Token { token, .. })) if !can_travel(&token) => {
+                (Verdict::Fault, "the token has characters that no HTTP header can carry: check base_url".to_owned())
+            }
             Ok((_, Login::Token { token, renew_after })) => {
                 (self.on_login)("ok");
                 return Ok(state.keep(token, renew_after));
             }
             Ok((status, Login::Refused)) => {
                 (self.on_login)("refused");
-                let pause = FIRST_PAUSE
-                    .saturating_mul(1 << state.refusals.min(8))
-                    .min(LONGEST_PAUSE);
+                let pause = FIRST_PAUSE.saturating_mul(1 << state.refusals.min(8)).min(LONGEST_PAUSE);
                 state.refusals += 1;
-                let why = unauthorized(format!(
-                    "the API refused the login of `{username}` ({status}): check the name and the password"
-                ));
+                let why = unauthorized(format!("the API refused the login of `{username}` ({status}): check the name and the password"));
                 state.pause(pause, true, &why);
                 return Err(why);
             }
-            Ok((_, Login::Failed(judgement))) => (
-                judgement.verdict,
-                judgement.error.unwrap_or_default().message,
-            ),
+            Ok((_, Login::Failed(judgement))) => (judgement.verdict, judgement.error.unwrap_or_default().message),
             Err(lost) => (lost.verdict, lost.message),
         };
         (self.on_login)("failed");
-        let why = NoToken {
-            verdict: failed.0,
-            error: ApiError::new(format!("at login: {}", failed.1)),
-        };
+        let why = NoToken { verdict: failed.0, error: ApiError::new(format!("at login: {}", failed.1)) };
         state.pause(SHORT_PAUSE, false, &why);
         Err(why)
     }
@@ -307,42 +214,23 @@ impl Session {
 impl State {
     fn keep(&mut self, secret: SecretString, renew_after: Option<Duration>) -> Token {
         self.count += 1;
-        let token = Token {
-            secret,
-            number: self.count,
-        };
+        let token = Token { secret, number: self.count };
         let renew_at = renew_after.map(|after| Instant::now() + after);
-        *self = State {
-            token: Some(token.clone()),
-            renew_at,
-            count: self.count,
-            refusals: 0,
-            pause: None,
-        };
+        *self = State { token: Some(token.clone()), renew_at, count: self.count, refusals: 0, pause: None };
         token
     }
 
     fn pause(&mut self, time: Duration, refused: bool, why: &NoToken) {
-        self.pause = Some(Pause {
-            until: Instant::now() + time,
-            refused,
-            why: why.clone(),
-        });
+        self.pause = Some(Pause { until: Instant::now() + time, refused, why: why.clone() });
     }
 }
 
 fn can_travel(token: &SecretString) -> bool {
-    token
-        .expose_secret()
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 fn unauthorized(message: String) -> NoToken {
-    NoToken {
-        verdict: Verdict::Unauthorized,
-        error: ApiError::new(message),
-    }
+    NoToken { verdict: Verdict::Unauthorized, error: ApiError::new(message) }
 }
 
 #[cfg(test)]

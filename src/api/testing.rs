@@ -52,9 +52,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap())
-            .parse()
-            .unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (reply, all) = (Arc::new(reply), seen.clone());
         tokio::spawn(async move {
@@ -87,10 +85,7 @@ impl Server {
 
     /// How many requests had this in their first line.
     pub(crate) fn count(&self, part: &str) -> usize {
-        self.seen()
-            .iter()
-            .filter(|seen| seen.line().contains(part))
-            .count()
+        self.seen().iter().filter(|seen| seen.line().contains(part)).count()
     }
 }
 
@@ -100,13 +95,8 @@ pub(crate) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Optio
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let seen = Seen {
-                head: head.to_owned(),
-                body: body.to_owned(),
-            };
-            let length: usize = seen
-                .header("content-length")
-                .map_or(0, |length| length.parse().unwrap());
+            let seen = Seen { head: head.to_owned(), body: body.to_owned() };
+            let length: usize = seen.header("content-length").map_or(0, |length| length.parse().unwrap());
             if body.len() >= length {
                 return Some(seen);
             }
@@ -151,19 +141,13 @@ pub(crate) fn json(status: u16, body: &str) -> Vec<u8> {
 
 /// An answer with these header lines.
 pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
-    format!(
-        "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+    format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// An address where nothing listens.
 pub(crate) async fn nowhere() -> Url {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}/", listener.local_addr().unwrap())
-        .parse()
-        .unwrap()
+    format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap()
 }
 
 /// A TLS server with this certificate (of this key, signed by whom you like) that answers every request the same way.
@@ -184,9 +168,7 @@ pub(crate) async fn tls_server(config: rustls::ServerConfig, bytes: Vec<u8>) -> 
 }
 
 /// A server that does with each connection what it is told to.
-pub(crate) async fn tcp_server<F: Future<Output = ()> + Send + 'static>(
-    serve: impl Fn(TcpStream) -> F + Send + 'static,
-) -> u16 {
+pub(crate) async fn tcp_server<F: Future<Output = ()> + Send + 'static>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

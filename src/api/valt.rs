@@ -20,16 +20,10 @@ const FIELDS: &[Field] = &[
     ("user_group", Kind::Integer),
     ("card_number", Kind::Text),
     ("rooms", Kind::Integers),
-    (
-        "video_access",
-        Kind::Object(&[("users", Kind::Integers), ("user_groups", Kind::Integers)]),
-    ),
+    ("video_access", Kind::Object(&[("users", Kind::Integers), ("user_groups", Kind::Integers)])),
 ];
 
-const SHAPE: Shape = Shape {
-    user: |body| judge::number(&body.get("data")["id"]),
-    refusal,
-};
+const SHAPE: Shape = Shape { user: |body| judge::number(&body.get("data")["id"]), refusal };
 
 /// The vendor's own client logs in again every 8 hours; half an hour is left for the login to succeed.
 const RENEW_AFTER: Duration = Duration::from_secs(7 * 3600 + 1800);
@@ -73,9 +67,7 @@ impl Api for Valt {
             method: reqwest::Method::POST,
             path: "/api/v3/login".to_owned(),
             token: TokenPlace::None,
-            body: json!({ "username": username, "password": password.expose_secret() })
-                .to_string()
-                .into_bytes(),
+            body: json!({ "username": username, "password": password.expose_secret() }).to_string().into_bytes(),
         }
     }
 
@@ -91,9 +83,7 @@ impl Api for Valt {
 /// VALT's errors have an `error` with a code, or say in `data` what is wrong.
 fn refusal(body: &Body<'_>) -> Refusal {
     let (error, data) = (body.get("error"), body.get("data"));
-    let words = [&error["message"], &error, &data]
-        .into_iter()
-        .find_map(judge::text);
+    let words = [&error["message"], &error, &data].into_iter().find_map(judge::text);
     Refusal {
         own_shape: body.has("error") || body.has("data"),
         user_missing: judge::number(&error["code"]) == Some(404),

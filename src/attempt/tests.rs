@@ -9,8 +9,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::api::by_name;
-use crate::api::secret::Secret;
 use crate::api::testing::{Reply, Server, answer, json, nowhere, read_request, tcp_server};
+use crate::secret::Secret;
 
 mod tls;
 mod token;
@@ -41,73 +41,35 @@ fn caller(api: &str, url: Url, tls: &Tls, by_login: bool) -> (Caller, TempDir) {
     let secret = Secret::File(folder.path().join("secret"));
     std::fs::write(folder.path().join("secret"), "canary-token").unwrap();
     let credentials = match by_login {
-        true => Credentials::Login {
-            username: "john".into(),
-            password: secret,
-        },
+        true => Credentials::Login { username: "john".into(), password: secret },
         false => Credentials::Token(secret),
     };
-    let caller = Caller::new(
-        by_name(api).unwrap(),
-        url,
-        credentials,
-        tls,
-        TIMEOUT,
-        Box::new(|_| ()),
-    );
+    let caller = Caller::new(by_name(api).unwrap(), url, credentials, tls, TIMEOUT, Box::new(|_| ()));
     (caller.unwrap(), folder)
 }
 
 async fn attempt_at(api: &str, url: Url, tls: &Tls, update: &Update, timeout: Duration) -> Attempt {
     let (caller, _folder) = caller(api, url, tls, false);
     let attempt = caller.attempt(update, timeout, || true).await;
-    assert!(
-        !format!("{attempt:?} {update:?}").contains("canary"),
-        "{attempt:?}"
-    );
+    assert!(!format!("{attempt:?} {update:?}").contains("canary"), "{attempt:?}");
     attempt
 }
 
 /// One attempt at an aipix that does this.
 async fn attempt(reply: impl Fn() -> Reply + Send + Sync + 'static, timeout: Duration) -> Attempt {
     let server = Server::start(move |_| reply()).await;
-    attempt_at(
-        "aipix",
-        server.url,
-        &Tls::default(),
-        &permissions(),
-        timeout,
-    )
-    .await
+    attempt_at("aipix", server.url, &Tls::default(), &permissions(), timeout).await
 }
 
 fn statuses(attempt: &Attempt) -> Vec<String> {
-    attempt
-        .calls
-        .iter()
-        .map(|call| format!("{} {}", call.verdict.as_str(), call.status))
-        .collect()
+    attempt.calls.iter().map(|call| format!("{} {}", call.verdict.as_str(), call.status)).collect()
 }
 
 #[tokio::test]
 async fn a_call_to_aipix_is_as_documented() {
     let server = Server::start(|_| Reply::Bytes(json(200, r#"{"id":52}"#))).await;
-    let attempt = attempt_at(
-        "aipix",
-        server.url.join("/prefix/").unwrap(),
-        &Tls::default(),
-        &permissions(),
-        TIMEOUT,
-    )
-    .await;
-    assert_eq!(
-        (
-            attempt.verdict,
-            attempt.http_status(),
-            attempt.error.clone()
-        ),
-        (Verdict::Delivered, Some(200), None)
-    );
+    let attempt = attempt_at("aipix", server.url.join("/prefix/").unwrap(), &Tls::default(), &permissions(), TIMEOUT).await;
+    assert_eq!((attempt.verdict, attempt.http_status(), attempt.error.clone()), (Verdict::Delivered, Some(200), None));
     assert_eq!(statuses(&attempt), ["delivered 200"]);
     assert!(!attempt.ambiguous && !attempt.other_user);
     let seen = &server.seen()[0];
@@ -117,14 +79,8 @@ async fn a_call_to_aipix_is_as_documented() {
         ("authorization", Some("Bearer canary-token")),
         ("accept", Some("application/json")),
         ("content-type", Some("application/json")),
-        (
-            "idempotency-key",
-            Some("00000000-0000-0000-0000-000000000007"),
-        ),
-        (
-            "traceparent",
-            Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-        ),
+        ("idempotency-key", Some("00000000-0000-0000-0000-000000000007")),
+        ("traceparent", Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
         ("accept-encoding", None),
         ("cookie", None),
     ] {
@@ -134,26 +90,17 @@ async fn a_call_to_aipix_is_as_documented() {
 
 #[tokio::test]
 async fn a_call_to_valt_carries_its_token_in_the_url_only() {
-    let server = Server::start(|_| {
-        Reply::Bytes(answer(200, "set-cookie: a=b\r\n", r#"{"data":{"id":48}}"#))
-    })
-    .await;
+    let server = Server::start(|_| Reply::Bytes(answer(200, "set-cookie: a=b\r\n", r#"{"data":{"id":48}}"#))).await;
     let (caller, folder) = caller("valt", server.url.clone(), &Tls::default(), false);
     std::fs::write(folder.path().join("secret"), "canary&token= +").unwrap();
     let mut update = update(value!({ "rooms": [1] }));
     update.traceparent = Some("no\nheader".into());
     for _ in 0..2 {
         let attempt = caller.attempt(&update, TIMEOUT, || true).await;
-        assert_eq!(
-            (attempt.verdict, attempt.other_user),
-            (Verdict::Delivered, true)
-        );
+        assert_eq!((attempt.verdict, attempt.other_user), (Verdict::Delivered, true));
     }
     for seen in server.seen() {
-        assert_eq!(
-            seen.line(),
-            "POST /api/v3/admin/users/52/edit?access_token=canary%26token%3D+%2B HTTP/1.1"
-        );
+        assert_eq!(seen.line(), "POST /api/v3/admin/users/52/edit?access_token=canary%26token%3D+%2B HTTP/1.1");
         for name in ["authorization", "traceparent", "cookie"] {
             assert_eq!(seen.header(name), None);
         }
@@ -165,25 +112,16 @@ async fn a_redirect_is_not_followed() {
     let elsewhere = Server::start(|_| Reply::Bytes(json(200, r#"{"id":52}"#))).await;
     let location = format!("location: {}\r\n", elsewhere.url);
     let attempt = attempt(move || Reply::Bytes(answer(307, &location, "")), TIMEOUT).await;
-    assert_eq!(
-        (attempt.verdict, attempt.http_status()),
-        (Verdict::Fault, Some(307))
-    );
+    assert_eq!((attempt.verdict, attempt.http_status()), (Verdict::Fault, Some(307)));
     assert!(elsewhere.seen().is_empty());
 }
 
 #[tokio::test]
 async fn a_pause_is_read_from_the_header() {
-    let pause = |retry_after: Option<u64>| Verdict::Throttled {
-        retry_after: retry_after.map(Duration::from_secs),
-    };
+    let pause = |retry_after: Option<u64>| Verdict::Throttled { retry_after: retry_after.map(Duration::from_secs) };
     for (status, header, verdict) in [
         (429, "retry-after: 7\r\n", pause(Some(7))),
-        (
-            429,
-            "retry-after: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
-            pause(Some(0)),
-        ),
+        (429, "retry-after: Thu, 01 Jan 1970 00:00:00 GMT\r\n", pause(Some(0))),
         (429, "retry-after: soon\r\n", pause(None)),
         (429, "retry-after: \u{e9}\r\n", pause(None)),
         (429, "", pause(None)),
@@ -203,14 +141,8 @@ async fn valt() -> (Server, Arc<std::sync::atomic::AtomicUsize>) {
     let server = Server::start(move |seen| {
         Reply::Bytes(if seen.line().contains("/login") {
             let token = current.fetch_add(1, Ordering::SeqCst) + 1;
-            json(
-                200,
-                &format!(r#"{{"data":{{"access_token":"canary-{token}"}}}}"#),
-            )
-        } else if seen.line().contains(&format!(
-            "access_token=canary-{} ",
-            current.load(Ordering::SeqCst)
-        )) {
+            json(200, &format!(r#"{{"data":{{"access_token":"canary-{token}"}}}}"#))
+        } else if seen.line().contains(&format!("access_token=canary-{} ", current.load(Ordering::SeqCst))) {
             json(200, r#"{"data":{"id":52}}"#)
         } else {
             json(401, r#"{"error":{"code":401,"message":"canary"}}"#)
@@ -222,25 +154,12 @@ async fn valt() -> (Server, Arc<std::sync::atomic::AtomicUsize>) {
 
 #[tokio::test]
 async fn without_a_token_no_call_is_made() {
-    let server =
-        Server::start(|_| Reply::Bytes(json(401, r#"{"data":"Invalid username or password"}"#)))
-            .await;
+    let server = Server::start(|_| Reply::Bytes(json(401, r#"{"data":"Invalid username or password"}"#))).await;
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
-    let attempt = caller
-        .attempt(&update(value!({ "rooms": [1] })), TIMEOUT, || true)
-        .await;
-    assert_eq!(
-        (attempt.verdict, attempt.calls.len(), attempt.http_status()),
-        (Verdict::Unauthorized, 0, None)
-    );
+    let attempt = caller.attempt(&update(value!({ "rooms": [1] })), TIMEOUT, || true).await;
+    assert_eq!((attempt.verdict, attempt.calls.len(), attempt.http_status()), (Verdict::Unauthorized, 0, None));
     assert_eq!(server.seen().len(), 1);
-    assert!(
-        attempt
-            .error
-            .unwrap()
-            .message
-            .contains("refused the login of `john` (401)")
-    );
+    assert!(attempt.error.unwrap().message.contains("refused the login of `john` (401)"));
 }
 
 #[tokio::test]
@@ -249,20 +168,12 @@ async fn no_call_is_made_once_it_may_not() {
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
     let update = update(value!({ "rooms": [1] }));
     let attempt = caller.attempt(&update, TIMEOUT, || false).await;
-    assert_eq!(
-        (attempt.verdict, attempt.calls.len(), server.count("/edit")),
-        (RETRY, 0, 0)
-    );
+    assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (RETRY, 0, 0));
     // The lease ends between the 401 and the repeated call.
     valid.fetch_add(1, Ordering::SeqCst);
     let may_call = AtomicBool::new(true);
-    let attempt = caller
-        .attempt(&update, TIMEOUT, || may_call.swap(false, Ordering::SeqCst))
-        .await;
-    assert_eq!(
-        (attempt.verdict, attempt.calls.len(), server.count("/edit")),
-        (RETRY, 1, 1)
-    );
+    let attempt = caller.attempt(&update, TIMEOUT, || may_call.swap(false, Ordering::SeqCst)).await;
+    assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (RETRY, 1, 1));
 }
 
 #[tokio::test]
@@ -270,40 +181,12 @@ async fn secrets_are_masked_in_what_the_api_says() {
     let message = r#"{"error":{"code":422,"message":"password CANARY-pass is not new, token canary-token, card canary-card"}}"#;
     let server = Server::start(move |_| Reply::Bytes(json(422, message))).await;
     let changes = value!({ "password": "canary-pass", "card_number": "canary-card", "name": "x" });
-    let attempt = attempt_at(
-        "valt",
-        server.url.clone(),
-        &Tls::default(),
-        &update(changes),
-        TIMEOUT,
-    )
-    .await;
-    assert_eq!(
-        attempt.verdict,
-        Verdict::Rejected {
-            user_not_found: false
-        }
-    );
-    assert_eq!(
-        attempt.error.unwrap().message,
-        "password *** is not new, token ***, card ***"
-    );
+    let attempt = attempt_at("valt", server.url.clone(), &Tls::default(), &update(changes), TIMEOUT).await;
+    assert_eq!(attempt.verdict, Verdict::Rejected { user_not_found: false });
+    assert_eq!(attempt.error.unwrap().message, "password *** is not new, token ***, card ***");
     let changes = value!({ "card_number": "123" });
-    let attempt = attempt_at(
-        "valt",
-        server.url.clone(),
-        &Tls::default(),
-        &update(changes),
-        TIMEOUT,
-    )
-    .await;
-    assert!(
-        attempt
-            .error
-            .unwrap()
-            .message
-            .contains("its words are left out")
-    );
+    let attempt = attempt_at("valt", server.url.clone(), &Tls::default(), &update(changes), TIMEOUT).await;
+    assert!(attempt.error.unwrap().message.contains("its words are left out"));
 }
 
 #[tokio::test]
@@ -321,10 +204,7 @@ async fn no_secret_reaches_the_log() {
     }
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     tracing::trace!("the log works");
     let (server, valid) = valt().await;

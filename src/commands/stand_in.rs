@@ -48,12 +48,7 @@ pub struct StandInArgs {
     #[arg(long, value_name = "NAME", default_value = "courier")]
     username: String,
     /// Its password
-    #[arg(
-        long,
-        value_name = "PASSWORD",
-        default_value = "courier",
-        hide_default_value = true
-    )]
+    #[arg(long, value_name = "PASSWORD", default_value = "courier", hide_default_value = true)]
     password: String,
     /// A token that is valid from the start, besides those that a login gives out
     #[arg(long, value_name = "TOKEN")]
@@ -74,14 +69,10 @@ pub async fn run(args: StandInArgs) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut running = Vec::new();
-    for (kind, name, address) in [
-        (Kind::Aipix, "aipix", args.aipix),
-        (Kind::Valt, "valt", args.valt),
-    ] {
+    for (kind, name, address) in [(Kind::Aipix, "aipix", args.aipix), (Kind::Valt, "valt", args.valt)] {
         let Some(address) = address else { continue };
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("cannot listen on {address} for --{name}: choose another address")
-        })?;
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for --{name}: choose another address"))?;
         let stand_in = StandIn::spawn(listener, kind)?;
         stand_in.set(|settings| {
             settings.username.clone_from(&args.username);
@@ -95,9 +86,7 @@ pub async fn run(args: StandInArgs) -> anyhow::Result<()> {
         }
         let url = stand_in.base_url();
         println!("{name} listens on {url}");
-        println!(
-            "  a fault: curl {url}/_stand-in/faults -d '{{\"user\":52,\"status\":503,\"times\":3}}'"
-        );
+        println!("  a fault: curl {url}/_stand-in/faults -d '{{\"user\":52,\"status\":503,\"times\":3}}'");
         println!("  the rest: curl {url}/_stand-in");
         running.push(stand_in);
     }
@@ -109,12 +98,8 @@ pub async fn run(args: StandInArgs) -> anyhow::Result<()> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| "write it as 250ms, 5s or 2m".to_owned())?;
-    duration
-        .try_into()
-        .map_err(|_| "a duration is not negative".to_owned())
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| "write it as 250ms, 5s or 2m".to_owned())?;
+    duration.try_into().map_err(|_| "a duration is not negative".to_owned())
 }
 
 #[cfg(test)]
@@ -132,20 +117,12 @@ mod tests {
     #[test]
     fn one_of_the_two_is_enough_and_none_is_too_little() {
         let line = |words: &[&str]| Line::try_parse_from([&["stand-in"], words].concat());
-        let args = line(&["--valt", "127.0.0.1:0", "--latency", "20ms"])
-            .unwrap()
-            .args;
-        assert_eq!(
-            (args.aipix, args.latency),
-            (None, Duration::from_millis(20))
-        );
+        let args = line(&["--valt", "127.0.0.1:0", "--latency", "20ms"]).unwrap().args;
+        assert_eq!((args.aipix, args.latency), (None, Duration::from_millis(20)));
         assert!(line(&["--aipix", "127.0.0.1:0", "--valt", "127.0.0.1:0"]).is_ok());
         assert!(line(&[]).is_err());
         for wrong in ["-1s", "20", "soon"] {
-            assert!(
-                line(&["--valt", "127.0.0.1:0", "--latency", wrong]).is_err(),
-                "{wrong}"
-            );
+            assert!(line(&["--valt", "127.0.0.1:0", "--latency", wrong]).is_err(), "{wrong}");
         }
     }
 
@@ -153,9 +130,7 @@ mod tests {
     async fn an_address_in_use_is_named() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap().to_string();
-        let args = Line::try_parse_from(["stand-in", "--valt", &address])
-            .unwrap()
-            .args;
+        let args = Line::try_parse_from(["stand-in", "--valt", &address]).unwrap().args;
         let error = run(args).await.unwrap_err();
         assert!(error.to_string().contains(&address), "{error}");
     }

@@ -14,9 +14,7 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        Admin {
-            listen: (Ipv4Addr::LOCALHOST, 9464).into(),
-        }
+        Admin { listen: (Ipv4Addr::LOCALHOST, 9464).into() }
     }
 }
 
@@ -34,13 +32,8 @@ impl Admin {
             }
         }
         if !admin.listen.ip().is_loopback() {
-            let message =
-                "is not loopback: whoever reaches this address can read metrics and status";
-            reading.warn(
-                &section.origin_of("listen"),
-                &section.key("listen"),
-                message,
-            );
+            let message = "is not loopback: whoever reaches this address can read metrics and status";
+            reading.warn(&section.origin_of("listen"), &section.key("listen"), message);
         }
         section.finish(reading);
         admin

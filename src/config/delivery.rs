@@ -25,13 +25,7 @@ pub struct Delivery {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Delivery {
-            request_timeout: Duration::from_secs(10),
-            max_concurrency: 256,
-            rate_limit: None,
-            max_waiting: 10_000,
-            merge: true,
-        }
+        Delivery { request_timeout: Duration::from_secs(10), max_concurrency: 256, rate_limit: None, max_waiting: 10_000, merge: true }
     }
 }
 
@@ -40,25 +34,10 @@ impl Delivery {
         let default = Delivery::default();
         let range = Duration::from_millis(1)..=Duration::from_secs(3600);
         let delivery = Delivery {
-            request_timeout: section.duration(
-                "request_timeout",
-                default.request_timeout,
-                range,
-                reading,
-            ),
-            max_concurrency: section.number(
-                "max_concurrency",
-                default.max_concurrency,
-                1..=100_000,
-                reading,
-            ),
+            request_timeout: section.duration("request_timeout", default.request_timeout, range, reading),
+            max_concurrency: section.number("max_concurrency", default.max_concurrency, 1..=100_000, reading),
             rate_limit: NonZeroU32::new(section.number("rate_limit", 0, 0..=1_000_000, reading)),
-            max_waiting: section.number(
-                "max_waiting",
-                default.max_waiting,
-                1..=10_000_000,
-                reading,
-            ),
+            max_waiting: section.number("max_waiting", default.max_waiting, 1..=10_000_000, reading),
             merge: section.boolean("merge", default.merge, reading),
         };
         if delivery.request_timeout >= timing.session_timeout {

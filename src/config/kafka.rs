@@ -34,10 +34,8 @@ pub struct Kafka {
 impl Kafka {
     pub(super) fn read(mut section: Section<'_>, reading: &mut Reading) -> (Self, Timing) {
         let bootstrap_servers = read_bootstrap_servers(&mut section, reading);
-        let group_id = read_name(&mut section, "group_id", reading)
-            .unwrap_or_else(|| "user-courier".to_owned());
-        let instance_id = read_name(&mut section, "instance_id", reading)
-            .or_else(|| host_name(&section, reading));
+        let group_id = read_name(&mut section, "group_id", reading).unwrap_or_else(|| "user-courier".to_owned());
+        let instance_id = read_name(&mut section, "instance_id", reading).or_else(|| host_name(&section, reading));
         let topics = Topics::read(section.section("topics", reading), reading);
 
         let mistakes_before = reading.count();
@@ -73,34 +71,18 @@ impl Kafka {
 }
 
 /// Each property for itself is in order: now all of them.
-fn check_together(
-    section: &Section<'_>,
-    (consumer, timing): (&Settings, &Timing),
-    producer: &Settings,
-    reading: &mut Reading,
-) {
-    let consumer = consumer
-        .resolve_within(reading)
-        .and_then(|pairs| check_consumer(pairs, timing.session_timeout).err());
-    let producer = producer
-        .resolve_within(reading)
-        .and_then(|pairs| check_producer(pairs).err());
+fn check_together(section: &Section<'_>, (consumer, timing): (&Settings, &Timing), producer: &Settings, reading: &mut Reading) {
+    let consumer = consumer.resolve_within(reading).and_then(|pairs| check_consumer(pairs, timing.session_timeout).err());
+    let producer = producer.resolve_within(reading).and_then(|pairs| check_producer(pairs).err());
     let said = match (consumer, producer) {
         (Some(consumer), Some(producer)) if consumer == producer => vec![("properties", consumer)],
         (consumer, producer) => {
             let consumer = consumer.map(|said| ("consumer_properties", said));
-            consumer
-                .into_iter()
-                .chain(producer.map(|said| ("producer_properties", said)))
-                .collect()
+            consumer.into_iter().chain(producer.map(|said| ("producer_properties", said))).collect()
         }
     };
     for (key, said) in said {
-        let at = if section.is_set(key) {
-            key
-        } else {
-            "properties"
-        };
+        let at = if section.is_set(key) { key } else { "properties" };
         let message = format!("librdkafka refuses the properties together: {said}");
         reading.missing(&section.origin_of(at), section.key(at), message);
     }
@@ -110,19 +92,13 @@ fn read_bootstrap_servers(section: &mut Section<'_>, reading: &mut Reading) -> O
     let key = "bootstrap_servers";
     let Some(text) = section.text(key, reading) else {
         if !section.is_set(key) {
-            section.missing(
-                key,
-                "is required: one or more brokers, such as \"localhost:9092\"",
-                reading,
-            );
+            section.missing(key, "is required: one or more brokers, such as \"localhost:9092\"", reading);
         }
         return None;
     };
     let is_server = |server: &str| {
         let (host, port) = server.rsplit_once(':').unwrap_or((server, "9092"));
-        !host.is_empty()
-            && !server.contains(char::is_whitespace)
-            && port.parse::<u16>().is_ok_and(|port| port > 0)
+        !host.is_empty() && !server.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port > 0)
     };
     if !text.split(',').map(str::trim).all(is_server) {
         section.wrong(key, "should be host:port, several separated by commas, such as \"kafka-1:9092,kafka-2:9092\"", reading);
@@ -134,11 +110,7 @@ fn read_bootstrap_servers(section: &mut Section<'_>, reading: &mut Reading) -> O
 fn read_name(section: &mut Section<'_>, key: &str, reading: &mut Reading) -> Option<String> {
     let name = section.text(key, reading)?;
     if !is_plain_name(&name, 200) {
-        section.wrong(
-            key,
-            "should be 1 to 200 letters, digits, `.`, `_` or `-`",
-            reading,
-        );
+        section.wrong(key, "should be 1 to 200 letters, digits, `.`, `_` or `-`", reading);
     }
     Some(name)
 }
@@ -154,9 +126,7 @@ fn host_name(section: &Section<'_>, reading: &mut Reading) -> Option<String> {
         let output = std::process::Command::new("hostname").output().ok()?;
         String::from_utf8(output.stdout).ok()
     };
-    let name = from_system()
-        .or_else(from_command)
-        .map(|name| name.trim().to_owned());
+    let name = from_system().or_else(from_command).map(|name| name.trim().to_owned());
     let name = name.filter(|name| is_plain_name(name, 200));
     if name.is_none() {
         section.missing(key, "is required here, since the host's name cannot be used: set one that no other instance has", reading);

@@ -9,12 +9,13 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 use rdkafka::types::RDKafkaConfRes;
 
+use crate::text;
+
 /// What makes a property the service's own business.
 const OWN_KEY: &str = "set `kafka.bootstrap_servers`, which every client uses";
 const GROUP: &str = "the service joins one group per target, named after `kafka.group_id`";
 const MEMBERSHIP: &str = "how partitions are handed over between instances rests on it";
-const COMMITS: &str =
-    "offsets are committed in one transaction with their outcomes, never by librdkafka alone";
+const COMMITS: &str = "offsets are committed in one transaction with their outcomes, never by librdkafka alone";
 const TRANSACTION: &str = "the transactions that make outcomes exactly-once rest on it";
 const DURABILITY: &str = "no outcome is lost or written twice because of it";
 const ORDER: &str = "a user's updates stay on one partition because of it";
@@ -124,48 +125,28 @@ const USUAL: [&str; 57] = [
 ];
 
 /// Those that name a file.
-pub(super) const FILES: [&str; 5] = [
-    "ssl.ca.location",
-    "ssl.certificate.location",
-    "ssl.crl.location",
-    "ssl.key.location",
-    "ssl.keystore.location",
-];
+pub(super) const FILES: [&str; 5] =
+    ["ssl.ca.location", "ssl.certificate.location", "ssl.crl.location", "ssl.key.location", "ssl.keystore.location"];
 
 /// Why the service refuses the property, if it does.
 pub(super) fn refused(name: &str) -> Option<&'static str> {
-    REFUSED
-        .iter()
-        .find(|(refused, _)| *refused == name)
-        .map(|(_, why)| *why)
+    REFUSED.iter().find(|(refused, _)| *refused == name).map(|(_, why)| *why)
 }
 
 /// Whether its value is a secret.
 pub(super) fn is_secret(name: &str) -> bool {
-    let parts = [
-        "password",
-        "passphrase",
-        "secret",
-        "key.pem",
-        "oauthbearer.config",
-    ];
+    let parts = ["password", "passphrase", "secret", "key.pem", "oauthbearer.config"];
     parts.into_iter().any(|part| name.contains(part))
 }
 
 /// Whether librdkafka has a property of that name.
 pub(super) fn is_known(name: &str) -> bool {
-    !matches!(
-        set(name, ""),
-        Err(KafkaError::ClientConfig(
-            RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN,
-            ..
-        ))
-    )
+    !matches!(set(name, ""), Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)))
 }
 
 /// A usual property whose name is like this one.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    super::section::nearest(name, USUAL.into_iter())
+    text::nearest(name, USUAL.into_iter())
 }
 
 /// Asks librdkafka whether it takes the value. What it says may quote the value.
@@ -179,12 +160,9 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
     };
     // librdkafka reads a number as far as it goes: 30 from "30s".
     let is_number = |text: &str| text.parse::<f64>().is_ok();
-    let begins_as_one =
-        value.starts_with(|first: char| first.is_ascii_digit()) && !is_number(value);
+    let begins_as_one = value.starts_with(|first: char| first.is_ascii_digit()) && !is_number(value);
     match native.get(name) {
-        Ok(understood) if begins_as_one && is_number(&understood) => {
-            Err(format!("it would read {understood} from it"))
-        }
+        Ok(understood) if begins_as_one && is_number(&understood) => Err(format!("it would read {understood} from it")),
         _ => Ok(()),
     }
 }
@@ -194,44 +172,23 @@ fn set(name: &str, value: &str) -> Result<NativeClientConfig, KafkaError> {
 }
 
 /// Asks librdkafka whether a consumer's settings fit together, by making one. Without a broker to go to it stays where it is.
-pub(super) fn check_consumer(
-    settings: Vec<(String, String)>,
-    session_timeout: Duration,
-) -> Result<(), String> {
+pub(super) fn check_consumer(settings: Vec<(String, String)>, session_timeout: Duration) -> Result<(), String> {
     let session_timeout = session_timeout.as_millis().to_string();
-    create::<BaseConsumer>(
-        settings,
-        &[
-            ("group.id", "check"),
-            ("session.timeout.ms", &session_timeout),
-        ],
-    )
+    create::<BaseConsumer>(settings, &[("group.id", "check"), ("session.timeout.ms", &session_timeout)])
 }
 
 /// The same for a transactional producer.
 pub(super) fn check_producer(settings: Vec<(String, String)>) -> Result<(), String> {
-    create::<BaseProducer>(
-        settings,
-        &[
-            ("transactional.id", "check"),
-            ("transaction.timeout.ms", "15000"),
-        ],
-    )
+    create::<BaseProducer>(settings, &[("transactional.id", "check"), ("transaction.timeout.ms", "5000")])
 }
 
-fn create<T: FromClientConfig>(
-    settings: Vec<(String, String)>,
-    own: &[(&str, &str)],
-) -> Result<(), String> {
+fn create<T: FromClientConfig>(settings: Vec<(String, String)>, own: &[(&str, &str)]) -> Result<(), String> {
     let mut config: ClientConfig = settings.into_iter().collect();
     for (name, value) in own {
         config.set(*name, *value);
     }
     // The answer is wanted, not the client's own log.
-    config
-        .remove("debug")
-        .set("log_level", "0")
-        .set_log_level(RDKafkaLogLevel::Emerg);
+    config.remove("debug").set("log_level", "0").set_log_level(RDKafkaLogLevel::Emerg);
     match config.create::<T>() {
         Ok(_) => Ok(()),
         Err(KafkaError::ClientCreation(description)) => Err(description),

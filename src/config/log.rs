@@ -27,35 +27,19 @@ pub enum LogFormat {
 
 impl Default for Log {
     fn default() -> Self {
-        Log {
-            level: Level::INFO,
-            format: LogFormat::Auto,
-        }
+        Log { level: Level::INFO, format: LogFormat::Auto }
     }
 }
 
 impl Log {
     pub(super) fn read(mut section: Section<'_>, reading: &mut Reading) -> Self {
         let default = Log::default();
-        let levels = [
-            ("error", Level::ERROR),
-            ("warn", Level::WARN),
-            ("info", Level::INFO),
-            ("debug", Level::DEBUG),
-            ("trace", Level::TRACE),
-        ];
-        let formats = [
-            ("auto", LogFormat::Auto),
-            ("text", LogFormat::Text),
-            ("json", LogFormat::Json),
-        ];
+        let levels =
+            [("error", Level::ERROR), ("warn", Level::WARN), ("info", Level::INFO), ("debug", Level::DEBUG), ("trace", Level::TRACE)];
+        let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
         let log = Log {
-            level: section
-                .word("level", &levels, reading)
-                .unwrap_or(default.level),
-            format: section
-                .word("format", &formats, reading)
-                .unwrap_or(default.format),
+            level: section.word("level", &levels, reading).unwrap_or(default.level),
+            format: section.word("format", &formats, reading).unwrap_or(default.format),
         };
         section.finish(reading);
         log

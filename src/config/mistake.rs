@@ -97,38 +97,19 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn new(environment: impl Iterator<Item = (String, String)>) -> Self {
-        Reading {
-            environment: environment.collect(),
-            warnings: Vec::new(),
-            mistakes: Vec::new(),
-            broken_lines: Vec::new(),
-        }
+        Reading { environment: environment.collect(), warnings: Vec::new(), mistakes: Vec::new(), broken_lines: Vec::new() }
     }
 
-    pub(super) fn mistake(
-        &mut self,
-        origin: &Origin,
-        key: impl Into<String>,
-        message: impl Into<String>,
-    ) {
+    pub(super) fn mistake(&mut self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
         let (key, message) = (key.into(), message.into());
         // What a line means that is no TOML is a guess: the guess is not worth a second complaint.
         if !matches!(origin, Origin::File { line, .. } if self.broken_lines.contains(line)) {
-            self.mistakes.push(Mistake {
-                origin: origin.clone(),
-                key,
-                message,
-            });
+            self.mistakes.push(Mistake { origin: origin.clone(), key, message });
         }
     }
 
     /// A mistake by absence. In a file that is no TOML it may only seem so, and is kept quiet.
-    pub(super) fn missing(
-        &mut self,
-        origin: &Origin,
-        key: impl Into<String>,
-        message: impl Into<String>,
-    ) {
+    pub(super) fn missing(&mut self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
         if self.broken_lines.is_empty() {
             self.mistake(origin, key, message);
         }
@@ -144,11 +125,7 @@ impl Reading {
         if let Origin::File { line, .. } = origin {
             self.broken_lines.push(line);
         }
-        self.mistakes.push(Mistake {
-            origin,
-            key: String::new(),
-            message,
-        });
+        self.mistakes.push(Mistake { origin, key: String::new(), message });
     }
 
     pub(super) fn warn(&mut self, origin: &Origin, key: &str, message: &str) {
@@ -157,11 +134,7 @@ impl Reading {
 
     /// The warnings, or the mistakes if there are any.
     pub(super) fn finish(self) -> Result<Vec<String>, Mistakes> {
-        if self.mistakes.is_empty() {
-            Ok(self.warnings)
-        } else {
-            Err(self.into_mistakes())
-        }
+        if self.mistakes.is_empty() { Ok(self.warnings) } else { Err(self.into_mistakes()) }
     }
 
     /// The mistakes in the order of their places.

@@ -36,7 +36,6 @@ pub use mistake::{Mistake, Mistakes, Origin};
 pub use properties::{Properties, PropertyValue};
 pub use retry::Retry;
 pub use route::Route;
-pub use secret::{Secret, SecretError, Stamp};
 pub use shutdown::Shutdown;
 pub use target::{Target, UNCLAIMED};
 pub use tls::{ClientCertificate, Tls};
@@ -70,11 +69,7 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake there is, in the order of their places.
-    pub fn load(
-        file: &Path,
-        environment: impl Iterator<Item = (String, String)>,
-        flags: &[(String, String)],
-    ) -> Result<Config, Mistakes> {
+    pub fn load(file: &Path, environment: impl Iterator<Item = (String, String)>, flags: &[(String, String)]) -> Result<Config, Mistakes> {
         let mut reading = Reading::new(environment);
         let Some(mut root) = tree::read(file, &mut reading) else {
             return Err(reading.into_mistakes());
@@ -85,30 +80,14 @@ impl Config {
         let mut section = Section::open(String::new(), &root, &mut reading);
         let (kafka, timing) = Kafka::read(section.section("kafka", &mut reading), &mut reading);
         let targets = section.section("targets", &mut reading);
-        let names: Vec<&str> = targets
-            .entries()
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let names: Vec<&str> = targets.entries().iter().map(|(name, _)| name.as_str()).collect();
         let targets = Target::read_all(&targets, &timing, &mut reading);
         let routes = Route::read_all(section.node("routes"), &names, &mut reading);
         let admin = Admin::read(section.section("admin", &mut reading), &mut reading);
         let log = Log::read(section.section("log", &mut reading), &mut reading);
-        let shutdown = Shutdown::read(
-            section.section("shutdown", &mut reading),
-            &timing,
-            &mut reading,
-        );
+        let shutdown = Shutdown::read(section.section("shutdown", &mut reading), &timing, &mut reading);
         section.finish(&mut reading);
         let warnings = reading.finish()?;
-        Ok(Config {
-            kafka,
-            targets,
-            routes,
-            admin,
-            log,
-            shutdown,
-            warnings,
-        })
+        Ok(Config { kafka, targets, routes, admin, log, shutdown, warnings })
     }
 }

@@ -12,29 +12,18 @@ const PREFIX: &str = "USER_COURIER__";
 pub(super) fn environment(root: &mut Node, reading: &mut Reading) {
     let ours = reading.environment.iter().filter_map(|(name, value)| {
         let path = name.strip_prefix(PREFIX)?;
-        Some((
-            path.split("__").map(str::to_lowercase).collect(),
-            name.clone(),
-            value.clone(),
-        ))
+        Some((path.split("__").map(str::to_lowercase).collect(), name.clone(), value.clone()))
     });
     let mut ours: Vec<(Vec<String>, String, String)> = ours.collect();
     // By number where it is one, so that the tenth route is not laid before the second.
     ours.sort_by_cached_key(|(path, name, _)| {
-        let numbers: Vec<_> = path
-            .iter()
-            .map(|segment| (segment.parse::<u32>().ok(), segment.clone()))
-            .collect();
+        let numbers: Vec<_> = path.iter().map(|segment| (segment.parse::<u32>().ok(), segment.clone())).collect();
         (numbers, name.clone())
     });
     for (path, name, value) in ours {
         let origin = Origin::Environment(one_line(&name));
         if path.iter().any(String::is_empty) {
-            reading.mistake(
-                &origin,
-                "",
-                "names no key: write it as USER_COURIER__SECTION__KEY",
-            );
+            reading.mistake(&origin, "", "names no key: write it as USER_COURIER__SECTION__KEY");
         } else {
             lay(root, environment_path(path), &origin, value, reading);
         }
@@ -47,11 +36,7 @@ pub(super) fn flags(root: &mut Node, flags: &[(String, String)], reading: &mut R
         let origin = Origin::Flag(one_line(key));
         match flag_path(key) {
             Some(path) => lay(root, path, &origin, value.clone(), reading),
-            None => reading.mistake(
-                &origin,
-                "",
-                "names no key: write it as --set section.key=value",
-            ),
+            None => reading.mistake(&origin, "", "names no key: write it as --set section.key=value"),
         }
     }
 }
@@ -66,15 +51,9 @@ fn environment_path(mut path: Vec<String>) -> Vec<String> {
     if is_property(&path) {
         let name = path.split_off(2).join(".").replace('_', ".");
         // librdkafka has properties of its own that end in `.file`: those are meant by their names.
-        let source = [".file", ".env"]
-            .into_iter()
-            .find(|end| name.ends_with(end) && !is_known(&name));
+        let source = [".file", ".env"].into_iter().find(|end| name.ends_with(end) && !is_known(&name));
         path.push(match source {
-            Some(end) => format!(
-                "{}_{}",
-                name.trim_end_matches(end),
-                end.trim_start_matches('.')
-            ),
+            Some(end) => format!("{}_{}", name.trim_end_matches(end), end.trim_start_matches('.')),
             None => name,
         });
     }
@@ -112,17 +91,10 @@ fn is_property(path: &[String]) -> bool {
 fn lay(root: &mut Node, path: Vec<String>, origin: &Origin, value: String, reading: &mut Reading) {
     let key = path.join(".");
     let mut place = root;
-    if let (Value::Table(entries), "routes") =
-        (&mut place.value, path.first().map_or("", String::as_str))
+    if let (Value::Table(entries), "routes") = (&mut place.value, path.first().map_or("", String::as_str))
         && !entries.iter().any(|(name, _)| name == "routes")
     {
-        entries.push((
-            "routes".to_owned(),
-            Node {
-                origin: origin.clone(),
-                value: Value::Array(Vec::new()),
-            },
-        ));
+        entries.push(("routes".to_owned(), Node { origin: origin.clone(), value: Value::Array(Vec::new()) }));
     }
     for (depth, segment) in path.into_iter().enumerate() {
         let is_target = depth == 1 && key.starts_with("targets.");
@@ -136,70 +108,36 @@ fn lay(root: &mut Node, path: Vec<String>, origin: &Origin, value: String, readi
             Err(message) => return reading.mistake(origin, key, message),
         }
     }
-    *place = Node {
-        origin: origin.clone(),
-        value: Value::Untyped(value),
-    };
+    *place = Node { origin: origin.clone(), value: Value::Untyped(value) };
 }
 
 /// The entry of that name, made where there is none.
-fn entry<'a>(
-    entries: &'a mut Vec<(String, Node)>,
-    name: String,
-    is_target: bool,
-    origin: &Origin,
-) -> Result<&'a mut Node, String> {
+fn entry<'a>(entries: &'a mut Vec<(String, Node)>, name: String, is_target: bool, origin: &Origin) -> Result<&'a mut Node, String> {
     let mut index = entries.iter().position(|(key, _)| *key == name);
     if index.is_none() && is_target && matches!(origin, Origin::Environment(_)) {
         // A target's name may have capitals, dots and hyphens; a variable's name is more limited.
         let folded = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
         let alike = |(_, (key, _)): &(usize, &(String, Node))| folded(key) == folded(&name);
-        let alike: Vec<usize> = entries
-            .iter()
-            .enumerate()
-            .filter(alike)
-            .map(|(index, _)| index)
-            .collect();
+        let alike: Vec<usize> = entries.iter().enumerate().filter(alike).map(|(index, _)| index).collect();
         if alike.len() > 1 {
-            return Err(
-                "fits more than one target: give them names that differ in letters or digits"
-                    .to_owned(),
-            );
+            return Err("fits more than one target: give them names that differ in letters or digits".to_owned());
         }
         index = alike.first().copied();
     }
     let index = index.unwrap_or_else(|| {
-        entries.push((
-            name,
-            Node {
-                origin: origin.clone(),
-                value: Value::Table(Vec::new()),
-            },
-        ));
+        entries.push((name, Node { origin: origin.clone(), value: Value::Table(Vec::new()) }));
         entries.len() - 1
     });
-    entries
-        .get_mut(index)
-        .map(|(_, node)| node)
-        .ok_or_else(String::new)
+    entries.get_mut(index).map(|(_, node)| node).ok_or_else(String::new)
 }
 
 /// The item of that index, which may be the one after the last.
-fn item<'a>(
-    items: &'a mut Vec<Node>,
-    index: &str,
-    origin: &Origin,
-) -> Result<&'a mut Node, String> {
+fn item<'a>(items: &'a mut Vec<Node>, index: &str, origin: &Origin) -> Result<&'a mut Node, String> {
     let count = items.len();
     let index = index.parse::<usize>().ok().filter(|index| *index <= count);
     if index == Some(count) {
-        items.push(Node {
-            origin: origin.clone(),
-            value: Value::Table(Vec::new()),
-        });
+        items.push(Node { origin: origin.clone(), value: Value::Table(Vec::new()) });
     }
     let place = index.and_then(|index| items.get_mut(index));
-    place.ok_or_else(|| {
-        format!("needs a number from 0 to {count} here: there are {count} of them before it")
-    })
+    place.ok_or_else(|| format!("needs a number from 0 to {count} here: there are {count} of them before it"))
 }

@@ -8,9 +8,10 @@ use secrecy::ExposeSecret;
 
 use super::librdkafka;
 use super::mistake::{Origin, Reading};
-use super::secret::{Secret, SecretError};
+use super::secret;
 use super::section::Section;
 use super::tree::{Node, Value};
+use crate::secret::{Secret, SecretError};
 
 /// librdkafka properties by name. `Debug` shows the names only.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -33,9 +34,7 @@ impl Properties {
     pub fn resolve(&self) -> Result<Vec<(String, String)>, SecretError> {
         let resolve = |(name, value): (&String, &PropertyValue)| match value {
             PropertyValue::Plain(text) => Ok((name.clone(), text.clone())),
-            PropertyValue::Secret(secret) => {
-                Ok((name.clone(), secret.read()?.expose_secret().to_owned()))
-            }
+            PropertyValue::Secret(secret) => Ok((name.clone(), secret.read()?.expose_secret().to_owned())),
         };
         self.0.iter().map(resolve).collect()
     }
@@ -66,25 +65,14 @@ impl Settings {
         for (key, node) in section.entries() {
             let shown = format!("{}.{key}", section.path);
             let is_same = |other: &str| split(other).0 == split(key).0;
-            if section
-                .entries()
-                .iter()
-                .any(|(other, at)| at.origin.overrides(&node.origin) && is_same(other))
-            {
+            if section.entries().iter().any(|(other, at)| at.origin.overrides(&node.origin) && is_same(other)) {
                 continue;
             }
             match read_one(key, node, &shown, reading) {
                 Ok((name, value)) => {
-                    let setting = Setting {
-                        origin: node.origin.clone(),
-                        key: shown.clone(),
-                        value,
-                    };
+                    let setting = Setting { origin: node.origin.clone(), key: shown.clone(), value };
                     if let Some(first) = settings.0.insert(name.to_owned(), setting) {
-                        let message = format!(
-                            "{} was set too, at {}: keep one of the two",
-                            first.key, first.origin
-                        );
+                        let message = format!("{} was set too, at {}: keep one of the two", first.key, first.origin);
                         reading.mistake(&node.origin, shown, message);
                     }
                 }
@@ -110,7 +98,7 @@ impl Settings {
         let resolve = |(name, setting): (&String, &Setting)| match &setting.value {
             PropertyValue::Plain(text) => Some((name.clone(), text.clone())),
             PropertyValue::Secret(secret) => {
-                let value = secret.read_within(reading).ok()?;
+                let value = secret::read(secret, reading).ok()?;
                 Some((name.clone(), value.expose_secret().to_owned()))
             }
         };
@@ -118,33 +106,19 @@ impl Settings {
     }
 
     pub(super) fn into_properties(self) -> Properties {
-        Properties(
-            self.0
-                .into_iter()
-                .map(|(name, setting)| (name, setting.value))
-                .collect(),
-        )
+        Properties(self.0.into_iter().map(|(name, setting)| (name, setting.value)).collect())
     }
 }
 
 /// The property's name, and what the key has at its end to say where the value comes from.
 fn split(key: &str) -> (&str, &'static str) {
     // A name that librdkafka knows as it is, is meant as it is.
-    let found = ["_file", "_env"]
-        .into_iter()
-        .find_map(|end| Some((key.strip_suffix(end)?, end)));
-    found
-        .filter(|_| !librdkafka::is_known(key))
-        .unwrap_or((key, ""))
+    let found = ["_file", "_env"].into_iter().find_map(|end| Some((key.strip_suffix(end)?, end)));
+    found.filter(|_| !librdkafka::is_known(key)).unwrap_or((key, ""))
 }
 
 /// Reads one property: its name without `_file` or `_env`, and its value.
-fn read_one<'a>(
-    key: &'a str,
-    node: &Node,
-    shown: &str,
-    reading: &mut Reading,
-) -> Result<(&'a str, PropertyValue), String> {
+fn read_one<'a>(key: &'a str, node: &Node, shown: &str, reading: &mut Reading) -> Result<(&'a str, PropertyValue), String> {
     let text = match &node.value {
         Value::Text(text) | Value::Untyped(text) | Value::Float(text) => text.clone(),
         // librdkafka would cut a longer number off at 32 bits.
@@ -154,10 +128,7 @@ fn read_one<'a>(
         Value::Integer(number) => number.to_string(),
         Value::Boolean(boolean) => boolean.to_string(),
         other => {
-            return Err(format!(
-                "is {} and should be a string, a number or a boolean",
-                other.kind()
-            ));
+            return Err(format!("is {} and should be a string, a number or a boolean", other.kind()));
         }
     };
     let (name, end) = split(key);
@@ -171,36 +142,27 @@ fn read_one<'a>(
     }
     if !librdkafka::is_known(name) {
         let nearest = librdkafka::nearest(name).unwrap_or_default();
-        return Err(format!(
-            "unknown librdkafka property; the nearest known one is `{nearest}`"
-        ));
+        return Err(format!("unknown librdkafka property; the nearest known one is `{nearest}`"));
     }
     let Some(secret) = secret else {
         check_plain(name, &text, node, shown, reading)?;
         return Ok((name, PropertyValue::Plain(text)));
     };
-    let value = secret.read_within(reading)?;
+    let value = secret::read(&secret, reading)?;
     if librdkafka::check(name, value.expose_secret()).is_err() {
         return Err("librdkafka does not take what was read from there".to_owned());
     }
     Ok((name, PropertyValue::Secret(secret)))
 }
 
-fn check_plain(
-    name: &str,
-    text: &str,
-    node: &Node,
-    shown: &str,
-    reading: &mut Reading,
-) -> Result<(), String> {
+fn check_plain(name: &str, text: &str, node: &Node, shown: &str, reading: &mut Reading) -> Result<(), String> {
     let is_secret = librdkafka::is_secret(name);
     librdkafka::check(name, text).map_err(|description| match is_secret {
         true => "librdkafka does not take this value".to_owned(),
         false => format!("librdkafka does not take this value: {description}"),
     })?;
     if is_secret && !matches!(node.origin, Origin::Environment(_)) {
-        let message =
-            format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`");
+        let message = format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`");
         reading.warn(&node.origin, shown, &message);
     }
     // "probe" makes librdkafka look for the authorities in the usual places.

@@ -18,11 +18,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Retry {
-            initial_backoff: Duration::from_millis(200),
-            max_backoff: Duration::from_secs(30),
-            max_attempts: 8,
-        }
+        Retry { initial_backoff: Duration::from_millis(200), max_backoff: Duration::from_secs(30), max_attempts: 8 }
     }
 }
 
@@ -31,35 +27,14 @@ impl Retry {
         let default = Retry::default();
         let range = Duration::from_millis(1)..=Duration::from_secs(3600);
         let retry = Retry {
-            initial_backoff: section.duration(
-                "initial_backoff",
-                default.initial_backoff,
-                range.clone(),
-                reading,
-            ),
+            initial_backoff: section.duration("initial_backoff", default.initial_backoff, range.clone(), reading),
             max_backoff: section.duration("max_backoff", default.max_backoff, range, reading),
-            max_attempts: section.number(
-                "max_attempts",
-                default.max_attempts,
-                1..=1_000_000,
-                reading,
-            ),
+            max_attempts: section.number("max_attempts", default.max_attempts, 1..=1_000_000, reading),
         };
         if retry.initial_backoff > retry.max_backoff {
-            let at = if section.is_set("initial_backoff") {
-                "initial_backoff"
-            } else {
-                "max_backoff"
-            };
-            let (initial, most) = (
-                super::duration::written(retry.initial_backoff),
-                super::duration::written(retry.max_backoff),
-            );
-            section.wrong(
-                at,
-                format!("initial_backoff ({initial}) must not be above max_backoff ({most})"),
-                reading,
-            );
+            let at = if section.is_set("initial_backoff") { "initial_backoff" } else { "max_backoff" };
+            let (initial, most) = (super::duration::written(retry.initial_backoff), super::duration::written(retry.max_backoff));
+            section.wrong(at, format!("initial_backoff ({initial}) must not be above max_backoff ({most})"), reading);
         }
         section.finish(reading);
         retry

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::duration;
 use super::mistake::{Origin, Reading};
 use super::tree::{Node, Value};
+use crate::text::nearest;
 
 /// A table that is being read. Whoever opens it calls [`Section::finish`] at the end.
 pub(super) struct Section<'a> {
@@ -28,21 +29,11 @@ impl<'a> Section<'a> {
             Value::Table(entries) => (entries.as_slice(), false),
             other => {
                 let kind = other.kind();
-                reading.mistake(
-                    &node.origin,
-                    &path,
-                    format!("is {kind} and should be a table: [{path}]"),
-                );
+                reading.mistake(&node.origin, &path, format!("is {kind} and should be a table: [{path}]"));
                 (Default::default(), true)
             }
         };
-        Section {
-            path,
-            origin: node.origin.clone(),
-            entries,
-            known: Vec::new(),
-            broken,
-        }
+        Section { path, origin: node.origin.clone(), entries, known: Vec::new(), broken }
     }
 
     /// Opens the table of that key; an empty one where there is none.
@@ -50,29 +41,15 @@ impl<'a> Section<'a> {
         let path = self.key(key);
         match self.node(key) {
             Some(node) => Section::open(path, node, reading),
-            None => Section {
-                path,
-                origin: self.origin.clone(),
-                entries: Default::default(),
-                known: Vec::new(),
-                broken: self.broken,
-            },
+            None => Section { path, origin: self.origin.clone(), entries: Default::default(), known: Vec::new(), broken: self.broken },
         }
     }
 
     /// The full name of a key in here.
     pub(super) fn key(&self, key: &str) -> String {
         let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        let shown = if !key.is_empty() && key.bytes().all(is_bare) {
-            key.to_owned()
-        } else {
-            format!("{key:?}")
-        };
-        if self.path.is_empty() {
-            shown
-        } else {
-            format!("{}.{shown}", self.path)
-        }
+        let shown = if !key.is_empty() && key.bytes().all(is_bare) { key.to_owned() } else { format!("{key:?}") };
+        if self.path.is_empty() { shown } else { format!("{}.{shown}", self.path) }
     }
 
     /// A secret that was set under the key without `_file` or `_env`. It counts as known only where it was set, so that no
@@ -95,10 +72,7 @@ impl<'a> Section<'a> {
     }
 
     fn set(&self, key: &str) -> Option<&'a Node> {
-        self.entries
-            .iter()
-            .find(|(known, _)| known == key)
-            .map(|(_, node)| node)
+        self.entries.iter().find(|(known, _)| known == key).map(|(_, node)| node)
     }
 
     pub(super) fn is_set(&self, key: &str) -> bool {
@@ -107,9 +81,7 @@ impl<'a> Section<'a> {
 
     /// Where the key was set, or where it could be.
     pub(super) fn origin_of(&self, key: &str) -> Origin {
-        self.set(key)
-            .map_or(&self.origin, |node| &node.origin)
-            .clone()
+        self.set(key).map_or(&self.origin, |node| &node.origin).clone()
     }
 
     /// Something is wrong with that key.
@@ -140,11 +112,7 @@ impl<'a> Section<'a> {
             }
             Value::Text(text) | Value::Untyped(text) => Some(text.clone()),
             other => {
-                self.wrong(
-                    key,
-                    format!("is {} and should be a string in quotes", other.kind()),
-                    reading,
-                );
+                self.wrong(key, format!("is {} and should be a string in quotes", other.kind()), reading);
                 None
             }
         }
@@ -156,36 +124,18 @@ impl<'a> Section<'a> {
     }
 
     /// One of several words, each with what it means.
-    pub(super) fn word<T: Copy>(
-        &mut self,
-        key: &str,
-        words: &[(&str, T)],
-        reading: &mut Reading,
-    ) -> Option<T> {
+    pub(super) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)], reading: &mut Reading) -> Option<T> {
         let text = self.text(key, reading)?;
-        let found = words
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, meaning)| *meaning);
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
         if found.is_none() {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            self.wrong(
-                key,
-                format!("{} is not one of {}", quoted(&text), words.join(", ")),
-                reading,
-            );
+            self.wrong(key, format!("{} is not one of {}", quoted(&text), words.join(", ")), reading);
         }
         found
     }
 
     /// A whole number within the range, or the default.
-    pub(super) fn number<T>(
-        &mut self,
-        key: &str,
-        default: T,
-        range: RangeInclusive<T>,
-        reading: &mut Reading,
-    ) -> T
+    pub(super) fn number<T>(&mut self, key: &str, default: T, range: RangeInclusive<T>, reading: &mut Reading) -> T
     where
         T: TryFrom<i128> + PartialOrd + Display,
     {
@@ -199,24 +149,13 @@ impl<'a> Section<'a> {
         };
         let Some(number) = number else {
             let kind = node.value.kind();
-            self.wrong(
-                key,
-                format!("is {kind} and should be a whole number"),
-                reading,
-            );
+            self.wrong(key, format!("is {kind} and should be a whole number"), reading);
             return default;
         };
-        match T::try_from(number)
-            .ok()
-            .filter(|number| range.contains(number))
-        {
+        match T::try_from(number).ok().filter(|number| range.contains(number)) {
             Some(number) => number,
             None => {
-                let message = format!(
-                    "must be from {} to {}, not {number}",
-                    range.start(),
-                    range.end()
-                );
+                let message = format!("must be from {} to {}, not {number}", range.start(), range.end());
                 self.wrong(key, message, reading);
                 default
             }
@@ -232,31 +171,18 @@ impl<'a> Section<'a> {
             Value::Boolean(boolean) => return *boolean,
             Value::Untyped(text) if text == "true" => return true,
             Value::Untyped(text) if text == "false" => return false,
-            other => self.wrong(
-                key,
-                format!("is {} and should be true or false", other.kind()),
-                reading,
-            ),
+            other => self.wrong(key, format!("is {} and should be true or false", other.kind()), reading),
         }
         default
     }
 
     /// A duration within the range, or the default.
-    pub(super) fn duration(
-        &mut self,
-        key: &str,
-        default: Duration,
-        range: RangeInclusive<Duration>,
-        reading: &mut Reading,
-    ) -> Duration {
+    pub(super) fn duration(&mut self, key: &str, default: Duration, range: RangeInclusive<Duration>, reading: &mut Reading) -> Duration {
         let Some(node) = self.node(key) else {
             return default;
         };
         let (Value::Text(text) | Value::Untyped(text)) = &node.value else {
-            let message = format!(
-                "is {} and should be a duration such as \"250ms\" or \"30s\"",
-                node.value.kind()
-            );
+            let message = format!("is {} and should be a duration such as \"250ms\" or \"30s\"", node.value.kind());
             self.wrong(key, message, reading);
             return default;
         };
@@ -269,15 +195,8 @@ impl<'a> Section<'a> {
             return default;
         };
         if !range.contains(&found) {
-            let (least, most) = (
-                duration::written(*range.start()),
-                duration::written(*range.end()),
-            );
-            self.wrong(
-                key,
-                format!("must be from {least} to {most}, not {text}"),
-                reading,
-            );
+            let (least, most) = (duration::written(*range.start()), duration::written(*range.end()));
+            self.wrong(key, format!("must be from {least} to {most}, not {text}"), reading);
             return default;
         }
         found
@@ -285,17 +204,10 @@ impl<'a> Section<'a> {
 
     /// Reports the keys that nobody asked for.
     pub(super) fn finish(self, reading: &mut Reading) {
-        for (key, node) in self
-            .entries
-            .iter()
-            .filter(|(key, _)| !self.known.contains(key))
-        {
+        for (key, node) in self.entries.iter().filter(|(key, _)| !self.known.contains(key)) {
             let known = self.known.iter().map(String::as_str);
             let nearest = nearest(key, known).unwrap_or_default();
-            let message = format!(
-                "unknown key; the nearest known one is `{nearest}` (known here: {})",
-                self.known.join(", ")
-            );
+            let message = format!("unknown key; the nearest known one is `{nearest}` (known here: {})", self.known.join(", "));
             reading.mistake(&node.origin, self.key(key), message);
         }
     }
@@ -304,13 +216,6 @@ impl<'a> Section<'a> {
 /// A value in a message, on one line whatever it holds. Never one that may be a secret.
 pub(super) fn quoted(text: &str) -> String {
     format!("`{}`", text.escape_debug())
-}
-
-/// The known name that the given one is most like.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let likeness =
-        |known: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), known);
-    known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
 /// Whether the name can stand in a Kafka group id, a URI and a metric's label as it is.

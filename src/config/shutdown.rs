@@ -16,9 +16,7 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Shutdown {
-            drain_timeout: Duration::from_secs(20),
-        }
+        Shutdown { drain_timeout: Duration::from_secs(20) }
     }
 }
 
@@ -26,9 +24,7 @@ impl Shutdown {
     pub(super) fn read(mut section: Section<'_>, timing: &Timing, reading: &mut Reading) -> Self {
         let default = Shutdown::default();
         let range = Duration::ZERO..=Duration::from_secs(3600);
-        let shutdown = Shutdown {
-            drain_timeout: section.duration("drain_timeout", default.drain_timeout, range, reading),
-        };
+        let shutdown = Shutdown { drain_timeout: section.duration("drain_timeout", default.drain_timeout, range, reading) };
         if shutdown.drain_timeout >= timing.max_poll_interval {
             let message = format!(
                 "drain_timeout ({}) must be below max.poll.interval.ms ({}), or the group moves on before a partition is handed over",

@@ -52,11 +52,7 @@ impl fmt::Debug for Target {
 
 impl Target {
     /// Reads all targets, in their order.
-    pub(super) fn read_all(
-        section: &Section<'_>,
-        timing: &Timing,
-        reading: &mut Reading,
-    ) -> Vec<Target> {
+    pub(super) fn read_all(section: &Section<'_>, timing: &Timing, reading: &mut Reading) -> Vec<Target> {
         if section.entries().is_empty() {
             let message = "at least one target is required: [targets.NAME] with `api`, `base_url` and credentials";
             section.missing_here(message, reading);
@@ -75,12 +71,7 @@ impl Target {
         section.entries().iter().filter_map(read).collect()
     }
 
-    fn read(
-        name: &str,
-        mut section: Section<'_>,
-        timing: &Timing,
-        reading: &mut Reading,
-    ) -> Option<Target> {
+    fn read(name: &str, mut section: Section<'_>, timing: &Timing, reading: &mut Reading) -> Option<Target> {
         let api = read_api(&mut section, reading);
         let base_url = read_base_url(&mut section, reading);
         let credentials = match api {
@@ -94,27 +85,15 @@ impl Target {
         let retry = Retry::read(section.section("retry", reading), reading);
         let tls = Tls::read(section.section("tls", reading), reading);
         if tls != Tls::default() && base_url.as_ref().is_some_and(|url| url.scheme() == "http") {
-            section.wrong(
-                "tls",
-                "contradicts an http:// base_url: use https:// or remove this section",
-                reading,
-            );
+            section.wrong("tls", "contradicts an http:// base_url: use https:// or remove this section", reading);
         }
         section.finish(reading);
-        Some(Target {
-            name: name.to_owned(),
-            api: api?,
-            base_url: base_url?,
-            credentials: credentials?,
-            delivery,
-            retry,
-            tls,
-        })
+        Some(Target { name: name.to_owned(), api: api?, base_url: base_url?, credentials: credentials?, delivery, retry, tls })
     }
 }
 
 fn read_api(section: &mut Section<'_>, reading: &mut Reading) -> Option<&'static dyn Api> {
-    let names = || api::all().map(|api| api.name()).join(", ");
+    let names = || api::ALL.map(|api| api.name()).join(", ");
     let Some(name) = section.text("api", reading) else {
         if !section.is_set("api") {
             section.missing("api", format!("is required: one of {}", names()), reading);
@@ -123,11 +102,7 @@ fn read_api(section: &mut Section<'_>, reading: &mut Reading) -> Option<&'static
     };
     let found = api::by_name(&name);
     if found.is_none() {
-        section.wrong(
-            "api",
-            format!("{} is not one of {}", quoted(&name), names()),
-            reading,
-        );
+        section.wrong("api", format!("{} is not one of {}", quoted(&name), names()), reading);
     }
     found
 }
@@ -164,11 +139,7 @@ fn read_base_url(section: &mut Section<'_>, reading: &mut Reading) -> Option<Url
     }
     if url.scheme() == "http" && !is_loopback(&url) {
         let message = "is http:// and not loopback: credentials and updates can be read on their way; use https://";
-        reading.warn(
-            &section.origin_of("base_url"),
-            &section.key("base_url"),
-            message,
-        );
+        reading.warn(&section.origin_of("base_url"), &section.key("base_url"), message);
     }
     Some(url)
 }

@@ -11,8 +11,7 @@ const HEARTBEAT_INTERVAL: &str = "heartbeat.interval.ms";
 const MAX_POLL_INTERVAL: &str = "max.poll.interval.ms";
 
 /// The timers, which mean nothing to a producer.
-pub(super) const CONSUMER_TIMERS: [&str; 3] =
-    [SESSION_TIMEOUT, HEARTBEAT_INTERVAL, MAX_POLL_INTERVAL];
+pub(super) const CONSUMER_TIMERS: [&str; 3] = [SESSION_TIMEOUT, HEARTBEAT_INTERVAL, MAX_POLL_INTERVAL];
 
 /// The timers that other sections must fit, and where they were set if they were.
 pub(super) struct Timing {
@@ -26,35 +25,20 @@ impl Timing {
     pub(super) fn read(consumer: &Settings, reading: &mut Reading) -> Self {
         let mut timer = |name: &str, default: u64| {
             let setting = consumer.get(name);
-            (
-                setting,
-                setting
-                    .and_then(|setting| milliseconds(setting, reading))
-                    .unwrap_or(Duration::from_millis(default)),
-            )
+            (setting, setting.and_then(|setting| milliseconds(setting, reading)).unwrap_or(Duration::from_millis(default)))
         };
         let (session_setting, session_timeout) = timer(SESSION_TIMEOUT, 15_000);
         let (heartbeat_setting, heartbeat) = timer(HEARTBEAT_INTERVAL, 3_000);
         let (max_poll_setting, max_poll_interval) = timer(MAX_POLL_INTERVAL, 300_000);
         // Where neither was set the defaults fit.
-        if let (Some(at), true) = (
-            heartbeat_setting.or(session_setting),
-            heartbeat >= session_timeout,
-        ) {
+        if let (Some(at), true) = (heartbeat_setting.or(session_setting), heartbeat >= session_timeout) {
             let (heartbeat, session) = (written(heartbeat), written(session_timeout));
-            let message = format!(
-                "{HEARTBEAT_INTERVAL} ({heartbeat}) must be below {SESSION_TIMEOUT} ({session})"
-            );
+            let message = format!("{HEARTBEAT_INTERVAL} ({heartbeat}) must be below {SESSION_TIMEOUT} ({session})");
             reading.mistake(&at.origin, &at.key, message);
         }
-        if let (Some(at), true) = (
-            max_poll_setting.or(session_setting),
-            max_poll_interval < session_timeout,
-        ) {
+        if let (Some(at), true) = (max_poll_setting.or(session_setting), max_poll_interval < session_timeout) {
             let (max_poll, session) = (written(max_poll_interval), written(session_timeout));
-            let message = format!(
-                "{MAX_POLL_INTERVAL} ({max_poll}) must not be below {SESSION_TIMEOUT} ({session})"
-            );
+            let message = format!("{MAX_POLL_INTERVAL} ({max_poll}) must not be below {SESSION_TIMEOUT} ({session})");
             reading.mistake(&at.origin, &at.key, message);
         }
         Timing {
@@ -73,11 +57,7 @@ fn milliseconds(setting: &Setting, reading: &mut Reading) -> Option<Duration> {
         PropertyValue::Secret(_) => None,
     };
     if number.is_none() {
-        reading.mistake(
-            &setting.origin,
-            &setting.key,
-            "should be a whole number of milliseconds",
-        );
+        reading.mistake(&setting.origin, &setting.key, "should be a whole number of milliseconds");
     }
     number.map(Duration::from_millis)
 }

@@ -32,42 +32,23 @@ impl Tls {
         let ca_file = checked(&mut section, "ca_file", certificates, reading);
         let cert_file = checked(&mut section, "client_cert_file", certificates, reading);
         let key_file = checked(&mut section, "client_key_file", private_key, reading);
-        for (one, other) in [
-            ("client_cert_file", "client_key_file"),
-            ("client_key_file", "client_cert_file"),
-        ] {
+        for (one, other) in [("client_cert_file", "client_key_file"), ("client_key_file", "client_cert_file")] {
             if section.is_set(one) && !section.is_set(other) {
                 section.wrong(one, format!("needs {other} beside it"), reading);
             }
         }
         section.finish(reading);
-        let client_certificate =
-            cert_file
-                .zip(key_file)
-                .map(|(cert_file, key_file)| ClientCertificate {
-                    cert_file,
-                    key_file,
-                });
-        Tls {
-            ca_file,
-            client_certificate,
-        }
+        let client_certificate = cert_file.zip(key_file).map(|(cert_file, key_file)| ClientCertificate { cert_file, key_file });
+        Tls { ca_file, client_certificate }
     }
 }
 
-fn checked(
-    section: &mut Section<'_>,
-    key: &str,
-    check: fn(&Path) -> Result<(), pem::Error>,
-    reading: &mut Reading,
-) -> Option<PathBuf> {
+fn checked(section: &mut Section<'_>, key: &str, check: fn(&Path) -> Result<(), pem::Error>, reading: &mut Reading) -> Option<PathBuf> {
     let path = section.path(key, reading)?;
     if let Err(error) = check(&path) {
         let message = match error {
             pem::Error::Io(error) => file_error(&path, &error),
-            pem::Error::NoItemsFound => {
-                "the file holds nothing of this kind in PEM form".to_owned()
-            }
+            pem::Error::NoItemsFound => "the file holds nothing of this kind in PEM form".to_owned(),
             _ => "the file is damaged PEM".to_owned(),
         };
         section.wrong(key, message, reading);
@@ -77,11 +58,7 @@ fn checked(
 
 fn certificates(path: &Path) -> Result<(), pem::Error> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)?.collect();
-    if found?.is_empty() {
-        Err(pem::Error::NoItemsFound)
-    } else {
-        Ok(())
-    }
+    if found?.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(()) }
 }
 
 fn private_key(path: &Path) -> Result<(), pem::Error> {

@@ -26,56 +26,25 @@ impl Default for Topics {
 
 impl Topics {
     pub(super) fn read(mut section: Section<'_>, reading: &mut Reading) -> Self {
-        let Topics {
-            updates,
-            outcomes,
-            dead_letters,
-        } = Topics::default();
-        let mut names = [
-            ("updates", updates),
-            ("outcomes", outcomes),
-            ("dead_letters", dead_letters),
-        ];
+        let Topics { updates, outcomes, dead_letters } = Topics::default();
+        let mut names = [("updates", updates), ("outcomes", outcomes), ("dead_letters", dead_letters)];
         for (key, name) in &mut names {
             if let Some(text) = section.text(key, reading) {
                 if !is_plain_name(&text, 249) || text == "." || text == ".." {
-                    section.wrong(
-                        key,
-                        "is no topic's name: 1 to 249 letters, digits, `.`, `_` or `-`",
-                        reading,
-                    );
+                    section.wrong(key, "is no topic's name: 1 to 249 letters, digits, `.`, `_` or `-`", reading);
                 }
                 *name = text;
             }
         }
         for (index, (key, name)) in names.iter().enumerate() {
-            if let Some((other, _)) = names
-                .iter()
-                .take(index)
-                .find(|(_, earlier)| earlier == name)
-            {
+            if let Some((other, _)) = names.iter().take(index).find(|(_, earlier)| earlier == name) {
                 // Whichever was set is the one to look at.
-                let (at, other) = if section.is_set(key) {
-                    (key, other)
-                } else {
-                    (other, key)
-                };
-                section.wrong(
-                    at,
-                    format!(
-                        "{} is the topic of `{other}` too: they must differ",
-                        quoted(name)
-                    ),
-                    reading,
-                );
+                let (at, other) = if section.is_set(key) { (key, other) } else { (other, key) };
+                section.wrong(at, format!("{} is the topic of `{other}` too: they must differ", quoted(name)), reading);
             }
         }
         section.finish(reading);
         let [(_, updates), (_, outcomes), (_, dead_letters)] = names;
-        Topics {
-            updates,
-            outcomes,
-            dead_letters,
-        }
+        Topics { updates, outcomes, dead_letters }
     }
 }

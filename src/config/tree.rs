@@ -11,8 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::{Origin, Reading};
 
 /// The tables under `kafka` whose keys are librdkafka's, dots and all.
-pub(super) const PROPERTY_TABLES: [&str; 3] =
-    ["properties", "consumer_properties", "producer_properties"];
+pub(super) const PROPERTY_TABLES: [&str; 3] = ["properties", "consumer_properties", "producer_properties"];
 
 /// A value and where its key stands.
 pub(super) struct Node {
@@ -51,11 +50,7 @@ impl Value {
 /// Reads the file. `None` where it cannot be read at all; where parts of it are no TOML, the rest.
 pub(super) fn read(file: &Path, reading: &mut Reading) -> Option<Node> {
     let name: Arc<str> = file.display().to_string().into();
-    let whole = Origin::File {
-        name: name.clone(),
-        line: 0,
-        column: 0,
-    };
+    let whole = Origin::File { name: name.clone(), line: 0, column: 0 };
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -70,9 +65,7 @@ pub(super) fn read(file: &Path, reading: &mut Reading) -> Option<Node> {
     let source = Source { name, text: &text };
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in errors {
-        let origin = error
-            .span()
-            .map_or_else(|| whole.clone(), |span| source.origin(&span));
+        let origin = error.span().map_or_else(|| whole.clone(), |span| source.origin(&span));
         reading.syntax_error(origin, format!("this is not TOML: {}", error.message()));
     }
     let mut entries = source.entries(table.get_ref());
@@ -81,10 +74,7 @@ pub(super) fn read(file: &Path, reading: &mut Reading) -> Option<Node> {
             flatten_properties(kafka, reading);
         }
     }
-    Some(Node {
-        origin: whole,
-        value: Value::Table(entries),
-    })
+    Some(Node { origin: whole, value: Value::Table(entries) })
 }
 
 struct Source<'a> {
@@ -99,10 +89,7 @@ impl Source<'_> {
         Origin::File {
             name: self.name.clone(),
             line: before.matches('\n').count() + 1,
-            column: before
-                .get(line_start..)
-                .map_or(0, |line| line.chars().count())
-                + 1,
+            column: before.get(line_start..).map_or(0, |line| line.chars().count()) + 1,
         }
     }
 
@@ -118,38 +105,25 @@ impl Source<'_> {
         let value = match value.get_ref() {
             DeValue::String(text) => Value::Text(text.to_string()),
             // Beyond i128 is beyond every range alike.
-            DeValue::Integer(number) => Value::Integer(
-                i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX),
-            ),
+            DeValue::Integer(number) => Value::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX)),
             DeValue::Float(number) => Value::Float(number.as_str().to_owned()),
             DeValue::Boolean(boolean) => Value::Boolean(*boolean),
             DeValue::Datetime(_) => Value::Datetime,
-            DeValue::Array(items) => Value::Array(
-                items
-                    .iter()
-                    .map(|item| self.node(&item.span(), item))
-                    .collect(),
-            ),
+            DeValue::Array(items) => Value::Array(items.iter().map(|item| self.node(&item.span(), item)).collect()),
             DeValue::Table(table) => Value::Table(self.entries(table)),
         };
-        Node {
-            origin: self.origin(place),
-            value,
-        }
+        Node { origin: self.origin(place), value }
     }
 }
 
 /// An unquoted `sasl.password = …` is a table `sasl` to TOML, and a property's name to everybody else.
 fn flatten_properties(kafka: &mut [(String, Node)], reading: &mut Reading) {
     for (key, node) in kafka {
-        if let (true, Value::Table(entries)) =
-            (PROPERTY_TABLES.contains(&key.as_str()), &mut node.value)
-        {
+        if let (true, Value::Table(entries)) = (PROPERTY_TABLES.contains(&key.as_str()), &mut node.value) {
             let mut flat: Vec<(String, Node)> = Vec::new();
             for (name, node) in leaves(String::new(), std::mem::take(entries)) {
                 if let Some((_, first)) = flat.iter().find(|(known, _)| *known == name) {
-                    let message =
-                        format!("was already set at {}: remove one of the two", first.origin);
+                    let message = format!("was already set at {}: remove one of the two", first.origin);
                     reading.mistake(&node.origin, format!("kafka.{key}.{name}"), message);
                 } else {
                     flat.push((name, node));
@@ -163,20 +137,10 @@ fn flatten_properties(kafka: &mut [(String, Node)], reading: &mut Reading) {
 fn leaves(prefix: String, entries: Vec<(String, Node)>) -> Vec<(String, Node)> {
     let mut found = Vec::new();
     for (key, node) in entries {
-        let name = if prefix.is_empty() {
-            key
-        } else {
-            format!("{prefix}.{key}")
-        };
+        let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
         match node.value {
             Value::Table(inner) => found.extend(leaves(name, inner)),
-            value => found.push((
-                name,
-                Node {
-                    origin: node.origin,
-                    value,
-                },
-            )),
+            value => found.push((name, Node { origin: node.origin, value })),
         }
     }
     found

@@ -137,9 +137,6 @@ impl<U, F> Engine<U, F> {
     }
 
     fn is_drained(&self, partition: &Partition) -> bool {
-        partition
-            .ledger
-            .tickets()
-            .all(|ticket| self.entries.get(&ticket).is_none_or(|entry| entry.phase == Phase::Abandoned))
+        partition.ledger.tickets().all(|ticket| self.entries.get(&ticket).is_none_or(|entry| entry.phase == Phase::Abandoned))
     }
 }

@@ -12,10 +12,7 @@ pub struct Backoff {
 impl Backoff {
     /// Doubling from `initial` up to `max`; an `initial` above `max` is cut to it.
     pub fn new(initial: Duration, max: Duration) -> Self {
-        Backoff {
-            initial: initial.min(max),
-            max,
-        }
+        Backoff { initial: initial.min(max), max }
     }
 
     /// The longest wait there is.

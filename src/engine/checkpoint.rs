@@ -91,11 +91,7 @@ impl Checkpoint {
             before = *at;
         }
         let nothing_to_say = self.horizon <= offset && bytes.len() == bare;
-        let metadata = if nothing_to_say {
-            String::new()
-        } else {
-            format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes))
-        };
+        let metadata = if nothing_to_say { String::new() } else { format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes)) };
         Some(Commit { offset, metadata })
     }
 

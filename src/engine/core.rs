@@ -337,12 +337,7 @@ impl<U, F> Engine<U, F> {
     /// The lowest unsettled offset of each partition, and the update at it where it is in memory.
     pub fn oldest(&self) -> impl Iterator<Item = (i32, i64, Option<&U>)> {
         self.partitions.iter().map(|(number, partition)| {
-            let update = partition
-                .ledger
-                .tickets()
-                .next()
-                .and_then(|ticket| self.entries.get(&ticket))
-                .map(|entry| &*entry.update);
+            let update = partition.ledger.tickets().next().and_then(|ticket| self.entries.get(&ticket)).map(|entry| &*entry.update);
             (*number, partition.ledger.lowest_unsettled(), update)
         })
     }

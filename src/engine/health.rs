@@ -77,13 +77,7 @@ pub struct Health {
 impl Health {
     /// Flowing from `now` on.
     pub fn new(backoff: Backoff, now: Instant) -> Self {
-        Health {
-            state: State::Flowing,
-            since: now,
-            backoff,
-            failed_probes: 0,
-            failed_users: Vec::new(),
-        }
+        Health { state: State::Flowing, since: now, backoff, failed_probes: 0, failed_users: Vec::new() }
     }
 
     /// The state now.

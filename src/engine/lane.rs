@@ -134,7 +134,6 @@ impl Lanes {
     pub fn wake_at(&self) -> Option<Instant> {
         self.backoff.first().map(|(at, _)| *at)
     }
-
 }
 
 #[cfg(test)]

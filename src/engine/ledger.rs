@@ -181,9 +181,7 @@ mod tests {
 
     #[test]
     fn a_hole_that_was_deleted_from_the_topic_does_not_hold_it_up() {
-        let commit = Checkpoint { horizon: 20, open: [(10, Spent::default()), (15, Spent::default())].into() }
-            .write(10)
-            .unwrap();
+        let commit = Checkpoint { horizon: 20, open: [(10, Spent::default()), (15, Spent::default())].into() }.write(10).unwrap();
         let mut ledger = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
         assert_eq!(ledger.arrive(18), Some(Arrival::Settled));
         assert_eq!(ledger.lowest_unsettled(), 19);

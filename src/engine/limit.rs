@@ -26,15 +26,7 @@ pub struct Limit {
 impl Limit {
     /// A limit that never passes `max` calls.
     pub fn new(max: usize) -> Self {
-        Limit {
-            max,
-            current: max.min(START),
-            threshold: max,
-            finished: 0,
-            failed: 0,
-            failed_user: None,
-            several_failed: false,
-        }
+        Limit { max, current: max.min(START), threshold: max, finished: 0, failed: 0, failed_user: None, several_failed: false }
     }
 
     /// How many calls may be in flight now.
@@ -101,10 +93,7 @@ const CATCH_UP: Duration = Duration::from_millis(10);
 impl Rate {
     /// At most `per_second` calls a second; 0 is no limit.
     pub fn new(per_second: u32) -> Self {
-        Rate {
-            interval: (per_second > 0).then(|| Duration::from_secs(1) / per_second),
-            next: None,
-        }
+        Rate { interval: (per_second > 0).then(|| Duration::from_secs(1) / per_second), next: None }
     }
 
     /// When the next call may start, if not now.

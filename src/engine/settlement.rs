@@ -55,11 +55,7 @@ impl<U, F> Engine<U, F> {
     }
 
     /// Endings of a partition that goes, for which its last commit has no room: the next owner calls those again.
-    fn leave_to_next_owner(
-        &mut self,
-        wanted: &BTreeMap<i32, BTreeSet<(i64, Ticket)>>,
-        chosen: &BTreeMap<i32, BTreeSet<(i64, Ticket)>>,
-    ) {
+    fn leave_to_next_owner(&mut self, wanted: &BTreeMap<i32, BTreeSet<(i64, Ticket)>>, chosen: &BTreeMap<i32, BTreeSet<(i64, Ticket)>>) {
         for (number, wanted) in wanted {
             let going = self.partitions.get(number).is_some_and(Partition::is_going);
             if let Some(chosen) = chosen.get(number).filter(|_| going) {
@@ -129,10 +125,9 @@ impl<U, F> Engine<U, F> {
 
     fn commit(&self, partition: &Partition, endings: &BTreeSet<(i64, Ticket)>) -> Option<Commit> {
         let offsets: BTreeSet<i64> = endings.iter().map(|(offset, _)| *offset).collect();
-        partition.ledger.commit(
-            |offset| offsets.contains(&offset),
-            |ticket| self.entries.get(&ticket).map(|entry| entry.spent).unwrap_or_default(),
-        )
+        partition
+            .ledger
+            .commit(|offset| offsets.contains(&offset), |ticket| self.entries.get(&ticket).map(|entry| entry.spent).unwrap_or_default())
     }
 
     /// Whether a commit would say anything new of this partition.

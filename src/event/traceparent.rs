@@ -4,34 +4,19 @@ use crate::record::Record;
 
 /// The record's `traceparent` header, if it is one: anything else would break the trace of whoever gets it next.
 pub fn traceparent(record: &Record) -> Option<&str> {
-    record
-        .header_text("traceparent")
-        .filter(|text| is_valid(text))
+    record.header_text("traceparent").filter(|text| is_valid(text))
 }
 
 fn is_valid(text: &str) -> bool {
-    let hex = |part: &str, length: usize| {
-        part.len() == length
-            && part
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
+    let hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let id = |part: &str, length: usize| hex(part, length) && part.bytes().any(|byte| byte != b'0');
     let mut parts = text.splitn(5, '-');
     let mut next = || parts.next().unwrap_or_default();
     let (version, trace, parent, flags) = (next(), next(), next(), next());
     // Later versions may have more parts; the first four stay what they are. What goes on as an HTTP header stays short and printable.
     let more = text.len() > 55;
-    let rest_fits = !more
-        || (version != "00"
-            && text.len() <= 512
-            && text.bytes().all(|byte| byte.is_ascii_graphic()));
-    hex(version, 2)
-        && version != "ff"
-        && id(trace, 32)
-        && id(parent, 16)
-        && hex(flags, 2)
-        && rest_fits
+    let rest_fits = !more || (version != "00" && text.len() <= 512 && text.bytes().all(|byte| byte.is_ascii_graphic()));
+    hex(version, 2) && version != "ff" && id(trace, 32) && id(parent, 16) && hex(flags, 2) && rest_fits
 }
 
 #[cfg(test)]

@@ -8,10 +8,7 @@ use crate::event::decode;
 use crate::record::{Header, Place, Record};
 
 fn validator(schema: &Value) -> jsonschema::Validator {
-    jsonschema::options()
-        .should_validate_formats(true)
-        .build(schema)
-        .unwrap()
+    jsonschema::options().should_validate_formats(true).build(schema).unwrap()
 }
 
 fn schema(name: &str) -> jsonschema::Validator {
@@ -38,10 +35,7 @@ fn every_schema_is_of_draft_2020_12() {
     for (path, document) in documents() {
         if path.starts_with("schemas/") {
             jsonschema::draft202012::meta::validate(&document).unwrap();
-            assert_eq!(
-                document["$schema"],
-                "https://json-schema.org/draft/2020-12/schema"
-            );
+            assert_eq!(document["$schema"], "https://json-schema.org/draft/2020-12/schema");
         }
     }
 }
@@ -49,11 +43,7 @@ fn every_schema_is_of_draft_2020_12() {
 /// Whether the service would call an API for this event.
 fn is_taken(event: &Value) -> bool {
     let record = Record {
-        place: Place {
-            topic: "user-updates".into(),
-            partition: 0,
-            offset: 0,
-        },
+        place: Place { topic: "user-updates".into(), partition: 0, offset: 0 },
         key: None,
         value: Some(serde_json::to_vec(event).unwrap()),
         timestamp_ms: None,
@@ -66,9 +56,7 @@ fn is_taken(event: &Value) -> bool {
     let Ok(changes) = event.changes_map() else {
         return false;
     };
-    let mut apis = ["aipix", "valt"]
-        .map(|name| by_name(name).unwrap())
-        .into_iter();
+    let mut apis = ["aipix", "valt"].map(|name| by_name(name).unwrap()).into_iter();
     event.user_id().is_ok() && apis.any(|api| api.validate(changes).is_ok())
 }
 
@@ -76,20 +64,14 @@ fn is_taken(event: &Value) -> bool {
 fn schema_and_decoder_agree() {
     let data = json!({ "target": "valt", "user": 52, "changes": { "rooms": [37, 39] } });
     let event = |path: &str, value: Value| {
-        let mut event =
-            json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": data });
+        let mut event = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": data });
         let (parent, name) = path.rsplit_once('/').unwrap();
         event.pointer_mut(parent).unwrap()[name] = value;
         event
     };
     let without = |parent: &str, name: &str| {
         let mut event = event("/id", json!("1"));
-        event
-            .pointer_mut(parent)
-            .unwrap()
-            .as_object_mut()
-            .unwrap()
-            .remove(name);
+        event.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
         event
     };
     let good = [
@@ -105,14 +87,8 @@ fn schema_and_decoder_agree() {
         event("/data/user", json!(i64::MAX)),
         event("/data/user", json!("0052")),
         event("/data/changes", json!({ "permissions": [] })),
-        event(
-            "/data/changes",
-            json!({ "name": "n", "password": "p", "display_name": "d", "user_group": 1 }),
-        ),
-        event(
-            "/data/changes",
-            json!({ "card_number": "007", "video_access": { "users": [1], "user_groups": [] } }),
-        ),
+        event("/data/changes", json!({ "name": "n", "password": "p", "display_name": "d", "user_group": 1 })),
+        event("/data/changes", json!({ "card_number": "007", "video_access": { "users": [1], "user_groups": [] } })),
     ];
     let bad = [
         without("", "specversion"),
@@ -204,12 +180,7 @@ fn outcomes_and_dead_letters_outside_the_contract_are_refused() {
             assert!(!schema.is_valid(&bad), "{bad}");
         }
         let optional = ["dlq.user", "dlq.http_status", "dlq.first_attempt_at"];
-        for member in good
-            .as_object()
-            .unwrap()
-            .keys()
-            .filter(|name| !optional.contains(&name.as_str()))
-        {
+        for member in good.as_object().unwrap().keys().filter(|name| !optional.contains(&name.as_str())) {
             let mut bad = good.clone();
             bad.as_object_mut().unwrap().remove(member);
             assert!(!schema.is_valid(&bad), "without {member}");
@@ -223,10 +194,7 @@ fn the_asyncapi_examples_fit_their_schemas() {
     for (name, message) in document["components"]["messages"].as_object().unwrap() {
         for part in ["headers", "payload"] {
             let example = &message["examples"][0][part];
-            assert!(
-                validator(&message[part]).is_valid(example),
-                "{name} {part}: {example}"
-            );
+            assert!(validator(&message[part]).is_valid(example), "{name} {part}: {example}");
         }
     }
     let update = &document["components"]["messages"]["updateStructured"]["examples"][0]["payload"];
@@ -241,9 +209,7 @@ fn every_reference_in_the_asyncapi_document_leads_somewhere() {
             assert!(document.pointer(pointer).is_some(), "{pointer}");
         }
         let members = value.as_object().into_iter().flat_map(Map::values);
-        members
-            .chain(value.as_array().into_iter().flatten())
-            .for_each(|child| check(child, document));
+        members.chain(value.as_array().into_iter().flatten()).for_each(|child| check(child, document));
     }
     let document = &documents()["asyncapi.json"];
     check(document, document);

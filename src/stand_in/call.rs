@@ -48,10 +48,7 @@ impl Request {
     /// The first query parameter of that name, as it stands in the URL.
     pub(super) fn query(&self, name: &str) -> Option<&str> {
         let pairs = self.parts.uri.query()?.split('&');
-        pairs
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
+        pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 }
 
@@ -71,27 +68,15 @@ impl Answer {
     }
 
     /// Any text under that status.
-    pub(super) fn text(
-        status: StatusCode,
-        content_type: &'static str,
-        body: impl Into<Bytes>,
-    ) -> Self {
-        let headers =
-            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-        Answer {
-            status,
-            headers,
-            body: body.into(),
-            applied: false,
-        }
+    pub(super) fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        Answer { status, headers, body: body.into(), applied: false }
     }
 
     /// The web page of a server that is not the API.
     pub(super) fn page(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        let page = format!(
-            "<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
-        );
+        let page = format!("<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n");
         Answer::text(status, "text/html; charset=utf-8", page)
     }
 

@@ -47,12 +47,7 @@ pub(super) fn answer(shared: &Shared, request: &Request, path: &str) -> (Answer,
 
 fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String> {
     let mut core = shared.lock();
-    let rules = |rules: &[(u64, Rule)]| -> Value {
-        rules
-            .iter()
-            .map(|(number, rule)| json!({ "number": number, "rule": rule }))
-            .collect()
-    };
+    let rules = |rules: &[(u64, Rule)]| -> Value { rules.iter().map(|(number, rule)| json!({ "number": number, "rule": rule })).collect() };
     let answer = match (request.parts.method.as_str(), path) {
         ("GET", "" | "/") => json!({
             "api": format!("{:?}", shared.kind).to_lowercase(),
@@ -64,8 +59,7 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
         ("GET", "/faults") => json!({ "faults": rules(core.faults.list()) }),
         ("POST", "/faults") => {
             let rule: Rule = read(request)?;
-            rule.mistake()
-                .map_or(Ok(()), |mistake| Err(mistake.to_owned()))?;
+            rule.mistake().map_or(Ok(()), |mistake| Err(mistake.to_owned()))?;
             json!({ "number": core.faults.add(rule) })
         }
         ("DELETE", "/faults") => {
@@ -74,10 +68,7 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
         }
         ("GET", "/journal") => {
             let user = user(request)?;
-            let calls = core
-                .journal
-                .calls()
-                .filter(|call| user.is_none() || call.user == user);
+            let calls = core.journal.calls().filter(|call| user.is_none() || call.user == user);
             json!({ "stats": core.journal.stats, "calls": calls.collect::<Vec<_>>() })
         }
         ("DELETE", "/journal") => {
@@ -86,14 +77,8 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
         }
         ("GET", "/state") => {
             let wanted = user(request)?;
-            let users = core
-                .books
-                .directory
-                .all()
-                .filter(|(user, _)| wanted.is_none_or(|wanted| wanted == *user));
-            let users: Map<String, Value> = users
-                .map(|(user, fields)| (user.to_string(), Value::Object(fields.clone())))
-                .collect();
+            let users = core.books.directory.all().filter(|(user, _)| wanted.is_none_or(|wanted| wanted == *user));
+            let users: Map<String, Value> = users.map(|(user, fields)| (user.to_string(), Value::Object(fields.clone()))).collect();
             json!({ "users": users })
         }
         ("GET", "/settings") => json!(core.books.settings),
@@ -111,16 +96,9 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
             json!({})
         }
         ("DELETE", path) if path.starts_with("/faults/") => {
-            let number = path
-                .trim_start_matches("/faults/")
-                .parse()
-                .map_err(|_| "a fault has a number")?;
+            let number = path.trim_start_matches("/faults/").parse().map_err(|_| "a fault has a number")?;
             let removed = core.faults.remove(number);
-            return Ok(if removed {
-                ok(&json!({}))
-            } else {
-                unknown("there is no such fault any more")
-            });
+            return Ok(if removed { ok(&json!({})) } else { unknown("there is no such fault any more") });
         }
         _ => return Ok(unknown("there is no such page")),
     };
@@ -171,8 +149,5 @@ fn wrong(mistake: &str) -> Answer {
 }
 
 fn unknown(what: &str) -> Answer {
-    Answer::json(
-        StatusCode::NOT_FOUND,
-        &json!({ "error": what, "pages": PAGES }),
-    )
+    Answer::json(StatusCode::NOT_FOUND, &json!({ "error": what, "pages": PAGES }))
 }

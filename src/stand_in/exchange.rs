@@ -36,29 +36,17 @@ pub(super) enum Reply {
 pub(super) struct Broken;
 
 /// Answers one call.
-pub(super) async fn exchange(
-    shared: &Arc<Shared>,
-    request: hyper::Request<Incoming>,
-) -> Result<Reply, Broken> {
+pub(super) async fn exchange(shared: &Arc<Shared>, request: hyper::Request<Incoming>) -> Result<Reply, Broken> {
     let (parts, body) = request.into_parts();
-    let body = Limited::new(body, LONGEST_BODY)
-        .collect()
-        .await
-        .map_err(|_| Broken)?
-        .to_bytes();
-    let request = Request {
-        parts,
-        json: serde_json::from_slice(&body).ok(),
-    };
+    let body = Limited::new(body, LONGEST_BODY).collect().await.map_err(|_| Broken)?.to_bytes();
+    let request = Request { parts, json: serde_json::from_slice(&body).ok() };
     if let Some(path) = request.path().strip_prefix(control::PREFIX) {
         let (answer, closed_for) = control::answer(shared, &request, path);
         return Ok(match closed_for {
             None => Reply::Answer(response(answer)),
             Some(time) => {
                 let mut answer = response(answer);
-                answer
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 Reply::AnswerThen(answer, Ending::ClosePort(time))
             }
         });
@@ -120,19 +108,14 @@ impl Plan {
     fn substitute(&self, visit: &Visit) -> Option<Answer> {
         let kind = visit.shared.kind;
         if self.limited {
-            return Some(
-                kind.refusal(StatusCode::TOO_MANY_REQUESTS, None)
-                    .with(RETRY_AFTER, "1"),
-            );
+            return Some(kind.refusal(StatusCode::TOO_MANY_REQUESTS, None).with(RETRY_AFTER, "1"));
         }
         let rule = self.rule.as_ref()?;
         if let Some(status) = rule.status {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let answer = match &rule.body {
                 None => kind.refusal(status, visit.purpose.user()),
-                Some(Value::String(text)) if text.starts_with('<') => {
-                    Answer::text(status, "text/html", text.clone())
-                }
+                Some(Value::String(text)) if text.starts_with('<') => Answer::text(status, "text/html", text.clone()),
                 Some(Value::String(text)) => Answer::text(status, "application/json", text.clone()),
                 Some(json) => Answer::json(status, json),
             };
@@ -143,23 +126,15 @@ impl Plan {
         }
         match rule.fault? {
             Fault::Html => Some(Answer::page(StatusCode::OK)),
-            Fault::NotJson => Some(Answer::text(
-                StatusCode::OK,
-                "application/json",
-                "{\"id\": 1, \"data\": {\"id\"",
-            )),
+            Fault::NotJson => Some(Answer::text(StatusCode::OK, "application/json", "{\"id\": 1, \"data\": {\"id\"")),
             Fault::Redirect => Some(Answer::page(StatusCode::FOUND).with(LOCATION, "/elsewhere")),
             Fault::GzipBomb => {
                 let bomb = Answer::text(StatusCode::OK, "application/json", gzip_bomb());
                 Some(bomb.with(CONTENT_ENCODING, "gzip"))
             }
-            Fault::Hang
-            | Fault::Reset
-            | Fault::HalfClose
-            | Fault::WrongLength
-            | Fault::Oversized
-            | Fault::Endless
-            | Fault::SlowDrip => None,
+            Fault::Hang | Fault::Reset | Fault::HalfClose | Fault::WrongLength | Fault::Oversized | Fault::Endless | Fault::SlowDrip => {
+                None
+            }
         }
     }
 }
@@ -178,8 +153,7 @@ impl Visit {
         let now = tokio::time::Instant::now();
         let mut core = shared.lock();
         let settings = &core.books.settings;
-        let (latency, rate_limit, size) =
-            (settings.latency, settings.rate_limit, settings.journal_size);
+        let (latency, rate_limit, size) = (settings.latency, settings.rate_limit, settings.journal_size);
         let number = core.journal.arrive(request, purpose, size);
         let on = match purpose {
             Purpose::Update(_) => Some(On::Updates),
@@ -187,39 +161,18 @@ impl Visit {
             Purpose::Other => None,
         };
         let limited = on == Some(On::Updates) && !core.window.admits(rate_limit, now);
-        let rule = on
-            .filter(|_| !limited)
-            .and_then(|on| core.faults.take(on, purpose.user()));
+        let rule = on.filter(|_| !limited).and_then(|on| core.faults.take(on, purpose.user()));
         drop(core);
         shared.changed.notify_waiters();
-        let wait = latency
-            + rule
-                .as_ref()
-                .and_then(|rule| rule.delay)
-                .unwrap_or_default();
-        let visit = Visit {
-            shared: Arc::clone(shared),
-            number,
-            purpose,
-            status: None,
-        };
-        (
-            visit,
-            Plan {
-                wait,
-                limited,
-                rule,
-            },
-        )
+        let wait = latency + rule.as_ref().and_then(|rule| rule.delay).unwrap_or_default();
+        let visit = Visit { shared: Arc::clone(shared), number, purpose, status: None };
+        (visit, Plan { wait, limited, rule })
     }
 
     /// The API's true answer, noted in the journal if it changed something.
     fn answer(&self, request: &Request) -> Answer {
         let mut core = self.shared.lock();
-        let answer = self
-            .shared
-            .kind
-            .answer(request, self.purpose, &mut core.books);
+        let answer = self.shared.kind.answer(request, self.purpose, &mut core.books);
         if answer.applied {
             core.journal.apply(self.number);
             drop(core);
@@ -238,10 +191,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         let status = self.status.map(|status| status.as_u16());
-        self.shared
-            .lock()
-            .journal
-            .leave(self.number, self.purpose, status);
+        self.shared.lock().journal.leave(self.number, self.purpose, status);
         self.shared.changed.notify_waiters();
     }
 }

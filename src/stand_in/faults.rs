@@ -79,90 +79,57 @@ pub struct Rule {
 impl Rule {
     /// Calls are answered with this status.
     pub fn status(status: u16) -> Self {
-        Rule {
-            status: Some(status),
-            ..Rule::default()
-        }
+        Rule { status: Some(status), ..Rule::default() }
     }
 
     /// Calls meet this fault.
     pub fn fault(fault: Fault) -> Self {
-        Rule {
-            fault: Some(fault),
-            ..Rule::default()
-        }
+        Rule { fault: Some(fault), ..Rule::default() }
     }
 
     /// Calls wait so long, then are answered as ever.
     pub fn delay(delay: Duration) -> Self {
-        Rule {
-            delay: Some(delay),
-            ..Rule::default()
-        }
+        Rule { delay: Some(delay), ..Rule::default() }
     }
 
     /// Only for calls of this user.
     pub fn user(self, user: u64) -> Self {
-        Rule {
-            user: Some(user),
-            ..self
-        }
+        Rule { user: Some(user), ..self }
     }
 
     /// For logins instead of updates.
     pub fn logins(self) -> Self {
-        Rule {
-            on: On::Logins,
-            ..self
-        }
+        Rule { on: On::Logins, ..self }
     }
 
     /// Only for the next so many calls.
     pub fn times(self, times: u32) -> Self {
-        Rule {
-            times: Some(times),
-            ..self
-        }
+        Rule { times: Some(times), ..self }
     }
 
     /// Only for this share of the calls, from 0 to 1.
     pub fn probability(self, probability: f64) -> Self {
-        Rule {
-            probability: Some(probability),
-            ..self
-        }
+        Rule { probability: Some(probability), ..self }
     }
 
     /// With this body (a string is sent as it is) where the rule sets a status.
     pub fn body(self, body: impl Into<Value>) -> Self {
-        Rule {
-            body: Some(body.into()),
-            ..self
-        }
+        Rule { body: Some(body.into()), ..self }
     }
 
     /// With this `Retry-After` where the rule sets a status.
     pub fn retry_after(self, value: impl ToString) -> Self {
-        Rule {
-            retry_after: Some(value.to_string()),
-            ..self
-        }
+        Rule { retry_after: Some(value.to_string()), ..self }
     }
 
     /// After waiting so long.
     pub fn after(self, delay: Duration) -> Self {
-        Rule {
-            delay: Some(delay),
-            ..self
-        }
+        Rule { delay: Some(delay), ..self }
     }
 
     /// The call takes effect all the same.
     pub fn applied(self) -> Self {
-        Rule {
-            applied: true,
-            ..self
-        }
+        Rule { applied: true, ..self }
     }
 
     /// What is wrong with the rule, if it makes no sense.
@@ -176,35 +143,23 @@ impl Rule {
         if self.status.is_none() && (self.body.is_some() || self.retry_after.is_some()) {
             return Some("`body` and `retry_after` go with a `status`");
         }
-        if self
-            .status
-            .is_some_and(|status| !(200..=999).contains(&status))
-        {
+        if self.status.is_some_and(|status| !(200..=999).contains(&status)) {
             return Some("`status` is a number from 200 to 999");
         }
         if self.times == Some(0) {
             return Some("`times` is at least 1");
         }
-        if self
-            .probability
-            .is_some_and(|share| !(0.0..=1.0).contains(&share))
-        {
+        if self.probability.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
             return Some("`probability` is a number from 0 to 1");
         }
-        if self
-            .retry_after
-            .as_ref()
-            .is_some_and(|value| hyper::header::HeaderValue::from_str(value).is_err())
-        {
+        if self.retry_after.as_ref().is_some_and(|value| hyper::header::HeaderValue::from_str(value).is_err()) {
             return Some("`retry_after` holds a character that no header may hold");
         }
         None
     }
 
     fn applies(&self, on: On, user: Option<u64>) -> bool {
-        self.on == on
-            && self.user.is_none_or(|only| Some(only) == user)
-            && self.probability.is_none_or(|share| fastrand::f64() < share)
+        self.on == on && self.user.is_none_or(|only| Some(only) == user) && self.probability.is_none_or(|share| fastrand::f64() < share)
     }
 }
 
@@ -242,10 +197,7 @@ impl Faults {
 
     /// The rule that decides this call, counted as used.
     pub(super) fn take(&mut self, on: On, user: Option<u64>) -> Option<Rule> {
-        let at = self
-            .rules
-            .iter()
-            .position(|(_, rule)| rule.applies(on, user))?;
+        let at = self.rules.iter().position(|(_, rule)| rule.applies(on, user))?;
         let rule = &mut self.rules[at].1;
         let taken = rule.clone();
         if let Some(times) = &mut rule.times {
@@ -264,9 +216,7 @@ fn text_or_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>,
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(_) => Err(serde::de::Error::custom(
-            "`retry_after` is a number of seconds or a string",
-        )),
+        Some(_) => Err(serde::de::Error::custom("`retry_after` is a number of seconds or a string")),
     }
 }
 
@@ -283,15 +233,8 @@ mod tests {
         let mut faults = Faults::default();
         faults.add(Rule::status(503).user(52).times(2));
         let everyone = faults.add(Rule::status(500));
-        let mut status = |user| {
-            faults
-                .take(On::Updates, Some(user))
-                .and_then(|rule| rule.status)
-        };
-        assert_eq!(
-            [status(52), status(7), status(52), status(52)],
-            [Some(503), Some(500), Some(503), Some(500)]
-        );
+        let mut status = |user| faults.take(On::Updates, Some(user)).and_then(|rule| rule.status);
+        assert_eq!([status(52), status(7), status(52), status(52)], [Some(503), Some(500), Some(503), Some(500)]);
         assert!(faults.take(On::Logins, None).is_none());
         assert!(faults.remove(everyone) && !faults.remove(everyone));
         assert!(faults.take(On::Updates, Some(7)).is_none());
@@ -301,10 +244,7 @@ mod tests {
     fn a_rule_is_written_as_flat_json() {
         let written = rule(r#"{"user":52,"status":503,"times":3,"retry_after":5}"#);
         assert_eq!(written, Rule::status(503).user(52).times(3).retry_after(5));
-        assert_eq!(
-            rule(r#"{"fault":"half_close","delay":"250ms"}"#).delay,
-            Some(Duration::from_millis(250))
-        );
+        assert_eq!(rule(r#"{"fault":"half_close","delay":"250ms"}"#).delay, Some(Duration::from_millis(250)));
         assert!(serde_json::from_str::<Rule>(r#"{"stauts":503}"#).is_err());
     }
 
@@ -312,10 +252,7 @@ mod tests {
     fn a_rule_without_sense_is_refused() {
         let wrong = [
             Rule::default(),
-            Rule {
-                fault: Some(Fault::Hang),
-                ..Rule::status(500)
-            },
+            Rule { fault: Some(Fault::Hang), ..Rule::status(500) },
             Rule::fault(Fault::Reset).retry_after(1),
             Rule::status(99),
             Rule::status(500).times(0),
@@ -332,9 +269,7 @@ mod tests {
     fn a_probability_hits_its_share() {
         let mut faults = Faults::default();
         faults.add(Rule::status(500).probability(0.25));
-        let hits = (0..10_000)
-            .filter(|_| faults.take(On::Updates, Some(1)).is_some())
-            .count();
+        let hits = (0..10_000).filter(|_| faults.take(On::Updates, Some(1)).is_some()).count();
         assert!((2_000..3_000).contains(&hits), "{hits}");
     }
 }

@@ -165,10 +165,7 @@ impl Journal {
 
     // The numbers remembered are without gaps unless the journal was switched off meanwhile.
     fn call(&mut self, number: u64) -> Option<&mut Call> {
-        let at = self
-            .calls
-            .binary_search_by_key(&number, |call| call.number)
-            .ok()?;
+        let at = self.calls.binary_search_by_key(&number, |call| call.number).ok()?;
         self.calls.get_mut(at)
     }
 }

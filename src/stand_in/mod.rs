@@ -52,19 +52,9 @@ impl StandIn {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(kind));
         let (sender, commands) = mpsc::channel(8);
-        let port = Port {
-            address,
-            shared: Arc::clone(&shared),
-            sender: sender.clone(),
-            commands,
-        };
+        let port = Port { address, shared: Arc::clone(&shared), sender: sender.clone(), commands };
         let task = tokio::spawn(port.serve(listener));
-        Ok(StandIn {
-            address,
-            shared,
-            port: sender,
-            task,
-        })
+        Ok(StandIn { address, shared, port: sender, task })
     }
 
     /// Starts one on a free port of the loopback address. Fails if there is none.
@@ -115,13 +105,7 @@ impl StandIn {
     /// Refuses connections and cuts those that exist, until [`StandIn::open_port`]. Returns once that is so.
     pub async fn close_port(&self) {
         let (done, closed) = oneshot::channel();
-        self.port
-            .send(Command::Close {
-                reopen_after: None,
-                done: Some(done),
-            })
-            .await
-            .ok();
+        self.port.send(Command::Close { reopen_after: None, done: Some(done) }).await.ok();
         closed.await.ok();
     }
 
@@ -135,22 +119,13 @@ impl StandIn {
     /// Refuses connections and cuts those that exist, for that long. Returns once it has begun.
     pub async fn close_port_for(&self, time: Duration) {
         let (done, closed) = oneshot::channel();
-        self.port
-            .send(Command::Close {
-                reopen_after: Some(time),
-                done: Some(done),
-            })
-            .await
-            .ok();
+        self.port.send(Command::Close { reopen_after: Some(time), done: Some(done) }).await.ok();
         closed.await.ok();
     }
 
     /// The updates remembered, in the order of their arrival.
     pub fn calls(&self) -> Vec<Call> {
-        self.journal()
-            .into_iter()
-            .filter(|call| call.user.is_some())
-            .collect()
+        self.journal().into_iter().filter(|call| call.user.is_some()).collect()
     }
 
     /// All calls remembered, logins and unknown routes too, in the order of their arrival.

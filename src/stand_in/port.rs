@@ -25,10 +25,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// What to do with the port. Whoever sent it may wait until it is `done`.
 pub(super) enum Command {
     /// Refuse connections and cut those that exist.
-    Close {
-        reopen_after: Option<Duration>,
-        done: Option<oneshot::Sender<()>>,
-    },
+    Close { reopen_after: Option<Duration>, done: Option<oneshot::Sender<()>> },
     /// Accept connections again.
     Open { done: oneshot::Sender<()> },
 }
@@ -105,11 +102,7 @@ impl Port {
     }
 
     fn reserve(&self) -> io::Result<TcpSocket> {
-        let socket = if self.address.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
+        let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(self.address)?;
         Ok(socket)
@@ -151,9 +144,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, port: mpsc::Sender<C
     });
     let mut http = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // Its errors are the endings above, or a client that went away.
-    std::future::poll_fn(|context| http.poll_without_shutdown(context))
-        .await
-        .ok();
+    std::future::poll_fn(|context| http.poll_without_shutdown(context)).await.ok();
     let mut stream = http.into_parts().io.into_inner();
     let ending = lock(&ending).take();
     match ending {

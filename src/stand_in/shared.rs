@@ -29,11 +29,7 @@ pub(super) struct Core {
 impl Shared {
     /// For an API that nobody has called yet.
     pub(super) fn new(kind: Kind) -> Self {
-        Shared {
-            kind,
-            core: Mutex::default(),
-            changed: Notify::new(),
-        }
+        Shared { kind, core: Mutex::default(), changed: Notify::new() }
     }
 
     /// The core, for as short as possible.

@@ -28,11 +28,7 @@ struct User {
 
 impl Directory {
     /// Sets these fields of a user.
-    pub(super) fn set<'a>(
-        &mut self,
-        user: u64,
-        fields: impl Iterator<Item = (&'a str, &'a Value)>,
-    ) {
+    pub(super) fn set<'a>(&mut self, user: u64, fields: impl Iterator<Item = (&'a str, &'a Value)>) {
         let user = self.users.entry(user).or_default();
         for (name, value) in fields {
             user.fields.insert(name.to_owned(), value.clone());
@@ -52,23 +48,17 @@ impl Directory {
 
     /// All users that were ever updated, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Map<String, Value>)> {
-        self.users
-            .iter()
-            .map(|(number, user)| (*number, &user.fields))
+        self.users.iter().map(|(number, user)| (*number, &user.fields))
     }
 
     /// Whether this is one of the user's last three passwords.
     pub(super) fn had_password(&self, user: u64, password: &str) -> bool {
-        self.users
-            .get(&user)
-            .is_some_and(|user| user.passwords.iter().any(|old| old == password))
+        self.users.get(&user).is_some_and(|user| user.passwords.iter().any(|old| old == password))
     }
 
     /// Whether another user has this name.
     pub(super) fn name_is_taken(&self, user: u64, name: &str) -> bool {
-        self.all().any(|(other, fields)| {
-            other != user && fields.get("name").and_then(Value::as_str) == Some(name)
-        })
+        self.all().any(|(other, fields)| other != user && fields.get("name").and_then(Value::as_str) == Some(name))
     }
 }
 
@@ -96,9 +86,7 @@ impl Sessions {
 
     /// Whether this token is valid.
     pub(super) fn knows(&self, token: &str, now: Instant) -> bool {
-        self.tokens
-            .get(token)
-            .is_some_and(|end| end.is_none_or(|end| now < end))
+        self.tokens.get(token).is_some_and(|end| end.is_none_or(|end| now < end))
     }
 
     /// Makes every token invalid.
@@ -131,14 +119,8 @@ pub(super) struct Window {
 impl Window {
     /// Counts an update; whether the limit (0 for none) lets it pass.
     pub(super) fn admits(&mut self, limit: u32, now: Instant) -> bool {
-        if self
-            .start
-            .is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1))
-        {
-            *self = Window {
-                start: Some(now),
-                count: 0,
-            };
+        if self.start.is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1)) {
+            *self = Window { start: Some(now), count: 0 };
         }
         self.count = self.count.saturating_add(1);
         limit == 0 || self.count <= limit
@@ -192,11 +174,7 @@ mod tests {
         for password in ["a", "b", "c", "d"] {
             directory.set(1, [("password", &Value::from(password))].into_iter());
         }
-        assert!(
-            !directory.had_password(1, "a")
-                && directory.had_password(1, "b")
-                && directory.had_password(1, "d")
-        );
+        assert!(!directory.had_password(1, "a") && directory.had_password(1, "b") && directory.had_password(1, "d"));
         assert!(!directory.had_password(2, "d"));
     }
 }

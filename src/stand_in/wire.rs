@@ -36,43 +36,31 @@ pub(super) enum Ending {
 
 impl Ending {
     /// Plays it. An error means that the client went first, which is fine.
-    pub(super) async fn play(
-        self,
-        mut stream: TcpStream,
-        port: &mpsc::Sender<Command>,
-    ) -> io::Result<()> {
+    pub(super) async fn play(self, mut stream: TcpStream, port: &mpsc::Sender<Command>) -> io::Result<()> {
         match self {
             // Closing a socket that does not linger sends RST where others send FIN.
             Ending::Reset => stream.set_zero_linger(),
             Ending::HalfClose(answer) => {
                 let whole = [head(&answer, Some(answer.body.len())), answer.body.to_vec()].concat();
-                stream
-                    .write_all(&whole[..whole.len() - answer.body.len().div_ceil(2)])
-                    .await?;
+                stream.write_all(&whole[..whole.len() - answer.body.len().div_ceil(2)]).await?;
                 stream.shutdown().await?;
                 until_gone(&mut stream).await
             }
             Ending::WrongLength(answer) => {
-                stream
-                    .write_all(&head(&answer, Some(answer.body.len() + MISSING)))
-                    .await?;
+                stream.write_all(&head(&answer, Some(answer.body.len() + MISSING))).await?;
                 stream.write_all(&answer.body).await?;
                 stream.shutdown().await
             }
             Ending::Endless(answer) => {
                 stream.write_all(&head(&answer, None)).await?;
-                stream
-                    .write_all(&padded(&answer.body, PADDING, false))
-                    .await?;
+                stream.write_all(&padded(&answer.body, PADDING, false)).await?;
                 let more = [b'x'; 16 * 1024];
                 loop {
                     stream.write_all(&more).await?;
                 }
             }
             Ending::SlowDrip(answer) => {
-                stream
-                    .write_all(&head(&answer, Some(answer.body.len())))
-                    .await?;
+                stream.write_all(&head(&answer, Some(answer.body.len()))).await?;
                 let (mut reader, mut writer) = stream.split();
                 let drip = async {
                     for byte in &answer.body {
@@ -89,12 +77,7 @@ impl Ending {
             Ending::ClosePort(time) => {
                 stream.shutdown().await?;
                 // The port outlives its connections; if not, there is nothing left to close.
-                port.send(Command::Close {
-                    reopen_after: Some(time),
-                    done: None,
-                })
-                .await
-                .map_err(io::Error::other)
+                port.send(Command::Close { reopen_after: Some(time), done: None }).await.map_err(io::Error::other)
             }
         }
     }

@@ -17,7 +17,12 @@ fn number(variable: &str, default: u32) -> u32 {
 }
 
 fn check(default: u32, strategy: impl Strategy<Value = Plan>, property: impl Fn(&Plan) -> Result<(), String>) {
-    let config = Config { cases: number("SIM_HISTORIES", default), max_shrink_iters: number("SIM_SHRINKS", 400), failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases: number("SIM_HISTORIES", default),
+        max_shrink_iters: number("SIM_SHRINKS", 400),
+        failure_persistence: None,
+        ..Config::default()
+    };
     let mut runner = TestRunner::new(config);
     let outcome = runner.run(&strategy, |plan| property(&plan).map_err(TestCaseError::fail));
     if let Err(failure) = outcome {

@@ -87,12 +87,11 @@ fn kinds() -> impl Strategy<Value = Kind> {
 }
 
 fn records(users: u64) -> impl Strategy<Value = Vec<Planned>> {
-    let record = (0u64..200, 1..=users, kinds(), prop_oneof![9 => Just(0i64), 1 => 1i64..50])
-        .prop_map(|(after, user, kind, gap)| {
-            // Poison for everybody is an outage, and an outage ends nothing.
-            let kind = if kind == Kind::Poison && user > 2 { Kind::Good } else { kind };
-            Planned { after, user, kind, gap }
-        });
+    let record = (0u64..200, 1..=users, kinds(), prop_oneof![9 => Just(0i64), 1 => 1i64..50]).prop_map(|(after, user, kind, gap)| {
+        // Poison for everybody is an outage, and an outage ends nothing.
+        let kind = if kind == Kind::Poison && user > 2 { Kind::Good } else { kind };
+        Planned { after, user, kind, gap }
+    });
     prop::collection::vec(record, 1..60)
 }
 

@@ -466,7 +466,8 @@ impl<'p> World<'p> {
         }
         let checkpoint = Checkpoint::read(commit).map_err(|unreadable| unreadable.to_string())?;
         for record in self.log[partition as usize].iter().filter(|record| record.kind != Kind::Foreign) {
-            let open = record.offset >= commit.offset && (record.offset >= checkpoint.horizon || checkpoint.open.contains_key(&record.offset));
+            let open =
+                record.offset >= commit.offset && (record.offset >= checkpoint.horizon || checkpoint.open.contains_key(&record.offset));
             if open == self.outcome(record).is_some() {
                 let said = if open { "unsettled" } else { "settled" };
                 return Err(format!("{partition}/{} is called {said} by {commit:?}, and is not", record.offset));
@@ -478,7 +479,8 @@ impl<'p> World<'p> {
     fn expire_sessions(&mut self) {
         for index in 0..self.instances.len() {
             let instance = &mut self.instances[index];
-            if instance.member && instance.heartbeat + SESSION <= self.now && (instance.engine.is_none() || instance.frozen_until.is_some()) {
+            if instance.member && instance.heartbeat + SESSION <= self.now && (instance.engine.is_none() || instance.frozen_until.is_some())
+            {
                 instance.member = false;
                 for partition in self.owned_by(index) {
                     self.owner[partition as usize] = None;
@@ -488,7 +490,8 @@ impl<'p> World<'p> {
     }
 
     fn rebalance(&mut self) {
-        let members: Vec<usize> = (0..self.instances.len()).filter(|index| self.instances[*index].member && !self.instances[*index].leaving).collect();
+        let members: Vec<usize> =
+            (0..self.instances.len()).filter(|index| self.instances[*index].member && !self.instances[*index].leaving).collect();
         for partition in 0..self.plan.partitions {
             let wanted = members.get(partition as usize % members.len().max(1)).copied();
             match self.owner[partition as usize] {
@@ -630,7 +633,9 @@ impl<'p> World<'p> {
                 | (Kind::Rejected, Some(End::Dead(Reason::Rejected)))
                 | (Kind::Invalid, Some(End::Dead(Reason::InvalidChanges)))
                 | (Kind::Expiring(_), Some(End::Delivered | End::Dead(Reason::Expired))) => true,
-                (Kind::Good | Kind::Rejected | Kind::Poison | Kind::Expiring(_), Some(End::Dead(Reason::AttemptsExhausted))) => self.earned(record),
+                (Kind::Good | Kind::Rejected | Kind::Poison | Kind::Expiring(_), Some(End::Dead(Reason::AttemptsExhausted))) => {
+                    self.earned(record)
+                }
                 _ => false,
             };
             if !right {

@@ -5,11 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn with(user: Value, changes: Value) -> Event {
-    Event {
-        user: Some(user),
-        changes: Some(changes),
-        ..expected()
-    }
+    Event { user: Some(user), changes: Some(changes), ..expected() }
 }
 
 #[test]
@@ -50,45 +46,21 @@ fn users_are_whole_numbers_or_their_digits() {
         json!({ "id": 52 }),
     ] {
         let message = with(user, json!({})).user_id().unwrap_err().message;
-        assert!(
-            message.starts_with("data.user: must be a whole number"),
-            "{message}"
-        );
-        assert!(
-            message.len() < 200 && !message.contains(CANARY),
-            "{message}"
-        );
+        assert!(message.starts_with("data.user: must be a whole number"), "{message}");
+        assert!(message.len() < 200 && !message.contains(CANARY), "{message}");
     }
-    let nobody = Event {
-        user: None,
-        ..expected()
-    };
-    assert!(
-        nobody
-            .user_id()
-            .unwrap_err()
-            .message
-            .ends_with("it is missing")
-    );
+    let nobody = Event { user: None, ..expected() };
+    assert!(nobody.user_id().unwrap_err().message.ends_with("it is missing"));
 }
 
 #[test]
 fn changes_are_an_object_with_an_entry() {
     assert_eq!(expected().changes_map().unwrap().len(), 2);
     assert_eq!(expected().fields(), ["password", "rooms"]);
-    for changes in [
-        json!({}),
-        json!([CANARY]),
-        json!(CANARY),
-        json!(null),
-        json!(7),
-    ] {
+    for changes in [json!({}), json!([CANARY]), json!(CANARY), json!(null), json!(7)] {
         let event = with(json!(1), changes);
         let message = event.changes_map().unwrap_err().message;
-        assert!(
-            message.starts_with("data.changes: must be an object") && !message.contains(CANARY),
-            "{message}"
-        );
+        assert!(message.starts_with("data.changes: must be an object") && !message.contains(CANARY), "{message}");
         assert!(event.fields().is_empty());
     }
     let names = (0..100).map(|number| (format!("{}{number:03}", "ä".repeat(70)), json!(1)));
@@ -99,15 +71,6 @@ fn changes_are_an_object_with_an_entry() {
 
 #[test]
 fn a_debug_of_an_event_shows_no_change() {
-    let shown = format!(
-        "{:?}",
-        with(
-            json!({ "x": CANARY }),
-            json!({ "password": CANARY, "a": [CANARY] })
-        )
-    );
-    assert!(
-        !shown.contains(CANARY) && shown.contains("password"),
-        "{shown}"
-    );
+    let shown = format!("{:?}", with(json!({ "x": CANARY }), json!({ "password": CANARY, "a": [CANARY] })));
+    assert!(!shown.contains(CANARY) && shown.contains("password"), "{shown}");
 }

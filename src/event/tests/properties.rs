@@ -16,15 +16,10 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 24, 4, |inner| {
-        let name = prop_oneof![
-            Just("user".to_owned()),
-            Just("$serde_json::private::RawValue".to_owned()),
-            any::<String>()
-        ];
+        let name = prop_oneof![Just("user".to_owned()), Just("$serde_json::private::RawValue".to_owned()), any::<String>()];
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(name, inner, 0..4)
-                .prop_map(|map| Value::Object(map.into_iter().collect())),
+            prop::collection::btree_map(name, inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }
@@ -47,19 +42,9 @@ prop_compose! {
 /// The event in structured and in binary mode.
 fn encode(event: &Event) -> [Record; 2] {
     let mut data = Map::new();
-    data.extend(
-        event
-            .target
-            .clone()
-            .map(|target| ("target".to_owned(), Value::from(target))),
-    );
+    data.extend(event.target.clone().map(|target| ("target".to_owned(), Value::from(target))));
     data.extend(event.user.clone().map(|user| ("user".to_owned(), user)));
-    data.extend(
-        event
-            .changes
-            .clone()
-            .map(|changes| ("changes".to_owned(), changes)),
-    );
+    data.extend(event.changes.clone().map(|changes| ("changes".to_owned(), changes)));
     let identity = event.identity.clone();
     let attributes = [
         ("specversion", Some("1.0".to_owned())),
@@ -68,18 +53,10 @@ fn encode(event: &Event) -> [Record; 2] {
         ("type", identity.event_type),
         ("expirytime", event.expires_at.map(|time| time.to_string())),
     ];
-    let attributes = || {
-        attributes
-            .iter()
-            .filter_map(|(name, value)| Some((*name, value.clone()?)))
-    };
-    let mut whole: Map<String, Value> = attributes()
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect();
+    let attributes = || attributes.iter().filter_map(|(name, value)| Some((*name, value.clone()?)));
+    let mut whole: Map<String, Value> = attributes().map(|(name, value)| (name.to_owned(), value.into())).collect();
     let mut binary = record(&[], serde_json::to_vec(&data).unwrap());
-    binary.headers = attributes()
-        .map(|(name, value)| Header::text(format!("ce_{name}"), value))
-        .collect();
+    binary.headers = attributes().map(|(name, value)| Header::text(format!("ce_{name}"), value)).collect();
     whole.insert("data".into(), data.into());
     [structured(serde_json::to_vec(&whole).unwrap()), binary]
 }

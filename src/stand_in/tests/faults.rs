@@ -12,19 +12,11 @@ use crate::stand_in::{Fault, Kind, Rule};
 async fn a_status_comes_in_the_api_s_own_shape() {
     for (kind, status, shape) in [
         (Kind::Aipix, 401, r#"{"message":"Unauthenticated."}"#),
-        (
-            Kind::Aipix,
-            404,
-            r#"{"message":"No query results for model [App\\Models\\User] 52"}"#,
-        ),
+        (Kind::Aipix, 404, r#"{"message":"No query results for model [App\\Models\\User] 52"}"#),
         (Kind::Aipix, 500, r#"{"message":"Server Error"}"#),
         (Kind::Aipix, 503, r#"{"message":"Service Unavailable"}"#),
         (Kind::Valt, 404, r#"{"error":{"code":404}}"#),
-        (
-            Kind::Valt,
-            502,
-            r#"{"error":{"code":502,"message":"Bad Gateway"}}"#,
-        ),
+        (Kind::Valt, 502, r#"{"error":{"code":502,"message":"Bad Gateway"}}"#),
     ] {
         let api = stand_in(kind).await;
         api.fault(Rule::status(status).user(52).times(1));
@@ -33,40 +25,22 @@ async fn a_status_comes_in_the_api_s_own_shape() {
         assert_eq!((seen.status, seen.text().as_str()), (status, shape));
         assert_eq!(seen.header("retry-after"), "");
         assert_eq!(update(&api, 52).await.unwrap().status, 200, "only once");
-        let applied: Vec<_> = api
-            .calls()
-            .iter()
-            .map(|call| (call.status, call.applied))
-            .collect();
-        assert_eq!(
-            applied,
-            [(Some(200), true), (Some(status), false), (Some(200), true)]
-        );
+        let applied: Vec<_> = api.calls().iter().map(|call| (call.status, call.applied)).collect();
+        assert_eq!(applied, [(Some(200), true), (Some(status), false), (Some(200), true)]);
     }
 }
 
 #[tokio::test]
 async fn a_status_may_bring_a_body_and_a_pause_and_take_effect() {
     let valt = stand_in(Kind::Valt).await;
-    valt.fault(
-        Rule::status(503)
-            .retry_after("Wed, 21 Oct 2015 07:28:00 GMT")
-            .body("<p>later</p>")
-            .applied(),
-    );
+    valt.fault(Rule::status(503).retry_after("Wed, 21 Oct 2015 07:28:00 GMT").body("<p>later</p>").applied());
     let seen = update(&valt, 52).await.unwrap();
     assert_eq!((seen.status, seen.text().as_str()), (503, "<p>later</p>"));
-    assert_eq!(
-        (seen.header("retry-after"), seen.header("content-type")),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", "text/html")
-    );
+    assert_eq!((seen.header("retry-after"), seen.header("content-type")), ("Wed, 21 Oct 2015 07:28:00 GMT", "text/html"));
     assert!(valt.fields(52).is_some() && valt.calls()[0].applied);
     valt.clear_faults();
     valt.fault(Rule::status(400).body(serde_json::json!({"error":{"code":400}})));
-    assert_eq!(
-        update(&valt, 52).await.unwrap().text(),
-        r#"{"error":{"code":400}}"#
-    );
+    assert_eq!(update(&valt, 52).await.unwrap().text(), r#"{"error":{"code":400}}"#);
 }
 
 #[tokio::test]
@@ -74,18 +48,12 @@ async fn answers_of_something_else_are_html_not_json_a_redirect_or_packed() {
     let valt = stand_in(Kind::Valt).await;
     let number = valt.fault(Rule::fault(Fault::Html));
     let seen = update(&valt, 52).await.unwrap();
-    assert_eq!(
-        (seen.status, seen.text().starts_with("<!DOCTYPE html>")),
-        (200, true)
-    );
+    assert_eq!((seen.status, seen.text().starts_with("<!DOCTYPE html>")), (200, true));
     assert!(valt.remove_fault(number) && !valt.remove_fault(number));
 
     valt.fault(Rule::fault(Fault::NotJson).times(1));
     let seen = update(&valt, 52).await.unwrap();
-    assert_eq!(
-        (seen.status, seen.header("content-type")),
-        (200, "application/json")
-    );
+    assert_eq!((seen.status, seen.header("content-type")), (200, "application/json"));
     assert!(serde_json::from_slice::<serde_json::Value>(&seen.body).is_err());
 
     valt.fault(Rule::fault(Fault::Redirect).times(1));
@@ -94,15 +62,9 @@ async fn answers_of_something_else_are_html_not_json_a_redirect_or_packed() {
 
     valt.fault(Rule::fault(Fault::GzipBomb).times(1));
     let seen = update(&valt, 52).await.unwrap();
-    assert_eq!(
-        (seen.status, seen.header("content-encoding")),
-        (200, "gzip")
-    );
+    assert_eq!((seen.status, seen.header("content-encoding")), (200, "gzip"));
     assert!(seen.body.len() < 500_000);
-    assert_eq!(
-        seen.body[seen.body.len() - 4..],
-        crate::stand_in::bomb::UNPACKED.to_le_bytes()
-    );
+    assert_eq!(seen.body[seen.body.len() - 4..], crate::stand_in::bomb::UNPACKED.to_le_bytes());
     assert_eq!((valt.fields(52), valt.stats().applied), (None, 0));
 }
 
@@ -128,9 +90,7 @@ async fn an_endless_answer_goes_on_until_the_client_has_enough() {
     stream.read_exact(&mut much).await.unwrap();
     let text = String::from_utf8(much).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && !text.contains("content-length"));
-    assert!(
-        text.contains("\r\n\r\n{\"data\":{\"id\":52},\"padding\":\"xxx") && text.ends_with('x')
-    );
+    assert!(text.contains("\r\n\r\n{\"data\":{\"id\":52},\"padding\":\"xxx") && text.ends_with('x'));
 }
 
 #[tokio::test]
@@ -148,11 +108,7 @@ async fn a_wrong_length_promises_more_than_comes() {
     let valt = stand_in(Kind::Valt).await;
     valt.fault(Rule::fault(Fault::WrongLength));
     let text = rest(&mut bare(&valt).await).await.unwrap();
-    assert!(
-        text.contains("content-length: 1018\r\n")
-            && text.ends_with("\r\n\r\n{\"data\":{\"id\":52}}"),
-        "{text}"
-    );
+    assert!(text.contains("content-length: 1018\r\n") && text.ends_with("\r\n\r\n{\"data\":{\"id\":52}}"), "{text}");
     assert!(update(&valt, 52).await.is_err(), "a client notices");
     assert_eq!(valt.stats().applied, 2);
 }
@@ -163,15 +119,10 @@ async fn a_half_closed_connection_brings_half_of_the_answer() {
     valt.fault(Rule::fault(Fault::HalfClose).times(1));
     let mut stream = bare(&valt).await;
     let text = rest(&mut stream).await.unwrap();
-    assert!(
-        text.contains("content-length: 18\r\n") && text.ends_with("\r\n\r\n{\"data\":{"),
-        "{text}"
-    );
+    assert!(text.contains("content-length: 18\r\n") && text.ends_with("\r\n\r\n{\"data\":{"), "{text}");
     // The other half of the connection still works: writing is no error.
     for _ in 0..10 {
-        tokio::io::AsyncWriteExt::write_all(&mut stream, b"more")
-            .await
-            .unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"more").await.unwrap();
     }
 }
 
@@ -198,9 +149,7 @@ async fn a_hanging_call_ends_with_its_client() {
     let first = bare(&valt).await;
     valt.wait_for(|stats| stats.in_flight == 1).await;
     let second = bare(&valt).await;
-    let stats = valt
-        .wait_for(|stats| stats.in_flight == 2 && stats.applied == 1)
-        .await;
+    let stats = valt.wait_for(|stats| stats.in_flight == 2 && stats.applied == 1).await;
     assert_eq!((stats.overlaps, stats.peak_in_flight), (1, 2));
     assert_eq!(valt.calls()[1].concurrent, 2);
     drop((first, second));
@@ -223,18 +172,8 @@ async fn a_delay_and_the_latency_come_before_the_answer() {
     assert!(start.elapsed() >= Duration::from_millis(250));
     // Who gives up while it waits has changed nothing.
     valt.fault(Rule::delay(Duration::from_secs(600)).user(8));
-    let path = format!(
-        "{}/api/v3/admin/users/8/edit?access_token={}",
-        valt.base_url(),
-        super::TOKEN
-    );
-    let error = client()
-        .post(path)
-        .timeout(Duration::from_millis(50))
-        .body("{}")
-        .send()
-        .await
-        .unwrap_err();
+    let path = format!("{}/api/v3/admin/users/8/edit?access_token={}", valt.base_url(), super::TOKEN);
+    let error = client().post(path).timeout(Duration::from_millis(50)).body("{}").send().await.unwrap_err();
     assert!(error.is_timeout());
     valt.wait_for(|stats| stats.in_flight == 0).await;
     assert_eq!(valt.fields(8), None);
@@ -245,12 +184,6 @@ async fn logins_have_faults_of_their_own() {
     let valt = stand_in(Kind::Valt).await;
     valt.fault(Rule::status(500).logins());
     let login = r#"{"username":"courier","password":"courier"}"#;
-    assert_eq!(
-        call(&valt, reqwest::Method::POST, "/api/v3/login", login)
-            .await
-            .unwrap()
-            .status,
-        500
-    );
+    assert_eq!(call(&valt, reqwest::Method::POST, "/api/v3/login", login).await.unwrap().status, 500);
     assert_eq!(update(&valt, 52).await.unwrap().status, 200);
 }
