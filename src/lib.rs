@@ -3,6 +3,7 @@
 //! The way of one event names the modules, in their order:
 //! `record → event → route → lane → attempt → verdict → outcome → settle`.
 
+pub mod admin;
 pub mod api;
 pub mod attempt;
 pub mod commands;
@@ -11,12 +12,20 @@ pub mod dead_letter;
 pub mod engine;
 pub mod event;
 pub mod json;
+pub mod kafka;
+pub mod logging;
+pub mod metrics;
 pub mod outcome;
 pub mod record;
 pub mod retry_after;
 pub mod route;
 pub mod schema;
 pub mod secret;
+pub mod service;
+pub mod settle;
 pub mod stand_in;
+pub mod status;
+pub mod subscriber;
 pub mod text;
+pub mod update;
 pub mod verdict;

@@ -1,1 +1,39 @@
-fn main() {}
+//! The `user-courier` command: reads the arguments and hands over to a command.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use user_courier::commands::{Exit, fail, run, schema, stand_in};
+
+/// Carries user updates from Apache Kafka to user-management APIs: in order per user, with retries, outcomes and replayable dead letters.
+#[derive(Parser)]
+#[command(version, after_help = "Example:\n  user-courier run --config config/user-courier.toml")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    StandIn(stand_in::StandInArgs),
+    /// Prints the JSON Schemas and the AsyncAPI document of the events.
+    #[command(after_help = "Example:\n  user-courier schema > schemas.json")]
+    Schema,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let exit = match Arguments::parse().command {
+        Command::Run(args) => run::run(args).await,
+        Command::StandIn(args) => match stand_in::run(args).await {
+            Ok(()) => Exit::Done,
+            Err(error) => fail(Exit::Failed, format!("{error:#}")),
+        },
+        Command::Schema => {
+            println!("{}", schema::run());
+            Exit::Done
+        }
+    };
+    ExitCode::from(exit as u8)
+}

@@ -267,10 +267,11 @@ impl Subscriber {
     fn start_call(&mut self, ticket: Ticket, update: Arc<Update>, timeout: Duration) {
         let Some(caller) = self.caller.clone() else { return };
         let (lease, place) = (self.lease.clone(), update.record.place.clone());
-        let mut finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
+        let finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
         let _ = update.first_attempt_at.set(Timestamp::now());
         debug!(target = self.name, %place, "calling");
         let call = tokio::spawn(async move {
+            let mut finish = finish;
             if let Some(call) = &update.call {
                 let may_call = || lease.until().is_some_and(|until| until >= Instant::now() + timeout / 2);
                 finish.attempt = Some(caller.attempt(call, timeout, may_call).await);
@@ -444,7 +445,7 @@ fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
 }
 
 fn settings(target: Option<&Target>) -> Settings {
-    let (delivery, retry) = target.map(|target| (target.delivery, target.retry)).unwrap_or_default();
+    let (delivery, retry) = target.map(|target| (target.delivery.clone(), target.retry.clone())).unwrap_or_default();
     Settings {
         max_concurrency: delivery.max_concurrency,
         rate_limit: delivery.rate_limit.map_or(0, std::num::NonZeroU32::get),

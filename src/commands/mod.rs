@@ -1,4 +1,45 @@
 //! The commands: each file is one, and thin.
 
+pub mod run;
 pub mod schema;
 pub mod stand_in;
+
+use std::path::Path;
+
+use crate::config::Config;
+
+/// How a command ended: the process's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// Something outside could not be reached.
+    Unreachable = 3,
+}
+
+/// Says on standard error why the command ends so.
+pub fn fail(exit: Exit, words: impl std::fmt::Display) -> Exit {
+    eprintln!("user-courier: {words}");
+    exit
+}
+
+/// Loads the configuration from file, environment and `--set`.
+///
+/// # Errors
+/// The exit code, after every mistake was said.
+pub fn load(file: &Path, set: &[String]) -> Result<Config, Exit> {
+    let mut flags = Vec::with_capacity(set.len());
+    for setting in set {
+        match setting.split_once('=') {
+            Some((key, value)) => flags.push((key.trim().to_owned(), value.to_owned())),
+            None => return Err(fail(Exit::Usage, format!("--set {setting}: write it as SECTION.KEY=VALUE"))),
+        }
+    }
+    // A variable that is not text cannot be one of ours, and must not end the process.
+    let environment = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+    Config::load(file, environment, &flags).map_err(|mistakes| fail(Exit::Usage, mistakes))
+}

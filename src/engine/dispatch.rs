@@ -15,7 +15,7 @@ impl<U, F> Engine<U, F> {
     pub(super) fn dispatch(&mut self, now: Instant) {
         while self.may_call(now) {
             let Some(timeout) = self.leased_timeout(now) else { return };
-            let Some((user, ticket)) = self.lanes.next() else { return };
+            let Some((user, ticket)) = self.lanes.take() else { return };
             if !self.health.is_flowing() {
                 self.health.probe(ticket);
             }

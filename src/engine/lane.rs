@@ -54,7 +54,7 @@ impl Lanes {
     }
 
     /// Takes the longest-ready lane: its head's call is now in flight.
-    pub fn next(&mut self) -> Option<(UserId, Ticket)> {
+    pub fn take(&mut self) -> Option<(UserId, Ticket)> {
         while let Some(user) = self.ready.pop_front() {
             if let Some(lane) = self.lanes.get_mut(&user)
                 && lane.phase == Phase::Ready
@@ -153,11 +153,11 @@ mod tests {
             lanes.push(user(1), Ticket(ticket));
         }
         lanes.push(user(2), Ticket(9));
-        assert_eq!(lanes.next(), Some((user(1), Ticket(0))));
-        assert_eq!(lanes.next(), Some((user(2), Ticket(9))));
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take(), Some((user(1), Ticket(0))));
+        assert_eq!(lanes.take(), Some((user(2), Ticket(9))));
+        assert_eq!(lanes.take(), None);
         lanes.remove(user(1), Ticket(0));
-        assert_eq!(lanes.next(), Some((user(1), Ticket(1))));
+        assert_eq!(lanes.take(), Some((user(1), Ticket(1))));
     }
 
     #[test]
@@ -166,14 +166,14 @@ mod tests {
         let mut lanes = Lanes::default();
         lanes.push(user(1), Ticket(0));
         lanes.push(user(1), Ticket(1));
-        lanes.next();
+        lanes.take();
         lanes.retry(user(1), now + Duration::from_secs(1));
         lanes.push(user(2), Ticket(2));
-        assert_eq!(lanes.next(), Some((user(2), Ticket(2))));
+        assert_eq!(lanes.take(), Some((user(2), Ticket(2))));
         lanes.wake(now);
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take(), None);
         lanes.wake(now + Duration::from_secs(1));
-        assert_eq!(lanes.next(), Some((user(1), Ticket(0))));
+        assert_eq!(lanes.take(), Some((user(1), Ticket(0))));
     }
 
     #[test]
@@ -181,9 +181,9 @@ mod tests {
         let mut lanes = Lanes::default();
         lanes.push(user(1), Ticket(0));
         lanes.push(user(1), Ticket(1));
-        lanes.next();
+        lanes.take();
         lanes.remove(user(1), Ticket(1));
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take(), None);
         lanes.remove(user(1), Ticket(0));
         assert!(lanes.is_free(user(1)));
     }
@@ -194,10 +194,10 @@ mod tests {
         let mut lanes = Lanes::default();
         lanes.push(user(1), Ticket(0));
         lanes.push(user(1), Ticket(1));
-        lanes.next();
+        lanes.take();
         lanes.retry(user(1), now + Duration::from_secs(60));
         lanes.remove(user(1), Ticket(0));
-        assert_eq!(lanes.next(), Some((user(1), Ticket(1))));
+        assert_eq!(lanes.take(), Some((user(1), Ticket(1))));
         assert_eq!(lanes.wake_at(), None);
     }
 }

@@ -18,15 +18,13 @@ pub struct Limit {
     /// Below this the limit doubles a round; above, it grows by one.
     threshold: usize,
     finished: usize,
-    failed: usize,
-    failed_user: Option<UserId>,
-    several_failed: bool,
+    failed_users: Vec<UserId>,
 }
 
 impl Limit {
     /// A limit that never passes `max` calls.
     pub fn new(max: usize) -> Self {
-        Limit { max, current: max.min(START), threshold: max, finished: 0, failed: 0, failed_user: None, several_failed: false }
+        Limit { max, current: max.min(START), threshold: max, finished: 0, failed_users: Vec::new() }
     }
 
     /// How many calls may be in flight now.
@@ -46,9 +44,9 @@ impl Limit {
     /// A call of `user` failed in a way that may mean overload.
     pub fn failed(&mut self, user: UserId) {
         self.finished += 1;
-        self.failed += 1;
-        self.several_failed |= self.failed_user.is_some_and(|other| other != user);
-        self.failed_user = Some(user);
+        if !self.failed_users.contains(&user) {
+            self.failed_users.push(user);
+        }
         self.end_round(false);
     }
 
@@ -60,7 +58,8 @@ impl Limit {
     }
 
     fn end_round(&mut self, busy: bool) {
-        if self.several_failed && self.failed * 10 > self.current {
+        let failed = self.failed_users.len();
+        if failed > 1 && failed > self.current / 10 {
             self.threshold = (self.current / 2).max(1);
             self.current = self.threshold;
             self.clear_round();
@@ -74,9 +73,7 @@ impl Limit {
 
     fn clear_round(&mut self) {
         self.finished = 0;
-        self.failed = 0;
-        self.failed_user = None;
-        self.several_failed = false;
+        self.failed_users.clear();
     }
 }
 

@@ -1,0 +1,78 @@
+//! `user-courier run`: the service, until it is told to stop.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{Exit, fail, load};
+use crate::config::UNCLAIMED;
+use crate::logging;
+use crate::metrics::Metrics;
+use crate::service::{self, Failure};
+
+/// Runs the service until SIGTERM or SIGINT, then drains and exits 0.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  user-courier run --config config/user-courier.toml\n  user-courier run --config config/user-courier.toml --target valt --set log.level=debug")]
+pub struct RunArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Runs only this target in this process, or `unclaimed` (repeatable).
+    #[arg(long = "target", value_name = "NAME")]
+    pub targets: Vec<String>,
+    /// Sets a key over file and environment (repeatable).
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Runs the service.
+pub async fn run(args: RunArgs) -> Exit {
+    let config = match load(&args.config, &args.set) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let known = |name: &String| name == UNCLAIMED || config.targets.iter().any(|target| target.name == *name);
+    if let Some(unknown) = args.targets.iter().find(|name| !known(name)) {
+        let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]).collect();
+        return fail(Exit::Usage, format!("--target {unknown}: there is no such target; the configuration has {}", names.join(", ")));
+    }
+    logging::start(config.log.level, config.log.format);
+    info!(version = env!("CARGO_PKG_VERSION"), instance_id = config.kafka.instance_id, "user-courier starts");
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let metrics = match Metrics::new() {
+        Ok(metrics) => metrics,
+        Err(error) => return fail(Exit::Failed, error.to_string()),
+    };
+    match service::run(config, args.targets.into_iter().collect::<HashSet<_>>(), metrics, stop_signal()).await {
+        Ok(()) => Exit::Done,
+        Err(Failure::Topics(words)) => fail(Exit::Unreachable, words),
+        Err(error) => fail(Exit::Failed, format!("{:#}", anyhow::Error::from(error))),
+    }
+}
+
+/// Becomes true with SIGTERM or SIGINT.
+pub fn stop_signal() -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    tokio::spawn(async move {
+        let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
+            warn!("signals cannot be listened for: this process can only be killed");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("stopping: what is in flight may finish");
+        let _ = sender.send(true);
+        // The channel must outlive the drain.
+        sender.closed().await;
+    });
+    receiver
+}

@@ -1,0 +1,143 @@
+//! The service: builds the parts, lets them run, and drains them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::admin;
+use crate::config::Config;
+use crate::kafka::client;
+use crate::metrics::Metrics;
+use crate::route::Router;
+use crate::status::Board;
+use crate::subscriber::{Ended, Subscriber, names_of};
+
+/// The pause before a broken subscriber begins anew, and between two looks for the broker.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the service ended otherwise than in order.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Topics are missing.
+    #[error("{0}")]
+    Topics(String),
+    /// Another instance runs under our name.
+    #[error(
+        "another instance has joined the consumer group as `{0}`: give each instance its own kafka.instance_id (by default it is the host's name)"
+    )]
+    InstanceTaken(String),
+    /// Something could not be set up.
+    #[error(transparent)]
+    Setup(#[from] anyhow::Error),
+}
+
+/// Runs the service until `stop` says so, then drains it.
+///
+/// # Errors
+/// [`Failure`], if it cannot begin or another instance has taken its name.
+pub async fn run(config: Config, only: HashSet<String>, metrics: Metrics, mut stop: watch::Receiver<bool>) -> Result<(), Failure> {
+    let names = names_of(&config, &only);
+    let board = Board::new(&config.kafka.instance_id, &names);
+    let handles: Vec<_> = names.iter().map(|name| (name.clone(), metrics.target(name))).collect();
+    admin::serve(config.admin.listen, metrics, board.clone()).await?;
+    if !await_topics(&config, &mut stop).await? {
+        return Ok(());
+    }
+    let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
+    let config = Arc::new(config);
+    let mut subscribers = JoinSet::new();
+    for (name, metrics) in handles {
+        let (config, router, board, stop) = (config.clone(), router.clone(), board.clone(), stop.clone());
+        subscribers.spawn(async move {
+            loop {
+                let target = config.targets.iter().find(|target| target.name == name);
+                let subscriber = Subscriber::start(&config, target, router.clone(), metrics.clone(), board.clone())?;
+                info!(target = name, "subscriber started");
+                match subscriber.run(stop.clone()).await {
+                    Ended::Left => return Ok(()),
+                    Ended::InstanceTaken => return Err(Failure::InstanceTaken(config.kafka.instance_id.clone())),
+                    Ended::Broken(why) => error!(target = name, why, "the subscriber ended; it begins anew"),
+                }
+                board.left(&name);
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+    }
+    while let Some(ended) = subscribers.join_next().await {
+        ended.map_err(|error| Failure::Setup(error.into()))??;
+    }
+    info!("drained");
+    Ok(())
+}
+
+/// Waits for the broker, and looks whether the topics are there. False: stopped meanwhile.
+async fn await_topics(config: &Config, stop: &mut watch::Receiver<bool>) -> Result<bool, Failure> {
+    loop {
+        if *stop.borrow() {
+            return Ok(false);
+        }
+        let kafka = config.kafka.clone();
+        let found = tokio::task::spawn_blocking(move || missing_topics(&kafka)).await.map_err(anyhow::Error::from)?;
+        match found {
+            Ok(missing) if missing.is_empty() => return Ok(true),
+            Ok(missing) => return Err(Failure::Topics(create_them(config, &missing))),
+            Err(error) => warn!(brokers = config.kafka.bootstrap_servers, %error, "waiting for Kafka"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+}
+
+/// Those of the three topics that do not exist.
+///
+/// # Errors
+/// If the broker cannot be asked.
+pub fn missing_topics(kafka: &crate::config::Kafka) -> anyhow::Result<Vec<String>> {
+    Ok(partition_counts(kafka)?.into_iter().filter(|(_, partitions)| *partitions == 0).map(|(topic, _)| topic).collect())
+}
+
+/// The three topics with their numbers of partitions; 0 where one does not exist.
+///
+/// # Errors
+/// If the broker cannot be asked.
+pub fn partition_counts(kafka: &crate::config::Kafka) -> anyhow::Result<Vec<(String, usize)>> {
+    let inspector: BaseConsumer =
+        client::inspector(kafka)?.create().map_err(|error| anyhow::anyhow!("no Kafka client: {}", client::words(&error)))?;
+    let topics = &kafka.topics;
+    let mut counts = Vec::new();
+    for topic in [&topics.updates, &topics.outcomes, &topics.dead_letters] {
+        let metadata = inspector.fetch_metadata(Some(topic), Duration::from_secs(5))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let partitions = match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())) {
+            None | Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _)) => 0,
+            Some((None, partitions)) => partitions,
+            Some((Some(code), _)) => anyhow::bail!("the topic {topic} cannot be looked at: {code}"),
+        };
+        counts.push((topic.clone(), partitions));
+    }
+    Ok(counts)
+}
+
+/// Words for missing topics, with the command that makes each.
+pub fn create_them(config: &Config, missing: &[String]) -> String {
+    let servers = &config.kafka.bootstrap_servers;
+    let mut words = format!("missing in Kafka at {servers}: {}. Create what is missing, then start again:", missing.join(", "));
+    for topic in missing {
+        let large = if *topic == config.kafka.topics.dead_letters {
+            // A dead letter is a record and some headers more.
+            " --config retention.ms=2592000000 --config max.message.bytes=2097152"
+        } else {
+            ""
+        };
+        words += &format!("\n  kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 8{large}");
+    }
+    words
+}
