@@ -18,9 +18,9 @@ use crate::status::Board;
 /// # Errors
 /// If the address cannot be listened on.
 pub async fn serve(listen: SocketAddr, metrics: Metrics, board: Board) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("the admin endpoint cannot listen on {listen}: choose another admin.listen, or stop what listens there"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("the admin endpoint cannot listen on {listen}: choose another admin.listen, or stop what listens there")
+    })?;
     let address = listener.local_addr()?;
     info!(%address, "admin endpoint listening");
     tokio::spawn(async move {
@@ -48,5 +48,9 @@ fn text(metrics: &Metrics) -> axum::response::Response {
 }
 
 fn verdict(bad: &[String], what: &str) -> (StatusCode, String) {
-    if bad.is_empty() { (StatusCode::OK, "ok\n".to_owned()) } else { (StatusCode::SERVICE_UNAVAILABLE, format!("{what}: {}\n", bad.join(", "))) }
+    if bad.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{what}: {}\n", bad.join(", ")))
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, GaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::engine::{Cause, State};
@@ -15,8 +15,7 @@ use crate::verdict::{Reason, Verdict};
 /// Seconds: HTTP calls take between a millisecond and a minute.
 const CALL_BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 /// Seconds: a delivery may wait out an outage of hours.
-const DELIVERY_BUCKETS: [f64; 16] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
+const DELIVERY_BUCKETS: [f64; 16] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
 /// Every cause of a target's state.
 const CAUSES: [Cause; 4] = [Cause::Unreachable, Cause::Unauthorized, Cause::Fault, Cause::Throttled];
 
@@ -70,7 +69,10 @@ impl Metrics {
             Ok::<_, prometheus::Error>(metric)
         };
         let oldest_unsettled = GaugeVec::new(
-            Opts::new("user_courier_oldest_unsettled_seconds", "Age of the oldest record in memory that is not settled; 0 where there is none."),
+            Opts::new(
+                "user_courier_oldest_unsettled_seconds",
+                "Age of the oldest record in memory that is not settled; 0 where there is none.",
+            ),
             &["target"],
         )?;
         registry.register(Box::new(oldest_unsettled.clone()))?;
@@ -81,22 +83,58 @@ impl Metrics {
         Ok(Metrics(Arc::new(Families {
             consumed: counter("records_consumed_total", "Records read by this subscriber.", &["target"])?,
             claimed: counter("records_claimed_total", "Records read that are this subscriber's own.", &["target"])?,
-            outcomes: counter("outcomes_total", "Outcomes committed. The reason is empty but for dead letters.", &["target", "outcome", "reason"])?,
+            outcomes: counter(
+                "outcomes_total",
+                "Outcomes committed. The reason is empty but for dead letters.",
+                &["target", "outcome", "reason"],
+            )?,
             logins: counter("logins_total", "Logins, by how they ended.", &["target", "result"])?,
-            attempts: counter("attempts_total", "Calls of the API, logins apart, by verdict and HTTP status or kind of failure.", &["target", "verdict", "status"])?,
+            attempts: counter(
+                "attempts_total",
+                "Calls of the API, logins apart, by verdict and HTTP status or kind of failure.",
+                &["target", "verdict", "status"],
+            )?,
             attempt_duration: histogram("attempt_duration_seconds", "How long a call of the API took, logins apart.", &CALL_BUCKETS)?,
-            delivery_duration: histogram("delivery_duration_seconds", "From a record's timestamp until its outcome was committed.", &DELIVERY_BUCKETS)?,
+            delivery_duration: histogram(
+                "delivery_duration_seconds",
+                "From a record's timestamp until its outcome was committed.",
+                &DELIVERY_BUCKETS,
+            )?,
             in_flight: gauge("in_flight", "Calls of the API under way.", &["target"])?,
             waiting: gauge("waiting", "Records in memory that wait for a call.", &["target"])?,
             concurrency_limit: gauge("concurrency_limit", "Calls that may be under way at once, as adapted to the API.", &["target"])?,
             target_state: gauge("target_state", "1 for what the target does now and why, 0 for all else.", &["target", "state", "cause"])?,
-            consumer_lag: gauge("consumer_lag", "Records between the lowest unsettled one and the partition's end.", &["target", "topic", "partition"])?,
+            consumer_lag: gauge(
+                "consumer_lag",
+                "Records between the lowest unsettled one and the partition's end.",
+                &["target", "topic", "partition"],
+            )?,
             oldest_unsettled,
-            commits: counter("commits_total", "Transactions of outcomes, dead letters and offsets, by result: ok, aborted, failed.", &["target", "result"])?,
-            rebalances: counter("rebalances_total", "Rebalances of the consumer group as seen here: assigned, revoked, lost.", &["target", "kind"])?,
-            order_violations: counter("order_violations_total", "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.", &["target"])?,
-            ambiguous: counter("ambiguous_attempts_total", "Calls that may have taken effect although no answer says so; they are made again.", &["target"])?,
-            other_user: counter("other_user_answers_total", "Answers that confirmed an update but named another user than the one updated.", &["target"])?,
+            commits: counter(
+                "commits_total",
+                "Transactions of outcomes, dead letters and offsets, by result: ok, aborted, failed.",
+                &["target", "result"],
+            )?,
+            rebalances: counter(
+                "rebalances_total",
+                "Rebalances of the consumer group as seen here: assigned, revoked, lost.",
+                &["target", "kind"],
+            )?,
+            order_violations: counter(
+                "order_violations_total",
+                "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
+                &["target"],
+            )?,
+            ambiguous: counter(
+                "ambiguous_attempts_total",
+                "Calls that may have taken effect although no answer says so; they are made again.",
+                &["target"],
+            )?,
+            other_user: counter(
+                "other_user_answers_total",
+                "Answers that confirmed an update but named another user than the one updated.",
+                &["target"],
+            )?,
             registry,
         })))
     }

@@ -80,7 +80,13 @@ impl Subscriber {
     ///
     /// # Errors
     /// If a client or a thread cannot be made, or a TLS file cannot be used.
-    pub fn start(config: &Config, target: Option<&Target>, router: Arc<Router>, metrics: TargetMetrics, board: Board) -> anyhow::Result<Self> {
+    pub fn start(
+        config: &Config,
+        target: Option<&Target>,
+        router: Arc<Router>,
+        metrics: TargetMetrics,
+        board: Board,
+    ) -> anyhow::Result<Self> {
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
         let caller = target.map(|target| caller(target, &metrics)).transpose()?.map(Arc::new);
         let group_id = config.kafka.group_id.clone();
@@ -91,8 +97,7 @@ impl Subscriber {
         let drain_timeout = config.shutdown.drain_timeout;
         let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, move |record| claims.claim(record))?;
         let (settled_sender, settled) = unbounded_channel();
-        let publisher =
-            Publisher::spawn(&config.kafka, &name, consumer.client(), ownership.clone(), metrics.clone(), settled_sender)?;
+        let publisher = Publisher::spawn(&config.kafka, &name, consumer.client(), ownership.clone(), metrics.clone(), settled_sender)?;
         let (finish, finished) = unbounded_channel();
         Ok(Subscriber {
             topic: config.kafka.topics.updates.clone(),
@@ -257,7 +262,10 @@ impl Subscriber {
                 }
                 Action::OrderViolation => {
                     self.metrics.order_violations.inc();
-                    error!(target = self.name, "a call breaks the order of a user's updates: please report this, it is a fault of this service");
+                    error!(
+                        target = self.name,
+                        "a call breaks the order of a user's updates: please report this, it is a fault of this service"
+                    );
                 }
             }
         }

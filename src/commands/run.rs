@@ -16,7 +16,9 @@ use crate::service::{self, Failure};
 
 /// Runs the service until SIGTERM or SIGINT, then drains and exits 0.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  user-courier run --config config/user-courier.toml\n  user-courier run --config config/user-courier.toml --target valt --set log.level=debug")]
+#[command(
+    after_help = "Example:\n  user-courier run --config config/user-courier.toml\n  user-courier run --config config/user-courier.toml --target valt --set log.level=debug"
+)]
 pub struct RunArgs {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]

@@ -95,8 +95,17 @@ impl<C: Send + 'static> Consumer<C> {
         let client = Arc::new(client);
         let (orders, receiver) = channel();
         let polled = Arc::new(AtomicU64::new(0));
-        let polling = Polling { client: client.clone(), topic: kafka.topics.updates.as_str().into(), orders: receiver, claim, polled: polled.clone() };
-        let thread = std::thread::Builder::new().name(format!("poll-{target}")).spawn(move || polling.run()).context("no thread for the consumer")?;
+        let polling = Polling {
+            client: client.clone(),
+            topic: kafka.topics.updates.as_str().into(),
+            orders: receiver,
+            claim,
+            polled: polled.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("poll-{target}"))
+            .spawn(move || polling.run())
+            .context("no thread for the consumer")?;
         Ok(Consumer { client, orders, thread: Some(thread), polled })
     }
 

@@ -33,9 +33,7 @@ fn read(headers: &BorrowedHeaders) -> (Vec<Header>, Option<OwnedHeaders>) {
 /// Headers for a message to be sent: ours, or, where a name was not UTF-8, the record's own with `added` behind them.
 pub fn to_send(headers: &[Header], verbatim: Option<&OwnedHeaders>) -> OwnedHeaders {
     let start = verbatim.cloned().unwrap_or_else(|| OwnedHeaders::new_with_capacity(headers.len()));
-    headers.iter().fold(start, |sent, header| {
-        sent.insert(rdkafka::message::Header { key: &header.name, value: header.value.as_deref() })
-    })
+    headers.iter().fold(start, |sent, header| sent.insert(rdkafka::message::Header { key: &header.name, value: header.value.as_deref() }))
 }
 
 thread_local! {

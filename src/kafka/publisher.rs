@@ -4,9 +4,9 @@
 //! whether a commit went through, because the producer was lost over it, the group's committed offsets tell.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -237,8 +237,7 @@ impl<C: Send + 'static> Work<C> {
             // The metadata first, then the look at what we own: so the metadata is never younger than the ownership it is used with,
             // and a partition that went to another instance is refused by the broker.
             let metadata = self.consumer.group_metadata()?;
-            let commits: Vec<_> =
-                settlement.commits.iter().filter(|commit| self.ownership.holds(commit.partition, commit.epoch)).collect();
+            let commits: Vec<_> = settlement.commits.iter().filter(|commit| self.ownership.holds(commit.partition, commit.epoch)).collect();
             if commits.is_empty() || doubtful && self.was_committed(&commits)? {
                 return Some(Settled(settlement.batch));
             }
@@ -349,8 +348,12 @@ impl<C: Send + 'static> Work<C> {
 /// in the update topic, at the place that the headers name.
 fn shortened(message: &Message) -> Message {
     let omitted = message.key.as_ref().map_or(0, Vec::len) + message.value.as_ref().map_or(0, Vec::len);
-    warn!(topic = message.topic, omitted, "a message is larger than its topic takes: it is sent without its value; raise max.message.bytes there");
-    let mut headers: Vec<Header> = message.headers.iter().filter(|header| header.value.as_ref().is_none_or(|value| value.len() <= LONG)).cloned().collect();
+    warn!(
+        topic = message.topic,
+        omitted, "a message is larger than its topic takes: it is sent without its value; raise max.message.bytes there"
+    );
+    let mut headers: Vec<Header> =
+        message.headers.iter().filter(|header| header.value.as_ref().is_none_or(|value| value.len() <= LONG)).cloned().collect();
     headers.push(Header::text(OMITTED, omitted.to_string()));
     let key = message.key.clone().filter(|key| key.len() <= LONG);
     Message { key, value: None, verbatim_headers: None, headers, ..message.clone() }

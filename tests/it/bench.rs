@@ -78,18 +78,8 @@ impl Bench {
     /// The names of the three topics, in the contract's order, with their settings.
     fn topics(id: &str) -> [(String, &'static [(&'static str, &'static str)]); 3] {
         // A dead letter is a little larger than its record. Uncompressed, because some tests read it byte by byte.
-        let [normal, larger]: [&[_]; 2] = [
-            &[],
-            &[
-                ("max.message.bytes", "2000000"),
-                ("compression.type", "uncompressed"),
-            ],
-        ];
-        [
-            (format!("{id}-updates"), normal),
-            (format!("{id}-outcomes"), normal),
-            (format!("{id}-dead-letters"), larger),
-        ]
+        let [normal, larger]: [&[_]; 2] = [&[], &[("max.message.bytes", "2000000"), ("compression.type", "uncompressed")]];
+        [(format!("{id}-updates"), normal), (format!("{id}-outcomes"), normal), (format!("{id}-dead-letters"), larger)]
     }
 
     /// Sets a key of the configuration, such as `targets.valt.retry.max_attempts`.
@@ -98,9 +88,7 @@ impl Bench {
         let mut parts: Vec<_> = key.split('.').collect();
         let last = parts.pop().expect("a key has parts");
         for part in parts {
-            let entry = table
-                .entry(part)
-                .or_insert_with(|| Value::Table(Table::new()));
+            let entry = table.entry(part).or_insert_with(|| Value::Table(Table::new()));
             table = entry.as_table_mut().expect("a section");
         }
         table.insert(last.to_owned(), value.into());
@@ -108,18 +96,9 @@ impl Bench {
 
     /// Adds a route.
     pub(crate) fn route(&mut self, source: &str, target: &str) {
-        let route = Table::from_iter(
-            [("source", source), ("target", target)]
-                .map(|(key, value)| (key.to_owned(), value.into())),
-        );
-        let routes = self
-            .config
-            .entry("routes")
-            .or_insert_with(|| Value::Array(Vec::new()));
-        routes
-            .as_array_mut()
-            .expect("routes are a list")
-            .push(Value::Table(route));
+        let route = Table::from_iter([("source", source), ("target", target)].map(|(key, value)| (key.to_owned(), value.into())));
+        let routes = self.config.entry("routes").or_insert_with(|| Value::Array(Vec::new()));
+        routes.as_array_mut().expect("routes are a list").push(Value::Table(route));
     }
 
     /// Writes the configuration file, and says where.
@@ -145,10 +124,7 @@ impl Bench {
     #[track_caller]
     pub(crate) fn outcomes(&mut self, count: usize) -> Vec<Outcome> {
         let messages = self.outcomes.wait_for(count);
-        messages
-            .iter()
-            .map(|(_, message)| Outcome::read(message, &self.id))
-            .collect()
+        messages.iter().map(|(_, message)| Outcome::read(message, &self.id)).collect()
     }
 
     /// Waits for the outcomes of these records, in their order. Any other outcome, or a second one, fails the test.
@@ -157,16 +133,9 @@ impl Bench {
         self.outcomes.wait_for(places.len());
         self.outcomes.read_all();
         let mut found: Vec<_> = self.outcomes(0);
-        let position = |outcome: &Outcome| {
-            places
-                .iter()
-                .position(|place| *place == outcome.data.record)
-        };
+        let position = |outcome: &Outcome| places.iter().position(|place| *place == outcome.data.record);
         found.sort_by_key(&position);
-        let records: Vec<_> = found
-            .iter()
-            .map(|outcome| outcome.data.record.clone())
-            .collect();
+        let records: Vec<_> = found.iter().map(|outcome| outcome.data.record.clone()).collect();
         assert_eq!(records, places, "each record has exactly one outcome");
         found
     }
@@ -175,12 +144,7 @@ impl Bench {
     #[track_caller]
     pub(crate) fn dead_letters(&mut self, count: usize) -> Vec<Message> {
         self.dead_letters.wait_for(count);
-        let found: Vec<_> = self
-            .dead_letters
-            .read_all()
-            .iter()
-            .map(|(_, message)| message.clone())
-            .collect();
+        let found: Vec<_> = self.dead_letters.read_all().iter().map(|(_, message)| message.clone()).collect();
         assert_eq!(found.len(), count, "dead letters");
         found
     }

@@ -11,9 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{
-    BorrowedMessage, DeliveryResult, Header, Headers, Message as _, OwnedHeaders, Timestamp,
-};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers, Message as _, OwnedHeaders, Timestamp};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::sync::mpsc::{Sender, channel};
@@ -33,26 +31,14 @@ pub(crate) fn bootstrap() -> &'static str {
 fn start() -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
     let run = |command: &str| {
-        let output = Command::new(&script)
-            .arg(command)
-            .output()
-            .expect("scripts/kafka can be run");
+        let output = Command::new(&script).arg(command).output().expect("scripts/kafka can be run");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "no Kafka to test with: {}",
-            errors.lines().last().unwrap_or("scripts/kafka failed")
-        );
+        assert!(output.status.success(), "no Kafka to test with: {}", errors.lines().last().unwrap_or("scripts/kafka failed"));
         String::from_utf8(output.stdout).unwrap()
     };
     run("up");
     let exported = run("env");
-    exported
-        .trim()
-        .rsplit_once('=')
-        .expect("`scripts/kafka env` prints an assignment")
-        .1
-        .to_owned()
+    exported.trim().rsplit_once('=').expect("`scripts/kafka env` prints an assignment").1.to_owned()
 }
 
 /// A record to be written, or as it was read: what two are compared by, byte for byte.
@@ -97,11 +83,7 @@ pub(crate) async fn create_topic(name: &str, partitions: i32, settings: &[(&str,
         topic = topic.set(key, value);
     }
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    for result in admin
-        .create_topics([&topic], &options)
-        .await
-        .expect("the broker answers")
-    {
+    for result in admin.create_topics([&topic], &options).await.expect("the broker answers") {
         result.unwrap_or_else(|(topic, code)| panic!("{topic} was not created: {code}"));
     }
 }
@@ -132,15 +114,9 @@ impl ProducerContext for Deliveries {
 impl Writer {
     pub(crate) fn new(topic: &str) -> Self {
         let mut config = client();
-        config
-            .set("partitioner", "murmur2_random")
-            .set("enable.idempotence", "true")
-            .set("linger.ms", "1");
+        config.set("partitioner", "murmur2_random").set("enable.idempotence", "true").set("linger.ms", "1");
         config.set("message.max.bytes", "2000000");
-        Writer {
-            topic: topic.to_owned(),
-            producer: config.create_with_context(Deliveries).unwrap(),
-        }
+        Writer { topic: topic.to_owned(), producer: config.create_with_context(Deliveries).unwrap() }
     }
 
     /// Writes the records in their order, and says where each stands once the broker has them all.
@@ -149,35 +125,20 @@ impl Writer {
         for (number, message) in messages.into_iter().enumerate() {
             let mut headers = OwnedHeaders::new();
             for (key, value) in &message.headers {
-                headers = headers.insert(Header {
-                    key,
-                    value: value.as_ref(),
-                });
+                headers = headers.insert(Header { key, value: value.as_ref() });
             }
             let mut record: BaseRecord<'_, [u8], [u8], _> =
-                BaseRecord::with_opaque_to(&self.topic, Box::new((number, sender.clone())))
-                    .headers(headers);
+                BaseRecord::with_opaque_to(&self.topic, Box::new((number, sender.clone()))).headers(headers);
             record.key = message.key.as_deref();
             record.payload = message.value.as_deref();
             record.timestamp = message.timestamp;
-            self.producer
-                .send(record)
-                .map_err(|(error, _)| error)
-                .expect("the record can be queued");
+            self.producer.send(record).map_err(|(error, _)| error).expect("the record can be queued");
         }
         drop(sender);
-        self.producer
-            .flush(PATIENCE)
-            .expect("the broker takes the records");
+        self.producer.flush(PATIENCE).expect("the broker takes the records");
         let mut places: Vec<_> = receiver.iter().collect();
         places.sort_by_key(|(number, _)| *number);
-        assert!(
-            places
-                .iter()
-                .enumerate()
-                .all(|(at, (number, _))| at == *number),
-            "a record was not delivered"
-        );
+        assert!(places.iter().enumerate().all(|(at, (number, _))| at == *number), "a record was not delivered");
         places.into_iter().map(|(_, place)| place).collect()
     }
 }
@@ -195,54 +156,36 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(topic: &str) -> Self {
         let mut config = client();
-        config
-            .set("group.id", "tests")
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed");
-        config
-            .set("enable.partition.eof", "true")
-            .set("fetch.wait.max.ms", "20");
+        config.set("group.id", "tests").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+        config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "20");
         config.set("fetch.message.max.bytes", "4000000");
         let consumer: BaseConsumer = config.create().unwrap();
-        let metadata = consumer
-            .fetch_metadata(Some(topic), PATIENCE)
-            .expect("the broker answers");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
         let partitions = metadata.topics()[0].partitions().len();
         let mut assignment = TopicPartitionList::new();
         for partition in 0..i32::try_from(partitions).unwrap() {
-            assignment
-                .add_partition_offset(topic, partition, Offset::Beginning)
-                .unwrap();
+            assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
         }
         consumer.assign(&assignment).unwrap();
-        Reader {
-            topic: topic.to_owned(),
-            consumer,
-            partitions,
-            at_end: HashSet::new(),
-            seen: Vec::new(),
-        }
+        Reader { topic: topic.to_owned(), consumer, partitions, at_end: HashSet::new(), seen: Vec::new() }
     }
 
     /// Waits until `count` records were seen since the reader was made, and hands over all of them.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, count: usize) -> &[(Place, Message)] {
         let done = self.read_until(PATIENCE, |reader| reader.seen.len() >= count);
-        assert!(
-            done,
-            "{} of {count} records after {PATIENCE:?} in {}",
-            self.seen.len(),
-            self.topic
-        );
+        assert!(done, "{} of {count} records after {PATIENCE:?} in {}", self.seen.len(), self.topic);
         &self.seen
     }
 
     /// Reads everything that is committed now.
     #[track_caller]
     pub(crate) fn read_all(&mut self) -> &[(Place, Message)] {
-        self.at_end.clear();
-        let done = self.read_until(PATIENCE, |reader| reader.at_end.len() == reader.partitions);
+        // From the beginning, with a consumer of its own: one that is at an end already is not told of that end again.
+        let mut fresh = Reader::new(&self.topic);
+        let done = fresh.read_until(PATIENCE, |reader| reader.at_end.len() == reader.partitions);
         assert!(done, "the end of {} was not reached", self.topic);
+        self.seen = fresh.seen;
         &self.seen
     }
 
@@ -253,10 +196,7 @@ impl Reader {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(left) {
                 None if left.is_zero() => return false,
-                None
-                | Some(Err(KafkaError::MessageConsumption(
-                    RDKafkaErrorCode::BrokerTransportFailure,
-                ))) => {}
+                None | Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.at_end.insert(partition);
                 }
@@ -272,11 +212,7 @@ impl Reader {
 }
 
 fn place(message: &BorrowedMessage<'_>) -> Place {
-    Place {
-        topic: message.topic().to_owned(),
-        partition: message.partition(),
-        offset: message.offset(),
-    }
+    Place { topic: message.topic().to_owned(), partition: message.partition(), offset: message.offset() }
 }
 
 fn read(message: &BorrowedMessage<'_>) -> Message {
@@ -284,9 +220,7 @@ fn read(message: &BorrowedMessage<'_>) -> Message {
     Message {
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
-        headers: headers
-            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
-            .collect(),
+        headers: headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect(),
         timestamp: match message.timestamp() {
             Timestamp::CreateTime(milliseconds) => Some(milliseconds),
             Timestamp::LogAppendTime(_) | Timestamp::NotAvailable => None,

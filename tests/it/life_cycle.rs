@@ -29,9 +29,7 @@ fn calls_by_key(api: &StandIn) -> BTreeMap<Option<String>, usize> {
 async fn an_orderly_end_finishes_what_is_in_flight_and_a_new_start_repeats_nothing() {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.max_concurrency", 20);
-    bench
-        .valt
-        .set(|settings| settings.latency = Duration::from_millis(100));
+    bench.valt.set(|settings| settings.latency = Duration::from_millis(100));
     let service = bench.start();
     let places = bench.send(&one_each(200));
     wait_for_updates(&bench.valt, 30).await;
@@ -39,24 +37,13 @@ async fn an_orderly_end_finishes_what_is_in_flight_and_a_new_start_repeats_nothi
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
     let called = bench.valt.stats().updates;
     assert!(called < 200, "the end came while updates were left");
-    assert_eq!(
-        bench.valt.stats().in_flight,
-        0,
-        "calls in flight were finished"
-    );
+    assert_eq!(bench.valt.stats().in_flight, 0, "calls in flight were finished");
     bench.outcomes(usize::try_from(called).unwrap());
 
     let service = bench.start();
     let outcomes = bench.outcomes_of(&places);
-    assert!(
-        outcomes
-            .iter()
-            .all(|outcome| outcome.ending() == "delivered" && outcome.data.attempts == 1)
-    );
-    assert!(
-        calls_by_key(&bench.valt).values().all(|count| *count == 1),
-        "no call was repeated"
-    );
+    assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered" && outcome.data.attempts == 1));
+    assert!(calls_by_key(&bench.valt).values().all(|count| *count == 1), "no call was repeated");
     assert_eq!(service.terminate().code, Some(0));
 
     // With nothing left to do, one more start calls nobody.
@@ -71,9 +58,7 @@ async fn an_orderly_end_finishes_what_is_in_flight_and_a_new_start_repeats_nothi
 async fn a_kill_loses_nothing_and_shows_no_outcome_twice() {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.max_concurrency", 20);
-    bench
-        .valt
-        .set(|settings| settings.latency = Duration::from_millis(20));
+    bench.valt.set(|settings| settings.latency = Duration::from_millis(20));
     let places = bench.send(&one_each(400));
     for calls in [50, 150, 250] {
         let service = bench.start();
@@ -83,16 +68,8 @@ async fn a_kill_loses_nothing_and_shows_no_outcome_twice() {
     }
     let _service = bench.start();
     let outcomes = bench.outcomes_of(&places);
-    assert!(
-        outcomes
-            .iter()
-            .all(|outcome| outcome.ending() == "delivered")
-    );
-    assert_eq!(
-        calls_by_key(&bench.valt).len(),
-        400,
-        "every update was called"
-    );
+    assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered"));
+    assert_eq!(calls_by_key(&bench.valt).len(), 400, "every update was called");
     // An update is repeated only by a kill that met it in flight or not yet committed.
     assert!(calls_by_key(&bench.valt).values().all(|count| *count <= 4));
 }
@@ -104,11 +81,7 @@ async fn a_missing_topic_ends_it_with_the_command_that_would_create_it() {
     bench.set("kafka.topics.outcomes", missing.clone());
     let ended = Service::spawn(["run", "--config", bench.config_file().to_str().unwrap()]).wait();
     assert_eq!(ended.code, Some(3), "{}", ended.errors);
-    assert!(
-        ended.errors.contains(&missing) && ended.errors.contains("--create"),
-        "{}",
-        ended.errors
-    );
+    assert!(ended.errors.contains(&missing) && ended.errors.contains("--create"), "{}", ended.errors);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,11 +91,7 @@ async fn a_wrong_configuration_ends_it_with_all_mistakes() {
     bench.set("targets.aipix.retry.max_attempts", "many");
     let ended = Service::spawn(["run", "--config", bench.config_file().to_str().unwrap()]).wait();
     assert_eq!(ended.code, Some(2), "{}", ended.errors);
-    for part in [
-        "request_timout",
-        "`request_timeout`",
-        "targets.aipix.retry.max_attempts",
-    ] {
+    for part in ["request_timout", "`request_timeout`", "targets.aipix.retry.max_attempts"] {
         assert!(ended.errors.contains(part), "{part}: {}", ended.errors);
     }
 }
@@ -131,10 +100,7 @@ async fn a_wrong_configuration_ends_it_with_all_mistakes() {
 async fn a_broker_that_cannot_be_reached_is_waited_for() {
     let mut bench = Bench::new().await;
     // The listener is gone again, and nobody else has its port yet.
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     bench.set("kafka.bootstrap_servers", closed.to_string());
     let service = Service::run_unready(&bench.config_file());
     assert_eq!(service.get("/livez").0, 200);

@@ -40,11 +40,7 @@ impl Log {
         for line in BufReader::new(errors).split(b'\n') {
             let Ok(line) = line else { break };
             let line = String::from_utf8_lossy(&line).into_owned();
-            self.lines
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .0
-                .push(line);
+            self.lines.lock().unwrap_or_else(PoisonError::into_inner).0.push(line);
             self.changed.notify_all();
         }
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
@@ -64,20 +60,12 @@ impl Log {
             if *ended || left.is_zero() {
                 return None;
             }
-            guard = self
-                .changed
-                .wait_timeout(guard, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            guard = self.changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     fn text(&self) -> String {
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-            .join("\n")
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).0.join("\n")
     }
 }
 
@@ -96,11 +84,7 @@ impl Service {
         let errors = child.stderr.take().expect("standard error is piped");
         let collector = Arc::clone(&log);
         std::thread::spawn(move || collector.collect(errors));
-        Service {
-            child,
-            log,
-            admin: None,
-        }
+        Service { child, log, admin: None }
     }
 
     /// Starts `user-courier run`, and waits until it says that it is ready.
@@ -114,11 +98,8 @@ impl Service {
     /// Starts `user-courier run`, and waits for its admin endpoint only.
     #[track_caller]
     pub(crate) fn run_unready(config: &Path) -> Self {
-        let mut service =
-            Self::spawn(["run", "--config", config.to_str().expect("a path of text")]);
-        let address = service
-            .log
-            .wait_for(|lines, _| lines.iter().find_map(|line| admin_address(line)));
+        let mut service = Self::spawn(["run", "--config", config.to_str().expect("a path of text")]);
+        let address = service.log.wait_for(|lines, _| lines.iter().find_map(|line| admin_address(line)));
         service.admin = Some(address.expect("the service logs where its admin endpoint listens"));
         service
     }
@@ -133,23 +114,15 @@ impl Service {
     pub(crate) fn wait_until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition(self) {
-            assert!(
-                Instant::now() < deadline,
-                "waited {PATIENCE:?} until {what}"
-            );
-            assert!(
-                self.child.try_wait().unwrap().is_none(),
-                "the service ended before {what}"
-            );
+            assert!(Instant::now() < deadline, "waited {PATIENCE:?} until {what}");
+            assert!(self.child.try_wait().unwrap().is_none(), "the service ended before {what}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// Sends a signal, such as `TERM`, `KILL`, `STOP` or `CONT`.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args(["-s", name, &self.child.id().to_string()])
-            .status();
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(status.expect("kill can be run").success());
     }
 
@@ -157,15 +130,9 @@ impl Service {
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
         let ended = self.log.wait_for(|_, ended| ended.then_some(()));
-        assert!(
-            ended.is_some(),
-            "the service did not end within {PATIENCE:?}"
-        );
+        assert!(ended.is_some(), "the service did not end within {PATIENCE:?}");
         let code = self.child.wait().unwrap().code();
-        Ended {
-            code,
-            errors: self.log.text(),
-        }
+        Ended { code, errors: self.log.text() }
     }
 
     /// Asks for an orderly end, and waits for it.
@@ -184,14 +151,9 @@ impl Service {
         // Version 1.0, so that the body ends with the connection.
         write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
         let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .expect("an answer of text");
+        stream.read_to_string(&mut answer).expect("an answer of text");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         (status.expect("a status"), body.to_owned())
     }
 
@@ -206,15 +168,8 @@ impl Service {
     pub(crate) fn metrics(&self) -> Metrics {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200);
-        let lines = text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Metrics(
-            lines
-                .filter_map(|line| line.rsplit_once(' '))
-                .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
-                .collect(),
-        )
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Metrics(lines.filter_map(|line| line.rsplit_once(' ')).map(|(series, value)| (series.to_owned(), value.parse().unwrap())).collect())
     }
 }
 
@@ -229,17 +184,11 @@ impl Metrics {
             let (metric, rest) = series.split_once('{').unwrap_or((series, ""));
             let has = |(label, value): &(&str, &str)| {
                 let wanted = format!("{label}=\"{value}\"");
-                rest.trim_end_matches('}')
-                    .split(',')
-                    .any(|found| found == wanted)
+                rest.trim_end_matches('}').split(',').any(|found| found == wanted)
             };
             metric.strip_prefix("user_courier_") == Some(name) && labels.iter().all(has)
         };
-        self.0
-            .iter()
-            .filter(|(series, _)| matches(series))
-            .map(|(_, value)| value)
-            .sum()
+        self.0.iter().filter(|(series, _)| matches(series)).map(|(_, value)| value).sum()
     }
 }
 
