@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::assignment::Partition;
 use super::backoff::Backoff;
 use super::checkpoint::Spent;
-use super::health::{Health, State};
+use super::health::{Health, SEVERAL, State};
 use super::lane::Lanes;
 use super::ledger::Arrival;
 use super::limit::{Limit, Rate};
@@ -228,15 +228,16 @@ impl<U, F> Engine<U, F> {
     fn delivers_others(&self, ticket: Ticket, user: UserId, now: Instant) -> bool {
         let first_started = self.entries.get(&ticket).and_then(|entry| entry.first_started);
         !self.health.others_fail(user)
-            && self.last_delivered.zip(first_started).is_some_and(|(delivered, first_started)| {
-                delivered >= first_started && now.saturating_duration_since(delivered) <= DELIVERS
-            })
+            && self
+                .last_delivered
+                .zip(first_started)
+                .is_some_and(|(delivered, first_started)| delivered > first_started && now.saturating_duration_since(delivered) <= DELIVERS)
     }
 
-    /// What fails has filled the memory, so that no other user's update can even arrive to be delivered: the failing ones, too few
-    /// to look like an outage, must come to an end.
-    fn is_choked(&mut self) -> bool {
-        self.paused && self.health.is_flowing() && !self.lanes.any_ready()
+    /// The memory is full of so few users' updates that nobody could tell an outage from updates that cannot be delivered, and nobody
+    /// else's update can arrive to show it: they must come to an end.
+    fn is_choked(&self) -> bool {
+        self.paused && self.lanes.len() < SEVERAL
     }
 
     /// The update's call failed: it ends, or waits for another attempt.

@@ -8,7 +8,7 @@ use crate::event::UserId;
 use crate::verdict::Verdict;
 
 /// Failures of this many different users with no success between them are taken for the API's failure, not the users'.
-const SEVERAL: usize = 3;
+pub(super) const SEVERAL: usize = 3;
 /// The longest pause that an API may ask for.
 const MAX_ASKED: Duration = Duration::from_secs(300);
 /// Refused credentials are tried again after this, doubling…

@@ -83,6 +83,12 @@ impl Lanes {
         }
     }
 
+    /// How many users have a lane.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
     /// Whether nothing waits for that user.
     pub fn is_free(&self, user: UserId) -> bool {
         !self.lanes.contains_key(&user)

@@ -240,7 +240,7 @@ struct Partition {
 
 impl Partition {
     fn end(&self, partition: i32) -> Option<End> {
-        (self.fetch_state == "active" && self.ls_offset >= 0).then(|| End {
+        (self.fetch_state == "active" && self.ls_offset >= 0).then_some(End {
             partition,
             end: self.ls_offset,
             reached: self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,

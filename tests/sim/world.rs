@@ -9,7 +9,7 @@ use user_courier::engine::{Action, Batch, Commit, End, Engine, Settings, Ticket,
 use user_courier::event::UserId;
 use user_courier::verdict::{Reason, Verdict};
 
-use super::plan::{Fault, Kind, Mood, Plan};
+use super::plan::{Fault, Kind, Mood, Plan, SMALL_MEMORY};
 
 /// After this long without a heartbeat an instance's partitions are given away.
 const SESSION: Duration = Duration::from_secs(6);
@@ -100,7 +100,12 @@ impl<'p> World<'p> {
         let end = world.quiet_at + PATIENCE;
         while !world.is_settled() {
             if world.now > end {
-                return Err(format!("no progress: {} of {} records settled", world.settled, world.planned));
+                let states: Vec<_> = world
+                    .instances
+                    .iter()
+                    .map(|instance| instance.engine.as_ref().map(|engine| (engine.gauges(), engine.held(), instance.paused)))
+                    .collect();
+                return Err(format!("no progress: {} of {} records settled; {states:?}", world.settled, world.planned));
             }
             world.turn()?;
             world.turns += 1;
@@ -518,7 +523,7 @@ impl<'p> World<'p> {
                 && record.at <= self.now
             {
                 *next += 1;
-                let user = UserId::new(record.user).unwrap();
+                let Some(user) = UserId::new(record.user) else { continue };
                 let expires_at = match record.kind {
                     Kind::Expiring(millis) => Some(record.at + Duration::from_millis(millis)),
                     _ => None,
@@ -584,7 +589,7 @@ impl<'p> World<'p> {
         if self.outcome(&record).is_some() {
             return Err(format!("{record:?} is called again though it is settled"));
         }
-        if !self.owner[record.partition as usize].is_some_and(|(owner, _)| owner == index) {
+        if self.owner[record.partition as usize].is_none_or(|(owner, _)| owner != index) {
             return Err(format!("{record:?} is called by instance {index}, which does not own it"));
         }
         if self.instances.iter().flat_map(|instance| &instance.calls).any(|call| call.record.user == record.user && call.done_at > now) {
@@ -639,7 +644,8 @@ impl<'p> World<'p> {
                 _ => false,
             };
             if !right {
-                return Err(format!("{record:?} ended as {end:?}"));
+                let failures = self.failures.get(&(record.partition, record.offset));
+                return Err(format!("{record:?} ended as {end:?} after {failures:?}"));
             }
         }
         self.compare_states()
@@ -650,7 +656,7 @@ impl<'p> World<'p> {
         let failed = self.failures.get(&(record.partition, record.offset));
         failed.is_some_and(|(first, count)| {
             let others = self.last_delivered.iter().any(|(at, user)| at >= first && *user != record.user);
-            *count >= self.plan.max_attempts && (others || self.plan.max_waiting < self.planned)
+            *count >= self.plan.max_attempts && (others || self.plan.max_waiting == SMALL_MEMORY)
         })
     }
 
@@ -659,9 +665,9 @@ impl<'p> World<'p> {
         for (user, shown) in self.applied.iter().filter(|(user, _)| **user < BACKGROUND) {
             let delivered = |record: &&Record| record.user == *user && self.outcome(record) == Some(End::Delivered);
             let last = self.log.iter().flatten().filter(delivered).map(|record| (record.partition, record.offset)).max();
-            // A call whose answer was lost may have been made, and its update have expired since: the API shows it all the same.
-            let expired = self.outcomes.get(shown) == Some(&End::Dead(Reason::Expired));
-            if last.is_some_and(|last| last != *shown && !(expired && *shown > last)) {
+            // A call whose answer was lost may have been made, and its update have been given up since: the API shows it all the same.
+            let given_up = matches!(self.outcomes.get(shown), Some(End::Dead(Reason::Expired | Reason::AttemptsExhausted)));
+            if last.is_some_and(|last| last != *shown && !(given_up && *shown > last)) {
                 return Err(format!("user {user} shows {shown:?}, though {last:?} was delivered last"));
             }
         }
