@@ -1,5 +1,6 @@
 //! The commands: each file is one, and thin.
 
+pub mod check;
 pub mod run;
 pub mod schema;
 pub mod stand_in;
