@@ -9,6 +9,8 @@ pub mod attempt;
 pub mod commands;
 pub mod config;
 pub mod dead_letter;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod engine;
 pub mod event;
 pub mod json;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use user_courier::commands::{Exit, fail, run, schema, stand_in};
+use user_courier::commands::{Exit, check, demo, fail, run, schema, stand_in};
 
 /// Carries user updates from Apache Kafka to user-management APIs: in order per user, with retries, outcomes and replayable dead letters.
 #[derive(Parser)]
@@ -16,6 +16,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Demo(demo::DemoArgs),
+    Check(check::CheckArgs),
     StandIn(stand_in::StandInArgs),
     /// Prints the JSON Schemas and the AsyncAPI document of the events.
     #[command(after_help = "Example:\n  user-courier schema > schemas.json")]
@@ -26,6 +28,8 @@ enum Command {
 async fn main() -> ExitCode {
     let exit = match Arguments::parse().command {
         Command::Run(args) => run::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Check(args) => check::run(args).await,
         Command::StandIn(args) => match stand_in::run(args).await {
             Ok(()) => Exit::Done,
             Err(error) => fail(Exit::Failed, format!("{error:#}")),

@@ -1,5 +1,7 @@
 //! The commands: each file is one, and thin.
 
+pub mod check;
+pub mod demo;
 pub mod run;
 pub mod schema;
 pub mod stand_in;

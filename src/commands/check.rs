@@ -1,0 +1,228 @@
+//! `user-courier check`: whether the configuration is in order, and whether everything that it names can be reached.
+//!
+//! Nothing is changed by it. A login opens a session and no more. A fixed token is tried with a GET at the path of an update, for the
+//! highest user number there can be: no API changes anything on a GET, and nobody's data comes back.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use futures::future::join_all;
+use reqwest::header::HeaderMap;
+use serde_json::{Map, Value};
+
+use super::{Exit, load};
+use crate::api::http::Http;
+use crate::api::session::Session;
+use crate::api::{Answer, Request};
+use crate::config::{Config, Credentials, Target};
+use crate::event::UserId;
+use crate::service;
+
+/// How long one question to an API may take.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Validates the configuration, then looks whether the broker, the topics and the APIs are there and let the service in.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  user-courier check --config config/user-courier.toml\n  \
+    user-courier check --config config/user-courier.toml --offline --set log.level=debug\n\n\
+    Exits 0 if all is in order, 2 for a mistake in the configuration, 3 for something that cannot be reached or used.")]
+pub struct CheckArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Looks at the configuration only and leaves the network alone.
+    #[arg(long)]
+    pub offline: bool,
+    /// Sets a key over file and environment (repeatable).
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// What one look showed: in order, or not and what to do.
+type Finding = Result<String, String>;
+
+/// Runs the check.
+pub async fn run(args: CheckArgs) -> Exit {
+    let config = match load(&args.config, &args.set) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    for warning in &config.warnings {
+        println!("warning: {warning}");
+    }
+    println!("configuration: in order");
+    if args.offline {
+        return Exit::Done;
+    }
+    let findings = look(&config).await;
+    for finding in &findings {
+        match finding {
+            Ok(words) => println!("✓ {words}"),
+            Err(words) => println!("✗ {words}"),
+        }
+    }
+    println!("Nothing was changed. Not tried: whether the accounts may change users, and whether Kafka lets the service write and commit.");
+    match findings.iter().filter(|finding| finding.is_err()).count() {
+        0 => Exit::Done,
+        wrong => super::fail(Exit::Unreachable, format!("{wrong} of {} looks found something wrong: see ✗ above", findings.len())),
+    }
+}
+
+/// All looks, side by side; the findings in the order of the configuration.
+async fn look(config: &Config) -> Vec<Finding> {
+    let targets = join_all(config.targets.iter().map(async |target| {
+        let place = format!("{} at {}", target.name, target.base_url);
+        let finding = look_at_target(target).await;
+        finding.map(|words| format!("{place}: {words}")).map_err(|words| format!("{place}: {words}"))
+    }));
+    let (mut findings, targets) = tokio::join!(look_at_kafka(config), targets);
+    findings.extend(targets);
+    findings
+}
+
+async fn look_at_kafka(config: &Config) -> Vec<Finding> {
+    let kafka = config.kafka.clone();
+    let place = format!("Kafka at {}", kafka.bootstrap_servers);
+    let counts = match tokio::task::spawn_blocking(move || service::partition_counts(&kafka)).await.map_err(anyhow::Error::from) {
+        Ok(Ok(counts)) => counts,
+        Ok(Err(error)) | Err(error) => {
+            return vec![Err(format!(
+                "{place}: {error:#}: check kafka.bootstrap_servers and [kafka.properties], and that the broker runs"
+            ))];
+        }
+    };
+    let mut findings = vec![Ok(format!("{place}: answers"))];
+    let (found, missing): (Vec<_>, Vec<_>) = counts.into_iter().partition(|(_, partitions)| *partitions > 0);
+    findings.extend(found.iter().map(|(topic, partitions)| Ok(format!("topic {topic}: exists, partitions: {partitions}"))));
+    if !missing.is_empty() {
+        let missing: Vec<_> = missing.into_iter().map(|(topic, _)| topic).collect();
+        findings.push(Err(service::create_them(config, &missing)));
+    }
+    let most = found.iter().map(|(_, partitions)| *partitions).max().unwrap_or_default();
+    let fewer: Vec<_> = found.iter().filter(|(_, partitions)| *partitions < most).collect();
+    if !fewer.is_empty() {
+        let servers = &config.kafka.bootstrap_servers;
+        let mut words = "the topics should have equally many partitions. Raise those that have fewer, before there are updates:".to_owned();
+        for (topic, _) in fewer {
+            words += &format!("\n  kafka-topics.sh --bootstrap-server {servers} --alter --topic {topic} --partitions {most}");
+        }
+        findings.push(Err(words));
+    }
+    findings
+}
+
+async fn look_at_target(target: &Target) -> Finding {
+    let http = Http::new(target.base_url.clone(), &target.tls, LONGEST).map_err(|error| format!("{error:#}"))?;
+    let session = Session::new(target.api, http.clone(), target.credentials.clone(), Box::new(|_| {}));
+    let token = session.token(LONGEST).await.map_err(|why| why.error.message)?;
+    if let Credentials::Login { username, .. } = &target.credentials {
+        return Ok(format!("reached, and `{username}` is logged in"));
+    }
+    let Some(nobody) = UserId::new(i64::MAX as u64) else { return Err("the user numbers are wrong".to_owned()) };
+    let update = target.api.update(nobody, &Map::new());
+    let request = Request { method: reqwest::Method::GET, body: Vec::new(), ..update };
+    let answer = http.exchange(request, Some(&token.secret), HeaderMap::new(), LONGEST, |_| true).await.map_err(|lost| lost.message)?;
+    judge(&answer, target)
+}
+
+/// What an answer to a GET tells of the token. The API need not know that method there: it is enough that it answers as itself.
+fn judge(answer: &Answer, target: &Target) -> Finding {
+    let status = answer.status;
+    let is_object = serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body.is_object());
+    let secret = target.credentials.secret();
+    match status {
+        401 | 403 => Err(format!("reached, but the token is refused ({status}): put a valid one into {secret}")),
+        429 => Err("reached, but it asks for a pause (429): look again later".to_owned()),
+        500.. => Err(format!("reached, but it answers {status}: look at the API itself, or at what stands before it")),
+        // The web server knows the path, and so stands before the right API.
+        405 => Ok("reached, and the token is not refused; that it is accepted is shown only by a first update (405)".to_owned()),
+        _ if is_object && !(300..400).contains(&status) => Ok(format!("reached, and the token is not refused ({status})")),
+        _ => Err(format!("reached, but what answers there is not this API (status {status}): check base_url")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{Reply, Seen, Server};
+    use crate::config::{Delivery, Retry, Tls};
+    use crate::secret::Secret;
+    use crate::stand_in::{Kind, StandIn};
+
+    const PASSWORD: &str = "p4ssw0rd-never-shown";
+
+    struct Fixture(tempfile::TempDir);
+
+    impl Fixture {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("secret"), PASSWORD).unwrap();
+            Fixture(folder)
+        }
+
+        fn target(&self, api: &str, base_url: &str, login: bool) -> Target {
+            let secret = Secret::File(self.0.path().join("secret"));
+            let login_credentials = Credentials::Login { username: "courier".into(), password: secret.clone() };
+            Target {
+                name: api.to_owned(),
+                api: crate::api::by_name(api).unwrap(),
+                base_url: base_url.parse().unwrap(),
+                credentials: if login { login_credentials } else { Credentials::Token(secret) },
+                delivery: Delivery::default(),
+                retry: Retry::default(),
+                tls: Tls::default(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_login_is_tried_and_changes_no_user() {
+        let fixture = Fixture::new();
+        for (kind, api) in [(Kind::Aipix, "aipix"), (Kind::Valt, "valt")] {
+            let stand_in = StandIn::on_loopback(kind).await.unwrap();
+            let target = fixture.target(api, &stand_in.base_url(), true);
+            let refused = look_at_target(&target).await.unwrap_err();
+            assert!(refused.contains("refused the login of `courier`") && !refused.contains(PASSWORD), "{refused}");
+            stand_in.set(|settings| settings.password = PASSWORD.into());
+            assert_eq!(look_at_target(&target).await.unwrap(), "reached, and `courier` is logged in");
+            assert_eq!((stand_in.stats().logins, stand_in.stats().updates, stand_in.stats().others), (2, 0, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fixed_token_is_tried_with_a_request_that_changes_nothing() {
+        let fixture = Fixture::new();
+        for (api, status, body, accepted) in [
+            ("aipix", "401 Unauthorized", r#"{"message":"Unauthenticated."}"#, false),
+            ("aipix", "403 Forbidden", "<html>", false),
+            ("aipix", "404 Not Found", r#"{"message":"No query results for model [App\\Models\\User] 9"}"#, true),
+            ("aipix", "404 Not Found", "<html>", false),
+            ("aipix", "405 Method Not Allowed", r#"{"message":"The GET method is not supported"}"#, true),
+            ("aipix", "302 Found", "{}", false),
+            ("aipix", "200 OK", "<html>", false),
+            ("valt", "405 Method Not Allowed", "<html>", true),
+            ("valt", "401 Unauthorized", r#"{"error":{"code":401}}"#, false),
+            ("valt", "200 OK", r#"{"data":{"id":9}}"#, true),
+            ("valt", "429 Too Many Requests", "{}", false),
+            ("valt", "503 Service Unavailable", "<html>", false),
+        ] {
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let server = Server::start(move |_: &Seen| Reply::Bytes(answer.clone().into_bytes())).await;
+            let finding = look_at_target(&fixture.target(api, server.url.as_str(), false)).await;
+            assert_eq!(finding.is_ok(), accepted, "{api} {status} {body}: {finding:?}");
+            assert!(!format!("{finding:?}").contains(PASSWORD), "{finding:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_api_that_is_not_there_is_a_finding() {
+        let stand_in = StandIn::on_loopback(Kind::Valt).await.unwrap();
+        stand_in.close_port().await;
+        let fixture = Fixture::new();
+        for login in [true, false] {
+            let finding = look_at_target(&fixture.target("valt", &stand_in.base_url(), login)).await.unwrap_err();
+            assert!(finding.contains("could not connect"), "{finding}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The demo: the whole system in one process, with sample traffic, live progress, and a verdict on what the service promises.
+//!
+//! A broker and both APIs are played by embedded ones; everything between them is the service as it runs anywhere.
+
+mod broker;
+mod evidence;
+mod invariants;
+mod progress;
+mod samples;
+mod screen;
+mod stage;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod trouble;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::{oneshot, watch};
+
+use self::broker::Spot;
+use self::progress::{Ended, Progress};
+use self::samples::Sample;
+pub use self::screen::Screen;
+use self::stage::Stage;
+use crate::metrics::Metrics;
+use crate::service;
+
+/// How long the sender may take for its last events.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is to be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many events are sent.
+    pub events: usize,
+    /// Whether one API fails for a while and the other asks for a pause.
+    pub faults: bool,
+}
+
+impl Options {
+    /// How long the events take to be sent: long enough to be watched, and with faults long enough for all of them.
+    fn span(self) -> Duration {
+        let paced = Duration::from_millis(10).saturating_mul(u32::try_from(self.events).unwrap_or(u32::MAX));
+        if self.faults { trouble::SPAN } else { paced.min(Duration::from_secs(5)) }
+    }
+}
+
+/// Shows the demo; returns whether every promise was kept. `stop` ends it early.
+///
+/// # Errors
+/// If a part cannot be set up, the service ends by itself, or the screen cannot be written to.
+pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receiver<bool>) -> anyhow::Result<bool> {
+    screen.say(&opening(options))?;
+    let samples: Arc<[_]> = samples::samples(options.events).into();
+    let stage = Stage::set(options.events).await?;
+    let metrics = Metrics::new()?;
+    let (end_service, service_ends) = watch::channel(false);
+    let mut service = tokio::spawn(service::run(stage.config.clone(), HashSet::new(), metrics.clone(), service_ends));
+
+    let sent = Arc::new(AtomicUsize::new(0));
+    let sending = send(&stage, samples.clone(), options.span(), sent.clone());
+    let (tell, notes) = unbounded_channel();
+    let trouble = async {
+        if options.faults {
+            // Nobody listens any more only when all is over.
+            trouble::play(&stage, |words| drop(tell.send(words))).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut progress = Progress::new(&samples, sent, &metrics);
+    let ended = tokio::select! {
+        ended = progress.watch(screen, notes) => ended?,
+        () = trouble => Ended::Stuck,
+        ended = &mut service => {
+            ended??;
+            anyhow::bail!("the service ended before the demo did");
+        }
+        _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
+    };
+    if ended == Ended::Stopped {
+        screen.say("\nStopped before the end: nothing is proven.")?;
+        return Ok(false);
+    }
+    if ended == Ended::Stuck {
+        screen.say("\nNothing has moved for a while: what follows is what came through.")?;
+    }
+    let spots = tokio::time::timeout(PATIENCE, sending).await.context("the sample events were not all sent in time")??;
+    let spots = spots.context("the sample events cannot be sent")?;
+    end_service.send_replace(true);
+    service.await??;
+    let evidence = stage.evidence(&samples, spots).await?;
+    let verdicts = invariants::all(&evidence);
+    screen.say(&summary::table(&evidence))?;
+    for verdict in &verdicts {
+        screen.say(&screen.verdict(verdict))?;
+    }
+    let kept = verdicts.iter().all(Result::is_ok);
+    screen.say(&summary::closing(options, kept))?;
+    Ok(kept)
+}
+
+/// Sends the samples from a thread of its own, which ends with the process and holds up nothing.
+fn send(stage: &Stage, samples: Arc<[Sample]>, span: Duration, sent: Arc<AtomicUsize>) -> oneshot::Receiver<anyhow::Result<Vec<Spot>>> {
+    let (broker, topic) = (stage.broker.clone(), stage.config.kafka.topics.updates.clone());
+    let (done, sending) = oneshot::channel();
+    // Where the demo was stopped, nobody waits for the answer.
+    std::thread::spawn(move || drop(done.send(broker.send(&topic, &samples, span, &sent))));
+    sending
+}
+
+fn opening(options: Options) -> String {
+    let events = options.events;
+    let trouble = if options.faults { "\nOn the way VALT goes down for a while, and aipix asks for a pause." } else { "" };
+    format!(
+        "In this one process: an embedded Kafka broker, stand-ins for the APIs of aipix\n\
+         VMS and VALT, and user-courier between them. {events} sample updates of users go\n\
+         through it; some are refused, some need several calls, some nobody can read.\n\
+         Each must come out as exactly one outcome, in order for each user.{trouble}\n"
+    )
+}
