@@ -110,20 +110,20 @@ impl Caller {
 
     /// Sends the update once and judges the answer; after a 401, once more with a new token where one can be had.
     ///
-    /// Each call and each login takes `timeout` at most. An attempt may so take four times as long: `may_call` is
-    /// asked right before each call, and no call is made once it says no.
-    pub async fn attempt(&self, update: &Update, timeout: Duration, may_call: impl Fn() -> bool + Send + Sync) -> Attempt {
+    /// Each call and each login takes `timeout` at most. An attempt may so take four times as long: `leased` is asked right before each call
+    /// how long the update's partition is certainly ours; the call takes no longer, and is not made where too little of that is left.
+    pub async fn attempt(&self, update: &Update, timeout: Duration, leased: impl Fn() -> Option<Duration> + Send + Sync) -> Attempt {
         let mut token = match self.session.token(timeout).await {
             Ok(token) => token,
             Err(why) => return Attempt::without_token(Vec::new(), why, false),
         };
         let mut calls = Vec::with_capacity(1);
         loop {
-            if !may_call() {
+            let Some(timeout) = leased().map(|leased| leased.min(timeout)) else {
                 let error = ApiError::new("the call was not made, as its partition may have been handed over");
                 let why = NoToken { verdict: Verdict::Retry { unreachable: false }, error };
                 return Attempt::without_token(calls, why, false);
-            }
+            };
             let (judgement, ambiguous) = self.call(update, &token, timeout, &mut calls).await;
             if !judgement.token_refused || calls.len() > 1 {
                 let error = judgement.error.map(|error| match judgement.quotes_api {

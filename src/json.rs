@@ -39,13 +39,50 @@ pub fn object<const N: usize>(bytes: &[u8], root: &str, wanted: &[&str; N]) -> O
             (text, Some(format!("is not UTF-8 from byte {} on", end + 1)))
         }
     };
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let path = Path { parent: None, step: Step::Name(root) };
-    let read = reader.deserialize_map(Root { object: &mut object, wanted, path }).and_then(|()| reader.end());
+    let mut read = read(text, root, wanted, &mut object);
+    if read.as_ref().is_err_and(|error| error.to_string().starts_with(OUT_OF_RANGE)) {
+        object = Object { members: [const { None }; N], problem: None };
+        read = self::read(&tamed(text), root, wanted, &mut object);
+    }
     if let Some(message) = not_utf8.or_else(|| read.err().map(|error| broken(&error))) {
         object.problem.get_or_insert(message);
     }
     object
+}
+
+fn read<const N: usize>(text: &str, root: &str, wanted: &[&str; N], object: &mut Object<N>) -> serde_json::Result<()> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let path = Path { parent: None, step: Step::Name(root) };
+    reader.deserialize_map(Root { object, wanted, path }).and_then(|()| reader.end())
+}
+
+/// How serde_json's error for a number that no `f64` can hold begins.
+const OUT_OF_RANGE: &str = "number out of range";
+
+/// The text with such numbers replaced by one that is just too large for everything: a number of a thousand digits is correct JSON, and a wrong
+/// value of its field rather than the end of the whole event. Lengths stay, and with them the places in messages.
+fn tamed(text: &str) -> String {
+    let mut tamed = text.as_bytes().to_vec();
+    let (mut at, mut in_string) = (0, false);
+    while at < tamed.len() {
+        let length = tamed[at..].iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')).count();
+        match tamed[at] {
+            b'\\' if in_string => at += 1,
+            b'"' => in_string = !in_string,
+            b'-' | b'0'..=b'9' if !in_string => {
+                let number = &mut tamed[at..at + length];
+                if std::str::from_utf8(number).is_ok_and(|number| number.parse().is_ok_and(f64::is_infinite)) {
+                    number.fill(b' ');
+                    number[..5].copy_from_slice(b"1e300");
+                }
+                at += length - 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    // Only whole ASCII numbers were replaced by ASCII.
+    String::from_utf8(tamed).unwrap_or_default()
 }
 
 /// What the first byte alone says.
@@ -270,5 +307,24 @@ impl<'de> Visitor<'de> for Strict<'_> {
             }
         }
         Ok(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_nothing_can_hold_spoils_its_own_field_only() {
+        let digits = "9".repeat(1000);
+        let text = format!(r#"{{"a":"\\\"1e999","user":{digits},"b":[-1e400000,7],"c":18446744073709551616}}"#);
+        let read = object(text.as_bytes(), "", &["a", "user", "b", "c"]);
+        assert_eq!(read.problem, None);
+        let [a, user, b, c] = read.members.map(Option::unwrap);
+        assert_eq!(a, "\\\"1e999");
+        assert!(user.is_f64() && c.is_f64() && b[0].is_f64(), "{user} {b} {c}");
+        assert_eq!(b[1], 7);
+        let cut = object(format!(r#"{{"user":{digits},"#).as_bytes(), "", &["user"]);
+        assert!(cut.problem.unwrap().contains("byte 1009"));
     }
 }

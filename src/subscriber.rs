@@ -281,8 +281,9 @@ impl Subscriber {
         let call = tokio::spawn(async move {
             let mut finish = finish;
             if let Some(call) = &update.call {
-                let may_call = || lease.until().is_some_and(|until| until >= Instant::now() + timeout / 2);
-                finish.attempt = Some(caller.attempt(call, timeout, may_call).await);
+                let left = || lease.until().map(|until| until.saturating_duration_since(Instant::now()));
+                let leased = || left().filter(|left| *left >= timeout / 2);
+                finish.attempt = Some(caller.attempt(call, timeout, leased).await);
             }
         });
         self.calls.insert(ticket, call.abort_handle());

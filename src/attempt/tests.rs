@@ -50,7 +50,7 @@ fn caller(api: &str, url: Url, tls: &Tls, by_login: bool) -> (Caller, TempDir) {
 
 async fn attempt_at(api: &str, url: Url, tls: &Tls, update: &Update, timeout: Duration) -> Attempt {
     let (caller, _folder) = caller(api, url, tls, false);
-    let attempt = caller.attempt(update, timeout, || true).await;
+    let attempt = caller.attempt(update, timeout, || Some(TIMEOUT)).await;
     assert!(!format!("{attempt:?} {update:?}").contains("canary"), "{attempt:?}");
     attempt
 }
@@ -96,7 +96,7 @@ async fn a_call_to_valt_carries_its_token_in_the_url_only() {
     let mut update = update(value!({ "rooms": [1] }));
     update.traceparent = Some("no\nheader".into());
     for _ in 0..2 {
-        let attempt = caller.attempt(&update, TIMEOUT, || true).await;
+        let attempt = caller.attempt(&update, TIMEOUT, || Some(TIMEOUT)).await;
         assert_eq!((attempt.verdict, attempt.other_user), (Verdict::Delivered, true));
     }
     for seen in server.seen() {
@@ -156,7 +156,7 @@ async fn valt() -> (Server, Arc<std::sync::atomic::AtomicUsize>) {
 async fn without_a_token_no_call_is_made() {
     let server = Server::start(|_| Reply::Bytes(json(401, r#"{"data":"Invalid username or password"}"#))).await;
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
-    let attempt = caller.attempt(&update(value!({ "rooms": [1] })), TIMEOUT, || true).await;
+    let attempt = caller.attempt(&update(value!({ "rooms": [1] })), TIMEOUT, || Some(TIMEOUT)).await;
     assert_eq!((attempt.verdict, attempt.calls.len(), attempt.http_status()), (Verdict::Unauthorized, 0, None));
     assert_eq!(server.seen().len(), 1);
     assert!(attempt.error.unwrap().message.contains("refused the login of `john` (401)"));
@@ -167,12 +167,12 @@ async fn no_call_is_made_once_it_may_not() {
     let (server, valid) = valt().await;
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
     let update = update(value!({ "rooms": [1] }));
-    let attempt = caller.attempt(&update, TIMEOUT, || false).await;
+    let attempt = caller.attempt(&update, TIMEOUT, || None).await;
     assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (RETRY, 0, 0));
     // The lease ends between the 401 and the repeated call.
     valid.fetch_add(1, Ordering::SeqCst);
-    let may_call = AtomicBool::new(true);
-    let attempt = caller.attempt(&update, TIMEOUT, || may_call.swap(false, Ordering::SeqCst)).await;
+    let leased = AtomicBool::new(true);
+    let attempt = caller.attempt(&update, TIMEOUT, || leased.swap(false, Ordering::SeqCst).then_some(TIMEOUT)).await;
     assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (RETRY, 1, 1));
 }
 
@@ -212,7 +212,7 @@ async fn no_secret_reaches_the_log() {
     let update = update(value!({ "password": "canary-pass" }));
     for _ in 0..3 {
         valid.fetch_add(1, Ordering::SeqCst);
-        caller.attempt(&update, TIMEOUT, || true).await;
+        caller.attempt(&update, TIMEOUT, || Some(TIMEOUT)).await;
     }
     let shown = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(shown.contains("the log works"));

@@ -30,8 +30,8 @@ impl Timing {
         let (session_setting, session_timeout) = timer(SESSION_TIMEOUT, 15_000);
         let (heartbeat_setting, heartbeat) = timer(HEARTBEAT_INTERVAL, 3_000);
         let (max_poll_setting, max_poll_interval) = timer(MAX_POLL_INTERVAL, 300_000);
-        // Where neither was set the defaults fit.
-        if let (Some(at), true) = (heartbeat_setting.or(session_setting), heartbeat >= session_timeout) {
+        // Where it was not set, the client's is made to fit.
+        if let (Some(at), true) = (heartbeat_setting, heartbeat >= session_timeout) {
             let (heartbeat, session) = (written(heartbeat), written(session_timeout));
             let message = format!("{HEARTBEAT_INTERVAL} ({heartbeat}) must be below {SESSION_TIMEOUT} ({session})");
             reading.mistake(&at.origin, &at.key, message);

@@ -112,8 +112,8 @@ fn timers_are_checked() {
             &[&format!("8:17: targets.aipix.delivery.request_timeout: request_timeout (10s) {timeout} (10s), {landing}")],
         ),
         (
-            "[kafka.consumer_properties]\nsession.timeout.ms = 3000\n[targets.aipix.delivery]\nrequest_timeout = \"2s\"\n",
-            &["8:17: kafka.consumer_properties.session.timeout.ms: heartbeat.interval.ms (3s) must be below session.timeout.ms (3s)"],
+            "[kafka.consumer_properties]\nsession.timeout.ms = 3000\nheartbeat.interval.ms = 3000\n[targets.aipix.delivery]\nrequest_timeout = \"2s\"\n",
+            &["9:20: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (3s) must be below session.timeout.ms (3s)"],
         ),
         (
             "[kafka.consumer_properties]\nmax.poll.interval.ms = 14999\n[shutdown]\ndrain_timeout = \"1s\"\n",

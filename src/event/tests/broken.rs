@@ -78,7 +78,6 @@ fn broken_json_says_where_and_shows_nothing() {
         (b"\xef\xbb\xbf{}".to_vec(), "begins with a byte order mark"),
         (b"{\"a\":\"hunter2\\ud800\"}".to_vec(), "is not readable JSON"),
         (b"{\"a\":\"hunter2\\udc00\"}".to_vec(), "is not readable JSON"),
-        (b"{\"a\":1e999}".to_vec(), "is not readable JSON: number out of range"),
         (b"\x00".to_vec(), "is not readable JSON: expected value"),
         (b"{\"a\":\"hunter2\x00\"}".to_vec(), "control character"),
         (b"{\"a\":NaN}".to_vec(), "is not readable JSON: expected value"),
