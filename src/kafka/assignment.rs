@@ -68,6 +68,8 @@ pub struct Callbacks<C> {
     pub(super) poll_began: Mutex<Instant>,
     pub(super) born: Instant,
     pub(super) pulse: Mutex<Pulse>,
+    /// The partitions' ends, to be handed over after the records that were polled before they became known.
+    pub(super) ends: Mutex<Option<Vec<End>>>,
 }
 
 impl<C: Send + 'static> ClientContext for Callbacks<C> {
@@ -189,8 +191,12 @@ impl<C: Send + 'static> Callbacks<C> {
             self.lease.renew(heard);
         }
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        let ends = topic.partitions.iter().filter_map(|(number, partition)| partition.end(number.parse().ok()?)).collect();
-        self.send(Input::Ends(ends));
+        // A pause drops what was fetched, so that the fetcher's place says nothing of ours.
+        let paused = self.paused.load(Ordering::Relaxed);
+        let ends = topic.partitions.iter().filter_map(|(number, partition)| partition.end(number.parse().ok()?, paused)).collect();
+        if let Ok(mut latest) = self.ends.lock() {
+            *latest = Some(ends);
+        }
     }
 }
 
@@ -236,14 +242,38 @@ struct Partition {
     ls_offset: i64,
     eof_offset: i64,
     next_offset: i64,
+    /// What was fetched and not yet polled, whichever partition it is of.
+    fetchq_cnt: i64,
 }
 
 impl Partition {
-    fn end(&self, partition: i32) -> Option<End> {
+    /// Statistics overtake the records that wait to be polled: the end is reached only where none wait.
+    fn end(&self, partition: i32, paused: bool) -> Option<End> {
         (self.fetch_state == "active" && self.ls_offset >= 0).then(|| End {
             partition,
             end: self.ls_offset,
-            reached: self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,
+            reached: !paused && self.fetchq_cnt == 0 && self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_reached_only_where_no_record_waits_to_be_polled() {
+        let partition = |fetchq_cnt, eof_offset, next_offset| Partition {
+            fetch_state: "active".to_owned(),
+            ls_offset: 10,
+            eof_offset,
+            next_offset,
+            fetchq_cnt,
+        };
+        let reached = |partition: Partition, paused| partition.end(3, paused).is_some_and(|end| end.reached);
+        assert!(reached(partition(0, 10, 10), false));
+        assert!(!reached(partition(1, 10, 10), false), "what waits to be polled would be passed over");
+        assert!(!reached(partition(0, 10, 10), true), "a pause drops what was fetched");
+        assert!(!reached(partition(0, -1001, 10), false) && !reached(partition(0, 10, 9), false));
     }
 }

@@ -87,6 +87,7 @@ impl<C: Send + 'static> Consumer<C> {
             poll_began: std::sync::Mutex::new(born),
             born,
             pulse: std::sync::Mutex::new(Pulse::default()),
+            ends: std::sync::Mutex::default(),
         };
         let client: BaseConsumer<_> = client::consumer(kafka, target)?
             .create_with_context(callbacks)
@@ -176,8 +177,13 @@ impl<C: Send + 'static, F: Fn(Record) -> Option<Box<C>>> Polling<C, F> {
             }
             wait = Duration::ZERO;
         }
+        let context = self.client.context();
         if !batch.is_empty() {
-            self.client.context().send(Input::Read(batch));
+            context.send(Input::Read(batch));
+        }
+        // Only now: an end that is reached passes over what lies before it.
+        if let Some(ends) = context.ends.lock().ok().and_then(|mut ends| ends.take()) {
+            context.send(Input::Ends(ends));
         }
     }
 
