@@ -63,8 +63,11 @@ impl Broker {
     pub(super) fn send(&self, topic: &str, samples: &[Sample], span: Duration, sent: &AtomicUsize) -> anyhow::Result<Vec<Spot>> {
         let spots = Spots(Mutex::new(vec![None; samples.len()]));
         let mut config = self.client();
-        config.set("partitioner", "murmur2_random").set("enable.idempotence", "true").set("linger.ms", "0");
+        // An idempotent producer would take a second to begin.
+        config.set("partitioner", "murmur2_random").set("retries", "0").set("linger.ms", "0");
         let producer: BaseProducer<Spots> = config.create_with_context(spots)?;
+        // Known before the first event, which would wait for it.
+        producer.client().fetch_metadata(Some(topic), PATIENCE)?;
         let interval = span / u32::try_from(samples.len()).unwrap_or(u32::MAX).max(1);
         let mut due = Instant::now();
         for (number, sample) in samples.iter().enumerate() {

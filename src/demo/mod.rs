@@ -31,7 +31,7 @@ use self::stage::Stage;
 use crate::metrics::Metrics;
 use crate::service;
 
-/// How long the sender may take for its last events.
+/// How long anything may take that should be done in a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be shown.
@@ -64,34 +64,39 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receive
     let mut service = tokio::spawn(service::run(stage.config.clone(), HashSet::new(), metrics.clone(), service_ends));
 
     let sent = Arc::new(AtomicUsize::new(0));
-    let sending = send(&stage, samples.clone(), options.span(), sent.clone());
-    let (tell, notes) = unbounded_channel();
-    let trouble = async {
-        if options.faults {
-            // Nobody listens any more only when all is over.
-            trouble::play(&stage, |words| drop(tell.send(words))).await;
-        }
-        std::future::pending::<()>().await;
+    let mut progress = Progress::new(&samples, sent.clone(), &metrics);
+    let shown = async {
+        tokio::time::timeout(PATIENCE, progress.joined()).await.context("the service did not join its consumer groups in time")?;
+        let sending = send(&stage, samples.clone(), options.span(), sent);
+        let (tell, notes) = unbounded_channel();
+        let trouble = async {
+            if options.faults {
+                // Nobody listens any more only when all is over.
+                trouble::play(&stage, |words| drop(tell.send(words))).await;
+            }
+            std::future::pending().await
+        };
+        let ended = tokio::select! {
+            ended = progress.watch(screen, notes) => ended?,
+            never = trouble => never,
+        };
+        let spots = tokio::time::timeout(PATIENCE, sending).await.context("the sample events were not all sent in time")??;
+        anyhow::Ok((ended, spots.context("the sample events cannot be sent")?))
     };
-    let mut progress = Progress::new(&samples, sent, &metrics);
-    let ended = tokio::select! {
-        ended = progress.watch(screen, notes) => ended?,
-        () = trouble => Ended::Stuck,
+    let (ended, spots) = tokio::select! {
+        shown = shown => shown?,
         ended = &mut service => {
             ended??;
             anyhow::bail!("the service ended before the demo did");
         }
-        _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
+        _ = stop.wait_for(|stop| *stop) => {
+            screen.say("\nStopped before the end: nothing is proven.")?;
+            return Ok(false);
+        }
     };
-    if ended == Ended::Stopped {
-        screen.say("\nStopped before the end: nothing is proven.")?;
-        return Ok(false);
-    }
     if ended == Ended::Stuck {
         screen.say("\nNothing has moved for a while: what follows is what came through.")?;
     }
-    let spots = tokio::time::timeout(PATIENCE, sending).await.context("the sample events were not all sent in time")??;
-    let spots = spots.context("the sample events cannot be sent")?;
     end_service.send_replace(true);
     service.await??;
     let evidence = stage.evidence(&samples, spots).await?;

@@ -27,8 +27,6 @@ pub(super) enum Ended {
     Done,
     /// Nothing has moved for a while.
     Stuck,
-    /// Somebody wants no more.
-    Stopped,
 }
 
 /// Watches one demo.
@@ -69,9 +67,19 @@ impl<'a> Progress<'a> {
         Progress { samples, sent, metrics, began: Instant::now(), rows }
     }
 
+    /// Waits until every subscriber has its partitions, so that the times shown later are those of deliveries.
+    pub(super) async fn joined(&self) {
+        let mut tick = tokio::time::interval(LOOK);
+        let has_joined = |text: &str, name| sum(text, "rebalances_total", name, "kind=\"assigned\"") > 0;
+        while !self.metrics.text().is_ok_and(|text| SUBSCRIBERS.into_iter().all(|name| has_joined(&text, name))) {
+            tick.tick().await;
+        }
+    }
+
     /// Shows it until the end, and in between what `notes` say.
     pub(super) async fn watch(&mut self, screen: &mut Screen, mut notes: UnboundedReceiver<String>) -> io::Result<Ended> {
         let mut tick = tokio::time::interval(LOOK);
+        self.began = Instant::now();
         let (mut line_at, mut moved_at) = (self.began + LINE, self.began);
         loop {
             tokio::select! {
@@ -148,7 +156,7 @@ fn turn(row: &Row, screen: &Screen) -> String {
     if row.held.is_empty() {
         screen.paint(Tone::Good, format!("{name} flows again"))
     } else {
-        screen.paint(Tone::Waiting, format!("{name} is {}: its updates wait, none is lost, the others go on", row.held))
+        screen.paint(Tone::Waiting, format!("{name}: {}; its updates wait, all others go on", row.held))
     }
 }
 

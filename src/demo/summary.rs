@@ -7,6 +7,7 @@ use super::Options;
 use super::evidence::{Event, Evidence};
 use super::samples::SUBSCRIBERS;
 use crate::outcome::Kind;
+use crate::verdict::Reason;
 
 /// The table, and below it the dead letters by their reasons.
 pub(super) fn table(evidence: &Evidence) -> String {
@@ -31,16 +32,29 @@ pub(super) fn table(evidence: &Evidence) -> String {
             percentile(&took, 50),
             percentile(&took, 99),
         );
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
         for reason in events.iter().filter_map(|event| event.ending()?.data.reason) {
-            *counts.entry(reason.as_str()).or_default() += 1;
+            *counts.entry(reason).or_default() += 1;
         }
-        if !counts.is_empty() {
-            let counts: Vec<_> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-            let _ = writeln!(reasons, "  {subscriber:<10} {}", counts.join(", "));
+        for (place, (reason, count)) in counts.into_iter().enumerate() {
+            let name = if place == 0 { subscriber } else { "" };
+            let _ = writeln!(reasons, "  {name:<10} {count:>7}  {:<19} {}", reason.as_str(), meaning(reason));
         }
     }
-    format!("{table}  p50, p99: from the event's append to its outcome's\n\n  dead letters by reason\n{reasons}")
+    format!("{table}  p50, p99: from the event's append to its outcome's\n\n  dead letters, by reason\n{reasons}")
+}
+
+/// What a reason means, in a few words.
+fn meaning(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Undecodable => "it is no update event",
+        Reason::Unroutable => "no target takes it",
+        Reason::InvalidChanges => "its changes are of a wrong type",
+        Reason::Rejected => "the API refused it",
+        Reason::UserNotFound => "the API has no such user",
+        Reason::AttemptsExhausted => "it failed too often, others did not",
+        Reason::Expired => "its time was over before it was sent",
+    }
 }
 
 fn percentile(sorted: &[i64], percent: usize) -> String {

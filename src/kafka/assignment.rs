@@ -1,6 +1,6 @@
 //! Assignment: the client's rebalance callback, which runs on the polling thread, as inputs to the subscriber.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -68,6 +68,10 @@ pub struct Callbacks<C> {
     pub(super) poll_began: Mutex<Instant>,
     pub(super) born: Instant,
     pub(super) pulse: Mutex<Pulse>,
+    /// The partitions' ends, to be handed over after the records that were polled before they became known.
+    pub(super) ends: Mutex<Option<Vec<End>>>,
+    /// Partitions of which the end was polled, and nothing since. Unlike the statistics, that event comes in its turn behind all records.
+    pub(super) at_end: Mutex<HashSet<i32>>,
 }
 
 impl<C: Send + 'static> ClientContext for Callbacks<C> {
@@ -103,6 +107,7 @@ impl<C: Send + 'static> Callbacks<C> {
         if let Ok(began) = self.poll_began.lock() {
             self.lease.renew(*began);
         }
+        self.forget_ends();
         let commits = if partitions.count() == 0 { Vec::new() } else { self.committed(consumer, partitions) };
         info!(partitions = ?commits.iter().map(|(number, _)| number).collect::<Vec<_>>(), "partitions assigned");
         self.metrics.rebalanced("assigned");
@@ -174,6 +179,14 @@ impl<C: Send + 'static> Callbacks<C> {
         }
     }
 
+    /// What was fetched may be dropped and fetched again: ends seen so far say nothing any more.
+    pub(super) fn forget_ends(&self) {
+        if let (Ok(mut at_end), Ok(mut ends)) = (self.at_end.lock(), self.ends.lock()) {
+            at_end.clear();
+            *ends = None;
+        }
+    }
+
     pub(super) fn send(&self, input: Input<C>) {
         // The subscriber is gone only when the process ends.
         if self.inputs.blocking_send(input).is_err() {
@@ -190,7 +203,9 @@ impl<C: Send + 'static> Callbacks<C> {
         }
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
         let ends = topic.partitions.iter().filter_map(|(number, partition)| partition.end(number.parse().ok()?)).collect();
-        self.send(Input::Ends(ends));
+        if let Ok(mut latest) = self.ends.lock() {
+            *latest = Some(ends);
+        }
     }
 }
 
@@ -236,14 +251,42 @@ struct Partition {
     ls_offset: i64,
     eof_offset: i64,
     next_offset: i64,
+    /// What was fetched and not yet polled, whichever partition it is of.
+    fetchq_cnt: i64,
 }
 
 impl Partition {
+<<<<<<< HEAD
     fn end(&self, partition: i32) -> Option<End> {
         (self.fetch_state == "active" && self.ls_offset >= 0).then_some(End {
+=======
+    /// Statistics overtake the records that wait to be polled: the end is reached only where none wait.
+    fn end(&self, partition: i32) -> Option<End> {
+        (self.fetch_state == "active" && self.ls_offset >= 0).then(|| End {
+>>>>>>> demo
             partition,
             end: self.ls_offset,
-            reached: self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,
+            reached: self.fetchq_cnt == 0 && self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_reached_only_where_no_record_waits_to_be_polled() {
+        let partition = |fetchq_cnt, eof_offset, next_offset| Partition {
+            fetch_state: "active".to_owned(),
+            ls_offset: 10,
+            eof_offset,
+            next_offset,
+            fetchq_cnt,
+        };
+        let reached = |partition: Partition| partition.end(3).is_some_and(|end| end.reached);
+        assert!(reached(partition(0, 10, 10)));
+        assert!(!reached(partition(1, 10, 10)), "what waits to be polled would be passed over");
+        assert!(!reached(partition(0, -1001, 10)) && !reached(partition(0, 10, 9)));
     }
 }

@@ -41,7 +41,7 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
-        .set("enable.partition.eof", "false")
+        .set("enable.partition.eof", "true")
         .set("statistics.interval.ms", (session / 15).clamp(200, 1000).to_string());
     Ok(config)
 }

@@ -87,6 +87,8 @@ impl<C: Send + 'static> Consumer<C> {
             poll_began: std::sync::Mutex::new(born),
             born,
             pulse: std::sync::Mutex::new(Pulse::default()),
+            ends: std::sync::Mutex::default(),
+            at_end: std::sync::Mutex::default(),
         };
         let client: BaseConsumer<_> = client::consumer(kafka, target)?
             .create_with_context(callbacks)
@@ -185,13 +187,22 @@ impl<C: Send + 'static, F: Fn(Record) -> Option<Box<C>>> Polling<C, F> {
             }
             wait = Duration::ZERO;
         }
+        let context = self.client.context();
         if !batch.is_empty() {
-            self.client.context().send(Input::Read(batch));
+            context.send(Input::Read(batch));
+        }
+        // Only now: an end that is reached passes over what lies before it.
+        if let Some(mut ends) = context.ends.lock().ok().and_then(|mut ends| ends.take()) {
+            if let Ok(at_end) = context.at_end.lock() {
+                ends.iter_mut().for_each(|end| end.reached &= at_end.contains(&end.partition));
+            }
+            context.send(Input::Ends(ends));
         }
     }
 
     fn take(&self, message: &BorrowedMessage<'_>, batch: &mut Vec<Read<C>>) {
         let (number, next) = (message.partition(), message.offset() + 1);
+        self.at_end(number, false);
         if let Some(claimed) = (self.claim)(headers::record(&self.topic, message)) {
             batch.push(Read::Claimed(claimed));
             return;
@@ -216,12 +227,19 @@ impl<C: Send + 'static, F: Fn(Record) -> Option<Box<C>>> Polling<C, F> {
                 self.client.context().send(Input::Failed(failure));
                 std::thread::sleep(POLL);
             }
-            KafkaError::PartitionEOF(_) => {}
+            KafkaError::PartitionEOF(partition) => self.at_end(*partition, true),
             other => warn!(error = %other, "reading from Kafka is disturbed; the client goes on trying"),
         }
     }
 
+    fn at_end(&self, partition: i32, at_end: bool) {
+        if let Ok(mut partitions) = self.client.context().at_end.lock() {
+            if at_end { partitions.insert(partition) } else { partitions.remove(&partition) };
+        }
+    }
+
     fn pause(&self, pause: bool) {
+        self.client.context().forget_ends();
         self.client.context().paused.store(pause, Ordering::Relaxed);
         let done = self.client.assignment().and_then(|all| if pause { self.client.pause(&all) } else { self.client.resume(&all) });
         if let Err(error) = done {
