@@ -256,14 +256,9 @@ struct Partition {
 }
 
 impl Partition {
-<<<<<<< HEAD
-    fn end(&self, partition: i32) -> Option<End> {
-        (self.fetch_state == "active" && self.ls_offset >= 0).then_some(End {
-=======
     /// Statistics overtake the records that wait to be polled: the end is reached only where none wait.
     fn end(&self, partition: i32) -> Option<End> {
-        (self.fetch_state == "active" && self.ls_offset >= 0).then(|| End {
->>>>>>> demo
+        (self.fetch_state == "active" && self.ls_offset >= 0).then_some(End {
             partition,
             end: self.ls_offset,
             reached: self.fetchq_cnt == 0 && self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,

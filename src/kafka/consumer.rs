@@ -234,7 +234,11 @@ impl<C: Send + 'static, F: Fn(Record) -> Option<Box<C>>> Polling<C, F> {
 
     fn at_end(&self, partition: i32, at_end: bool) {
         if let Ok(mut partitions) = self.client.context().at_end.lock() {
-            if at_end { partitions.insert(partition) } else { partitions.remove(&partition) };
+            if at_end {
+                partitions.insert(partition)
+            } else {
+                partitions.remove(&partition)
+            };
         }
     }
 
