@@ -55,10 +55,7 @@ impl Stage {
         }
         bad_days(&aipix, &valt);
         let login = Credentials::Login { username: "courier".to_owned(), password: secrets.keep("valt-password", &password)? };
-        let targets = vec![
-            target(AIPIX, &aipix, Credentials::Token(secrets.keep("aipix-token", &token)?))?,
-            target(VALT, &valt, login)?,
-        ];
+        let targets = vec![target(AIPIX, &aipix, Credentials::Token(secrets.keep("aipix-token", &token)?))?, target(VALT, &valt, login)?];
         let config = config(&broker, topics, targets)?;
         Ok(Stage { broker, aipix, valt, config, _secrets: secrets })
     }
@@ -67,7 +64,8 @@ impl Stage {
     pub(super) async fn evidence(&self, samples: &[Sample], spots: Vec<Spot>) -> anyhow::Result<Evidence> {
         let (broker, topics) = (self.broker.clone(), self.config.kafka.topics.clone());
         let read = move || {
-            let [updates, outcomes, dead_letters] = [&topics.updates, &topics.outcomes, &topics.dead_letters].map(|topic| broker.read(topic));
+            let [updates, outcomes, dead_letters] =
+                [&topics.updates, &topics.outcomes, &topics.dead_letters].map(|topic| broker.read(topic));
             anyhow::Ok((updates?, outcomes?, dead_letters?))
         };
         let (updates, outcomes, dead_letters) = tokio::task::spawn_blocking(read).await??;
@@ -138,7 +136,9 @@ impl Secrets {
     fn new() -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("user-courier-demo-{}", uuid::Uuid::new_v4()));
         let made = fs::DirBuilder::new().mode(0o700).create(&folder);
-        made.with_context(|| format!("the folder {} for the demo's secrets cannot be made: set TMPDIR to one that can be written to", folder.display()))?;
+        made.with_context(|| {
+            format!("the folder {} for the demo's secrets cannot be made: set TMPDIR to one that can be written to", folder.display())
+        })?;
         Ok(Secrets(folder))
     }
 

@@ -249,7 +249,7 @@ struct Partition {
 impl Partition {
     /// Statistics overtake the records that wait to be polled: the end is reached only where none wait.
     fn end(&self, partition: i32, paused: bool) -> Option<End> {
-        (self.fetch_state == "active" && self.ls_offset >= 0).then(|| End {
+        (self.fetch_state == "active" && self.ls_offset >= 0).then_some(End {
             partition,
             end: self.ls_offset,
             reached: !paused && self.fetchq_cnt == 0 && self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,
