@@ -88,7 +88,7 @@ async fn look_at_kafka(config: &Config) -> Vec<Finding> {
         Ok(Ok(counts)) => counts,
         Ok(Err(error)) | Err(error) => {
             return vec![Err(format!(
-                "{place}: {error:#}: check kafka.bootstrap_servers and [kafka.properties], and that the broker runs"
+                "{place}: no answer ({error}): check kafka.bootstrap_servers and [kafka.properties], and that the broker runs"
             ))];
         }
     };
