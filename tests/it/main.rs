@@ -7,6 +7,7 @@ mod api;
 mod bench;
 mod kafka;
 mod outcome;
+mod schema;
 mod service;
 mod update;
 mod wire;
