@@ -53,7 +53,7 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
 pub fn producer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
     let mut config = base(kafka);
     config
-        // Of a compressed batch the broker rewrites header names that are not UTF-8 (seen with 4.3): a dead letter must be what its record was.
+        // Where the broker compresses a batch anew, as its topic may ask for, it rewrites header names that are not UTF-8 (seen with 4.3).
         .set("compression.type", "none")
         .set("linger.ms", "0")
         // A dead letter is a record with headers added: larger than the largest record. The broker has the last word.

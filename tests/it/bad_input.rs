@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::bench::{Bench, PARTITIONS, dead_letter_of};
-use crate::kafka::{Message, Place};
+use crate::kafka::{self, Message, Place, Reader};
 use crate::outcome::Outcome;
 use crate::update::{Mode, Update};
 use crate::wire::{self, RawRecord};
@@ -138,5 +138,25 @@ async fn header_names_that_are_not_text_are_carried_on_as_they_are() {
     assert_eq!(letter.headers[..bad.headers.len()], bad.headers);
     let reason = letter.headers.iter().find(|(name, _)| name == b"dlq.reason").and_then(|(_, value)| value.as_deref());
     assert_eq!(reason, Some(&b"undecodable"[..]));
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_too_large_for_its_topic_stops_nothing() {
+    let mut bench = Bench::new().await;
+    let small = format!("{}-small", bench.id);
+    kafka::create_topic(&small, PARTITIONS, &[("max.message.bytes", "5000")]).await;
+    bench.set("kafka.topics.dead_letters", small.clone());
+    let service = bench.start();
+    let garbage = Message { key: Some(b"52".to_vec()), value: Some(vec![b'x'; 50_000]), headers: Vec::new(), timestamp: None };
+    let mut places = bench.writer.write([&garbage]);
+    places.extend(bench.send(&[Update::valt(52, "Anna")]));
+    let endings: Vec<_> = bench.outcomes_of(&places).iter().map(Outcome::ending).collect();
+    assert_eq!(endings, ["dead_lettered undecodable", "delivered"]);
+    let letters = Reader::new(&small).wait_for(1).to_vec();
+    let letter = &letters[0].1;
+    assert_eq!((&letter.value, letter.key.as_deref()), (&None, Some(&b"52"[..])));
+    assert_eq!(letter.header("dlq.omitted_bytes"), Some("50002"));
+    assert_eq!(letter.header("__connect.errors.offset"), Some(places[0].offset.to_string().as_str()));
     assert_eq!(service.terminate().code, Some(0));
 }
