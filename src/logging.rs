@@ -10,8 +10,9 @@ use crate::kafka::headers::panic_is_expected;
 
 /// Begins to log. `RUST_LOG` wins over `level`. Panics go the way of the log.
 pub fn start(level: Level, format: LogFormat) {
-    // Other crates speak up only when something is wrong: what they say below that, they say of bytes on the wire.
-    let default = format!("warn,user_courier={level},librdkafka={level}");
+    // Other crates speak up only when something is wrong: what they say below that, they say of bytes on the wire. What the crate rdkafka
+    // says of its own, our callbacks hear too, and say better.
+    let default = format!("warn,user_courier={level},librdkafka={level},rdkafka=off");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let json = match format {
         LogFormat::Auto => !stderr().is_terminal(),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use user_courier::commands::{Exit, check, demo, fail, run, schema, stand_in};
+use user_courier::commands::{Exit, check, demo, fail, run, say, schema, stand_in};
 
 /// Carries user updates from Apache Kafka to user-management APIs: in order per user, with retries, outcomes and replayable dead letters.
 #[derive(Parser)]
@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
             Err(error) => fail(Exit::Failed, format!("{error:#}")),
         },
         Command::Schema => {
-            println!("{}", schema::run());
+            say(schema::run());
             Exit::Done
         }
     };

@@ -335,7 +335,7 @@ impl Subscriber {
             if let Some(reason) = reason {
                 let place = &ending.update.record.place;
                 let why = ending.facts.as_ref().and_then(|facts| facts.error.as_ref()).map(|error| error.message.as_str());
-                let why = ending.update.problem.as_deref().or(why).unwrap_or_default();
+                let why = ending.update.problem.as_deref().or(why).unwrap_or("-");
                 warn!(target = self.name, %place, reason = reason.as_str(), attempts = ending.spent.calls, why, "dead-lettered");
             }
         }

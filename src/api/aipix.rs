@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::changes::{self, Field, Kind};
+use super::http::without_scheme;
 use super::judge::{self, Body, Refusal, Shape};
 use super::{Answer, Api, ApiError, Judgement, Login, Request, TokenPlace};
 use crate::event::{InvalidChanges, UserId};
@@ -80,14 +81,6 @@ impl Api for Aipix {
 
 fn owned((name, value): (&String, &Value)) -> (String, Value) {
     (name.clone(), value.clone())
-}
-
-/// The vendor's sample of a token begins with `Bearer ` already.
-fn without_scheme(token: &str) -> &str {
-    match token.trim().split_at_checked(7) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),
-        _ => token.trim(),
-    }
 }
 
 /// `expires_at` bears no zone, so it may be wrong by half a day either way: it is good for renewing early, and

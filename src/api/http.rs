@@ -96,7 +96,7 @@ impl Http {
             TokenPlace::None => {}
             TokenPlace::Bearer => {
                 // A session hands out no token that a header cannot carry; sent without, the API would refuse it.
-                if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {token}")) {
+                if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", without_scheme(token))) {
                     value.set_sensitive(true);
                     headers.insert(AUTHORIZATION, value);
                 }
@@ -111,6 +111,14 @@ impl Http {
         *built.headers_mut() = headers;
         *built.body_mut() = Some(request.body.into());
         built
+    }
+}
+
+/// The token without the word that stands before it in a header: vendors hand it out with it, as the sample of aipix shows, and so do people.
+pub fn without_scheme(token: &str) -> &str {
+    match token.trim().split_at_checked(7) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),
+        _ => token.trim(),
     }
 }
 

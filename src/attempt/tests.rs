@@ -89,6 +89,16 @@ async fn a_call_to_aipix_is_as_documented() {
 }
 
 #[tokio::test]
+async fn a_fixed_token_may_be_written_with_the_word_before_it() {
+    let server = Server::start(|_| Reply::Bytes(json(200, r#"{"id":52}"#))).await;
+    let (caller, folder) = caller("aipix", server.url.clone(), &Tls::default(), false);
+    std::fs::write(folder.path().join("secret"), "Bearer abc.def\n").unwrap();
+    let attempt = caller.attempt(&permissions(), TIMEOUT, || Some(TIMEOUT)).await;
+    assert_eq!(attempt.verdict, Verdict::Delivered);
+    assert_eq!(server.seen()[0].header("authorization"), Some("Bearer abc.def"));
+}
+
+#[tokio::test]
 async fn a_call_to_valt_carries_its_token_in_the_url_only() {
     let server = Server::start(|_| Reply::Bytes(answer(200, "set-cookie: a=b\r\n", r#"{"data":{"id":48}}"#))).await;
     let (caller, folder) = caller("valt", server.url.clone(), &Tls::default(), false);

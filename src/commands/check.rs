@@ -11,7 +11,7 @@ use futures::future::join_all;
 use reqwest::header::HeaderMap;
 use serde_json::{Map, Value};
 
-use super::{Exit, load};
+use super::{Exit, load, say};
 use crate::api::http::Http;
 use crate::api::session::Session;
 use crate::api::{Answer, Request};
@@ -49,20 +49,20 @@ pub async fn run(args: CheckArgs) -> Exit {
         Err(exit) => return exit,
     };
     for warning in &config.warnings {
-        println!("warning: {warning}");
+        say(format_args!("warning: {warning}"));
     }
-    println!("configuration: in order");
+    say("configuration: in order");
     if args.offline {
         return Exit::Done;
     }
     let findings = look(&config).await;
     for finding in &findings {
         match finding {
-            Ok(words) => println!("✓ {words}"),
-            Err(words) => println!("✗ {words}"),
+            Ok(words) => say(format_args!("✓ {words}")),
+            Err(words) => say(format_args!("✗ {words}")),
         }
     }
-    println!("Nothing was changed. Not tried: whether the accounts may change users, and whether Kafka lets the service write and commit.");
+    say("Nothing was changed. Not tried: whether the accounts may change users, and whether Kafka lets the service write and commit.");
     match findings.iter().filter(|finding| finding.is_err()).count() {
         0 => Exit::Done,
         wrong => super::fail(Exit::Unreachable, format!("{wrong} of {} looks found something wrong: see ✗ above", findings.len())),

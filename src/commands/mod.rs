@@ -25,8 +25,15 @@ pub enum Exit {
 
 /// Says on standard error why the command ends so.
 pub fn fail(exit: Exit, words: impl std::fmt::Display) -> Exit {
-    eprintln!("user-courier: {words}");
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "user-courier: {words}");
     exit
+}
+
+/// Says something on standard output. Whoever reads it may stop reading, as `head` does: that is no failure.
+pub fn say(words: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{words}");
 }
 
 /// Loads the configuration from file, environment and `--set`.

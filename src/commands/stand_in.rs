@@ -8,6 +8,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::say;
 use crate::stand_in::{Kind, StandIn};
 
 const EXAMPLES: &str = "\
@@ -85,9 +86,9 @@ pub async fn run(args: StandInArgs) -> anyhow::Result<()> {
             stand_in.accept_token(token);
         }
         let url = stand_in.base_url();
-        println!("{name} listens on {url}");
-        println!("  a fault: curl {url}/_stand-in/faults -d '{{\"user\":52,\"status\":503,\"times\":3}}'");
-        println!("  the rest: curl {url}/_stand-in");
+        say(format_args!("{name} listens on {url}"));
+        say(format_args!("  a fault: curl {url}/_stand-in/faults -d '{{\"user\":52,\"status\":503,\"times\":3}}'"));
+        say(format_args!("  the rest: curl {url}/_stand-in"));
         running.push(stand_in);
     }
     tokio::select! {

@@ -11,7 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
@@ -70,6 +70,8 @@ pub struct Callbacks<C> {
     pub(super) pulse: Mutex<Pulse>,
     /// The partitions' ends, to be handed over after the records that were polled before they became known.
     pub(super) ends: Mutex<Option<Vec<End>>>,
+    /// When a problem was last told.
+    pub(super) complained: Mutex<Option<Instant>>,
     /// Partitions of which the end was polled, and nothing since. Unlike the statistics, that event comes in its turn behind all records.
     pub(super) at_end: Mutex<HashSet<i32>>,
 }
@@ -80,7 +82,7 @@ impl<C: Send + 'static> ClientContext for Callbacks<C> {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        warn!(%error, reason, "the Kafka client reports a problem; it goes on trying");
+        complain(&self.complained, &error, reason);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
@@ -217,6 +219,24 @@ fn commit_of(partition: &TopicPartitionListElem<'_>) -> Commit {
     // rdkafka panics on a text that is not UTF-8. Such a text is not ours.
     let metadata = quietly(|| partition.metadata().to_owned()).unwrap_or_else(|| "not UTF-8".to_owned());
     Commit { offset, metadata }
+}
+
+/// A client that cannot reach its brokers says so again and again: one line in so long a time is enough.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Logs what a client reports, unless it is no problem, is told elsewhere, or was told a moment ago.
+pub(super) fn complain(complained: &Mutex<Option<Instant>>, error: &KafkaError, reason: &str) {
+    // The end of a partition comes this way too; and what is fatal is told by what follows from it.
+    if let Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::Fatal) = error.rdkafka_error_code() {
+        return;
+    }
+    let Ok(mut complained) = complained.lock() else { return };
+    if complained.is_none_or(|told| told.elapsed() >= QUIET) {
+        *complained = Some(Instant::now());
+        warn!(%error, reason, "the Kafka client reports a problem; it goes on trying");
+    } else {
+        debug!(%error, reason, "the Kafka client reports a problem; it goes on trying");
+    }
 }
 
 /// librdkafka's own log goes the way of ours.

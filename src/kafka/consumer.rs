@@ -14,7 +14,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use tracing::{debug, warn};
 
-use super::assignment::{Callbacks, Ownership};
+use super::assignment::{Callbacks, Ownership, complain};
 use super::headers;
 use super::lease::{Lease, Pulse};
 use super::{Failure, Input, Read, client};
@@ -89,6 +89,7 @@ impl<C: Send + 'static> Consumer<C> {
             pulse: std::sync::Mutex::new(Pulse::default()),
             ends: std::sync::Mutex::default(),
             at_end: std::sync::Mutex::default(),
+            complained: std::sync::Mutex::default(),
         };
         let client: BaseConsumer<_> = client::consumer(kafka, target)?
             .create_with_context(callbacks)
@@ -228,7 +229,7 @@ impl<C: Send + 'static, F: Fn(Record) -> Option<Box<C>>> Polling<C, F> {
                 std::thread::sleep(POLL);
             }
             KafkaError::PartitionEOF(partition) => self.at_end(*partition, true),
-            other => warn!(error = %other, "reading from Kafka is disturbed; the client goes on trying"),
+            other => complain(&self.client.context().complained, other, "reading is disturbed"),
         }
     }
 

@@ -136,6 +136,7 @@ impl Publisher {
 struct Deliveries {
     /// The places, within the settlement, of messages that the broker found too large.
     too_large: Mutex<BTreeSet<usize>>,
+    complained: Mutex<Option<Instant>>,
 }
 
 impl ClientContext for Deliveries {
@@ -144,7 +145,7 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        warn!(%error, reason, "the Kafka producer reports a problem; it goes on trying");
+        assignment::complain(&self.complained, &error, reason);
     }
 }
 
