@@ -6,6 +6,7 @@
 mod api;
 mod bench;
 mod kafka;
+mod load;
 mod outcome;
 mod service;
 mod update;
@@ -13,5 +14,6 @@ mod wire;
 
 mod bad_input;
 mod endings;
+mod kills;
 mod life_cycle;
 mod main_path;
