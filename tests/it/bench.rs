@@ -157,8 +157,15 @@ impl Bench {
         let mut found = self.outcomes_now();
         let positions: HashMap<_, _> = places.iter().enumerate().map(|(position, place)| (place, position)).collect();
         found.sort_by_key(|outcome| positions.get(&outcome.data.record));
-        let records: Vec<_> = found.iter().map(|outcome| outcome.data.record.clone()).collect();
-        assert_eq!(records, places, "each record has exactly one outcome");
+        let mut counts: HashMap<_, usize> = HashMap::new();
+        found.iter().for_each(|outcome| *counts.entry(&outcome.data.record).or_default() += 1);
+        let without: Vec<_> = places.iter().filter(|place| !counts.contains_key(place)).collect();
+        let several: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
+        let strays: Vec<_> = counts.keys().filter(|place| !positions.contains_key(*place)).collect();
+        assert!(
+            without.is_empty() && several.is_empty() && strays.is_empty(),
+            "each record has exactly one outcome; without: {without:?}, several: {several:?}, strays: {strays:?}"
+        );
         found
     }
 

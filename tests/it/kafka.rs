@@ -230,7 +230,8 @@ impl Reader {
         let mut fresh = Reader::new(&self.servers, &self.topic);
         let done = fresh.read_until(PATIENCE, |reader| reader.at_end.len() == reader.partitions);
         assert!(done, "the end of {} was not reached", self.topic);
-        self.seen = fresh.seen;
+        // Whole, or the old consumer would read on from where it was, and see again what was seen here.
+        *self = fresh;
         &self.seen
     }
 
@@ -241,7 +242,11 @@ impl Reader {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(left) {
                 None if left.is_zero() => return false,
-                None | Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
+                None => {}
+                // The client goes on trying.
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+                ))) => {}
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.at_end.insert(partition);
                 }

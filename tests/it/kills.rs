@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use crate::api::calls_by_user;
 use crate::bench::{Bench, PARTITIONS};
 use crate::kafka::{Message, OwnBroker, Writer, committed_and_end};
-use crate::load::{CONCURRENCY, Load, USERS};
+use crate::load::{Load, USERS};
 use crate::service::Service;
 use crate::update::Update;
 

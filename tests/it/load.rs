@@ -15,7 +15,7 @@ use crate::update::Update;
 /// How many users a load updates.
 pub(crate) const USERS: u64 = 200;
 /// How many calls may be in flight.
-pub(crate) const CONCURRENCY: u32 = 10;
+const CONCURRENCY: u32 = 10;
 
 /// Rounds of updates, one of each user in each. Each says which round it is of.
 #[derive(Default)]
@@ -30,7 +30,9 @@ impl Load {
         // Each update is then a call of its own.
         bench.set("targets.valt.delivery.merge", false);
         bench.set("targets.valt.delivery.max_concurrency", CONCURRENCY);
-        bench.set("targets.valt.delivery.request_timeout", "2s");
+        for target in ["aipix", "valt"] {
+            bench.set(&format!("targets.{target}.delivery.request_timeout"), "2s");
+        }
         bench.valt.set(|settings| settings.latency = Duration::from_millis(10));
         Load::default()
     }
