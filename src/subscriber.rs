@@ -1,6 +1,8 @@
 //! A subscriber: the one loop that owns an engine. Inputs, finished attempts, transactions and timers come in; it carries out what the engine
 //! decides. It waits for nothing but them, and it needs no lock.
 
+mod report;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -10,17 +12,18 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
+use self::report::Stalls;
 use crate::attempt::{Attempt, Caller};
 use crate::config::{Config, Target, UNCLAIMED};
-use crate::engine::{Action, Batch, Cause, Engine, Settings, State, Ticket};
+use crate::engine::{Action, Batch, Engine, Settings, Ticket};
 use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Order, Ownership, Publisher, Read, Settled, Shared};
-use crate::metrics::{TargetMetrics, names};
+use crate::metrics::TargetMetrics;
 use crate::outcome::Kind;
 use crate::route::Router;
 use crate::settle::{Facts, Settler, kind};
-use crate::status::{Board, TargetStatus};
+use crate::status::Board;
 use crate::update::{Claims, Update};
 use crate::verdict::{Reason, Verdict};
 
@@ -73,6 +76,7 @@ pub struct Subscriber {
     state: (&'static str, &'static str),
     last_error: Option<String>,
     polls: u64,
+    stalls: Stalls,
 }
 
 impl Subscriber {
@@ -121,6 +125,7 @@ impl Subscriber {
             state: ("flowing", "none"),
             last_error: None,
             polls: 0,
+            stalls: Stalls::default(),
             name,
         })
     }
@@ -346,84 +351,6 @@ impl Subscriber {
             }
         }
         self.engine.settled(batch);
-    }
-
-    /// Says once what the target does now.
-    fn show_state(&mut self) {
-        let gauges = self.engine.gauges();
-        let (state, cause) = names(gauges.state);
-        if (state, cause) == self.state {
-            return;
-        }
-        let was_holding = self.state.0 != "flowing";
-        self.state = (state, cause);
-        self.metrics.state(gauges.state);
-        let why = self.last_error.as_deref().unwrap_or_default();
-        match gauges.state {
-            State::Flowing => info!(target = self.name, "the target flows again"),
-            State::Holding { probe_at, .. } if !was_holding => {
-                let next_probe_in = probe_at.saturating_duration_since(Instant::now());
-                warn!(target = self.name, cause, why, ?next_probe_in, "the target holds: its updates wait, none is lost");
-            }
-            State::Holding { .. } | State::Probing { .. } => debug!(target = self.name, state, cause, why, "probing"),
-        }
-        self.show_status();
-    }
-
-    fn look_around(&mut self) {
-        let gauges = self.engine.gauges();
-        if let (State::Holding { cause: Cause::Unauthorized, .. }, Some(caller)) = (gauges.state, &self.caller)
-            && caller.credentials_changed()
-        {
-            info!(target = self.name, "the credentials have changed: probing at once");
-            self.engine.credentials_changed(Instant::now());
-        }
-        self.metrics.in_flight.set(i64::try_from(gauges.in_flight).unwrap_or(i64::MAX));
-        self.metrics.waiting.set(i64::try_from(gauges.waiting).unwrap_or(i64::MAX));
-        self.metrics.concurrency_limit.set(i64::try_from(gauges.concurrency_limit).unwrap_or(i64::MAX));
-        let mut lags = HashMap::new();
-        let mut oldest: Option<i64> = None;
-        for (partition, lowest, update) in self.engine.oldest() {
-            if let Some(end) = self.ends.get(&partition) {
-                lags.insert(partition, (end.end - lowest).max(0));
-            }
-            let written = update.and_then(|update| update.record.timestamp_ms);
-            oldest = [oldest, written].into_iter().flatten().min();
-        }
-        self.metrics.lag(&self.topic, lags);
-        let age = oldest.map_or(0, |written| Timestamp::now().as_millisecond() - written);
-        self.metrics.oldest_unsettled(Duration::from_millis(u64::try_from(age).unwrap_or(0)));
-        self.show_status();
-    }
-
-    fn show_status(&mut self) {
-        let gauges = self.engine.gauges();
-        let (state, cause) = names(gauges.state);
-        let now = Instant::now();
-        let wall = |at: Instant| {
-            let now_wall = Timestamp::now();
-            let shifted = if at >= now { now_wall.checked_add(at - now) } else { now_wall.checked_sub(now - at) };
-            shifted.unwrap_or(now_wall)
-        };
-        let next_probe_at = match gauges.state {
-            State::Holding { probe_at, .. } => Some(wall(probe_at)),
-            State::Flowing | State::Probing { .. } => None,
-        };
-        let polls = self.consumer.polls();
-        let polled = polls != self.polls || !self.releasing.is_empty();
-        self.polls = polls;
-        let status = TargetStatus {
-            state,
-            cause,
-            since: wall(gauges.since),
-            next_probe_at,
-            lag: self.metrics.total_lag(),
-            in_flight: gauges.in_flight,
-            waiting: gauges.waiting,
-            concurrency_limit: gauges.concurrency_limit,
-            last_error: self.last_error.clone(),
-        };
-        self.board.show(&self.name, status, self.consumer.joined(), polled);
     }
 }
 

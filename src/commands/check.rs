@@ -88,13 +88,20 @@ async fn look_at_kafka(config: &Config) -> Vec<Finding> {
         Ok(Ok(counts)) => counts,
         Ok(Err(error)) | Err(error) => {
             return vec![Err(format!(
-                "{place}: {error:#}: check kafka.bootstrap_servers and [kafka.properties], and that the broker runs"
+                "{place}: no answer ({error}): check kafka.bootstrap_servers and [kafka.properties], and that the broker runs"
             ))];
         }
     };
     let mut findings = vec![Ok(format!("{place}: answers"))];
+    findings.extend(look_at_topics(config, counts));
+    findings
+}
+
+/// The topics by their numbers of partitions, 0 where one is missing.
+fn look_at_topics(config: &Config, counts: Vec<(String, usize)>) -> Vec<Finding> {
     let (found, missing): (Vec<_>, Vec<_>) = counts.into_iter().partition(|(_, partitions)| *partitions > 0);
-    findings.extend(found.iter().map(|(topic, partitions)| Ok(format!("topic {topic}: exists, partitions: {partitions}"))));
+    let mut findings: Vec<Finding> =
+        found.iter().map(|(topic, partitions)| Ok(format!("topic {topic}: exists, partitions: {partitions}"))).collect();
     if !missing.is_empty() {
         let missing: Vec<_> = missing.into_iter().map(|(topic, _)| topic).collect();
         findings.push(Err(service::create_them(config, &missing)));
@@ -161,6 +168,21 @@ mod tests {
             Fixture(folder)
         }
 
+        fn file(&self) -> PathBuf {
+            self.0.path().join("config.toml")
+        }
+
+        fn config(&self, broker: &str, valt: &str) -> Config {
+            let secret = self.0.path().join("secret");
+            let text = format!(
+                "[kafka]\nbootstrap_servers = \"{broker}\"\n[targets.valt]\napi = \"valt\"\nbase_url = \"{valt}\"\n\
+                 username = \"courier\"\npassword_file = \"{}\"\n",
+                secret.display()
+            );
+            std::fs::write(self.file(), text).unwrap();
+            Config::load(&self.file(), std::iter::empty(), &[]).unwrap()
+        }
+
         fn target(&self, api: &str, base_url: &str, login: bool) -> Target {
             let secret = Secret::File(self.0.path().join("secret"));
             let login_credentials = Credentials::Login { username: "courier".into(), password: secret.clone() };
@@ -224,5 +246,48 @@ mod tests {
             let finding = look_at_target(&fixture.target("valt", &stand_in.base_url(), login)).await.unwrap_err();
             assert!(finding.contains("could not connect"), "{finding}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_topics_is_said_with_the_command_that_mends_it() {
+        let fixture = Fixture::new();
+        let config = fixture.config("127.0.0.1:9", "http://127.0.0.1:9");
+        let counts = |counts: [usize; 3]| {
+            let names = ["user-updates", "user-update-outcomes", "user-update-dead-letters"];
+            names.into_iter().map(str::to_owned).zip(counts).collect()
+        };
+        assert!(look_at_topics(&config, counts([8, 8, 8])).iter().all(Result::is_ok));
+        let wrong = |given| -> Vec<String> { look_at_topics(&config, counts(given)).into_iter().filter_map(Result::err).collect() };
+        let unequal = wrong([8, 4, 8]);
+        assert!(unequal.len() == 1 && unequal[0].contains("--alter --topic user-update-outcomes --partitions 8"), "{unequal:?}");
+        let missing = wrong([8, 8, 0]);
+        assert!(missing.len() == 1 && missing[0].contains("--create --topic user-update-dead-letters"), "{missing:?}");
+    }
+
+    #[cfg(feature = "demo")]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_exit_code_tells_configuration_from_connectivity() {
+        use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+        use rdkafka::client::DefaultClientContext;
+
+        let fixture = Fixture::new();
+        let broker = noida::kafka::spawn("127.0.0.1:0").unwrap().to_string();
+        let stand_in = StandIn::on_loopback(Kind::Valt).await.unwrap();
+        stand_in.set(|settings| settings.password = PASSWORD.into());
+        let check = |offline, set: &str| {
+            let set = (!set.is_empty()).then(|| set.to_owned()).into_iter().collect();
+            run(CheckArgs { config: fixture.file(), offline, set })
+        };
+        let config = fixture.config(&broker, &stand_in.base_url());
+        assert_eq!(check(true, "").await, Exit::Done);
+        assert_eq!(check(false, "").await, Exit::Unreachable, "no topics");
+        let admin: AdminClient<DefaultClientContext> = crate::kafka::client::inspector(&config.kafka).unwrap().create().unwrap();
+        let topics = &config.kafka.topics;
+        let new = [&topics.updates, &topics.outcomes, &topics.dead_letters].map(|name| NewTopic::new(name, 2, TopicReplication::Fixed(1)));
+        admin.create_topics(&new, &AdminOptions::new()).await.unwrap();
+        assert_eq!(check(false, "").await, Exit::Done);
+        assert_eq!(check(false, "targets.valt.username=somebody").await, Exit::Unreachable, "credentials");
+        assert_eq!(check(false, "targets.valt.colour=blue").await, Exit::Usage);
+        assert_eq!(check(true, "targets.valt.password_file=/nowhere").await, Exit::Usage);
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Sample {
 pub(super) fn samples(events: usize) -> Vec<Sample> {
     let mut rng = fastrand::Rng::with_seed(52);
     // Each user gets several updates, so that order means something.
-    let users = (events as u64 / 16).clamp(6, 40);
+    let users = (events as u64 / 16).clamp(6, 2000);
     let sample = |number| {
         let user = FIRST_USER + rng.u64(..users);
         let target = if rng.bool() { AIPIX } else { VALT };

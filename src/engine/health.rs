@@ -200,3 +200,133 @@ impl Health {
         self.state = State::Holding { cause, probe_at };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILED: Verdict = Verdict::Retry { unreachable: false };
+    const REFUSED: Verdict = Verdict::Retry { unreachable: true };
+
+    struct Target {
+        health: Health,
+        now: Instant,
+        rng: fastrand::Rng,
+    }
+
+    impl Target {
+        fn new() -> Self {
+            let now = Instant::now();
+            let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+            Target { health: Health::new(backoff, now), now, rng: fastrand::Rng::with_seed(1) }
+        }
+
+        fn judge(&mut self, user: u64, verdict: Verdict) -> bool {
+            let user = UserId::new(user).unwrap();
+            self.health.judge(Ticket(user.get()), user, verdict, self.now, &mut self.rng)
+        }
+
+        /// Lets the next probe begin, and returns after how long it was due.
+        fn probe(&mut self, user: u64) -> Duration {
+            let due = self.health.probe_at().unwrap() - self.now;
+            self.now += due;
+            self.health.probe(Ticket(user));
+            due
+        }
+
+        fn cause(&self) -> Option<Cause> {
+            match self.health.state() {
+                State::Flowing => None,
+                State::Holding { cause, .. } | State::Probing { cause, .. } => Some(cause),
+            }
+        }
+    }
+
+    #[test]
+    fn each_cause_makes_it_hold() {
+        for (verdict, cause) in [
+            (REFUSED, Cause::Unreachable),
+            (Verdict::Unauthorized, Cause::Unauthorized),
+            (Verdict::Fault, Cause::Fault),
+            (Verdict::Throttled { retry_after: None }, Cause::Throttled),
+        ] {
+            let mut target = Target::new();
+            assert!(!target.judge(1, verdict));
+            assert_eq!(target.cause(), Some(cause));
+        }
+    }
+
+    #[test]
+    fn one_user_who_fails_is_no_outage_and_several_in_a_row_are() {
+        let mut target = Target::new();
+        for _ in 0..10 {
+            target.judge(1, FAILED);
+        }
+        target.judge(2, FAILED);
+        assert_eq!(target.cause(), None);
+        assert!(target.health.others_fail(UserId::new(1).unwrap()));
+        target.judge(9, Verdict::Delivered);
+        target.judge(1, FAILED);
+        target.judge(2, FAILED);
+        assert_eq!(target.cause(), None, "a success between begins the row anew");
+        target.judge(3, FAILED);
+        assert_eq!(target.cause(), Some(Cause::Unreachable));
+    }
+
+    #[test]
+    fn probes_come_ever_more_seldom_until_one_is_answered() {
+        let mut target = Target::new();
+        target.judge(1, REFUSED);
+        for failed in 1..=10u32 {
+            let bound = Duration::from_millis(200).saturating_mul(1 << (failed - 1)).min(Duration::from_secs(30));
+            let due = target.probe(1);
+            assert!(due >= bound / 2 && due <= bound, "{failed}: {due:?}");
+            assert!(!target.judge(1, REFUSED));
+        }
+        target.probe(1);
+        assert!(target.judge(1, Verdict::Rejected { user_not_found: false }), "a rejection is an answer of the API as well");
+        assert_eq!(target.cause(), None);
+    }
+
+    #[test]
+    fn an_answer_to_a_call_from_before_does_not_heal_it() {
+        let mut target = Target::new();
+        target.judge(1, REFUSED);
+        assert!(!target.judge(2, Verdict::Delivered));
+        assert_eq!(target.cause(), Some(Cause::Unreachable));
+    }
+
+    #[test]
+    fn a_pause_is_kept_as_asked_and_at_most_five_minutes() {
+        let mut target = Target::new();
+        target.judge(1, Verdict::Throttled { retry_after: Some(Duration::from_secs(20)) });
+        let due = target.health.probe_at().unwrap() - target.now;
+        assert!(due >= Duration::from_secs(20) && due <= Duration::from_secs(21), "{due:?}");
+        // A call that was under way is asked for more.
+        target.judge(2, Verdict::Throttled { retry_after: Some(Duration::from_secs(86_400)) });
+        assert_eq!(target.health.probe_at().unwrap() - target.now, Duration::from_secs(300));
+    }
+
+    #[test]
+    fn refused_credentials_are_tried_again_after_5_seconds_doubling_to_60_and_at_once_when_they_change() {
+        let mut target = Target::new();
+        target.judge(1, Verdict::Unauthorized);
+        for seconds in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {
+            let due = target.probe(1).as_secs_f64();
+            assert!(due >= seconds && due <= seconds * 1.1, "{due}");
+            target.judge(1, Verdict::Unauthorized);
+        }
+        target.health.probe_now(target.now);
+        assert_eq!(target.health.probe_at(), Some(target.now));
+    }
+
+    #[test]
+    fn a_probe_that_is_given_up_makes_room_for_another() {
+        let mut target = Target::new();
+        target.judge(1, REFUSED);
+        target.probe(1);
+        assert_eq!(target.health.probe_at(), None);
+        target.health.probe_abandoned(Ticket(1), target.now);
+        assert_eq!(target.health.probe_at(), Some(target.now));
+    }
+}

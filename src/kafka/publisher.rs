@@ -293,8 +293,8 @@ impl<C: Send + 'static> Work<C> {
             producer.poll(Duration::from_millis(1));
         }
         let offsets = self.offsets(commits).map_err(Failure::Abort)?;
-        again(|| producer.send_offsets_to_transaction(&offsets, metadata, CALL))?;
-        again(|| producer.commit_transaction(CALL))
+        self.again(|| producer.send_offsets_to_transaction(&offsets, metadata, CALL))?;
+        self.again(|| producer.commit_transaction(CALL))
     }
 
     fn found_too_large(&self) -> BTreeSet<usize> {
@@ -312,9 +312,24 @@ impl<C: Send + 'static> Work<C> {
         Ok(offsets)
     }
 
+    /// Makes a transaction call again while the client says that it may be, and until stopped: a broker may be away for long.
+    fn again(&self, call: impl Fn() -> KafkaResult<()>) -> Result<(), Failure> {
+        loop {
+            match call() {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && !error.txn_requires_abort() && !error.is_fatal() && !self.stopping() =>
+                {
+                    debug!(%error, "a transaction call is made again");
+                }
+                Err(error) => return Err(judge(error)),
+            }
+        }
+    }
+
     fn abort(&mut self) {
         let Some(producer) = &self.producer else { return };
-        if let Err(Failure::Abort(error) | Failure::Lost(error)) = again(|| producer.abort_transaction(CALL)) {
+        if let Err(Failure::Abort(error) | Failure::Lost(error)) = self.again(|| producer.abort_transaction(CALL)) {
             warn!(%error, "a transaction cannot be aborted; a new producer takes over");
             self.producer = None;
         }
@@ -376,19 +391,6 @@ fn send(producer: &BaseProducer<Deliveries>, place: usize, message: &Message) ->
                 error!(%error, topic = message.topic, "a message cannot be sent");
                 return Err(judge(error));
             }
-        }
-    }
-}
-
-/// Makes a transaction call again while the client says that it may be.
-fn again(call: impl Fn() -> KafkaResult<()>) -> Result<(), Failure> {
-    loop {
-        match call() {
-            Ok(()) => return Ok(()),
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.txn_requires_abort() && !error.is_fatal() => {
-                debug!(%error, "a transaction call is made again");
-            }
-            Err(error) => return Err(judge(error)),
         }
     }
 }

@@ -8,6 +8,7 @@ mod bench;
 mod kafka;
 mod load;
 mod outcome;
+mod schema;
 mod service;
 mod update;
 mod wire;

@@ -10,6 +10,7 @@ use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::Bench;
 use crate::kafka::Place;
 use crate::outcome::Outcome;
+use crate::schema;
 use crate::update::Update;
 
 /// The calls for these updates, by `Idempotency-Key`, agree with their outcomes.
@@ -18,6 +19,7 @@ fn check_delivered(api: &StandIn, updates: &[Update], outcomes: &[Outcome]) {
     let calls: BTreeMap<_, _> = calls.values().flatten().map(|call| (call.idempotency_key.clone(), call)).collect();
     assert_eq!(calls.len(), updates.len(), "one call for each update");
     for (update, outcome) in updates.iter().zip(outcomes) {
+        schema::check_update(&update.event());
         let call = calls[&Some(outcome.id.to_string())];
         assert!(call.applied);
         assert_eq!((outcome.ending().as_str(), outcome.data.attempts, outcome.data.http_status), ("delivered", 1, Some(200)));

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::kafka::{Message, Place};
+use crate::schema;
 
 /// An outcome event: its CloudEvents attributes, its key and its data.
 #[derive(Debug, PartialEq)]
@@ -75,6 +76,12 @@ impl Outcome {
         let value = message.value.as_deref().expect("an outcome has a value");
         let data: Data =
             serde_json::from_slice(value).unwrap_or_else(|error| panic!("not an outcome: {error}: {}", String::from_utf8_lossy(value)));
+        schema::check_outcome(&serde_json::from_slice(value).expect("an outcome is JSON"));
+        let attributes = message.headers.iter().filter_map(|(name, value)| {
+            let value = std::str::from_utf8(value.as_deref()?).expect("a header of text");
+            Some((name.strip_prefix("ce_")?.to_owned(), value.into()))
+        });
+        schema::check_cloud_event(&attributes.collect());
         let outcome = Outcome {
             id: attribute("id").expect("ce_id").parse().expect("ce_id is a UUID"),
             source: attribute("source").expect("ce_source"),

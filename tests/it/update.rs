@@ -65,6 +65,13 @@ impl Update {
         self
     }
 
+    /// As an event in structured form.
+    pub(crate) fn event(&self) -> Value {
+        let mut event = self.attributes.clone();
+        event.insert("data".to_owned(), self.data.clone());
+        Value::Object(event)
+    }
+
     /// As a record.
     pub(crate) fn message(&self) -> Message {
         let text = |text: &str| Some(text.as_bytes().to_vec());
@@ -72,9 +79,7 @@ impl Update {
         let value = match self.mode {
             Mode::Structured => {
                 headers.push(("content-type".to_owned(), text("application/cloudevents+json")));
-                let mut event = self.attributes.clone();
-                event.insert("data".to_owned(), self.data.clone());
-                Value::Object(event)
+                self.event()
             }
             Mode::Binary => {
                 headers.push(("content-type".to_owned(), text("application/json")));
