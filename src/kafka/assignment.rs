@@ -11,7 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
@@ -80,6 +80,10 @@ impl<C: Send + 'static> ClientContext for Callbacks<C> {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // Every end of a partition is reported here as well as by the poll: no problem, and too frequent for the log.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         warn!(%error, reason, "the Kafka client reports a problem; it goes on trying");
     }
 
