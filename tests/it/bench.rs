@@ -1,5 +1,6 @@
 //! A bench: topics of its own, both APIs as stand-ins, and the configuration of a service between them.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
@@ -17,6 +18,8 @@ pub(crate) const PARTITIONS: i32 = 4;
 
 /// Everything that a test of the service needs.
 pub(crate) struct Bench {
+    /// The broker's address.
+    pub(crate) servers: String,
     /// Part of all names, so that tests do not meet.
     pub(crate) id: String,
     pub(crate) aipix: StandIn,
@@ -31,9 +34,14 @@ pub(crate) struct Bench {
 impl Bench {
     /// A bench with its topics created.
     pub(crate) async fn new() -> Self {
+        Self::on(kafka::bootstrap()).await
+    }
+
+    /// A bench on the broker at this address.
+    pub(crate) async fn on(servers: &str) -> Self {
         let id = format!("it-{}", Uuid::new_v4().simple());
         for (topic, settings) in Self::topics(&id) {
-            kafka::create_topic(&topic, PARTITIONS, settings).await;
+            kafka::create_topic(servers, &topic, PARTITIONS, settings).await;
         }
         let [(updates, _), (outcomes, _), (dead_letters, _)] = Self::topics(&id);
         let folder = tempfile::tempdir().unwrap();
@@ -42,16 +50,17 @@ impl Bench {
         let password = folder.path().join("password");
         std::fs::write(&password, "courier\n").unwrap();
         let mut bench = Bench {
-            writer: Writer::new(&updates),
-            outcomes: Reader::new(&outcomes),
-            dead_letters: Reader::new(&dead_letters),
+            writer: Writer::new(servers, &updates),
+            outcomes: Reader::new(servers, &outcomes),
+            dead_letters: Reader::new(servers, &dead_letters),
+            servers: servers.to_owned(),
             id,
             aipix,
             valt,
             config: Table::new(),
             folder,
         };
-        bench.set("kafka.bootstrap_servers", kafka::bootstrap());
+        bench.set("kafka.bootstrap_servers", servers);
         bench.set("kafka.group_id", bench.id.clone());
         bench.set("kafka.instance_id", "one");
         bench.set("kafka.topics.updates", updates);
@@ -114,6 +123,13 @@ impl Bench {
         Service::run(&self.config_file())
     }
 
+    /// Starts an instance of that name, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start_as(&mut self, instance: &str) -> Service {
+        self.set("kafka.instance_id", instance);
+        self.start()
+    }
+
     /// Writes updates to the update topic.
     pub(crate) fn send<'a>(&self, updates: impl IntoIterator<Item = &'a Update>) -> Vec<Place> {
         let messages: Vec<Message> = updates.into_iter().map(Update::message).collect();
@@ -127,16 +143,29 @@ impl Bench {
         messages.iter().map(|(_, message)| Outcome::read(message, &self.id)).collect()
     }
 
+    /// The outcomes that are committed now.
+    #[track_caller]
+    pub(crate) fn outcomes_now(&mut self) -> Vec<Outcome> {
+        self.outcomes.read_all();
+        self.outcomes(0)
+    }
+
     /// Waits for the outcomes of these records, in their order. Any other outcome, or a second one, fails the test.
     #[track_caller]
     pub(crate) fn outcomes_of(&mut self, places: &[Place]) -> Vec<Outcome> {
         self.outcomes.wait_for(places.len());
-        self.outcomes.read_all();
-        let mut found: Vec<_> = self.outcomes(0);
-        let position = |outcome: &Outcome| places.iter().position(|place| *place == outcome.data.record);
-        found.sort_by_key(&position);
-        let records: Vec<_> = found.iter().map(|outcome| outcome.data.record.clone()).collect();
-        assert_eq!(records, places, "each record has exactly one outcome");
+        let mut found = self.outcomes_now();
+        let positions: HashMap<_, _> = places.iter().enumerate().map(|(position, place)| (place, position)).collect();
+        found.sort_by_key(|outcome| positions.get(&outcome.data.record));
+        let mut counts: HashMap<_, usize> = HashMap::new();
+        found.iter().for_each(|outcome| *counts.entry(&outcome.data.record).or_default() += 1);
+        let without: Vec<_> = places.iter().filter(|place| !counts.contains_key(place)).collect();
+        let several: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
+        let strays: Vec<_> = counts.keys().filter(|place| !positions.contains_key(*place)).collect();
+        assert!(
+            without.is_empty() && several.is_empty() && strays.is_empty(),
+            "each record has exactly one outcome; without: {without:?}, several: {several:?}, strays: {strays:?}"
+        );
         found
     }
 
@@ -151,7 +180,7 @@ impl Bench {
 
     /// Where everything that was written to the update topic stands.
     pub(crate) fn updates(&self) -> Vec<(Place, Message)> {
-        Reader::new(&self.topic(0)).read_all().to_vec()
+        Reader::new(&self.servers, &self.topic(0)).read_all().to_vec()
     }
 
     /// The name of a topic, by its place in the contract: updates, outcomes, dead letters.

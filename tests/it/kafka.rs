@@ -24,21 +24,47 @@ pub(crate) fn bootstrap() -> &'static str {
     static SERVERS: OnceLock<String> = OnceLock::new();
     SERVERS.get_or_init(|| match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
         Ok(servers) if !servers.is_empty() => servers,
-        _ => start(),
+        _ => start(&[]),
     })
 }
 
-fn start() -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
-    let run = |command: &str| {
-        let output = Command::new(&script).arg(command).output().expect("scripts/kafka can be run");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "no Kafka to test with: {}", errors.lines().last().unwrap_or("scripts/kafka failed"));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    run("up");
-    let exported = run("env");
+/// Starts a cluster and returns its address.
+fn start(name: &[&str]) -> String {
+    script(&[&["up"], name].concat());
+    let exported = script(&[&["env"], name].concat());
     exported.trim().rsplit_once('=').expect("`scripts/kafka env` prints an assignment").1.to_owned()
+}
+
+/// Runs `scripts/kafka`, and returns what it printed.
+fn script(arguments: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
+    let output = Command::new(script).args(arguments).output().expect("scripts/kafka can be run");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "no Kafka to test with: {}", errors.lines().last().unwrap_or("scripts/kafka failed"));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A broker of the test's own, to be ended and started again. Goes with its data when dropped.
+pub(crate) struct OwnBroker {
+    name: &'static str,
+    pub(crate) servers: String,
+}
+
+impl OwnBroker {
+    pub(crate) fn start(name: &'static str) -> Self {
+        OwnBroker { name, servers: start(&["--name", name]) }
+    }
+
+    /// `stop`, `kill` or `start`, as `scripts/kafka` knows them. Returns once it is so.
+    pub(crate) fn command(&self, command: &str) {
+        script(&[command, "1", "--name", self.name]);
+    }
+}
+
+impl Drop for OwnBroker {
+    fn drop(&mut self) {
+        script(&["down", "--name", self.name]);
+    }
 }
 
 /// A record to be written, or as it was read: what two are compared by, byte for byte.
@@ -69,15 +95,16 @@ pub(crate) struct Place {
     pub(crate) offset: i64,
 }
 
-fn client() -> ClientConfig {
+/// The settings that all clients have.
+pub(crate) fn client(servers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap());
+    config.set("bootstrap.servers", servers);
     config
 }
 
 /// Creates a topic, with settings such as `("max.message.bytes", "2000000")`.
-pub(crate) async fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]) {
-    let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+pub(crate) async fn create_topic(servers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
     for (key, value) in settings {
         topic = topic.set(key, value);
@@ -112,11 +139,28 @@ impl ProducerContext for Deliveries {
 }
 
 impl Writer {
-    pub(crate) fn new(topic: &str) -> Self {
-        let mut config = client();
+    pub(crate) fn new(servers: &str, topic: &str) -> Self {
+        let mut config = client(servers);
         config.set("partitioner", "murmur2_random").set("enable.idempotence", "true").set("linger.ms", "1");
         config.set("message.max.bytes", "2000000");
         Writer { topic: topic.to_owned(), producer: config.create_with_context(Deliveries).unwrap() }
+    }
+
+    /// One that can write in transactions as well.
+    pub(crate) fn transactional(servers: &str, topic: &str) -> Self {
+        let mut config = client(servers);
+        config.set("partitioner", "murmur2_random").set("transactional.id", topic);
+        let producer: ThreadedProducer<Deliveries> = config.create_with_context(Deliveries).unwrap();
+        producer.init_transactions(PATIENCE).expect("the broker has a transaction coordinator");
+        Writer { topic: topic.to_owned(), producer }
+    }
+
+    /// Writes the records in one transaction, and commits or aborts it.
+    pub(crate) fn transaction(&self, messages: &[Message], commit: bool) -> Vec<Place> {
+        self.producer.begin_transaction().unwrap();
+        let places = self.write(messages);
+        if commit { self.producer.commit_transaction(PATIENCE) } else { self.producer.abort_transaction(PATIENCE) }.unwrap();
+        places
     }
 
     /// Writes the records in their order, and says where each stands once the broker has them all.
@@ -145,6 +189,7 @@ impl Writer {
 
 /// Reads one topic from its beginning, as a consumer that sees committed records only.
 pub(crate) struct Reader {
+    servers: String,
     topic: String,
     consumer: BaseConsumer,
     partitions: usize,
@@ -154,8 +199,8 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(topic: &str) -> Self {
-        let mut config = client();
+    pub(crate) fn new(servers: &str, topic: &str) -> Self {
+        let mut config = client(servers);
         config.set("group.id", "tests").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
         config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "20");
         config.set("fetch.message.max.bytes", "4000000");
@@ -167,7 +212,7 @@ impl Reader {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
         }
         consumer.assign(&assignment).unwrap();
-        Reader { topic: topic.to_owned(), consumer, partitions, at_end: HashSet::new(), seen: Vec::new() }
+        Reader { servers: servers.to_owned(), topic: topic.to_owned(), consumer, partitions, at_end: HashSet::new(), seen: Vec::new() }
     }
 
     /// Waits until `count` records were seen since the reader was made, and hands over all of them.
@@ -182,10 +227,11 @@ impl Reader {
     #[track_caller]
     pub(crate) fn read_all(&mut self) -> &[(Place, Message)] {
         // From the beginning, with a consumer of its own: one that is at an end already is not told of that end again.
-        let mut fresh = Reader::new(&self.topic);
+        let mut fresh = Reader::new(&self.servers, &self.topic);
         let done = fresh.read_until(PATIENCE, |reader| reader.at_end.len() == reader.partitions);
         assert!(done, "the end of {} was not reached", self.topic);
-        self.seen = fresh.seen;
+        // Whole, or the old consumer would read on from where it was, and see again what was seen here.
+        *self = fresh;
         &self.seen
     }
 
@@ -196,7 +242,9 @@ impl Reader {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(left) {
                 None if left.is_zero() => return false,
-                None | Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
+                None => {}
+                // The client goes on trying.
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown))) => {}
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.at_end.insert(partition);
                 }
@@ -209,6 +257,17 @@ impl Reader {
         }
         true
     }
+}
+
+/// For each partition of a topic, how far the group has committed (-1 where it has not), and where the log ends, markers included.
+pub(crate) fn committed_and_end(servers: &str, group: &str, topic: &str, partitions: i32) -> Vec<(i64, i64)> {
+    let consumer: BaseConsumer = client(servers).set("group.id", group).create().unwrap();
+    let mut asked = TopicPartitionList::new();
+    (0..partitions).for_each(|partition| drop(asked.add_partition(topic, partition)));
+    let committed = consumer.committed_offsets(asked, PATIENCE).expect("the broker answers");
+    let offset = |partition: i32| committed.find_partition(topic, partition).and_then(|found| found.offset().to_raw());
+    let end = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker answers").1;
+    (0..partitions).map(|partition| (offset(partition).filter(|offset| *offset >= 0).unwrap_or(-1), end(partition))).collect()
 }
 
 fn place(message: &BorrowedMessage<'_>) -> Place {

@@ -6,6 +6,7 @@
 mod api;
 mod bench;
 mod kafka;
+mod load;
 mod outcome;
 mod schema;
 mod service;
@@ -14,5 +15,6 @@ mod wire;
 
 mod bad_input;
 mod endings;
+mod kills;
 mod life_cycle;
 mod main_path;

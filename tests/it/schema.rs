@@ -1,24 +1,34 @@
 //! What is sent and what comes back, held against the published schemas and the rules of CloudEvents.
 
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
 use serde_json::{Map, Value};
 
-fn validate(schema: &str, value: &Value) {
+/// A schema made ready once, since some tests check thousands of events.
+static UPDATE: LazyLock<Validator> = LazyLock::new(|| validator(include_str!("../../docs/schemas/update-event.json")));
+static OUTCOME: LazyLock<Validator> = LazyLock::new(|| validator(include_str!("../../docs/schemas/outcome.json")));
+
+fn validator(schema: &str) -> Validator {
     let schema: Value = serde_json::from_str(schema).expect("a schema is JSON");
-    let validator = jsonschema::validator_for(&schema).expect("a schema is valid");
+    jsonschema::validator_for(&schema).expect("a schema is valid")
+}
+
+fn validate(validator: &Validator, value: &Value) {
     let mistakes: Vec<String> = validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(mistakes.is_empty(), "{value} does not fit the schema: {mistakes:?}");
 }
 
 /// An update event in structured form.
 pub(crate) fn check_update(event: &Value) {
-    validate(include_str!("../../docs/schemas/update-event.json"), event);
+    validate(&UPDATE, event);
     let Value::Object(attributes) = event else { panic!("an event is an object") };
     check_cloud_event(attributes);
 }
 
 /// An outcome's data.
 pub(crate) fn check_outcome(data: &Value) {
-    validate(include_str!("../../docs/schemas/outcome.json"), data);
+    validate(&OUTCOME, data);
 }
 
 /// The rules that CloudEvents 1.0 has for every event: names of lower-case letters and digits, the four required attributes, none of them empty.
