@@ -25,8 +25,7 @@ fn check<S: Strategy<Value = Plan>>(default: u32, strategy: impl Fn() -> S + Syn
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
     let failed = AtomicBool::new(false);
     let run = &|cases| {
-        let config =
-            Config { cases, max_shrink_iters: number("SIM_SHRINKS", 400), failure_persistence: None, ..Config::default() };
+        let config = Config { cases, max_shrink_iters: number("SIM_SHRINKS", 400), failure_persistence: None, ..Config::default() };
         let mine = Cell::new(false);
         let outcome = TestRunner::new(config).run(&strategy(), |plan| {
             // Whoever failed goes on to shrink, the others stop.

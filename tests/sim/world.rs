@@ -1,11 +1,11 @@
 //! The world around the engines: a broker that assigns and fences, an API with moods, instances that die and come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use user_courier::engine::checkpoint::{Checkpoint, MAX_TEXT};
-use user_courier::engine::{Action, Batch, Commit, End, Engine, Settings, Ticket, Work};
+use user_courier::engine::{Action, Batch, Commit, End, Engine, Settings, State, Ticket, Work};
 use user_courier::event::UserId;
 use user_courier::verdict::{Reason, Verdict};
 
@@ -50,11 +50,12 @@ struct Owned {
 struct Call {
     ticket: Ticket,
     record: Record,
-    started: Instant,
     done_at: Instant,
     verdict: Verdict,
     /// The API did its part, whether the instance has heard of it or not.
     applied: bool,
+    /// It was given up, too late: its answer comes all the same.
+    cancelled: bool,
 }
 
 struct Commiting {
@@ -68,6 +69,10 @@ struct Instance {
     calls: Vec<Call>,
     committing: Option<Commiting>,
     aborts: u32,
+    /// Users whose calls failed since the last good answer, as this instance heard it.
+    failing: BTreeSet<u64>,
+    /// The API asked for a pause until then.
+    asked_until: Option<Instant>,
     paused: bool,
     leaving: bool,
     member: bool,
@@ -93,9 +98,13 @@ pub struct World<'p> {
     slow_commits: Option<(Duration, Instant)>,
     /// Beside `log`: how each record ended.
     outcomes: Vec<Vec<Option<End>>>,
+    /// Beside `log`: whether the API took it.
+    taken: Vec<Vec<bool>>,
+    /// Nothing in the plan makes a call's answer unheard, or an instance lose its partitions.
+    calm: bool,
     /// What the API applied last, by user of the plan.
     applied: BTreeMap<u64, Record>,
-    /// When a record of the plan was first called, and how often its calls failed.
+    /// When a record of the plan was first called, and how many of its failures may count against it.
     failures: BTreeMap<(i32, i64), (Instant, u32)>,
     last_delivered: Vec<(Instant, u64)>,
     faults: Vec<(Instant, Fault)>,
@@ -165,6 +174,8 @@ impl<'p> World<'p> {
         let mut upcoming: Vec<Instant> = log.iter().flatten().map(|record: &Record| record.at).collect();
         upcoming.sort_by(|one, other| other.cmp(one));
         let outcomes = log.iter().map(|log| vec![None; log.len()]).collect();
+        let taken = log.iter().map(|log| vec![false; log.len()]).collect();
+        let calm = !plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Crash { .. } | Fault::Freeze { .. }));
         World {
             plan,
             now: start,
@@ -182,6 +193,8 @@ impl<'p> World<'p> {
             mood: None,
             slow_commits: None,
             outcomes,
+            taken,
+            calm,
             applied: BTreeMap::new(),
             failures: BTreeMap::new(),
             last_delivered: Vec::new(),
@@ -248,13 +261,14 @@ impl<'p> World<'p> {
     /// Somebody is always delivered, so that a poisonous update comes to its end.
     fn background(&mut self) {
         if self.now >= self.next_background {
-            for ((partition, log), outcomes) in (0..).zip(&mut self.log).zip(&mut self.outcomes) {
+            for (partition, log) in (0..).zip(&mut self.log) {
                 let offset = log.last().map_or(0, |record| record.offset + 1);
                 // Not before the planned records of that partition, whose places are fixed.
                 if log.last().is_none_or(|record| record.at <= self.now) {
                     let user = BACKGROUND + partition as u64;
                     log.push(Record { partition, offset, index: log.len(), user, kind: Kind::Good, at: self.now });
-                    outcomes.push(None);
+                    self.outcomes[partition as usize].push(None);
+                    self.taken[partition as usize].push(false);
                 }
             }
             self.next_background = self.now + Duration::from_millis(700);
@@ -297,7 +311,7 @@ impl<'p> World<'p> {
         for call in calls {
             // Whether the API took it nobody will know.
             if !call.applied && self.rng.bool() {
-                self.apply(&call.record, call.verdict, call.started);
+                self.apply(&call.record, call.verdict);
             }
         }
         if let Some(committing) = self.instances[index].committing.take()
@@ -390,6 +404,8 @@ impl<'p> World<'p> {
         let now = self.now;
         let instance = &mut self.instances[index];
         let owned = std::mem::take(&mut instance.owned);
+        // Answers that come in this very moment are nobody's any more.
+        instance.calls.iter_mut().for_each(|call| call.cancelled = true);
         if let Some(engine) = &mut instance.engine {
             for partition in owned.keys() {
                 engine.lost(*partition, now);
@@ -408,12 +424,38 @@ impl<'p> World<'p> {
         instance.told |= !done.is_empty();
         done.sort_by_key(|call| call.done_at);
         for call in done {
-            if call.verdict == Verdict::Delivered {
-                self.last_delivered.push((now, call.record.user));
+            if !call.cancelled {
+                self.hear(index, &call);
             }
             if let Some(engine) = &mut self.instances[index].engine {
                 engine.finished(call.ticket, call.verdict, 1, (), now);
             }
+        }
+    }
+
+    /// What an answer must lead to, and may.
+    fn hear(&mut self, index: usize, call: &Call) {
+        let Instance { engine: Some(engine), failing, asked_until, .. } = &mut self.instances[index] else { return };
+        let user = call.record.user;
+        match call.verdict {
+            Verdict::Delivered | Verdict::Rejected { .. } => failing.clear(),
+            Verdict::Retry { unreachable: false } => {
+                failing.insert(user);
+                // Where others fail as well, it is not the update's fault.
+                let own = failing.len() == 1 || self.plan.max_waiting == SMALL_MEMORY;
+                if let Some((_, failures)) = self.failures.get_mut(&(call.record.partition, call.record.offset)).filter(|_| own) {
+                    *failures += 1;
+                }
+            }
+            // While a probe is under way, only the probe's answer is listened to.
+            Verdict::Throttled { retry_after: Some(asked) } if !matches!(engine.gauges().state, State::Probing { probe, .. } if probe != call.ticket) =>
+            {
+                *asked_until = (*asked_until).max(Some(self.now + asked));
+            }
+            _ => {}
+        }
+        if call.verdict == Verdict::Delivered {
+            self.last_delivered.push((self.now, user));
         }
     }
 
@@ -424,25 +466,21 @@ impl<'p> World<'p> {
         for call in self.instances.iter_mut().flat_map(|instance| &mut instance.calls) {
             if call.done_at <= now && !call.applied {
                 call.applied = true;
-                due.push((call.done_at, call.record, call.verdict, call.started));
+                due.push((call.done_at, call.record, call.verdict));
             }
         }
         due.sort_by_key(|(done_at, ..)| *done_at);
-        for (_, record, verdict, started) in due {
-            self.apply(&record, verdict, started);
+        for (_, record, verdict) in due {
+            self.apply(&record, verdict);
         }
     }
 
-    fn apply(&mut self, record: &Record, verdict: Verdict, started: Instant) {
-        if record.user >= BACKGROUND {
-            return;
-        }
-        match verdict {
-            Verdict::Delivered => {
+    fn apply(&mut self, record: &Record, verdict: Verdict) {
+        if verdict == Verdict::Delivered {
+            self.taken[record.partition as usize][record.index] = true;
+            if record.user < BACKGROUND {
                 self.applied.insert(record.user, *record);
             }
-            Verdict::Retry { .. } => self.failures.entry((record.partition, record.offset)).or_insert((started, 0)).1 += 1,
-            _ => {}
         }
     }
 
@@ -608,7 +646,12 @@ impl<'p> World<'p> {
         for action in actions {
             match action {
                 Action::Start { ticket, update, timeout } => self.start(index, ticket, *update, timeout)?,
-                Action::Cancel(ticket) => self.instances[index].calls.retain(|call| call.ticket != ticket),
+                Action::Cancel(ticket) => {
+                    for call in self.instances[index].calls.iter_mut().filter(|call| call.ticket == ticket) {
+                        // A call that was cut off, and that the API did not take.
+                        (call.cancelled, call.applied) = (true, true);
+                    }
+                }
                 Action::Settle(batch) => {
                     let done_at = self.now + self.commit_time();
                     let before = self.instances[index].committing.replace(Commiting { batch, done_at });
@@ -644,7 +687,18 @@ impl<'p> World<'p> {
         if self.owner[record.partition as usize].is_none_or(|(owner, _)| owner != index) {
             return Err(format!("{record:?} is called by instance {index}, which does not own it"));
         }
-        if self.instances.iter().flat_map(|instance| &instance.calls).any(|call| call.record.user == record.user && call.done_at > now) {
+        if self.calm && self.taken[record.partition as usize][record.index] {
+            return Err(format!("{record:?} is called again though the API took it, and nothing was lost"));
+        }
+        let in_flight = |call: &&Call| call.done_at > now && !call.cancelled;
+        let instance = &self.instances[index];
+        if instance.calls.iter().filter(in_flight).count() >= self.plan.max_concurrency {
+            return Err(format!("more than {} calls at once", self.plan.max_concurrency));
+        }
+        if instance.asked_until.is_some_and(|until| until > now) {
+            return Err(format!("{record:?} is called though the API asked for a pause"));
+        }
+        if self.instances.iter().flat_map(|instance| &instance.calls).filter(in_flight).any(|call| call.record.user == record.user) {
             return Err(format!("two calls at once for user {}", record.user));
         }
         let unsettled = self.log_from(record.partition, self.committed[record.partition as usize].offset);
@@ -669,7 +723,8 @@ impl<'p> World<'p> {
             (None, _) => Verdict::Delivered,
         };
         let takes = if mood == Some(Mood::Hangs) { timeout } else { latency.min(timeout) };
-        self.instances[index].calls.push(Call { ticket, record, started: now, done_at: now + takes, verdict, applied: false });
+        let done_at = now + takes;
+        self.instances[index].calls.push(Call { ticket, record, done_at, verdict, applied: false, cancelled: false });
         Ok(())
     }
 
@@ -689,10 +744,10 @@ impl<'p> World<'p> {
             let end = self.outcome(record);
             let right = match (record.kind, end) {
                 (Kind::Foreign, None)
-                | (Kind::Good, Some(End::Delivered))
                 | (Kind::Rejected, Some(End::Dead(Reason::Rejected)))
                 | (Kind::Invalid, Some(End::Dead(Reason::InvalidChanges)))
-                | (Kind::Expiring(_), Some(End::Delivered | End::Dead(Reason::Expired))) => true,
+                | (Kind::Expiring(_), Some(End::Dead(Reason::Expired))) => true,
+                (Kind::Good | Kind::Expiring(_), Some(End::Delivered)) => self.taken[record.partition as usize][record.index],
                 (Kind::Good | Kind::Rejected | Kind::Poison | Kind::Expiring(_), Some(End::Dead(Reason::AttemptsExhausted))) => {
                     self.earned(record)
                 }
@@ -739,6 +794,8 @@ impl Instance {
             calls: Vec::new(),
             committing: None,
             aborts: 0,
+            failing: BTreeSet::new(),
+            asked_until: None,
             paused: false,
             leaving: false,
             member: false,
