@@ -1,11 +1,11 @@
 //! The world around the engines: a broker that assigns and fences, an API with moods, instances that die and come back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use user_courier::engine::checkpoint::{Checkpoint, MAX_TEXT};
-use user_courier::engine::{Action, Batch, Commit, End, Engine, Settings, Ticket, Work};
+use user_courier::engine::{Action, Batch, Commit, End, Engine, Settings, State, Ticket, Work};
 use user_courier::event::UserId;
 use user_courier::verdict::{Reason, Verdict};
 
@@ -18,6 +18,8 @@ const DRAIN: Duration = Duration::from_secs(4);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A history that is not settled by then makes no progress.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// The shortest time that passes.
+const MOMENT: Duration = Duration::from_micros(1);
 /// From here on, a user in each partition whose updates come for ever, so that every instance always delivers somebody.
 const BACKGROUND: u64 = 1000;
 
@@ -26,19 +28,34 @@ const BACKGROUND: u64 = 1000;
 struct Record {
     partition: i32,
     offset: i64,
+    /// Its place in the partition's log: offsets have gaps.
+    index: usize,
     user: u64,
     kind: Kind,
     at: Instant,
 }
 
+/// A partition as one instance has it.
+struct Owned {
+    /// The broker's number of the assignment.
+    assignment: u64,
+    /// The engine's.
+    epoch: u64,
+    /// The next record, as an index into the log.
+    next: usize,
+    /// It was asked to let go.
+    revoked: bool,
+}
+
 struct Call {
     ticket: Ticket,
     record: Record,
-    started: Instant,
     done_at: Instant,
     verdict: Verdict,
     /// The API did its part, whether the instance has heard of it or not.
     applied: bool,
+    /// It was given up, too late: its answer comes all the same.
+    cancelled: bool,
 }
 
 struct Commiting {
@@ -48,17 +65,24 @@ struct Commiting {
 
 struct Instance {
     engine: Option<Engine<Record, ()>>,
-    /// By partition: the broker's assignment number, the engine's epoch, the next record.
-    owned: BTreeMap<i32, (u64, u64, usize)>,
+    owned: BTreeMap<i32, Owned>,
     calls: Vec<Call>,
     committing: Option<Commiting>,
     aborts: u32,
+    /// Users whose calls failed since the last good answer, as this instance heard it.
+    failing: BTreeSet<u64>,
+    /// The API asked for a pause until then.
+    asked_until: Option<Instant>,
     paused: bool,
     leaving: bool,
     member: bool,
     frozen_until: Option<Instant>,
     back_at: Option<Instant>,
     heartbeat: Instant,
+    /// The engine was told something and has not been asked since what to do. Else it is asked only when it wanted to be, as in the
+    /// service: an engine that forgets to say when makes no progress.
+    told: bool,
+    wake_at: Option<Instant>,
 }
 
 pub struct World<'p> {
@@ -72,11 +96,16 @@ pub struct World<'p> {
     instances: Vec<Instance>,
     mood: Option<(Mood, Instant)>,
     slow_commits: Option<(Duration, Instant)>,
-    outcomes: HashMap<(i32, i64), End>,
-    /// What the API applied last, by user.
-    applied: HashMap<u64, (i32, i64)>,
-    /// When a record was first called, and how often its calls failed.
-    failures: HashMap<(i32, i64), (Instant, u32)>,
+    /// Beside `log`: how each record ended.
+    outcomes: Vec<Vec<Option<End>>>,
+    /// Beside `log`: whether the API took it.
+    taken: Vec<Vec<bool>>,
+    /// Nothing in the plan makes a call's answer unheard, or an instance lose its partitions.
+    calm: bool,
+    /// What the API applied last, by user of the plan.
+    applied: BTreeMap<u64, Record>,
+    /// When a record of the plan was first called, and how many of its failures may count against it.
+    failures: BTreeMap<(i32, i64), (Instant, u32)>,
     last_delivered: Vec<(Instant, u64)>,
     faults: Vec<(Instant, Fault)>,
     quiet_at: Instant,
@@ -126,7 +155,8 @@ impl<'p> World<'p> {
             let partition = (planned.user % plan.partitions as u64) as i32;
             let offset = next[partition as usize] + planned.gap;
             next[partition as usize] = offset + 1;
-            log[partition as usize].push(Record { partition, offset, user: planned.user, kind: planned.kind, at });
+            let index = log[partition as usize].len();
+            log[partition as usize].push(Record { partition, offset, index, user: planned.user, kind: planned.kind, at });
         }
         let mut faults = Vec::new();
         let (mut fault_at, mut quiet_at) = (start, at);
@@ -143,6 +173,9 @@ impl<'p> World<'p> {
         faults.reverse();
         let mut upcoming: Vec<Instant> = log.iter().flatten().map(|record: &Record| record.at).collect();
         upcoming.sort_by(|one, other| other.cmp(one));
+        let outcomes = log.iter().map(|log| vec![None; log.len()]).collect();
+        let taken = log.iter().map(|log| vec![false; log.len()]).collect();
+        let calm = !plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Crash { .. } | Fault::Freeze { .. }));
         World {
             plan,
             now: start,
@@ -159,9 +192,11 @@ impl<'p> World<'p> {
             instances: (0..plan.instances).map(|_| Instance::new(start)).collect(),
             mood: None,
             slow_commits: None,
-            outcomes: HashMap::new(),
-            applied: HashMap::new(),
-            failures: HashMap::new(),
+            outcomes,
+            taken,
+            calm,
+            applied: BTreeMap::new(),
+            failures: BTreeMap::new(),
             last_delivered: Vec::new(),
             faults,
             quiet_at,
@@ -174,7 +209,7 @@ impl<'p> World<'p> {
     }
 
     fn outcome(&self, record: &Record) -> Option<End> {
-        self.outcomes.get(&(record.partition, record.offset)).copied()
+        self.outcomes[record.partition as usize][record.index]
     }
 
     /// Everything that happens at this moment, then on to the next.
@@ -196,28 +231,31 @@ impl<'p> World<'p> {
             self.step(index)?;
         }
         let next = self.next_moment();
-        self.now = next.max(self.now + Duration::from_micros(1));
+        self.now = next.max(self.now + MOMENT);
         Ok(())
     }
 
     fn next_moment(&mut self) -> Instant {
         let now = self.now;
-        let mut next = vec![self.next_background];
-        next.extend(self.faults.last().map(|(at, _)| *at));
+        let mut next = self.next_background;
+        let mut consider = |at: Option<Instant>| next = at.filter(|at| *at > now).map_or(next, |at| at.min(next));
+        consider(self.faults.last().map(|(at, _)| *at));
         while self.upcoming.pop_if(|at| *at <= now).is_some() {}
-        next.extend(self.upcoming.last());
-        for instance in &mut self.instances {
-            next.extend(instance.back_at);
-            next.extend(instance.frozen_until);
-            next.push(instance.heartbeat + SESSION);
-            next.extend(instance.calls.iter().map(|call| call.done_at));
-            if instance.frozen_until.is_none() && instance.engine.is_some() {
-                next.push(instance.heartbeat + HEARTBEAT);
-                next.extend(instance.committing.as_ref().map(|committing| committing.done_at));
-                next.extend(instance.engine.as_mut().and_then(|engine| engine.wake_at(now)));
+        consider(self.upcoming.last().copied());
+        for instance in &self.instances {
+            consider(instance.back_at);
+            consider(instance.frozen_until);
+            consider(instance.calls.iter().map(|call| call.done_at).filter(|at| *at > now).min());
+            if instance.frozen_until.is_some() || instance.engine.is_none() {
+                consider(Some(instance.heartbeat + SESSION));
+            } else {
+                consider(Some(instance.heartbeat + HEARTBEAT));
+                consider(instance.committing.as_ref().map(|committing| committing.done_at));
+                // One that wants to be asked again at once is asked again at once.
+                consider(instance.wake_at.map(|at| at.max(now + MOMENT)));
             }
         }
-        next.into_iter().filter(|at| *at > now).min().unwrap_or(now)
+        next
     }
 
     /// Somebody is always delivered, so that a poisonous update comes to its end.
@@ -227,7 +265,10 @@ impl<'p> World<'p> {
                 let offset = log.last().map_or(0, |record| record.offset + 1);
                 // Not before the planned records of that partition, whose places are fixed.
                 if log.last().is_none_or(|record| record.at <= self.now) {
-                    log.push(Record { partition, offset, user: BACKGROUND + partition as u64, kind: Kind::Good, at: self.now });
+                    let user = BACKGROUND + partition as u64;
+                    log.push(Record { partition, offset, index: log.len(), user, kind: Kind::Good, at: self.now });
+                    self.outcomes[partition as usize].push(None);
+                    self.taken[partition as usize].push(false);
                 }
             }
             self.next_background = self.now + Duration::from_millis(700);
@@ -243,6 +284,7 @@ impl<'p> World<'p> {
                 let instance = &mut self.instances[instance % count];
                 if instance.engine.is_some() && instance.frozen_until.is_none() && !instance.leaving {
                     instance.leaving = true;
+                    instance.told = true;
                     instance.back_at = Some(now + Duration::from_millis(back_after));
                 }
             }
@@ -269,7 +311,7 @@ impl<'p> World<'p> {
         for call in calls {
             // Whether the API took it nobody will know.
             if !call.applied && self.rng.bool() {
-                self.apply(&call.record, call.verdict, call.started);
+                self.apply(&call.record, call.verdict);
             }
         }
         if let Some(committing) = self.instances[index].committing.take()
@@ -318,7 +360,8 @@ impl<'p> World<'p> {
             let (epoch, unreadable) = engine.assigned(partition, commit.clone(), self.now);
             assert_eq!(unreadable, None, "a commit of ours is readable");
             let next = self.log[partition as usize].partition_point(|record| record.offset < commit.offset);
-            instance.owned.insert(partition, (self.assignments, epoch, next));
+            instance.owned.insert(partition, Owned { assignment: self.assignments, epoch, next, revoked: false });
+            instance.told = true;
             self.owner[partition as usize] = Some((index, self.assignments));
         }
     }
@@ -341,6 +384,7 @@ impl<'p> World<'p> {
         let instance = &mut self.instances[index];
         if instance.heartbeat + HEARTBEAT <= now {
             instance.heartbeat = now;
+            instance.told = true;
         }
         if let (Some(engine), true) = (&mut instance.engine, instance.member) {
             engine.lease(instance.heartbeat + SESSION);
@@ -355,10 +399,13 @@ impl<'p> World<'p> {
             return Ok(());
         }
         // It does not know yet that its session ended: the engine steps once as if nothing had happened.
+        self.instances[index].told = true;
         self.step(index)?;
         let now = self.now;
         let instance = &mut self.instances[index];
         let owned = std::mem::take(&mut instance.owned);
+        // Answers that come in this very moment are nobody's any more.
+        instance.calls.iter_mut().for_each(|call| call.cancelled = true);
         if let Some(engine) = &mut instance.engine {
             for partition in owned.keys() {
                 engine.lost(*partition, now);
@@ -366,22 +413,49 @@ impl<'p> World<'p> {
         }
         instance.member = true;
         instance.heartbeat = now;
+        instance.told = true;
         Ok(())
     }
 
     fn answer(&mut self, index: usize) {
         let now = self.now;
-        let (done, open) = std::mem::take(&mut self.instances[index].calls).into_iter().partition(|call| call.done_at <= now);
-        self.instances[index].calls = open;
-        let mut done: Vec<Call> = done;
+        let instance = &mut self.instances[index];
+        let mut done: Vec<Call> = instance.calls.extract_if(.., |call| call.done_at <= now).collect();
+        instance.told |= !done.is_empty();
         done.sort_by_key(|call| call.done_at);
         for call in done {
-            if call.verdict == Verdict::Delivered {
-                self.last_delivered.push((now, call.record.user));
+            if !call.cancelled {
+                self.hear(index, &call);
             }
             if let Some(engine) = &mut self.instances[index].engine {
                 engine.finished(call.ticket, call.verdict, 1, (), now);
             }
+        }
+    }
+
+    /// What an answer must lead to, and may.
+    fn hear(&mut self, index: usize, call: &Call) {
+        let Instance { engine: Some(engine), failing, asked_until, .. } = &mut self.instances[index] else { return };
+        let user = call.record.user;
+        match call.verdict {
+            Verdict::Delivered | Verdict::Rejected { .. } => failing.clear(),
+            Verdict::Retry { unreachable: false } => {
+                failing.insert(user);
+                // Where others fail as well, it is not the update's fault.
+                let own = failing.len() == 1 || self.plan.max_waiting == SMALL_MEMORY;
+                if let Some((_, failures)) = self.failures.get_mut(&(call.record.partition, call.record.offset)).filter(|_| own) {
+                    *failures += 1;
+                }
+            }
+            // While a probe is under way, only the probe's answer is listened to.
+            Verdict::Throttled { retry_after: Some(asked) } if !matches!(engine.gauges().state, State::Probing { probe, .. } if probe != call.ticket) =>
+            {
+                *asked_until = (*asked_until).max(Some(self.now + asked));
+            }
+            _ => {}
+        }
+        if call.verdict == Verdict::Delivered {
+            self.last_delivered.push((self.now, user));
         }
     }
 
@@ -392,23 +466,21 @@ impl<'p> World<'p> {
         for call in self.instances.iter_mut().flat_map(|instance| &mut instance.calls) {
             if call.done_at <= now && !call.applied {
                 call.applied = true;
-                due.push((call.done_at, call.record, call.verdict, call.started));
+                due.push((call.done_at, call.record, call.verdict));
             }
         }
         due.sort_by_key(|(done_at, ..)| *done_at);
-        for (_, record, verdict, started) in due {
-            self.apply(&record, verdict, started);
+        for (_, record, verdict) in due {
+            self.apply(&record, verdict);
         }
     }
 
-    fn apply(&mut self, record: &Record, verdict: Verdict, started: Instant) {
-        let place = (record.partition, record.offset);
-        match verdict {
-            Verdict::Delivered => {
-                self.applied.insert(record.user, place);
+    fn apply(&mut self, record: &Record, verdict: Verdict) {
+        if verdict == Verdict::Delivered {
+            self.taken[record.partition as usize][record.index] = true;
+            if record.user < BACKGROUND {
+                self.applied.insert(record.user, *record);
             }
-            Verdict::Retry { .. } => self.failures.entry(place).or_insert((started, 0)).1 += 1,
-            _ => {}
         }
     }
 
@@ -427,6 +499,7 @@ impl<'p> World<'p> {
         if let Some(engine) = &mut self.instances[index].engine {
             engine.settled(committing.batch.id);
         }
+        self.instances[index].told = true;
         Ok(())
     }
 
@@ -439,7 +512,7 @@ impl<'p> World<'p> {
     fn commit(&mut self, index: usize, batch: &Batch<Record, ()>) -> Checked {
         let owns = |owner: &Option<(usize, u64)>, partition: i32, epoch: u64| {
             let assigned = self.instances[index].owned.get(&partition);
-            assigned.is_some_and(|(assignment, mine, _)| *mine == epoch && *owner == Some((index, *assignment)))
+            assigned.is_some_and(|owned| owned.epoch == epoch && *owner == Some((index, owned.assignment)))
         };
         let valid: Vec<_> = batch
             .commits
@@ -449,9 +522,9 @@ impl<'p> World<'p> {
             .collect();
         for ending in &batch.endings {
             if valid.iter().any(|commit| commit.partition == ending.update.partition) {
-                let place = (ending.update.partition, ending.update.offset);
-                if self.outcomes.insert(place, ending.end).is_some() {
-                    return Err(format!("{place:?} has two outcomes"));
+                let outcome = &mut self.outcomes[ending.update.partition as usize][ending.update.index];
+                if outcome.replace(ending.end).is_some() {
+                    return Err(format!("{:?} has two outcomes", ending.update));
                 }
                 if ending.update.user < BACKGROUND {
                     self.settled += 1;
@@ -465,12 +538,20 @@ impl<'p> World<'p> {
         Ok(())
     }
 
+    /// The records of a partition from that offset on.
+    fn log_from(&self, partition: i32, offset: i64) -> impl Iterator<Item = &Record> {
+        let log = &self.log[partition as usize];
+        log[log.partition_point(|record| record.offset < offset)..].iter()
+    }
+
     fn check_commit(&self, partition: i32, commit: &Commit) -> Checked {
         if commit.metadata.len() > MAX_TEXT {
             return Err(format!("a text of {} bytes", commit.metadata.len()));
         }
         let checkpoint = Checkpoint::read(commit).map_err(|unreadable| unreadable.to_string())?;
-        for record in self.log[partition as usize].iter().filter(|record| record.kind != Kind::Foreign) {
+        // What is below the last commit was looked at then, and an outcome stays.
+        let known = commit.offset.min(self.committed[partition as usize].offset);
+        for record in self.log_from(partition, known).filter(|record| record.kind != Kind::Foreign) {
             let open =
                 record.offset >= commit.offset && (record.offset >= checkpoint.horizon || checkpoint.open.contains_key(&record.offset));
             if open == self.outcome(record).is_some() {
@@ -506,7 +587,10 @@ impl<'p> World<'p> {
                     }
                 }
                 Some((owner, _)) if Some(owner) != wanted && self.instances[owner].frozen_until.is_none() => {
-                    if let Some(engine) = &mut self.instances[owner].engine {
+                    let Instance { engine: Some(engine), owned, told, .. } = &mut self.instances[owner] else { continue };
+                    if let Some(owned) = owned.get_mut(&partition).filter(|owned| !owned.revoked) {
+                        owned.revoked = true;
+                        *told = true;
                         engine.revoked(partition, self.now + DRAIN);
                     }
                 }
@@ -518,11 +602,12 @@ impl<'p> World<'p> {
     fn consume(&mut self, index: usize) -> Checked {
         let instance = &mut self.instances[index];
         let (Some(engine), None, false) = (&mut instance.engine, instance.frozen_until, instance.paused) else { return Ok(()) };
-        for (partition, (_, _, next)) in &mut instance.owned {
-            while let Some(record) = self.log[*partition as usize].get(*next)
+        for (partition, owned) in &mut instance.owned {
+            while let Some(record) = self.log[*partition as usize].get(owned.next)
                 && record.at <= self.now
             {
-                *next += 1;
+                owned.next += 1;
+                instance.told = true;
                 let Some(user) = UserId::new(record.user) else { continue };
                 let expires_at = match record.kind {
                     Kind::Expiring(millis) => Some(record.at + Duration::from_millis(millis)),
@@ -549,14 +634,24 @@ impl<'p> World<'p> {
     }
 
     fn step(&mut self, index: usize) -> Checked {
-        if self.instances[index].frozen_until.is_some() {
+        let now = self.now;
+        let instance = &mut self.instances[index];
+        if instance.frozen_until.is_some() || !(instance.told || instance.wake_at.is_some_and(|at| at <= now)) {
             return Ok(());
         }
-        let Some(engine) = &mut self.instances[index].engine else { return Ok(()) };
-        for action in engine.step(self.now) {
+        let Some(engine) = &mut instance.engine else { return Ok(()) };
+        let actions = engine.step(now);
+        instance.told = false;
+        instance.wake_at = engine.wake_at(now);
+        for action in actions {
             match action {
                 Action::Start { ticket, update, timeout } => self.start(index, ticket, *update, timeout)?,
-                Action::Cancel(ticket) => self.instances[index].calls.retain(|call| call.ticket != ticket),
+                Action::Cancel(ticket) => {
+                    for call in self.instances[index].calls.iter_mut().filter(|call| call.ticket == ticket) {
+                        // A call that was cut off, and that the API did not take.
+                        (call.cancelled, call.applied) = (true, true);
+                    }
+                }
                 Action::Settle(batch) => {
                     let done_at = self.now + self.commit_time();
                     let before = self.instances[index].committing.replace(Commiting { batch, done_at });
@@ -592,16 +687,30 @@ impl<'p> World<'p> {
         if self.owner[record.partition as usize].is_none_or(|(owner, _)| owner != index) {
             return Err(format!("{record:?} is called by instance {index}, which does not own it"));
         }
-        if self.instances.iter().flat_map(|instance| &instance.calls).any(|call| call.record.user == record.user && call.done_at > now) {
+        if self.calm && self.taken[record.partition as usize][record.index] {
+            return Err(format!("{record:?} is called again though the API took it, and nothing was lost"));
+        }
+        let in_flight = |call: &&Call| call.done_at > now && !call.cancelled;
+        let instance = &self.instances[index];
+        if instance.calls.iter().filter(in_flight).count() >= self.plan.max_concurrency {
+            return Err(format!("more than {} calls at once", self.plan.max_concurrency));
+        }
+        if instance.asked_until.is_some_and(|until| until > now) {
+            return Err(format!("{record:?} is called though the API asked for a pause"));
+        }
+        if self.instances.iter().flat_map(|instance| &instance.calls).filter(in_flight).any(|call| call.record.user == record.user) {
             return Err(format!("two calls at once for user {}", record.user));
         }
-        let earlier = self.log[record.partition as usize].iter().find(|earlier| {
-            earlier.user == record.user && earlier.offset < record.offset && self.needs_call(earlier) && !self.was_answered(index, earlier)
-        });
+        let unsettled = self.log_from(record.partition, self.committed[record.partition as usize].offset);
+        let earlier = unsettled
+            .take_while(|earlier| earlier.offset < record.offset)
+            .find(|earlier| earlier.user == record.user && self.needs_call(earlier) && !self.was_answered(index, earlier));
         if let Some(earlier) = earlier {
             return Err(format!("{record:?} overtakes {earlier:?}"));
         }
-        self.failures.entry((record.partition, record.offset)).or_insert((now, 0));
+        if record.user < BACKGROUND {
+            self.failures.entry((record.partition, record.offset)).or_insert((now, 0));
+        }
         let latency = Duration::from_millis(self.rng.u64(1..=self.plan.latency));
         let mood = self.mood.filter(|(_, until)| *until > now).map(|(mood, _)| mood);
         let verdict = match (mood, record.kind) {
@@ -614,7 +723,8 @@ impl<'p> World<'p> {
             (None, _) => Verdict::Delivered,
         };
         let takes = if mood == Some(Mood::Hangs) { timeout } else { latency.min(timeout) };
-        self.instances[index].calls.push(Call { ticket, record, started: now, done_at: now + takes, verdict, applied: false });
+        let done_at = now + takes;
+        self.instances[index].calls.push(Call { ticket, record, done_at, verdict, applied: false, cancelled: false });
         Ok(())
     }
 
@@ -634,10 +744,10 @@ impl<'p> World<'p> {
             let end = self.outcome(record);
             let right = match (record.kind, end) {
                 (Kind::Foreign, None)
-                | (Kind::Good, Some(End::Delivered))
                 | (Kind::Rejected, Some(End::Dead(Reason::Rejected)))
                 | (Kind::Invalid, Some(End::Dead(Reason::InvalidChanges)))
-                | (Kind::Expiring(_), Some(End::Delivered | End::Dead(Reason::Expired))) => true,
+                | (Kind::Expiring(_), Some(End::Dead(Reason::Expired))) => true,
+                (Kind::Good | Kind::Expiring(_), Some(End::Delivered)) => self.taken[record.partition as usize][record.index],
                 (Kind::Good | Kind::Rejected | Kind::Poison | Kind::Expiring(_), Some(End::Dead(Reason::AttemptsExhausted))) => {
                     self.earned(record)
                 }
@@ -662,12 +772,13 @@ impl<'p> World<'p> {
 
     /// The API shows what the delivered updates, applied in the order of the topic, come to.
     fn compare_states(&self) -> Checked {
-        for (user, shown) in self.applied.iter().filter(|(user, _)| **user < BACKGROUND) {
+        for (user, shown) in &self.applied {
             let delivered = |record: &&Record| record.user == *user && self.outcome(record) == Some(End::Delivered);
-            let last = self.log.iter().flatten().filter(delivered).map(|record| (record.partition, record.offset)).max();
+            // All updates of one user are in one partition.
+            let last = self.log[shown.partition as usize].iter().filter(delivered).map(|record| record.offset).max();
             // A call whose answer was lost may have been made, and its update have been given up since: the API shows it all the same.
-            let given_up = matches!(self.outcomes.get(shown), Some(End::Dead(Reason::Expired | Reason::AttemptsExhausted)));
-            if last.is_some_and(|last| last != *shown && !(given_up && *shown > last)) {
+            let given_up = matches!(self.outcome(shown), Some(End::Dead(Reason::Expired | Reason::AttemptsExhausted)));
+            if last.is_some_and(|last| last != shown.offset && !(given_up && shown.offset > last)) {
                 return Err(format!("user {user} shows {shown:?}, though {last:?} was delivered last"));
             }
         }
@@ -683,12 +794,16 @@ impl Instance {
             calls: Vec::new(),
             committing: None,
             aborts: 0,
+            failing: BTreeSet::new(),
+            asked_until: None,
             paused: false,
             leaving: false,
             member: false,
             frozen_until: None,
             back_at: None,
             heartbeat: now,
+            told: true,
+            wake_at: None,
         }
     }
 }
