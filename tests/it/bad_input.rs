@@ -145,7 +145,7 @@ async fn header_names_that_are_not_text_are_carried_on_as_they_are() {
 async fn a_dead_letter_too_large_for_its_topic_stops_nothing() {
     let mut bench = Bench::new().await;
     let small = format!("{}-small", bench.id);
-    kafka::create_topic(&small, PARTITIONS, &[("max.message.bytes", "5000")]).await;
+    kafka::create_topic(kafka::bootstrap(), &small, PARTITIONS, &[("max.message.bytes", "5000")]).await;
     bench.set("kafka.topics.dead_letters", small.clone());
     let service = bench.start();
     let garbage = Message { key: Some(b"52".to_vec()), value: Some(vec![b'x'; 50_000]), headers: Vec::new(), timestamp: None };
@@ -153,7 +153,7 @@ async fn a_dead_letter_too_large_for_its_topic_stops_nothing() {
     places.extend(bench.send(&[Update::valt(52, "Anna")]));
     let endings: Vec<_> = bench.outcomes_of(&places).iter().map(Outcome::ending).collect();
     assert_eq!(endings, ["dead_lettered undecodable", "delivered"]);
-    let letters = Reader::new(&small).wait_for(1).to_vec();
+    let letters = Reader::new(kafka::bootstrap(), &small).wait_for(1).to_vec();
     let letter = &letters[0].1;
     assert_eq!((&letter.value, letter.key.as_deref()), (&None, Some(&b"52"[..])));
     assert_eq!(letter.header("dlq.omitted_bytes"), Some("50002"));
