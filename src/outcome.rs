@@ -32,7 +32,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind, in the contract's order.
+    /// Every kind, in the documented order.
     pub const ALL: [Kind; 5] = [Kind::Delivered, Kind::Merged, Kind::DeadLettered, Kind::Replayed, Kind::Superseded];
 
     /// The kind's name in outcomes and metrics.

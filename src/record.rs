@@ -64,7 +64,7 @@ impl Header {
 pub struct Record {
     /// Where it stands.
     pub place: Place,
-    /// The key's bytes: the user, by contract.
+    /// The key's bytes: the user, by agreement with the senders.
     pub key: Option<Vec<u8>>,
     /// The value's bytes.
     pub value: Option<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! The schemas: the contract's events as JSON Schemas and an AsyncAPI document, generated from the types.
+//! The schemas: the events as JSON Schemas and an AsyncAPI document, generated from the types.
 
 mod asyncapi;
 mod update;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Why an update is undeliverable. The names are the contract's.
+/// Why an update is undeliverable. The names stand so in outcomes, headers and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -25,7 +25,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, in the contract's order.
+    /// Every reason, in the documented order.
     pub const ALL: [Reason; 7] = [
         Reason::Undecodable,
         Reason::Unroutable,

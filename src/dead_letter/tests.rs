@@ -27,7 +27,7 @@ fn record(headers: &[(&str, &str)]) -> Record {
 }
 
 #[test]
-fn the_added_headers_are_the_contracts() {
+fn the_added_headers_are_as_documented() {
     let wanted = [
         ("__connect.errors.topic", "user-updates"),
         ("__connect.errors.partition", "3"),

@@ -33,7 +33,7 @@ fn read(facts: Facts<'_>) -> (Vec<(String, String)>, Value) {
 }
 
 #[test]
-fn an_outcome_is_what_the_contract_shows() {
+fn an_outcome_is_as_documented() {
     let identity = Identity { id: Some("e-1".into()), source: Some("/billing".into()), event_type: Some("changed".into()) };
     let (place, later) = (place(4711), place(4712));
     let (headers, data) = read(Facts {
@@ -55,7 +55,7 @@ fn an_outcome_is_what_the_contract_shows() {
     });
     assert_eq!(data, wanted);
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&data), names(&wanted), "in the contract's order");
+    assert_eq!(names(&data), names(&wanted), "in the documented order");
     // Computed with Python: uuid.uuid5(uuid.NAMESPACE_URL, "user-courier:user-courier.valt/user-updates/3/4711").
     let wanted = [
         ("ce_specversion", "1.0"),

@@ -140,7 +140,7 @@ fn schema_and_decoder_agree() {
 }
 
 #[test]
-fn outcomes_and_dead_letters_outside_the_contract_are_refused() {
+fn outcomes_and_dead_letters_of_another_form_are_refused() {
     let document = &documents()["asyncapi.json"];
     for (name, message, part, wrong) in [
         (

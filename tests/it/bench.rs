@@ -84,7 +84,7 @@ impl Bench {
         bench
     }
 
-    /// The names of the three topics, in the contract's order, with their settings.
+    /// The names of the three topics, in the documented order, with their settings.
     fn topics(id: &str) -> [(String, &'static [(&'static str, &'static str)]); 3] {
         // A dead letter is a little larger than its record. Uncompressed, because some tests read it byte by byte.
         let [normal, larger]: [&[_]; 2] = [&[], &[("max.message.bytes", "2000000"), ("compression.type", "uncompressed")]];
@@ -183,7 +183,7 @@ impl Bench {
         Reader::new(&self.servers, &self.topic(0)).read_all().to_vec()
     }
 
-    /// The name of a topic, by its place in the contract: updates, outcomes, dead letters.
+    /// The name of a topic, by its place: updates, outcomes, dead letters.
     pub(crate) fn topic(&self, number: usize) -> String {
         let topics = Self::topics(&self.id);
         topics[number].0.clone()

@@ -1,4 +1,4 @@
-//! An outcome event, read strictly: whatever the contract does not know fails the test.
+//! An outcome event, read strictly: whatever is not documented fails the test.
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::secret::Secret;
 
 #[test]
-fn the_least_configuration_has_the_defaults_of_the_contract() {
+fn the_least_configuration_has_the_documented_defaults() {
     let config = Fixture::new().load(LEAST, &[], &[]).unwrap();
     assert_eq!(config.kafka.bootstrap_servers, "localhost:9092");
     assert_eq!(config.kafka.group_id, "user-courier");
