@@ -178,8 +178,22 @@ pub(super) fn check_consumer(settings: Vec<(String, String)>, session_timeout: D
 }
 
 /// The same for a transactional producer.
-pub(super) fn check_producer(settings: Vec<(String, String)>) -> Result<(), String> {
-    create::<BaseProducer>(settings, &[("transactional.id", "check"), ("transaction.timeout.ms", "5000")])
+pub(super) fn check_producer(mut settings: Vec<(String, String)>) -> Result<(), String> {
+    settings.iter_mut().for_each(|(name, value)| fit_into_transaction(name, value));
+    let timeout = TRANSACTION_TIMEOUT_MS.to_string();
+    create::<BaseProducer>(settings, &[("transactional.id", "check"), ("transaction.timeout.ms", &timeout)])
+}
+
+/// How long a transaction may stay open, in milliseconds. A killed instance holds its readers and its successor back for this long, and for as
+/// long again as the broker takes to notice (10 s by default).
+pub(crate) const TRANSACTION_TIMEOUT_MS: u32 = 5000;
+
+/// A request may not be waited for longer than its transaction lasts: librdkafka refuses a `socket.timeout.ms` above that, which may have been
+/// set for every client.
+pub(crate) fn fit_into_transaction(name: &str, value: &mut String) {
+    if name == "socket.timeout.ms" && value.parse().is_ok_and(|timeout: u32| timeout > TRANSACTION_TIMEOUT_MS) {
+        *value = TRANSACTION_TIMEOUT_MS.to_string();
+    }
 }
 
 fn create<T: FromClientConfig>(settings: Vec<(String, String)>, own: &[(&str, &str)]) -> Result<(), String> {

@@ -31,6 +31,7 @@ pub use admin::Admin;
 pub use credentials::Credentials;
 pub use delivery::Delivery;
 pub use kafka::Kafka;
+pub(crate) use librdkafka::{TRANSACTION_TIMEOUT_MS, fit_into_transaction};
 pub use log::{Log, LogFormat};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use properties::{Properties, PropertyValue};

@@ -1,17 +1,12 @@
 //! Client settings: how every consumer and producer of the service is set up.
 
-use std::time::Duration;
-
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-use crate::config::{Kafka, Properties};
+use crate::config::{Kafka, Properties, TRANSACTION_TIMEOUT_MS, fit_into_transaction};
 
-/// How long a transaction may stay open. A killed instance holds its readers and its successor back for this long, and for as long again as
-/// the broker takes to notice (10 s by default).
-pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Memory for records that were fetched and not yet read, of each consumer.
 const FETCHED_KBYTES: &str = "8192";
 
@@ -59,9 +54,13 @@ pub fn producer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
         // A dead letter is a record with headers added: larger than the largest record. The broker has the last word.
         .set("message.max.bytes", "20000000");
     apply(&mut config, &kafka.producer)?;
+    if let Some(mut timeout) = config.get("socket.timeout.ms").map(str::to_owned) {
+        fit_into_transaction("socket.timeout.ms", &mut timeout);
+        config.set("socket.timeout.ms", timeout);
+    }
     config
         .set("transactional.id", transactional_id(kafka, target))
-        .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
+        .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string())
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random");
     Ok(config)

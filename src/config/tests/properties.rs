@@ -85,13 +85,12 @@ fn properties_are_checked() {
             "[kafka.properties]\nsecurity.protocol = \"sasl_plaintext\"\nsasl.mechanism = \"PLAIN\"\n",
             &["7:8: kafka.properties: librdkafka refuses the properties together: sasl.username and sasl.password must be set"],
         ),
-        (
-            "[kafka.producer_properties]\nsocket.timeout.ms = 5200\n",
-            &[
-                "7:8: kafka.producer_properties: librdkafka refuses the properties together: `socket.timeout.ms` must be set <= `transaction.timeout.ms` + 100",
-            ],
-        ),
     ]);
+}
+
+#[test]
+fn a_socket_timeout_for_every_client_is_no_mistake_though_a_transaction_is_shorter() {
+    check_added(&[("[kafka.properties]\nsocket.timeout.ms = 60000\n", &[])]);
 }
 
 #[test]
