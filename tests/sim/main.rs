@@ -42,7 +42,7 @@ fn check<S: Strategy<Value = Plan>>(default: u32, strategy: impl Fn() -> S + Syn
     };
     let outcomes: Vec<Result<(), String>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..cores).map(|core| scope.spawn(move || run((histories + core) / cores))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a thread of the simulation panicked")).collect()
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("the simulation itself panicked".into()))).collect()
     });
     if let Some(failure) = outcomes.into_iter().find_map(Result::err) {
         panic!("{failure}");

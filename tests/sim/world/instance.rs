@@ -1,0 +1,227 @@
+//! Instances: they come, freeze, die and leave, and carry out what their engine decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use user_courier::engine::{Action, Engine, Settings, Work};
+use user_courier::event::UserId;
+use user_courier::verdict::Reason;
+
+use super::super::plan::Kind;
+use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, SESSION, World};
+
+impl World<'_> {
+    pub(super) fn crash(&mut self, index: usize, back_at: Instant) -> Checked {
+        if self.instances[index].engine.take().is_none() {
+            return Ok(());
+        }
+        let calls = std::mem::take(&mut self.instances[index].calls);
+        for call in calls {
+            // Whether the API took it nobody will know.
+            if !call.applied && self.rng.bool() {
+                self.apply(&call.record, call.verdict);
+            }
+        }
+        if let Some(committing) = self.instances[index].committing.take()
+            && self.rng.bool()
+        {
+            self.commit(index, &committing.batch)?;
+        }
+        let instance = &mut self.instances[index];
+        instance.frozen_until = None;
+        instance.leaving = false;
+        instance.back_at = Some(back_at);
+        Ok(())
+    }
+
+    pub(super) fn join(&mut self, index: usize) {
+        let settings = Settings {
+            max_concurrency: self.plan.max_concurrency,
+            rate_limit: self.plan.rate_limit,
+            max_waiting: self.plan.max_waiting,
+            max_bytes: 1 << 20,
+            request_timeout: REQUEST_TIMEOUT,
+            initial_backoff: Duration::from_millis(50),
+            max_backoff: Duration::from_secs(2),
+            max_attempts: self.plan.max_attempts,
+        };
+        let seed = self.rng.u64(..);
+        // What the dead instance of that name still owned, its successor takes over at once, as a static member does.
+        let inherited: Vec<i32> = self.owned_by(index);
+        let instance = &mut self.instances[index];
+        *instance = Instance { engine: Some(Engine::new(settings, seed, self.now)), member: true, ..Instance::new(self.now) };
+        for partition in inherited {
+            self.assign(partition, index);
+        }
+    }
+
+    /// Comes back, thaws, hears from its calls and transactions.
+    pub(super) fn live(&mut self, index: usize) -> Checked {
+        let now = self.now;
+        if self.instances[index].engine.is_none() {
+            if self.instances[index].back_at.is_some_and(|at| at <= now) {
+                self.join(index);
+            }
+            return Ok(());
+        }
+        if let Some(until) = self.instances[index].frozen_until {
+            if until > now {
+                return Ok(());
+            }
+            self.thaw(index)?;
+        }
+        let instance = &mut self.instances[index];
+        if instance.heartbeat + HEARTBEAT <= now {
+            instance.heartbeat = now;
+            instance.told = true;
+        }
+        if let (Some(engine), true) = (&mut instance.engine, instance.member) {
+            engine.lease(instance.heartbeat + SESSION);
+        }
+        self.answer(index);
+        self.finish_commit(index)
+    }
+
+    pub(super) fn thaw(&mut self, index: usize) -> Checked {
+        self.instances[index].frozen_until = None;
+        if self.instances[index].member {
+            return Ok(());
+        }
+        // It does not know yet that its session ended: the engine steps once as if nothing had happened.
+        self.instances[index].told = true;
+        self.step(index)?;
+        let now = self.now;
+        let instance = &mut self.instances[index];
+        let owned = std::mem::take(&mut instance.owned);
+        // Answers that come in this very moment are nobody's any more.
+        instance.calls.iter_mut().for_each(|call| call.cancelled = true);
+        if let Some(engine) = &mut instance.engine {
+            for partition in owned.keys() {
+                engine.lost(*partition, now);
+            }
+        }
+        instance.member = true;
+        instance.heartbeat = now;
+        instance.told = true;
+        Ok(())
+    }
+
+    pub(super) fn answer(&mut self, index: usize) {
+        let now = self.now;
+        let instance = &mut self.instances[index];
+        let mut done: Vec<Call> = instance.calls.extract_if(.., |call| call.done_at <= now).collect();
+        instance.told |= !done.is_empty();
+        done.sort_by_key(|call| call.done_at);
+        for call in done {
+            if !call.cancelled {
+                self.hear(index, &call);
+            }
+            if let Some(engine) = &mut self.instances[index].engine {
+                engine.finished(call.ticket, call.verdict, 1, (), now);
+            }
+        }
+    }
+
+    pub(super) fn consume(&mut self, index: usize) -> Checked {
+        let instance = &mut self.instances[index];
+        let (Some(engine), None, false) = (&mut instance.engine, instance.frozen_until, instance.paused) else { return Ok(()) };
+        for (partition, owned) in &mut instance.owned {
+            while let Some(record) = self.log[*partition as usize].get(owned.next)
+                && record.at <= self.now
+            {
+                owned.next += 1;
+                instance.told = true;
+                let Some(user) = UserId::new(record.user) else { continue };
+                let expires_at = match record.kind {
+                    Kind::Expiring(millis) => Some(record.at + Duration::from_millis(millis)),
+                    _ => None,
+                };
+                let work = match record.kind {
+                    Kind::Foreign => {
+                        engine.passed(*partition, record.offset + 1);
+                        continue;
+                    }
+                    Kind::Invalid => Work::Dead { user: Some(user), reason: Reason::InvalidChanges },
+                    _ => Work::Call { user, expires_at },
+                };
+                engine.arrived(*partition, record.offset, 100, Arc::new(*record), work);
+                if engine.held() > self.plan.max_waiting {
+                    break;
+                }
+            }
+        }
+        if engine.held() > self.plan.max_waiting + self.plan.partitions as usize {
+            return Err(format!("{} records held", engine.held()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn step(&mut self, index: usize) -> Checked {
+        let now = self.now;
+        let instance = &mut self.instances[index];
+        if instance.frozen_until.is_some() || !(instance.told || instance.wake_at.is_some_and(|at| at <= now)) {
+            return Ok(());
+        }
+        let Some(engine) = &mut instance.engine else { return Ok(()) };
+        let actions = engine.step(now);
+        instance.told = false;
+        instance.wake_at = engine.wake_at(now);
+        for action in actions {
+            match action {
+                Action::Start { ticket, update, timeout } => self.start(index, ticket, *update, timeout)?,
+                Action::Cancel(ticket) => {
+                    for call in self.instances[index].calls.iter_mut().filter(|call| call.ticket == ticket) {
+                        // A call that was cut off, and that the API did not take.
+                        (call.cancelled, call.applied) = (true, true);
+                    }
+                }
+                Action::Settle(batch) => {
+                    let done_at = self.now + self.commit_time();
+                    let before = self.instances[index].committing.replace(Commiting { batch, done_at });
+                    if before.is_some() {
+                        return Err("two transactions at once".into());
+                    }
+                }
+                Action::Pause => self.instances[index].paused = true,
+                Action::Resume => self.instances[index].paused = false,
+                Action::Released(partition) => {
+                    self.instances[index].owned.remove(&partition);
+                    if self.owner[partition as usize].is_some_and(|(owner, _)| owner == index) {
+                        self.owner[partition as usize] = None;
+                    }
+                }
+                Action::OrderViolation => return Err("the sentinel saw a violation of order".into()),
+            }
+        }
+        let instance = &mut self.instances[index];
+        if instance.leaving && instance.owned.is_empty() && instance.committing.is_none() {
+            instance.engine = None;
+            instance.member = false;
+            instance.leaving = false;
+        }
+        Ok(())
+    }
+}
+
+impl Instance {
+    pub(super) fn new(now: Instant) -> Self {
+        Instance {
+            engine: None,
+            owned: BTreeMap::new(),
+            calls: Vec::new(),
+            committing: None,
+            aborts: 0,
+            failing: BTreeSet::new(),
+            asked_until: None,
+            paused: false,
+            leaving: false,
+            member: false,
+            frozen_until: None,
+            back_at: None,
+            heartbeat: now,
+            told: true,
+            wake_at: None,
+        }
+    }
+}

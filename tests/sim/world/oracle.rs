@@ -1,0 +1,150 @@
+//! The oracle: what must be true of every call, every commit, and in the end.
+
+use user_courier::engine::checkpoint::{Checkpoint, MAX_TEXT};
+use user_courier::engine::{Commit, End, State};
+use user_courier::verdict::{Reason, Verdict};
+
+use super::super::plan::{Kind, SMALL_MEMORY};
+use super::{BACKGROUND, Call, Checked, Instance, Record, World};
+
+impl World<'_> {
+    /// What must be true of a call that starts.
+    pub(super) fn check_start(&self, index: usize, record: &Record) -> Checked {
+        let now = self.now;
+        if self.outcome(record).is_some() {
+            return Err(format!("{record:?} is called again though it is settled"));
+        }
+        if self.owner[record.partition as usize].is_none_or(|(owner, _)| owner != index) {
+            return Err(format!("{record:?} is called by instance {index}, which does not own it"));
+        }
+        if self.calm && self.taken[record.partition as usize][record.index] {
+            return Err(format!("{record:?} is called again though the API took it, and nothing was lost"));
+        }
+        let in_flight = |call: &&Call| call.done_at > now && !call.cancelled;
+        let instance = &self.instances[index];
+        if instance.calls.iter().filter(in_flight).count() >= self.plan.max_concurrency {
+            return Err(format!("more than {} calls at once", self.plan.max_concurrency));
+        }
+        if instance.asked_until.is_some_and(|until| until > now) {
+            return Err(format!("{record:?} is called though the API asked for a pause"));
+        }
+        if self.instances.iter().flat_map(|instance| &instance.calls).filter(in_flight).any(|call| call.record.user == record.user) {
+            return Err(format!("two calls at once for user {}", record.user));
+        }
+        let unsettled = self.log_from(record.partition, self.committed[record.partition as usize].offset);
+        let earlier = unsettled
+            .take_while(|earlier| earlier.offset < record.offset)
+            .find(|earlier| earlier.user == record.user && self.needs_call(earlier) && !self.was_answered(index, earlier));
+        if let Some(earlier) = earlier {
+            return Err(format!("{record:?} overtakes {earlier:?}"));
+        }
+        Ok(())
+    }
+
+    /// What an answer must lead to, and may.
+    pub(super) fn hear(&mut self, index: usize, call: &Call) {
+        let Instance { engine: Some(engine), failing, asked_until, .. } = &mut self.instances[index] else { return };
+        let user = call.record.user;
+        match call.verdict {
+            Verdict::Delivered | Verdict::Rejected { .. } => failing.clear(),
+            Verdict::Retry { unreachable: false } => {
+                failing.insert(user);
+                // Where others fail as well, it is not the update's fault.
+                let own = failing.len() == 1 || self.plan.max_waiting == SMALL_MEMORY;
+                if let Some((_, failures)) = self.failures.get_mut(&(call.record.partition, call.record.offset)).filter(|_| own) {
+                    *failures += 1;
+                }
+            }
+            // While a probe is under way, only the probe's answer is listened to.
+            Verdict::Throttled { retry_after: Some(asked) } if !matches!(engine.gauges().state, State::Probing { probe, .. } if probe != call.ticket) =>
+            {
+                *asked_until = (*asked_until).max(Some(self.now + asked));
+            }
+            _ => {}
+        }
+        if call.verdict == Verdict::Delivered {
+            self.last_delivered.push((self.now, user));
+        }
+    }
+
+    /// The records of a partition from that offset on.
+    pub(super) fn log_from(&self, partition: i32, offset: i64) -> impl Iterator<Item = &Record> {
+        let log = &self.log[partition as usize];
+        log[log.partition_point(|record| record.offset < offset)..].iter()
+    }
+
+    pub(super) fn check_commit(&self, partition: i32, commit: &Commit) -> Checked {
+        if commit.metadata.len() > MAX_TEXT {
+            return Err(format!("a text of {} bytes", commit.metadata.len()));
+        }
+        let checkpoint = Checkpoint::read(commit).map_err(|unreadable| unreadable.to_string())?;
+        // What is below the last commit was looked at then, and an outcome stays.
+        let known = commit.offset.min(self.committed[partition as usize].offset);
+        for record in self.log_from(partition, known).filter(|record| record.kind != Kind::Foreign) {
+            let open =
+                record.offset >= commit.offset && (record.offset >= checkpoint.horizon || checkpoint.open.contains_key(&record.offset));
+            if open == self.outcome(record).is_some() {
+                let said = if open { "unsettled" } else { "settled" };
+                return Err(format!("{partition}/{} is called {said} by {commit:?}, and is not", record.offset));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn needs_call(&self, record: &Record) -> bool {
+        !matches!(record.kind, Kind::Foreign | Kind::Invalid | Kind::Expiring(_)) && self.outcome(record).is_none()
+    }
+
+    /// Whether this instance has an ending for that record that is not committed yet.
+    pub(super) fn was_answered(&self, index: usize, record: &Record) -> bool {
+        let engine = self.instances[index].engine.as_ref();
+        engine.is_some_and(|engine| engine.has_ended(record.partition, record.offset))
+    }
+
+    /// What must be true in the end.
+    pub(super) fn judge(&self) -> Checked {
+        for record in self.log.iter().flatten().filter(|record| record.user < BACKGROUND) {
+            let end = self.outcome(record);
+            let right = match (record.kind, end) {
+                (Kind::Foreign, None)
+                | (Kind::Rejected, Some(End::Dead(Reason::Rejected)))
+                | (Kind::Invalid, Some(End::Dead(Reason::InvalidChanges)))
+                | (Kind::Expiring(_), Some(End::Dead(Reason::Expired))) => true,
+                (Kind::Good | Kind::Expiring(_), Some(End::Delivered)) => self.taken[record.partition as usize][record.index],
+                (Kind::Good | Kind::Rejected | Kind::Poison | Kind::Expiring(_), Some(End::Dead(Reason::AttemptsExhausted))) => {
+                    self.earned(record)
+                }
+                _ => false,
+            };
+            if !right {
+                let failures = self.failures.get(&(record.partition, record.offset));
+                return Err(format!("{record:?} ended as {end:?} after {failures:?}"));
+            }
+        }
+        self.compare_states()
+    }
+
+    /// An update is given up only after its failures, and with another one delivered since its first call.
+    pub(super) fn earned(&self, record: &Record) -> bool {
+        let failed = self.failures.get(&(record.partition, record.offset));
+        failed.is_some_and(|(first, count)| {
+            let others = self.last_delivered.iter().any(|(at, user)| at >= first && *user != record.user);
+            *count >= self.plan.max_attempts && (others || self.plan.max_waiting == SMALL_MEMORY)
+        })
+    }
+
+    /// The API shows what the delivered updates, applied in the order of the topic, come to.
+    pub(super) fn compare_states(&self) -> Checked {
+        for (user, shown) in &self.applied {
+            let delivered = |record: &&Record| record.user == *user && self.outcome(record) == Some(End::Delivered);
+            // All updates of one user are in one partition.
+            let last = self.log[shown.partition as usize].iter().filter(delivered).map(|record| record.offset).max();
+            // A call whose answer was lost may have been made, and its update have been given up since: the API shows it all the same.
+            let given_up = matches!(self.outcome(shown), Some(End::Dead(Reason::Expired | Reason::AttemptsExhausted)));
+            if last.is_some_and(|last| last != shown.offset && !(given_up && shown.offset > last)) {
+                return Err(format!("user {user} shows {shown:?}, though {last:?} was delivered last"));
+            }
+        }
+        Ok(())
+    }
+}
