@@ -263,7 +263,9 @@ impl Reader {
 pub(crate) fn committed_and_end(servers: &str, group: &str, topic: &str, partitions: i32) -> Vec<(i64, i64)> {
     let consumer: BaseConsumer = client(servers).set("group.id", group).create().unwrap();
     let mut asked = TopicPartitionList::new();
-    (0..partitions).for_each(|partition| drop(asked.add_partition(topic, partition)));
+    for partition in 0..partitions {
+        asked.add_partition(topic, partition);
+    }
     let committed = consumer.committed_offsets(asked, PATIENCE).expect("the broker answers");
     let offset = |partition: i32| committed.find_partition(topic, partition).and_then(|found| found.offset().to_raw());
     let end = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker answers").1;
