@@ -56,11 +56,16 @@ async fn every_promise_is_kept_and_shown_in_plain_lines() {
 async fn an_outage_and_a_throttle_are_shown_and_heal() {
     let (kept, text) = shown(200, true).await;
     assert!(kept, "{text}");
-    let mut rest = text.as_str();
-    for step in ["VALT goes down", "valt: holding (unreachable)", "VALT is up", "valt flows again", "aipix answers 429"] {
-        rest = rest.split_once(step).unwrap_or_else(|| panic!("{step}: {text}")).1;
+    // How the two mix is a matter of time: a probe may come just before or after the other one's trouble.
+    for story in [
+        ["VALT goes down", "valt: holding (unreachable)", "VALT is up", "valt flows again"].as_slice(),
+        &["aipix answers 429", "aipix: holding (throttled)", "aipix flows again"],
+    ] {
+        let mut rest = text.as_str();
+        for step in story {
+            rest = rest.split_once(step).unwrap_or_else(|| panic!("{step}: {text}")).1;
+        }
     }
-    assert!(rest.contains("aipix: holding (throttled)") && rest.contains("aipix flows again"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
