@@ -15,11 +15,6 @@ impl Backoff {
         Backoff { initial: initial.min(max), max }
     }
 
-    /// The longest wait there is.
-    pub fn max(&self) -> Duration {
-        self.max
-    }
-
     /// The bound after `failures` failures in a row (1 is the first): `initial`, doubled for each further one.
     pub fn bound(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);

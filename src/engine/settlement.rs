@@ -87,7 +87,7 @@ impl<U, F> Engine<U, F> {
         let mut commits = Vec::new();
         for (number, partition) in &self.partitions {
             let endings = chosen.get_mut(number);
-            if endings.is_none() && !periodic && !(partition.is_going() && self.has_news(partition)) {
+            if endings.is_none() && !periodic && !partition.is_going() {
                 continue;
             }
             let commit = match endings {
