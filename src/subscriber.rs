@@ -150,7 +150,11 @@ impl Subscriber {
                         self.finished(ticket, attempt);
                     }
                 }
-                Some(settled) = self.settled.recv() => self.committed(settled),
+                settled = self.settled.recv() => match settled {
+                    Some(settled) => self.committed(settled),
+                    // Without it nothing would ever be settled again, and nobody would say so.
+                    None => break Ended::Broken("its publisher's thread has ended".to_owned()),
+                },
                 () = tokio::time::sleep_until(wake_at.into()) => {}
                 _ = tick.tick() => self.look_around(),
                 _ = stop.wait_for(|stop| *stop), if !stopping => {

@@ -10,7 +10,8 @@ use super::checkpoint::Spent;
 use super::health::{Health, SEVERAL, State};
 use super::lane::Lanes;
 use super::ledger::Arrival;
-use super::limit::{Limit, Rate};
+use super::limit::Limit;
+use super::rate::Rate;
 use super::{Action, End, Settings, Ticket, Work};
 use crate::event::UserId;
 use crate::verdict::{Reason, Verdict};
@@ -45,6 +46,8 @@ pub(super) struct Entry<U, F> {
     failures: u32,
     /// When it was first called.
     pub(super) first_started: Option<Instant>,
+    /// When it was last called.
+    pub(super) started: Option<Instant>,
     pub(super) facts: Option<Arc<F>>,
     pub(super) phase: Phase,
 }
@@ -108,7 +111,7 @@ impl<U, F> Engine<U, F> {
             ended: VecDeque::new(),
             health: Health::new(backoff, now),
             limit: Limit::new(settings.max_concurrency),
-            rate: Rate::new(settings.rate_limit),
+            rate: Rate::new(settings.rate_limit, now),
             in_flight: HashMap::new(),
             sentinel: HashMap::new(),
             last_delivered: None,
@@ -162,6 +165,7 @@ impl<U, F> Engine<U, F> {
                 spent,
                 failures: 0,
                 first_started: None,
+                started: None,
                 facts: None,
                 phase: Phase::Waiting,
             },
@@ -186,19 +190,28 @@ impl<U, F> Engine<U, F> {
         let Some(user) = entry.user else { return };
         entry.spent.calls = entry.spent.calls.saturating_add(calls);
         entry.facts = Some(Arc::new(facts));
+        // What took a login, or a second call, is not the API's own latency.
+        let latency = entry.started.filter(|_| calls == 1).map(|started| now.saturating_duration_since(started));
         let busy = self.in_flight.len() * 2 > self.limit.current();
         self.in_flight.remove(&user);
+        let was_flowing = self.health.is_flowing();
         if self.health.judge(ticket, user, verdict, now, &mut self.rng) {
             self.limit.restart();
+        }
+        // The first of its kind only: the calls that were under way with it say the same, and a probe that is throttled was no rate.
+        if let Verdict::Throttled { retry_after } = verdict
+            && was_flowing
+        {
+            self.rate.throttled(now, retry_after.unwrap_or_default());
         }
         match verdict {
             Verdict::Delivered => {
                 self.last_delivered = Some(now);
-                self.limit.succeeded(busy);
+                self.limit.succeeded(busy, latency);
                 self.end(ticket, End::Delivered);
             }
             Verdict::Rejected { user_not_found } => {
-                self.limit.succeeded(busy);
+                self.limit.succeeded(busy, latency);
                 let reason = if user_not_found { Reason::UserNotFound } else { Reason::Rejected };
                 self.end(ticket, End::Dead(reason));
             }

@@ -58,6 +58,7 @@ impl<U, F> Engine<U, F> {
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         entry.phase = Phase::InFlight;
         entry.first_started.get_or_insert(now);
+        entry.started = Some(now);
         let update = entry.update.clone();
         if self.in_flight.insert(user, ticket).is_some() | self.overtakes(user, ticket) {
             self.actions.push(Action::OrderViolation);

@@ -14,6 +14,7 @@ pub mod health;
 pub mod lane;
 pub mod ledger;
 pub mod limit;
+pub mod rate;
 mod settlement;
 
 use std::sync::Arc;

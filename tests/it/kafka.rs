@@ -44,27 +44,35 @@ fn script(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A broker of the test's own, to be ended and started again. Goes with its data when dropped.
-pub(crate) struct OwnBroker {
+/// Brokers of the test's own, to be ended and started again. They go with their data when dropped.
+pub(crate) struct OwnBrokers {
     name: &'static str,
     pub(crate) servers: String,
 }
 
-impl OwnBroker {
-    pub(crate) fn start(name: &'static str) -> Self {
-        OwnBroker { name, servers: start(&["--name", name]) }
+impl OwnBrokers {
+    /// Three of them replicate everything, and two suffice to go on.
+    pub(crate) fn start(name: &'static str, brokers: usize) -> Self {
+        OwnBrokers { name, servers: start(&["--brokers", &brokers.to_string(), "--name", name]) }
     }
 
-    /// `stop`, `kill` or `start`, as `scripts/kafka` knows them. Returns once it is so.
-    pub(crate) fn command(&self, command: &str) {
-        script(&[command, "1", "--name", self.name]);
+    /// `stop`, `kill` or `start` of one of them, as `scripts/kafka` knows them. Returns once it is so.
+    pub(crate) fn command(&self, command: &str, broker: i32) {
+        script(&[command, &broker.to_string(), "--name", self.name]);
     }
 }
 
-impl Drop for OwnBroker {
+impl Drop for OwnBrokers {
     fn drop(&mut self) {
         script(&["down", "--name", self.name]);
     }
+}
+
+/// The broker that leads a partition now.
+pub(crate) fn leader(servers: &str, topic: &str, partition: usize) -> i32 {
+    let client: BaseConsumer = client(servers).create().unwrap();
+    let metadata = client.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
+    metadata.topics()[0].partitions()[partition].leader()
 }
 
 /// A record to be written, or as it was read: what two are compared by, byte for byte.

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use crate::api::calls_by_user;
 use crate::bench::{Bench, PARTITIONS};
-use crate::kafka::{Message, OwnBroker, Writer, committed_and_end};
+use crate::kafka::{Message, OwnBrokers, Writer, committed_and_end, leader};
 use crate::load::{Load, USERS};
 use crate::service::Service;
 use crate::update::Update;
@@ -178,20 +178,90 @@ async fn an_instance_that_wakes_after_its_session_commits_nothing_of_what_went_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn three_instances_that_join_and_leave_and_die_lose_and_misorder_nothing() {
+    let mut bench = Bench::new().await;
+    short_session(&mut bench);
+    let mut load = Load::new(&mut bench);
+    let stays = bench.start_as("one");
+    let two = join(&mut bench, "two");
+    load.flow(&bench, 4, 200).await;
+    let three = join(&mut bench, "three");
+    load.flow(&bench, 3, 200).await;
+    two.signal("KILL");
+    assert_eq!(two.wait().code, None);
+    load.flow(&bench, 2, 100).await;
+    assert_eq!(three.terminate().code, Some(0));
+    let two = bench.start_as("two");
+    load.flow(&bench, 3, 200).await;
+    let three = join(&mut bench, "three");
+    load.flow(&bench, 2, 100).await;
+    assert_eq!(two.terminate().code, Some(0));
+    three.signal("KILL");
+    assert_eq!(three.wait().code, None);
+    load.flow(&bench, 2, 100).await;
+    println!("{} calls repeated", load.check(&mut bench, 2));
+    assert_eq!(stays.metrics().sum("order_violations_total", &[]), 0.0);
+    assert_eq!(stays.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_calls_nothing_twice_and_leaves_no_long_gap() {
+    let mut bench = Bench::new().await;
+    let mut load = Load::new(&mut bench);
+    let mut services = vec![bench.start_as("one")];
+    for name in ["two", "three"] {
+        services.push(join(&mut bench, name));
+    }
+    load.flow(&bench, 20, 200).await;
+    let began = Timestamp::now();
+    for name in ["one", "two", "three"] {
+        let ended = services.remove(0).terminate();
+        assert_eq!(ended.code, Some(0), "{}", ended.errors);
+        services.push(bench.start_as(name));
+        load.flow(&bench, 5, 100).await;
+    }
+    let took = Timestamp::now().duration_since(began);
+    assert_eq!(load.check(&mut bench, 0), 0, "calls repeated");
+    let calls: Vec<_> = bench.valt.calls().iter().map(|call| call.at).filter(|at| *at > began).collect();
+    let gap = calls.windows(2).map(|pair| pair[1].duration_since(pair[0]).unsigned_abs()).max().unwrap();
+    println!("three instances restarted in {took:?}; no call for {gap:?} at the longest");
+    assert!(gap < SESSION, "{gap:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_restarts_is_lived_through() {
-    let broker = OwnBroker::start("it-restart");
+    let broker = OwnBrokers::start("it-restart", 1);
     let mut bench = Bench::on(&broker.servers).await;
     let mut load = Load::new(&mut bench);
     let service = bench.start();
     for _ in 0..2 {
         load.flow(&bench, 4, 200).await;
-        broker.command("stop");
+        broker.command("stop", 1);
         assert_eq!(service.get("/livez").0, 200);
-        broker.command("start");
+        broker.command("start", 1);
         // Until all is settled, so that the group has heard from the service again before the broker goes once more.
         assert_eq!(load.check(&mut bench, 0), 0, "calls repeated");
     }
     assert_eq!(service.get("/livez").0, 200);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_that_are_killed_are_lived_through() {
+    let brokers = OwnBrokers::start("it-leaders", 3);
+    let mut bench = Bench::on(&brokers.servers).await;
+    let mut load = Load::new(&mut bench);
+    let service = bench.start();
+    // Of the updates, of the outcomes, and of what remembers the group's offsets and of what remembers its transactions.
+    for topic in [&bench.topic(0), &bench.topic(1), "__consumer_offsets", "__transaction_state"] {
+        load.flow(&bench, 4, 200).await;
+        let broker = leader(&brokers.servers, topic, 0);
+        brokers.command("kill", broker);
+        load.flow(&bench, 1, 1).await;
+        assert_eq!(service.get("/livez").0, 200);
+        brokers.command("start", broker);
+        assert_eq!(load.check(&mut bench, 0), 0, "calls repeated");
+    }
     assert_eq!(service.terminate().code, Some(0));
 }
 
