@@ -14,7 +14,7 @@ use anyhow::Context;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
@@ -23,7 +23,7 @@ use tracing::{debug, error, info, warn};
 
 use super::assignment::{self, Callbacks, Ownership};
 use super::{client, headers};
-use crate::config::Kafka;
+use crate::config::{Kafka, TRANSACTION_TIMEOUT_MS};
 use crate::engine::PartitionCommit;
 use crate::metrics::TargetMetrics;
 use crate::record::Header;
@@ -34,6 +34,11 @@ const CALL: Duration = Duration::from_secs(2);
 const LONG: usize = 1024;
 /// The header that says how many bytes of key and value were left out.
 const OMITTED: &str = "dlq.omitted_bytes";
+/// After this time without an answer, though asked for one within [`CALL`], a transaction call is given up with its producer. The broker
+/// gives the transaction up after as long.
+const STUCK: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS as u64);
+/// How often it is told that the broker is being waited for.
+const TELL: Duration = Duration::from_secs(10);
 /// The pause before a transaction is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -179,7 +184,7 @@ struct Work<C: Send + 'static> {
     ownership: Arc<Ownership>,
     metrics: TargetMetrics,
     stopping: Arc<AtomicBool>,
-    producer: Option<BaseProducer<Deliveries>>,
+    producer: Option<Arc<BaseProducer<Deliveries>>>,
 }
 
 impl<C: Send + 'static> Work<C> {
@@ -205,7 +210,7 @@ impl<C: Send + 'static> Work<C> {
                 return false;
             }
             match self.make() {
-                Ok(producer) => self.producer = Some(producer),
+                Ok(producer) => self.producer = Some(Arc::new(producer)),
                 Err(error) => {
                     warn!(error = client::words(&error), "the transactional producer is not ready yet; trying again");
                     std::thread::sleep(PAUSE);
@@ -217,10 +222,11 @@ impl<C: Send + 'static> Work<C> {
 
     fn make(&self) -> KafkaResult<BaseProducer<Deliveries>> {
         let producer: BaseProducer<Deliveries> = self.settings.create_with_context(Deliveries::default())?;
+        let mut waiting = Waiting::new();
         loop {
             match producer.init_transactions(CALL) {
                 Err(KafkaError::Transaction(error)) if error.is_retriable() && !self.stopping() => {
-                    debug!(%error, "waiting for the transaction coordinator");
+                    waiting.tell(&error);
                 }
                 done => return done.map(|()| producer),
             }
@@ -244,7 +250,7 @@ impl<C: Send + 'static> Work<C> {
             }
             doubtful = false;
             let began = Instant::now();
-            match self.transaction(settlement, &too_large, &commits, &metadata) {
+            match self.transaction(settlement, &too_large, &commits, metadata) {
                 Ok(()) => {
                     self.metrics.committed("ok");
                     debug!(messages = settlement.messages.len(), took = ?began.elapsed(), "settled");
@@ -275,7 +281,7 @@ impl<C: Send + 'static> Work<C> {
         settlement: &Settlement,
         too_large: &BTreeSet<usize>,
         commits: &[&PartitionCommit],
-        metadata: &ConsumerGroupMetadata,
+        metadata: ConsumerGroupMetadata,
     ) -> Result<(), Failure> {
         let Some(producer) = &self.producer else { return Ok(()) };
         producer.begin_transaction().map_err(judge)?;
@@ -294,7 +300,8 @@ impl<C: Send + 'static> Work<C> {
             producer.poll(Duration::from_millis(1));
         }
         let offsets = self.offsets(commits).map_err(Failure::Abort)?;
-        self.again(|| producer.send_offsets_to_transaction(&offsets, metadata, CALL))?;
+        let (offsets, metadata) = (Arc::new(offsets), Arc::new(metadata));
+        self.again(|| send_offsets(producer, &offsets, &metadata))?;
         self.again(|| producer.commit_transaction(CALL))
     }
 
@@ -315,13 +322,14 @@ impl<C: Send + 'static> Work<C> {
 
     /// Makes a transaction call again while the client says that it may be, and until stopped: a broker may be away for long.
     fn again(&self, call: impl Fn() -> KafkaResult<()>) -> Result<(), Failure> {
+        let mut waiting = Waiting::new();
         loop {
             match call() {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error))
                     if error.is_retriable() && !error.txn_requires_abort() && !error.is_fatal() && !self.stopping() =>
                 {
-                    debug!(%error, "a transaction call is made again");
+                    waiting.tell(&error);
                 }
                 Err(error) => return Err(judge(error)),
             }
@@ -357,6 +365,46 @@ impl<C: Send + 'static> Work<C> {
             }
         }
         None
+    }
+}
+
+/// The one call that librdkafka (2.12) may never return from, whatever timeout it is given: where the broker that it had asked leaves the
+/// cluster, the answer is lost with it. So it is made on a thread of its own; where that is stuck, it stays behind with its producer,
+/// which nobody uses any more.
+fn send_offsets(
+    producer: &Arc<BaseProducer<Deliveries>>,
+    offsets: &Arc<TopicPartitionList>,
+    metadata: &Arc<ConsumerGroupMetadata>,
+) -> KafkaResult<()> {
+    let (sender, answer) = channel();
+    let (producer, offsets, metadata) = (producer.clone(), offsets.clone(), metadata.clone());
+    let call = move || {
+        // Nobody waits for the answer any more if it took too long.
+        let _ = sender.send(producer.send_offsets_to_transaction(&offsets, &metadata, CALL));
+    };
+    std::thread::Builder::new().name("send-offsets".to_owned()).spawn(call).map_err(|_| KafkaError::Canceled)?;
+    answer.recv_timeout(STUCK).unwrap_or(Err(KafkaError::Canceled))
+}
+
+/// Tells of a broker that is waited for, now and then.
+struct Waiting {
+    since: Instant,
+    told: Instant,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        let now = Instant::now();
+        Waiting { since: now, told: now }
+    }
+
+    fn tell(&mut self, error: &RDKafkaError) {
+        if self.told.elapsed() >= TELL {
+            self.told = Instant::now();
+            warn!(%error, waited = ?self.since.elapsed(), "the broker does not finish a transaction; it is waited for");
+        } else {
+            debug!(%error, "a transaction call is made again");
+        }
     }
 }
 
@@ -399,7 +447,8 @@ fn send(producer: &BaseProducer<Deliveries>, place: usize, message: &Message) ->
 fn judge(error: KafkaError) -> Failure {
     match &error {
         KafkaError::Transaction(inner) if inner.is_fatal() || !inner.txn_requires_abort() => Failure::Lost(error),
-        KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) => Failure::Lost(error),
+        // Cancelled: the producer is stuck in a call.
+        KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) | KafkaError::Canceled => Failure::Lost(error),
         _ => Failure::Abort(error),
     }
 }

@@ -18,3 +18,4 @@ mod endings;
 mod kills;
 mod life_cycle;
 mod main_path;
+mod troubles;
