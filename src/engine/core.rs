@@ -369,9 +369,10 @@ impl<U, F> Engine<U, F> {
     /// Decides what to do now.
     pub fn step(&mut self, now: Instant) -> Vec<Action<U, F>> {
         self.expire(now);
+        // Before the dispatch, which can use what this sets free.
+        self.give_up(now);
         self.lanes.wake(now);
         self.dispatch(now);
-        self.give_up(now);
         self.settle(now);
         self.release(now);
         self.pause_or_resume();

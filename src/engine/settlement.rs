@@ -120,7 +120,8 @@ impl<U, F> Engine<U, F> {
             }
         }
         *endings = all[..fits].iter().copied().collect();
-        best
+        // Even where none of them fits, other things may be new: attempts, or what was passed over.
+        best.or_else(|| self.commit(partition, endings))
     }
 
     fn commit(&self, partition: &Partition, endings: &BTreeSet<(i64, Ticket)>) -> Option<Commit> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use user_courier::stand_in::StandIn;
+use user_courier::stand_in::{Fault, Rule, StandIn};
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::Bench;
@@ -72,6 +72,28 @@ async fn a_kill_loses_nothing_and_shows_no_outcome_twice() {
     assert_eq!(calls_by_key(&bench.valt).len(), 400, "every update was called");
     // An update is repeated only by a kill that met it in flight or not yet committed.
     assert!(calls_by_key(&bench.valt).values().all(|count| *count <= 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_finished_out_of_order_is_not_called_again_after_a_kill() {
+    let mut bench = Bench::new().await;
+    bench.set("targets.valt.delivery.request_timeout", "1s");
+    let stuck = bench.valt.fault(Rule::fault(Fault::Hang).user(1));
+    let service = bench.start();
+    // The first record of its partition is settled last.
+    let mut places = bench.send(&[Update::valt(1, "Anna")]);
+    wait_for_updates(&bench.valt, 1).await;
+    places.extend(bench.send(&one_each(100)[1..]));
+    bench.outcomes(99);
+    service.signal("KILL");
+    assert_eq!(service.wait().code, None);
+
+    bench.valt.remove_fault(stuck);
+    let _service = bench.start();
+    let outcomes = bench.outcomes_of(&places);
+    assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered"));
+    let again: Vec<_> = calls_by_user(&bench.valt).into_iter().filter(|(user, calls)| *user != 1 && calls.len() > 1).collect();
+    assert!(again.is_empty(), "called again though it was settled: {again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,8 @@
 
 use proptest::prelude::*;
 
-/// Memory so small that one or two users fill it: then nobody can tell an outage from their own failures, and what keeps failing may
-/// be given up.
-pub const SMALL_MEMORY: usize = 4;
+/// Memory so small that one or two users fill it.
+const SMALL_MEMORY: usize = 4;
 
 /// What one record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +73,12 @@ pub struct Plan {
     pub rate_limit: u32,
     /// The longest an answer takes, in milliseconds.
     pub latency: u64,
+    /// How long calls may go on when their partition has to go, in milliseconds.
+    pub drain: u64,
+    /// Somebody else's updates come all the time. Without them nobody's failures are ever their own, and so nothing is poisonous.
+    pub background: bool,
+    /// More updates wait than the text beside the offset has room for.
+    pub crowded: bool,
     pub records: Vec<Planned>,
     /// Each at so many milliseconds after the one before.
     pub faults: Vec<(u64, Fault)>,
@@ -115,7 +120,8 @@ fn calm_faults() -> impl Strategy<Value = Fault> {
         (0usize..3, 0u64..20_000).prop_map(|(instance, back_after)| Fault::Leave { instance, back_after }),
         (moods(), 1u64..60_000).prop_map(|(mood, millis)| Fault::Outage { mood, millis }),
         (0usize..3, 1u32..4).prop_map(|(instance, times)| Fault::Abort { instance, times }),
-        (1u64..3000, 1u64..10_000).prop_map(|(commit_millis, millis)| Fault::SlowCommits { commit_millis, millis }),
+        (prop_oneof![3 => 1u64..3000, 1 => 3000u64..20_000], 1u64..10_000)
+            .prop_map(|(commit_millis, millis)| Fault::SlowCommits { commit_millis, millis }),
     ]
 }
 
@@ -130,21 +136,30 @@ fn faults() -> impl Strategy<Value = Fault> {
 fn with_faults(fault: impl Strategy<Value = Fault> + Clone + 'static) -> impl Strategy<Value = Plan> {
     let shape = (1i32..5, 1usize..4, 1u64..10, prop_oneof![Just(SMALL_MEMORY), Just(1000)], 1u32..5);
     let pace = (1usize..9, prop_oneof![3 => Just(0u32), 1 => 5u32..100], prop_oneof![Just(5u64), Just(300), Just(1900)]);
-    (any::<u64>(), shape, pace).prop_flat_map(move |(seed, shape, pace)| {
+    let rest = (prop_oneof![Just(4000u64), 0u64..2000], prop::bool::weighted(0.7));
+    (any::<u64>(), shape, pace, rest).prop_flat_map(move |(seed, shape, pace, (drain, background))| {
         let (partitions, instances, users, max_waiting, max_attempts) = shape;
         let (max_concurrency, rate_limit, latency) = pace;
         let faults = prop::collection::vec((0u64..10_000, fault.clone()), 0..6);
-        (records(users), faults).prop_map(move |(records, faults)| Plan {
-            seed,
-            partitions,
-            instances,
-            max_waiting,
-            max_attempts,
-            max_concurrency,
-            rate_limit,
-            latency,
-            records,
-            faults,
+        (records(users), faults).prop_map(move |(mut records, faults)| {
+            for record in records.iter_mut().filter(|record| record.kind == Kind::Poison && !background) {
+                record.kind = Kind::Good;
+            }
+            Plan {
+                seed,
+                partitions,
+                instances,
+                max_waiting,
+                max_attempts,
+                max_concurrency,
+                rate_limit,
+                latency,
+                drain,
+                background,
+                crowded: false,
+                records,
+                faults,
+            }
         })
     })
 }
@@ -152,6 +167,38 @@ fn with_faults(fault: impl Strategy<Value = Fault> + Clone + 'static) -> impl St
 /// Histories in which anything may go wrong.
 pub fn plans() -> impl Strategy<Value = Plan> {
     with_faults(faults().boxed())
+}
+
+/// Histories in which two users' updates keep failing and pile up, far apart in the partition, while everybody else's are delivered. The
+/// records come from a seed, since so many choices one by one would take longer than the history.
+pub fn crowded_plans() -> impl Strategy<Value = Plan> {
+    let faults = prop::collection::vec((0u64..3000, faults()), 0..4);
+    let shape = (1usize..3, prop_oneof![Just(700usize), Just(3000)], 3u32..6, 2usize..9);
+    (any::<u64>(), 750usize..900, shape, faults).prop_map(|(seed, count, shape, faults)| {
+        let (instances, max_waiting, max_attempts, max_concurrency) = shape;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let records = (0..count).map(|_| {
+            let user = if rng.f64() < 0.75 { rng.u64(1..=2) } else { rng.u64(3..=40) };
+            let kind = if user <= 2 && rng.f64() < 0.05 { Kind::Poison } else { Kind::Good };
+            // So far apart that a run of holes takes six bytes.
+            Planned { after: 0, user, kind, gap: rng.i64(1 << 28..1 << 29) }
+        });
+        Plan {
+            seed,
+            partitions: 1,
+            instances,
+            max_waiting,
+            max_attempts,
+            max_concurrency,
+            rate_limit: 0,
+            latency: 5,
+            drain: 4000,
+            background: true,
+            crowded: true,
+            records: records.collect(),
+            faults,
+        }
+    })
 }
 
 /// Histories without crashes and frozen instances.

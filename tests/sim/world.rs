@@ -4,22 +4,25 @@ mod api;
 mod broker;
 mod instance;
 mod oracle;
+mod pace;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use user_courier::engine::{Batch, Commit, End, Engine, Ticket};
 use user_courier::verdict::Verdict;
 
+use self::pace::Pace;
 use super::plan::{Fault, Kind, Mood, Plan};
 
 /// After this long without a heartbeat an instance's partitions are given away.
 const SESSION: Duration = Duration::from_secs(6);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-const DRAIN: Duration = Duration::from_secs(4);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A history that is not settled by then makes no progress.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Longer than any history.
+const NEVER: Duration = Duration::from_secs(365 * 86_400);
 /// The shortest time that passes.
 const MOMENT: Duration = Duration::from_micros(1);
 /// From here on, a user in each partition whose updates come for ever, so that every instance always delivers somebody.
@@ -60,6 +63,14 @@ struct Call {
     cancelled: bool,
 }
 
+/// The calls for one record, whoever made them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tries {
+    calls: u32,
+    /// Those whose failure may count against the update.
+    failures: u32,
+}
+
 struct Commiting {
     batch: Batch<Record, ()>,
     done_at: Instant,
@@ -71,18 +82,14 @@ struct Instance {
     calls: Vec<Call>,
     committing: Option<Commiting>,
     aborts: u32,
-    /// Users whose calls failed since the last good answer, as this instance heard it.
-    failing: BTreeSet<u64>,
-    /// The API asked for a pause until then.
-    asked_until: Option<Instant>,
+    pace: Pace,
     paused: bool,
     leaving: bool,
     member: bool,
     frozen_until: Option<Instant>,
     back_at: Option<Instant>,
     heartbeat: Instant,
-    /// The engine was told something and has not been asked since what to do. Else it is asked only when it wanted to be, as in the
-    /// service: an engine that forgets to say when makes no progress.
+    /// The engine was told something and has not been asked since what to do.
     told: bool,
     wake_at: Option<Instant>,
 }
@@ -102,13 +109,14 @@ pub struct World<'p> {
     outcomes: Vec<Vec<Option<End>>>,
     /// Beside `log`: whether the API took it.
     taken: Vec<Vec<bool>>,
-    /// Nothing in the plan makes a call's answer unheard, or an instance lose its partitions.
+    /// Nothing in the plan makes a call's answer unheard, or an instance lose its partitions or leave something to the next one.
     calm: bool,
     /// What the API applied last, by user of the plan.
     applied: BTreeMap<u64, Record>,
-    /// When a record of the plan was first called, and how many of its failures may count against it.
-    failures: BTreeMap<(i32, i64), (Instant, u32)>,
-    last_delivered: Vec<(Instant, u64)>,
+    /// The records of the plan that were called.
+    tries: BTreeMap<(i32, i64), Tries>,
+    /// The longest text beside an offset, in bytes.
+    longest_text: usize,
     faults: Vec<(Instant, Fault)>,
     quiet_at: Instant,
     next_background: Instant,
@@ -123,7 +131,8 @@ pub struct World<'p> {
 type Checked<T = ()> = Result<T, String>;
 
 impl<'p> World<'p> {
-    pub fn run(plan: &'p Plan) -> Checked {
+    /// Returns the length of the longest text that was committed, in bytes.
+    pub fn run(plan: &'p Plan) -> Checked<usize> {
         let mut world = World::new(plan);
         for index in 0..plan.instances {
             world.join(index);
@@ -144,7 +153,8 @@ impl<'p> World<'p> {
                 return Err(format!("it spins at {:?} after the start", world.now - world.start));
             }
         }
-        world.judge()
+        world.judge()?;
+        Ok(world.longest_text)
     }
 
     fn new(plan: &'p Plan) -> Self {
@@ -177,7 +187,7 @@ impl<'p> World<'p> {
         upcoming.sort_by(|one, other| other.cmp(one));
         let outcomes = log.iter().map(|log| vec![None; log.len()]).collect();
         let taken = log.iter().map(|log| vec![false; log.len()]).collect();
-        let calm = !plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Crash { .. } | Fault::Freeze { .. }));
+        let calm = !plan.crowded && !plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Crash { .. } | Fault::Freeze { .. }));
         World {
             plan,
             now: start,
@@ -198,11 +208,11 @@ impl<'p> World<'p> {
             taken,
             calm,
             applied: BTreeMap::new(),
-            failures: BTreeMap::new(),
-            last_delivered: Vec::new(),
+            tries: BTreeMap::new(),
+            longest_text: 0,
             faults,
             quiet_at,
-            next_background: start,
+            next_background: if plan.background { start } else { start + NEVER },
         }
     }
 

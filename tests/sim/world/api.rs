@@ -13,8 +13,9 @@ impl World<'_> {
     pub(super) fn start(&mut self, index: usize, ticket: Ticket, record: Record, timeout: Duration) -> Checked {
         let now = self.now;
         self.check_start(index, &record)?;
+        self.instances[index].pace.start(ticket, &record, self.plan.rate_limit, now)?;
         if record.user < BACKGROUND {
-            self.failures.entry((record.partition, record.offset)).or_insert((now, 0));
+            self.tries.entry((record.partition, record.offset)).or_default().calls += 1;
         }
         let latency = Duration::from_millis(self.rng.u64(1..=self.plan.latency));
         let mood = self.mood.filter(|(_, until)| *until > now).map(|(mood, _)| mood);

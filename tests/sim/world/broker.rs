@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use user_courier::engine::Batch;
 
-use super::{BACKGROUND, Checked, Commiting, DRAIN, Instance, Owned, Record, SESSION, World};
+use super::{BACKGROUND, Checked, Commiting, Instance, Owned, Record, SESSION, World};
 
 impl World<'_> {
     pub(super) fn owned_by(&self, index: usize) -> Vec<i32> {
@@ -40,6 +40,7 @@ impl World<'_> {
     }
 
     pub(super) fn rebalance(&mut self) {
+        let drain = Duration::from_millis(self.plan.drain);
         let members: Vec<usize> =
             (0..self.instances.len()).filter(|index| self.instances[*index].member && !self.instances[*index].leaving).collect();
         for partition in 0..self.plan.partitions {
@@ -55,7 +56,7 @@ impl World<'_> {
                     if let Some(owned) = owned.get_mut(&partition).filter(|owned| !owned.revoked) {
                         owned.revoked = true;
                         *told = true;
-                        engine.revoked(partition, self.now + DRAIN);
+                        engine.revoked(partition, self.now + drain);
                     }
                 }
                 Some(_) => {}
@@ -101,6 +102,7 @@ impl World<'_> {
             .collect();
         for ending in &batch.endings {
             if valid.iter().any(|commit| commit.partition == ending.update.partition) {
+                self.check_attempts(ending)?;
                 let outcome = &mut self.outcomes[ending.update.partition as usize][ending.update.index];
                 if outcome.replace(ending.end).is_some() {
                     return Err(format!("{:?} has two outcomes", ending.update));
@@ -112,6 +114,7 @@ impl World<'_> {
         }
         for commit in valid {
             self.check_commit(commit.partition, &commit.commit)?;
+            self.longest_text = self.longest_text.max(commit.commit.metadata.len());
             self.committed[commit.partition as usize] = commit.commit;
         }
         Ok(())

@@ -1,14 +1,15 @@
 //! Instances: they come, freeze, die and leave, and carry out what their engine decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use user_courier::engine::{Action, Engine, Settings, Work};
+use user_courier::engine::{Action, Engine, Settings, Ticket, Work};
 use user_courier::event::UserId;
 use user_courier::verdict::Reason;
 
 use super::super::plan::Kind;
+use super::pace::{INITIAL_BACKOFF, MAX_BACKOFF, Pace};
 use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, SESSION, World};
 
 impl World<'_> {
@@ -42,15 +43,17 @@ impl World<'_> {
             max_waiting: self.plan.max_waiting,
             max_bytes: 1 << 20,
             request_timeout: REQUEST_TIMEOUT,
-            initial_backoff: Duration::from_millis(50),
-            max_backoff: Duration::from_secs(2),
+            initial_backoff: INITIAL_BACKOFF,
+            max_backoff: MAX_BACKOFF,
             max_attempts: self.plan.max_attempts,
         };
         let seed = self.rng.u64(..);
         // What the dead instance of that name still owned, its successor takes over at once, as a static member does.
         let inherited: Vec<i32> = self.owned_by(index);
         let instance = &mut self.instances[index];
-        *instance = Instance { engine: Some(Engine::new(settings, seed, self.now)), member: true, ..Instance::new(self.now) };
+        let mut engine = Engine::new(settings, seed, self.now);
+        engine.lease(self.now + SESSION);
+        *instance = Instance { engine: Some(engine), member: true, ..Instance::new(self.now) };
         for partition in inherited {
             self.assign(partition, index);
         }
@@ -73,8 +76,9 @@ impl World<'_> {
         }
         let instance = &mut self.instances[index];
         if instance.heartbeat + HEARTBEAT <= now {
+            // News only to an engine whose lease was too short for calls.
+            instance.told |= instance.heartbeat + SESSION < now + REQUEST_TIMEOUT;
             instance.heartbeat = now;
-            instance.told = true;
         }
         if let (Some(engine), true) = (&mut instance.engine, instance.member) {
             engine.lease(instance.heartbeat + SESSION);
@@ -157,25 +161,40 @@ impl World<'_> {
         Ok(())
     }
 
+    /// A call is cut off. Whether the API took it nobody will know; in a calm history it did not.
+    fn cancel(&mut self, index: usize, ticket: Ticket) {
+        let instance = &mut self.instances[index];
+        instance.pace.cancelled(ticket, self.now);
+        if let Some(call) = instance.calls.iter_mut().find(|call| call.ticket == ticket) {
+            let (record, verdict) = (call.record, call.verdict);
+            let takes = !self.calm && !call.applied && self.rng.bool();
+            (call.cancelled, call.applied) = (true, true);
+            if takes {
+                self.apply(&record, verdict);
+            }
+        }
+    }
+
+    /// The engine is asked what to do, and that is done. It is asked at moments too when nothing happened and it did not want to be, as in
+    /// the service it would not be: what it does then it has forgotten to say.
     pub(super) fn step(&mut self, index: usize) -> Checked {
         let now = self.now;
         let instance = &mut self.instances[index];
-        if instance.frozen_until.is_some() || !(instance.told || instance.wake_at.is_some_and(|at| at <= now)) {
+        if instance.frozen_until.is_some() {
             return Ok(());
         }
         let Some(engine) = &mut instance.engine else { return Ok(()) };
         let actions = engine.step(now);
+        let asked_for = instance.told || instance.wake_at.is_some_and(|at| at <= now);
+        if !asked_for && !actions.is_empty() {
+            return Err(format!("nothing happened, it wanted to be woken at {:?}, and does at {now:?}: {actions:?}", instance.wake_at));
+        }
         instance.told = false;
         instance.wake_at = engine.wake_at(now);
         for action in actions {
             match action {
                 Action::Start { ticket, update, timeout } => self.start(index, ticket, *update, timeout)?,
-                Action::Cancel(ticket) => {
-                    for call in self.instances[index].calls.iter_mut().filter(|call| call.ticket == ticket) {
-                        // A call that was cut off, and that the API did not take.
-                        (call.cancelled, call.applied) = (true, true);
-                    }
-                }
+                Action::Cancel(ticket) => self.cancel(index, ticket),
                 Action::Settle(batch) => {
                     let done_at = self.now + self.commit_time();
                     let before = self.instances[index].committing.replace(Commiting { batch, done_at });
@@ -212,8 +231,7 @@ impl Instance {
             calls: Vec::new(),
             committing: None,
             aborts: 0,
-            failing: BTreeSet::new(),
-            asked_until: None,
+            pace: Pace::default(),
             paused: false,
             leaving: false,
             member: false,

@@ -1,11 +1,12 @@
 //! The oracle: what must be true of every call, every commit, and in the end.
 
 use user_courier::engine::checkpoint::{Checkpoint, MAX_TEXT};
-use user_courier::engine::{Commit, End, State};
-use user_courier::verdict::{Reason, Verdict};
+use user_courier::engine::{Commit, End, Ending};
+use user_courier::verdict::Reason;
 
-use super::super::plan::{Kind, SMALL_MEMORY};
-use super::{BACKGROUND, Call, Checked, Instance, Record, World};
+use super::super::plan::Kind;
+use super::pace::FAILED;
+use super::{BACKGROUND, Call, Checked, Record, World};
 
 impl World<'_> {
     /// What must be true of a call that starts.
@@ -25,9 +26,6 @@ impl World<'_> {
         if instance.calls.iter().filter(in_flight).count() >= self.plan.max_concurrency {
             return Err(format!("more than {} calls at once", self.plan.max_concurrency));
         }
-        if instance.asked_until.is_some_and(|until| until > now) {
-            return Err(format!("{record:?} is called though the API asked for a pause"));
-        }
         if self.instances.iter().flat_map(|instance| &instance.calls).filter(in_flight).any(|call| call.record.user == record.user) {
             return Err(format!("two calls at once for user {}", record.user));
         }
@@ -43,27 +41,11 @@ impl World<'_> {
 
     /// What an answer must lead to, and may.
     pub(super) fn hear(&mut self, index: usize, call: &Call) {
-        let Instance { engine: Some(engine), failing, asked_until, .. } = &mut self.instances[index] else { return };
-        let user = call.record.user;
-        match call.verdict {
-            Verdict::Delivered | Verdict::Rejected { .. } => failing.clear(),
-            Verdict::Retry { unreachable: false } => {
-                failing.insert(user);
-                // Where others fail as well, it is not the update's fault.
-                let own = failing.len() == 1 || self.plan.max_waiting == SMALL_MEMORY;
-                if let Some((_, failures)) = self.failures.get_mut(&(call.record.partition, call.record.offset)).filter(|_| own) {
-                    *failures += 1;
-                }
-            }
-            // While a probe is under way, only the probe's answer is listened to.
-            Verdict::Throttled { retry_after: Some(asked) } if !matches!(engine.gauges().state, State::Probing { probe, .. } if probe != call.ticket) =>
-            {
-                *asked_until = (*asked_until).max(Some(self.now + asked));
-            }
-            _ => {}
-        }
-        if call.verdict == Verdict::Delivered {
-            self.last_delivered.push((self.now, user));
+        let instance = &mut self.instances[index];
+        // Where memory is full of few users' updates, these must come to their end without anybody else.
+        let counts = instance.pace.hear(call, self.now) || instance.paused && call.verdict == FAILED;
+        if let Some(tries) = self.tries.get_mut(&(call.record.partition, call.record.offset)) {
+            tries.failures += u32::from(counts);
         }
     }
 
@@ -117,20 +99,28 @@ impl World<'_> {
                 _ => false,
             };
             if !right {
-                let failures = self.failures.get(&(record.partition, record.offset));
-                return Err(format!("{record:?} ended as {end:?} after {failures:?}"));
+                let tries = self.tries.get(&(record.partition, record.offset));
+                return Err(format!("{record:?} ended as {end:?} after {tries:?}"));
             }
         }
         self.compare_states()
     }
 
-    /// An update is given up only after its failures, and with another one delivered since its first call.
+    /// An update is given up only after failures enough that were its own.
     pub(super) fn earned(&self, record: &Record) -> bool {
-        let failed = self.failures.get(&(record.partition, record.offset));
-        failed.is_some_and(|(first, count)| {
-            let others = self.last_delivered.iter().any(|(at, user)| at >= first && *user != record.user);
-            *count >= self.plan.max_attempts && (others || self.plan.max_waiting == SMALL_MEMORY)
-        })
+        self.tries.get(&(record.partition, record.offset)).is_some_and(|tries| tries.failures >= self.plan.max_attempts)
+    }
+
+    /// An outcome tells no call that was not made; and all that were, whoever made them, where nothing was lost and the text had room.
+    pub(super) fn check_attempts(&self, ending: &Ending<Record, ()>) -> Checked {
+        let record = &*ending.update;
+        let calls = self.tries.get(&(record.partition, record.offset)).map_or(0, |tries| tries.calls);
+        let told = ending.spent.calls;
+        let right = if self.calm { told == calls } else { told <= calls && (told > 0 || ending.end != End::Delivered) };
+        if record.user < BACKGROUND && !right {
+            return Err(format!("{record:?} was called {calls} times, and its outcome says {told}"));
+        }
+        Ok(())
     }
 
     /// The API shows what the delivered updates, applied in the order of the topic, come to.
