@@ -12,6 +12,8 @@ use crate::record::{Header, Place, Record};
 use crate::text;
 use crate::verdict::Reason;
 
+/// The header that names, on a replayed update, the place of the dead letter that it was.
+pub const REPLAY_OF: &str = "replay-of";
 /// The header that counts how often an update was replayed, on the update topic.
 pub const REPLAY_COUNT: &str = "replay-count";
 /// The bytes of a dead letter's message at most.

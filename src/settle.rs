@@ -9,6 +9,7 @@ use crate::engine::{Batch, End, Ending};
 use crate::event;
 use crate::kafka::{Message, Settlement};
 use crate::outcome::{self, Kind};
+use crate::record::Place;
 use crate::update::Update;
 use crate::verdict::Reason;
 
@@ -51,6 +52,10 @@ impl Settler {
     fn outcome(&self, ending: &Ending<Update, Facts>, error: Option<ApiError>, finished_at: Timestamp) -> Message {
         let update = &*ending.update;
         let (kind, reason) = kind(ending.end);
+        let into = match ending.end {
+            End::Merged { into } => Some(Place { offset: into, ..update.record.place.clone() }),
+            End::Delivered | End::Dead(_) => None,
+        };
         let (headers, value) = outcome::message(outcome::Facts {
             group_id: &self.group_id,
             target: &self.subscriber,
@@ -62,7 +67,7 @@ impl Settler {
             identity: &update.identity,
             attempts: ending.spent.calls,
             http_status: ending.facts.as_ref().and_then(|facts| facts.http_status),
-            into: None,
+            into: into.as_ref(),
             error,
             received_at: update.received_at,
             finished_at,
@@ -113,6 +118,7 @@ impl Settler {
 pub fn kind(end: End) -> (Kind, Option<Reason>) {
     match end {
         End::Delivered => (Kind::Delivered, None),
+        End::Merged { .. } => (Kind::Merged, None),
         End::Dead(reason) => (Kind::DeadLettered, Some(reason)),
     }
 }
@@ -128,7 +134,7 @@ fn error(ending: &Ending<Update, Facts>) -> Option<ApiError> {
     let words = |message: String| Some(ApiError { message, ..ApiError::default() });
     let last = || ending.facts.as_ref().and_then(|facts| facts.error.clone());
     match ending.end {
-        End::Delivered => None,
+        End::Delivered | End::Merged { .. } => None,
         End::Dead(Reason::Expired) => words("the event's expirytime passed before it was delivered".to_owned()),
         End::Dead(_) => match &ending.update.problem {
             Some(problem) => words(problem.clone()),

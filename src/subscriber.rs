@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{debug, error, warn};
 
-use self::report::Stalls;
+use self::report::{Stalls, TimeOfDay};
 use crate::attempt::{Attempt, Caller};
 use crate::config::{Config, Target, UNCLAIMED};
 use crate::engine::{Action, Batch, Engine, Settings, Ticket};
@@ -74,6 +74,8 @@ pub struct Subscriber {
     metrics: TargetMetrics,
     board: Board,
     state: (&'static str, &'static str),
+    since: TimeOfDay,
+    next_probe_at: TimeOfDay,
     last_error: Option<String>,
     polls: u64,
     stalls: Stalls,
@@ -123,6 +125,8 @@ impl Subscriber {
             metrics,
             board,
             state: ("flowing", "none"),
+            since: TimeOfDay::default(),
+            next_probe_at: TimeOfDay::default(),
             last_error: None,
             polls: 0,
             stalls: Stalls::default(),
@@ -253,7 +257,7 @@ impl Subscriber {
         }
         for action in self.engine.step(Instant::now()) {
             match action {
-                Action::Start { ticket, update, timeout } => self.start_call(ticket, update, timeout),
+                Action::Start { ticket, update, merged, timeout } => self.start_call(ticket, update, &merged, timeout),
                 Action::Cancel(ticket) => {
                     if let Some(call) = self.calls.remove(&ticket) {
                         call.abort();
@@ -281,15 +285,19 @@ impl Subscriber {
         self.show_state();
     }
 
-    fn start_call(&mut self, ticket: Ticket, update: Arc<Update>, timeout: Duration) {
+    fn start_call(&mut self, ticket: Ticket, update: Arc<Update>, merged: &[Arc<Update>], timeout: Duration) {
         let Some(caller) = self.caller.clone() else { return };
         let (lease, place) = (self.lease.clone(), update.record.place.clone());
+        let now = Timestamp::now();
+        for update in merged.iter().chain([&update]) {
+            let _ = update.first_attempt_at.set(now);
+        }
+        let together = if merged.is_empty() { None } else { update.call_with(merged) };
         let finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
-        let _ = update.first_attempt_at.set(Timestamp::now());
-        debug!(target = self.name, %place, "calling");
+        debug!(target = self.name, %place, merged = merged.len(), "calling");
         let call = tokio::spawn(async move {
             let mut finish = finish;
-            if let Some(call) = &update.call {
+            if let Some(call) = together.as_ref().or(update.call.as_ref()) {
                 let left = || lease.until().map(|until| until.saturating_duration_since(Instant::now()));
                 let leased = || left().filter(|left| *left >= timeout / 2);
                 finish.attempt = Some(caller.attempt(call, timeout, leased).await);
@@ -395,6 +403,7 @@ fn settings(target: Option<&Target>) -> Settings {
         initial_backoff: retry.initial_backoff,
         max_backoff: retry.max_backoff,
         max_attempts: retry.max_attempts,
+        merge: delivery.merge,
     }
 }
 

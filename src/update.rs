@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::api::Api;
 use crate::attempt;
-use crate::engine::Work;
+use crate::dead_letter::REPLAY_OF;
+use crate::engine::{Merge, Work};
 use crate::event::{self, Event, Identity, InvalidChanges, UserId};
 use crate::outcome;
 use crate::record::Record;
@@ -26,6 +27,8 @@ pub struct Update {
     pub user: Option<UserId>,
     /// The names of the fields it changes, where known.
     pub fields: Option<Vec<String>>,
+    /// The API to send it to. `None` where there is none.
+    pub api: Option<&'static dyn Api>,
     /// What to send. `None` where nothing can be sent.
     pub call: Option<attempt::Update>,
     /// Why nothing can be sent, in words.
@@ -36,6 +39,24 @@ pub struct Update {
     pub received_at: Timestamp,
     /// When the first call was made for it in this process.
     pub first_attempt_at: OnceLock<Timestamp>,
+}
+
+impl Update {
+    /// What to send where earlier updates of the same user are sent in the same call, the first first.
+    pub fn call_with(&self, merged: &[Arc<Update>]) -> Option<attempt::Update> {
+        let mut call = self.call.clone()?;
+        let all = merged.iter().map(|update| &**update).chain([self]);
+        call.changes = all.filter_map(|update| update.call.as_ref()).flat_map(|call| call.changes.clone()).collect();
+        Some(call)
+    }
+}
+
+impl Merge for Update {
+    fn may_join(&self, earlier: &Self) -> bool {
+        let replayed = |update: &Update| update.record.header_text(REPLAY_OF).is_some();
+        let (Some(api), Some(call), Some(before)) = (self.api, &self.call, &earlier.call) else { return false };
+        !replayed(self) && !replayed(earlier) && api.may_merge(&before.changes, &call.changes)
+    }
 }
 
 /// Decides which records are one subscriber's, and reads them.
@@ -64,7 +85,18 @@ impl Claims {
         };
         let Claimed { identity, user, fields, call, problem, work } = claimed;
         let received_at = Timestamp::now();
-        Some(Box::new(Update { record, identity, user, fields, call, problem, work, received_at, first_attempt_at: OnceLock::new() }))
+        Some(Box::new(Update {
+            record,
+            identity,
+            user,
+            fields,
+            api: self.api,
+            call,
+            problem,
+            work,
+            received_at,
+            first_attempt_at: OnceLock::new(),
+        }))
     }
 
     fn ours(&self, record: &Record, event: Event, api: &'static dyn Api) -> Claimed {

@@ -42,6 +42,11 @@ impl Api for Aipix {
         changes::check(FIELDS, changes)
     }
 
+    fn may_merge(&self, _: &Map<String, Value>, _: &Map<String, Value>) -> bool {
+        // Each sets the whole list.
+        true
+    }
+
     fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request {
         // Nothing is made up where the event names none: an empty list strips the user of all permissions.
         let body = Value::Object(changes.iter().filter(|(name, _)| *name == "permissions").map(owned).collect());

@@ -49,6 +49,10 @@ pub trait Api: Send + Sync {
     /// The first mistake, with its path in the data.
     fn validate(&self, changes: &Map<String, Value>) -> Result<(), InvalidChanges>;
 
+    /// Whether two updates of one user, the later one's value of a field put in place of the earlier one's, may be sent in one call: whether
+    /// that comes to the same as sending one after the other.
+    fn may_merge(&self, earlier: &Map<String, Value>, later: &Map<String, Value>) -> bool;
+
     /// The request that sets `changes` (validated before) for `user`.
     fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request;
 

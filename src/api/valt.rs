@@ -49,6 +49,16 @@ impl Api for Valt {
         changes::check(FIELDS, changes)
     }
 
+    fn may_merge(&self, earlier: &Map<String, Value>, later: &Map<String, Value>) -> bool {
+        let both = |field| earlier.get(field).zip(later.get(field));
+        // VALT may bar the last passwords: one that is left out would not be among them.
+        both("password").is_none()
+            // Whether a part that is not named stays as it was is not documented, so the later one must name all that the earlier one does.
+            && both("video_access").is_none_or(|(earlier, later)| {
+                earlier.as_object().zip(later.as_object()).is_some_and(|(earlier, later)| earlier.keys().all(|part| later.contains_key(part)))
+            })
+    }
+
     fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request {
         Request {
             method: reqwest::Method::POST,

@@ -111,11 +111,15 @@ impl<U, F> Engine<U, F> {
             Phase::Waiting => {}
             Phase::InFlight => {
                 entry.spent.calls = entry.spent.calls.saturating_add(1);
-                if let Some(user) = entry.user {
+                // A merged call is its last update's.
+                if let Some(user) = entry.user
+                    && self.in_flight.get(&user) == Some(&ticket)
+                {
                     self.in_flight.remove(&user);
+                    self.merged.remove(&ticket);
+                    self.health.probe_abandoned(ticket, now);
+                    self.actions.push(Action::Cancel(ticket));
                 }
-                self.health.probe_abandoned(ticket, now);
-                self.actions.push(Action::Cancel(ticket));
             }
             Phase::Ended(_) | Phase::Settling | Phase::Abandoned => return,
         }

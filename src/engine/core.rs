@@ -12,7 +12,7 @@ use super::lane::Lanes;
 use super::ledger::Arrival;
 use super::limit::Limit;
 use super::rate::Rate;
-use super::{Action, End, Settings, Ticket, Work};
+use super::{Action, End, Merge, Settings, Ticket, Work};
 use crate::event::UserId;
 use crate::verdict::{Reason, Verdict};
 
@@ -31,6 +31,13 @@ pub(super) enum Phase {
     Abandoned,
 }
 
+/// Whether an update waits before it is called again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    None,
+    Backoff,
+}
+
 /// One record of ours, from arrival until it is settled.
 #[derive(Debug)]
 pub(super) struct Entry<U, F> {
@@ -40,6 +47,8 @@ pub(super) struct Entry<U, F> {
     pub(super) update: Arc<U>,
     pub(super) size: usize,
     pub(super) dead: Option<Reason>,
+    /// It is not sent together with others.
+    pub(super) alone: bool,
     pub(super) expires_at: Option<Instant>,
     pub(super) spent: Spent,
     /// Failures in a row, for the backoff.
@@ -67,6 +76,8 @@ pub struct Engine<U, F> {
     pub(super) limit: Limit,
     pub(super) rate: Rate,
     pub(super) in_flight: HashMap<UserId, Ticket>,
+    /// By the ticket of a call in flight, the earlier updates that are sent in it.
+    pub(super) merged: HashMap<Ticket, Vec<Ticket>>,
     pub(super) sentinel: HashMap<UserId, Ticket>,
     last_delivered: Option<Instant>,
     pub(super) bytes: usize,
@@ -96,6 +107,21 @@ pub struct Gauges {
     pub since: Instant,
 }
 
+impl<U: Merge, F> Engine<U, F> {
+    /// Decides what to do now.
+    pub fn step(&mut self, now: Instant) -> Vec<Action<U, F>> {
+        self.expire(now);
+        // Before the dispatch, which can use what this sets free.
+        self.give_up(now);
+        self.lanes.wake(now);
+        self.dispatch(now);
+        self.settle(now);
+        self.release(now);
+        self.pause_or_resume();
+        std::mem::take(&mut self.actions)
+    }
+}
+
 impl<U, F> Engine<U, F> {
     /// An engine without partitions. The same `seed` and inputs give the same actions.
     pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
@@ -113,6 +139,7 @@ impl<U, F> Engine<U, F> {
             limit: Limit::new(settings.max_concurrency),
             rate: Rate::new(settings.rate_limit, now),
             in_flight: HashMap::new(),
+            merged: HashMap::new(),
             sentinel: HashMap::new(),
             last_delivered: None,
             bytes: 0,
@@ -161,6 +188,7 @@ impl<U, F> Engine<U, F> {
                 update,
                 size,
                 dead,
+                alone: false,
                 expires_at,
                 spent,
                 failures: 0,
@@ -184,16 +212,60 @@ impl<U, F> Engine<U, F> {
 
     /// An attempt finished. `calls` were made of the API for it: none where only a login failed.
     pub fn finished(&mut self, ticket: Ticket, verdict: Verdict, calls: u32, facts: F, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&ticket).filter(|entry| entry.phase == Phase::InFlight) else {
-            return;
-        };
-        let Some(user) = entry.user else { return };
-        entry.spent.calls = entry.spent.calls.saturating_add(calls);
-        entry.facts = Some(Arc::new(facts));
+        let Some(entry) = self.entries.get(&ticket).filter(|entry| entry.phase == Phase::InFlight) else { return };
+        let (Some(user), offset) = (entry.user, entry.offset) else { return };
         // What took a login, or a second call, is not the API's own latency.
         let latency = entry.started.filter(|_| calls == 1).map(|started| now.saturating_duration_since(started));
+        let mut run = self.merged.remove(&ticket).unwrap_or_default();
+        let is_merged = !run.is_empty();
+        run.push(ticket);
+        let facts = Arc::new(facts);
+        for ticket in &run {
+            if let Some(entry) = self.entries.get_mut(ticket) {
+                entry.spent.calls = entry.spent.calls.saturating_add(calls);
+                entry.facts = Some(facts.clone());
+            }
+        }
         let busy = self.in_flight.len() * 2 > self.limit.current();
         self.in_flight.remove(&user);
+        self.judge(ticket, user, verdict, now);
+        match verdict {
+            Verdict::Delivered => {
+                self.last_delivered = Some(now);
+                self.limit.succeeded(busy, latency);
+                for ticket in run {
+                    let last = self.entries.get(&ticket).is_some_and(|entry| entry.offset == offset);
+                    self.end(ticket, if last { End::Delivered } else { End::Merged { into: offset } });
+                }
+            }
+            Verdict::Rejected { user_not_found } => {
+                self.limit.succeeded(busy, latency);
+                if is_merged {
+                    self.take_apart(&run);
+                    self.again(&run, user, now, Wait::None);
+                } else {
+                    let reason = if user_not_found { Reason::UserNotFound } else { Reason::Rejected };
+                    self.end(ticket, End::Dead(reason));
+                }
+            }
+            Verdict::Retry { .. } | Verdict::Throttled { .. } => {
+                self.limit.failed(user);
+                // An attempt without a call failed over the login, which is no update's fault.
+                if calls > 0 && self.counts(ticket, user, verdict, now) {
+                    if is_merged {
+                        self.take_apart(&run);
+                    } else if let Some(entry) = self.entries.get_mut(&ticket) {
+                        entry.spent.failures += 1;
+                    }
+                }
+                self.again(&run, user, now, Wait::Backoff);
+            }
+            Verdict::Unauthorized | Verdict::Fault => self.again(&run, user, now, Wait::Backoff),
+        }
+    }
+
+    /// What the verdict says of the target.
+    fn judge(&mut self, ticket: Ticket, user: UserId, verdict: Verdict, now: Instant) {
         let was_flowing = self.health.is_flowing();
         if self.health.judge(ticket, user, verdict, now, &mut self.rng) {
             self.limit.restart();
@@ -204,37 +276,11 @@ impl<U, F> Engine<U, F> {
         {
             self.rate.throttled(now, retry_after.unwrap_or_default());
         }
-        match verdict {
-            Verdict::Delivered => {
-                self.last_delivered = Some(now);
-                self.limit.succeeded(busy, latency);
-                self.end(ticket, End::Delivered);
-            }
-            Verdict::Rejected { user_not_found } => {
-                self.limit.succeeded(busy, latency);
-                let reason = if user_not_found { Reason::UserNotFound } else { Reason::Rejected };
-                self.end(ticket, End::Dead(reason));
-            }
-            Verdict::Retry { .. } | Verdict::Throttled { .. } => {
-                self.limit.failed(user);
-                // An attempt without a call failed over the login, which is no update's fault.
-                if calls > 0 {
-                    self.charge(ticket, user, verdict, now);
-                }
-                self.again(ticket, user, now);
-            }
-            Verdict::Unauthorized | Verdict::Fault => self.again(ticket, user, now),
-        }
     }
 
-    /// A failure counts against the update's budget only while the target delivers others: otherwise it says nothing of the update.
-    fn charge(&mut self, ticket: Ticket, user: UserId, verdict: Verdict, now: Instant) {
-        if verdict != (Verdict::Retry { unreachable: false }) || !(self.delivers_others(ticket, user, now) || self.is_choked()) {
-            return;
-        }
-        if let Some(entry) = self.entries.get_mut(&ticket) {
-            entry.spent.failures += 1;
-        }
+    /// Whether a failure counts against the update: only while the target delivers others, otherwise it says nothing of the update.
+    fn counts(&self, ticket: Ticket, user: UserId, verdict: Verdict, now: Instant) -> bool {
+        verdict == (Verdict::Retry { unreachable: false }) && (self.delivers_others(ticket, user, now) || self.is_choked())
     }
 
     /// Others are delivered if one was since this update was first called, not long ago, and no other user failed since.
@@ -253,27 +299,36 @@ impl<U, F> Engine<U, F> {
         self.paused && self.lanes.len() < SEVERAL
     }
 
-    /// The update's call failed: it ends, or waits for another attempt.
-    fn again(&mut self, ticket: Ticket, user: UserId, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&ticket) else { return };
-        entry.failures = entry.failures.saturating_add(1);
-        let going = self.partitions.get(&entry.partition).is_none_or(Partition::is_going);
-        if entry.spent.failures >= self.settings.max_attempts {
-            self.end(ticket, End::Dead(Reason::AttemptsExhausted));
-        } else if entry.expires_at.is_some_and(|expires_at| expires_at <= now) {
-            self.end(ticket, End::Dead(Reason::Expired));
-        } else if going {
-            self.abandon(ticket);
-        } else {
-            entry.phase = Phase::Waiting;
-            if self.health.is_flowing() {
-                let wait = self.backoff.full_jitter(entry.failures, &mut self.rng);
-                self.lanes.retry(user, now + wait);
+    /// The call of these updates failed: each ends, is left to its partition's next owner, or waits for another attempt.
+    fn again(&mut self, run: &[Ticket], user: UserId, now: Instant, wait: Wait) {
+        let mut left = Vec::with_capacity(run.len());
+        for &ticket in run {
+            let Some(entry) = self.entries.get_mut(&ticket) else { continue };
+            entry.failures = entry.failures.saturating_add(1);
+            if entry.spent.failures >= self.settings.max_attempts {
+                self.end(ticket, End::Dead(Reason::AttemptsExhausted));
+            } else if entry.expires_at.is_some_and(|expires_at| expires_at <= now) {
+                self.end(ticket, End::Dead(Reason::Expired));
             } else {
-                // The target's own pace holds now, not the update's.
-                entry.failures = 0;
-                self.lanes.requeue(user);
+                entry.phase = Phase::Waiting;
+                left.push((ticket, entry.failures, entry.partition));
             }
+        }
+        let Some(&(_, failures, partition)) = left.first() else { return };
+        if self.partitions.get(&partition).is_none_or(Partition::is_going) {
+            // From the back, as in `abandon_waiting`.
+            left.into_iter().rev().for_each(|(ticket, ..)| self.abandon(ticket));
+        } else if self.health.is_flowing() && wait == Wait::Backoff {
+            let wait = self.backoff.full_jitter(failures, &mut self.rng);
+            self.lanes.retry(user, now + wait);
+        } else {
+            // At once, or at the target's own pace: either way the update's begins anew.
+            for (ticket, ..) in left {
+                if let Some(entry) = self.entries.get_mut(&ticket) {
+                    entry.failures = 0;
+                }
+            }
+            self.lanes.requeue(user);
         }
     }
 
@@ -364,19 +419,6 @@ impl<U, F> Engine<U, F> {
         let commit = (self.settling.is_none() && !self.partitions.is_empty()).then_some(self.commit_at);
         let call = self.call_at(now);
         [expiry, going, settle, commit, call, self.lanes.wake_at()].into_iter().flatten().min()
-    }
-
-    /// Decides what to do now.
-    pub fn step(&mut self, now: Instant) -> Vec<Action<U, F>> {
-        self.expire(now);
-        // Before the dispatch, which can use what this sets free.
-        self.give_up(now);
-        self.lanes.wake(now);
-        self.dispatch(now);
-        self.settle(now);
-        self.release(now);
-        self.pause_or_resume();
-        std::mem::take(&mut self.actions)
     }
 
     fn expire(&mut self, now: Instant) {

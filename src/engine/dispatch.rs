@@ -4,25 +4,49 @@ use std::time::{Duration, Instant};
 
 use super::core::{Engine, Phase};
 use super::health::State;
-use super::{Action, Ticket};
+use super::{Action, Merge, Ticket};
 use crate::event::UserId;
 
 /// The sentinel forgets what it saw when it has seen this many users: it watches, it need not remember for ever.
 const SENTINEL_USERS: usize = 100_000;
 
-impl<U, F> Engine<U, F> {
+impl<U: Merge, F> Engine<U, F> {
     /// Starts what may start: freely while the target flows, a single probe when one is due.
     pub(super) fn dispatch(&mut self, now: Instant) {
         while self.may_call(now) {
             let Some(timeout) = self.leased_timeout(now) else { return };
-            let Some((user, ticket)) = self.lanes.take() else { return };
-            if !self.health.is_flowing() {
-                self.health.probe(ticket);
-            }
-            self.start(user, ticket, timeout, now);
+            let Some((user, head)) = self.lanes.take() else { return };
+            let run = self.run(user, head, now);
+            self.start(user, run, timeout, now);
         }
     }
 
+    fn start(&mut self, user: UserId, mut run: Vec<Ticket>, timeout: Duration, now: Instant) {
+        let mut updates = Vec::with_capacity(run.len());
+        for ticket in &run {
+            let Some(entry) = self.entries.get_mut(ticket) else { return };
+            entry.phase = Phase::InFlight;
+            entry.first_started.get_or_insert(now);
+            entry.started = Some(now);
+            updates.push(entry.update.clone());
+        }
+        let Some((head, ticket)) = run.first().copied().zip(run.pop()) else { return };
+        let Some(update) = updates.pop() else { return };
+        if !self.health.is_flowing() {
+            self.health.probe(ticket);
+        }
+        if self.in_flight.insert(user, ticket).is_some() | self.overtakes(user, head) {
+            self.actions.push(Action::OrderViolation);
+        }
+        if !run.is_empty() {
+            self.merged.insert(ticket, run);
+        }
+        self.rate.started(now);
+        self.actions.push(Action::Start { ticket, update, merged: updates, timeout });
+    }
+}
+
+impl<U, F> Engine<U, F> {
     /// When a call may start that may not start now, for reasons of time.
     pub(super) fn call_at(&mut self, now: Instant) -> Option<Instant> {
         if !self.lanes.any_ready() || self.leased_timeout(now).is_none() {
@@ -54,20 +78,7 @@ impl<U, F> Engine<U, F> {
         (timeout * 2 >= self.settings.request_timeout).then_some(timeout)
     }
 
-    fn start(&mut self, user: UserId, ticket: Ticket, timeout: Duration, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&ticket) else { return };
-        entry.phase = Phase::InFlight;
-        entry.first_started.get_or_insert(now);
-        entry.started = Some(now);
-        let update = entry.update.clone();
-        if self.in_flight.insert(user, ticket).is_some() | self.overtakes(user, ticket) {
-            self.actions.push(Action::OrderViolation);
-        }
-        self.rate.started(now);
-        self.actions.push(Action::Start { ticket, update, timeout });
-    }
-
-    /// Whether a later update of this user was started before this one. Tickets count up in the order of arrival.
+    /// Whether a call that began with a later update of this user was started before this one. Tickets count up in the order of arrival.
     fn overtakes(&mut self, user: UserId, ticket: Ticket) -> bool {
         if self.sentinel.len() >= SENTINEL_USERS {
             self.sentinel.clear();

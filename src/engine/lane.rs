@@ -67,6 +67,11 @@ impl Lanes {
         None
     }
 
+    /// What waits behind the head of that user's lane, in order.
+    pub fn behind_head(&self, user: UserId) -> impl Iterator<Item = Ticket> {
+        self.lanes.get(&user).into_iter().flat_map(|lane| lane.queue.iter().skip(1).copied())
+    }
+
     /// The head that was in flight must be called again, not before `at`.
     pub fn retry(&mut self, user: UserId, at: Instant) {
         if let Some(lane) = self.lanes.get_mut(&user) {

@@ -14,6 +14,7 @@ pub mod health;
 pub mod lane;
 pub mod ledger;
 pub mod limit;
+mod merge;
 pub mod rate;
 mod settlement;
 
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 pub use self::checkpoint::{Commit, Spent};
 pub use self::core::{Engine, Gauges};
 pub use self::health::{Cause, State};
+pub use self::merge::Merge;
 use crate::event::UserId;
 use crate::verdict::Reason;
 
@@ -50,6 +52,8 @@ pub struct Settings {
     pub max_backoff: Duration,
     /// Failures, while the target delivers others, that make an update undeliverable.
     pub max_attempts: u32,
+    /// Whether updates of one user that wait are sent in one call.
+    pub merge: bool,
 }
 
 /// What is to be done with a record of ours.
@@ -76,6 +80,11 @@ pub enum Work {
 pub enum End {
     /// The API confirmed it.
     Delivered,
+    /// It was delivered inside the call of a later update of its user, which stands at that offset of the same partition.
+    Merged {
+        /// The offset.
+        into: i64,
+    },
     /// It is undeliverable.
     Dead(Reason),
 }
@@ -124,6 +133,8 @@ pub enum Action<U, F> {
         ticket: Ticket,
         /// What to send.
         update: Arc<U>,
+        /// Earlier updates of the same user to be sent in the same call, the first first: a later one's value of a field wins.
+        merged: Vec<Arc<U>>,
         /// The bound of this attempt: never longer than the lease on the partition certainly lasts.
         timeout: Duration,
     },

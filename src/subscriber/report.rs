@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 use tracing::{debug, info, warn};
 
 use super::Subscriber;
@@ -41,6 +41,25 @@ impl Stalls {
     }
 }
 
+/// The time of day of a moment, worked out once for each: two looks at the same moment tell the same time.
+#[derive(Debug, Default)]
+pub(super) struct TimeOfDay(Option<(Instant, Timestamp)>);
+
+impl TimeOfDay {
+    fn of(&mut self, moment: Instant) -> Timestamp {
+        if let Some((known, time)) = self.0
+            && known == moment
+        {
+            return time;
+        }
+        let (now, today) = (Instant::now(), Timestamp::now());
+        let shifted = if moment >= now { today.checked_add(moment - now) } else { today.checked_sub(now - moment) };
+        let time = shifted.and_then(|time| time.round(Unit::Millisecond)).unwrap_or(today);
+        self.0 = Some((moment, time));
+        time
+    }
+}
+
 impl Subscriber {
     /// Says once what the target does now.
     pub(super) fn show_state(&mut self) {
@@ -49,13 +68,14 @@ impl Subscriber {
         if (state, cause) == self.state {
             return;
         }
-        let was_holding = self.state.0 != "flowing";
+        // Probes come and go; told is that it holds, and why, whenever that changes.
+        let told = self.state.0 != "flowing" && self.state.1 == cause;
         self.state = (state, cause);
         self.metrics.state(gauges.state);
         let why = self.last_error.as_deref().unwrap_or_default();
         match gauges.state {
             State::Flowing => info!(target = self.name, "the target flows again"),
-            State::Holding { probe_at, .. } if !was_holding => {
+            State::Holding { probe_at, .. } if !told => {
                 let next_probe_in = probe_at.saturating_duration_since(Instant::now());
                 warn!(target = self.name, cause, why, ?next_probe_in, "the target holds: its updates wait, none is lost");
             }
@@ -107,14 +127,8 @@ impl Subscriber {
     fn show_status(&mut self) {
         let gauges = self.engine.gauges();
         let (state, cause) = names(gauges.state);
-        let now = Instant::now();
-        let wall = |at: Instant| {
-            let now_wall = Timestamp::now();
-            let shifted = if at >= now { now_wall.checked_add(at - now) } else { now_wall.checked_sub(now - at) };
-            shifted.unwrap_or(now_wall)
-        };
         let next_probe_at = match gauges.state {
-            State::Holding { probe_at, .. } => Some(wall(probe_at)),
+            State::Holding { probe_at, .. } => Some(self.next_probe_at.of(probe_at)),
             State::Flowing | State::Probing { .. } => None,
         };
         let polls = self.consumer.polls();
@@ -123,7 +137,7 @@ impl Subscriber {
         let status = TargetStatus {
             state,
             cause,
-            since: wall(gauges.since),
+            since: self.since.of(gauges.since),
             next_probe_at,
             lag: self.metrics.total_lag(),
             in_flight: gauges.in_flight,

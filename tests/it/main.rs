@@ -18,4 +18,5 @@ mod endings;
 mod kills;
 mod life_cycle;
 mod main_path;
+mod merging;
 mod troubles;

@@ -94,34 +94,6 @@ async fn updates_of_one_user_are_applied_in_the_order_of_the_topic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn merged_updates_leave_the_user_as_single_ones_would() {
-    let mut bench = Bench::new().await;
-    // The first call waits, so that the others queue up behind it.
-    bench.valt.fault(Rule::delay(Duration::from_millis(500)).times(1));
-    let updates = [
-        Update::valt(52, "first"),
-        Update::new("valt", 52, json!({ "display_name": "second", "rooms": [1] })),
-        Update::new("valt", 52, json!({ "rooms": [2, 3] })),
-        Update::valt(52, "last"),
-    ];
-    let _service = bench.start();
-    let places = bench.send(&updates);
-    let outcomes = bench.outcomes_of(&places);
-
-    let fields = bench.valt.fields(52).unwrap();
-    assert_eq!((&fields["display_name"], &fields["rooms"]), (&json!("last"), &json!([2, 3])));
-    let endings: Vec<_> = outcomes.iter().map(Outcome::ending).collect();
-    assert_eq!(endings.last().unwrap(), "delivered");
-    for outcome in outcomes.iter().filter(|outcome| outcome.ending() == "merged") {
-        let into = outcome.data.into.as_ref().expect("a merged update says into which");
-        let later = outcomes.iter().find(|other| other.data.record == *into).unwrap();
-        assert!(later.ending() == "delivered" && into.offset > outcome.data.record.offset);
-    }
-    let delivered = endings.iter().filter(|ending| *ending == "delivered").count();
-    assert_eq!(bench.valt.stats().applied, delivered as u64, "each call is one delivered update");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_waits_holds_up_no_other() {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.request_timeout", "1s");

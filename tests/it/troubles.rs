@@ -160,6 +160,7 @@ async fn a_user_whose_calls_always_hang_costs_the_others_nothing() {
     const STUCK: u64 = 7;
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.request_timeout", "1s");
+    bench.set("targets.valt.retry.max_attempts", 1000);
     bench.valt.set(|settings| settings.latency = Duration::from_millis(20));
     let _service = bench.start();
     let pace = Duration::from_millis(3);

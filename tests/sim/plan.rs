@@ -5,6 +5,11 @@ use proptest::prelude::*;
 /// Memory so small that one or two users fill it.
 const SMALL_MEMORY: usize = 4;
 
+/// All fields of a user.
+pub const ALL_FIELDS: u8 = 0b111;
+/// The field that must not be set twice in one call.
+pub const ONCE: u8 = 0b100;
+
 /// What one record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -31,6 +36,8 @@ pub struct Planned {
     pub kind: Kind,
     /// Offsets left out before it, as compaction and transaction markers do.
     pub gap: i64,
+    /// The fields that it sets, a bit each. The lowest is the one that the API rejects, if it rejects it.
+    pub fields: u8,
 }
 
 /// How the API misbehaves for everybody.
@@ -79,6 +86,8 @@ pub struct Plan {
     pub background: bool,
     /// More updates wait than the text beside the offset has room for.
     pub crowded: bool,
+    /// Updates that wait are sent in one call.
+    pub merge: bool,
     pub records: Vec<Planned>,
     /// Each at so many milliseconds after the one before.
     pub faults: Vec<(u64, Fault)>,
@@ -96,10 +105,11 @@ fn kinds() -> impl Strategy<Value = Kind> {
 }
 
 fn records(users: u64) -> impl Strategy<Value = Vec<Planned>> {
-    let record = (0u64..200, 1..=users, kinds(), prop_oneof![9 => Just(0i64), 1 => 1i64..50]).prop_map(|(after, user, kind, gap)| {
+    let record = (0u64..200, 1..=users, kinds(), prop_oneof![9 => Just(0i64), 1 => 1i64..50], 1..=ALL_FIELDS);
+    let record = record.prop_map(|(after, user, kind, gap, fields)| {
         // Poison for everybody is an outage, and an outage ends nothing.
         let kind = if kind == Kind::Poison && user > 2 { Kind::Good } else { kind };
-        Planned { after, user, kind, gap }
+        Planned { after, user, kind, gap, fields }
     });
     prop::collection::vec(record, 1..60)
 }
@@ -136,8 +146,8 @@ fn faults() -> impl Strategy<Value = Fault> {
 fn with_faults(fault: impl Strategy<Value = Fault> + Clone + 'static) -> impl Strategy<Value = Plan> {
     let shape = (1i32..5, 1usize..4, 1u64..10, prop_oneof![Just(SMALL_MEMORY), Just(1000)], 1u32..5);
     let pace = (1usize..9, prop_oneof![3 => Just(0u32), 1 => 5u32..100], prop_oneof![Just(5u64), Just(300), Just(1900)]);
-    let rest = (prop_oneof![Just(4000u64), 0u64..2000], prop::bool::weighted(0.7));
-    (any::<u64>(), shape, pace, rest).prop_flat_map(move |(seed, shape, pace, (drain, background))| {
+    let rest = (prop_oneof![Just(4000u64), 0u64..2000], prop::bool::weighted(0.7), any::<bool>());
+    (any::<u64>(), shape, pace, rest).prop_flat_map(move |(seed, shape, pace, (drain, background, merge))| {
         let (partitions, instances, users, max_waiting, max_attempts) = shape;
         let (max_concurrency, rate_limit, latency) = pace;
         let faults = prop::collection::vec((0u64..10_000, fault.clone()), 0..6);
@@ -157,6 +167,7 @@ fn with_faults(fault: impl Strategy<Value = Fault> + Clone + 'static) -> impl St
                 drain,
                 background,
                 crowded: false,
+                merge,
                 records,
                 faults,
             }
@@ -181,7 +192,7 @@ pub fn crowded_plans() -> impl Strategy<Value = Plan> {
             let user = if rng.f64() < 0.75 { rng.u64(1..=2) } else { rng.u64(3..=40) };
             let kind = if user <= 2 && rng.f64() < 0.05 { Kind::Poison } else { Kind::Good };
             // So far apart that a run of holes takes six bytes.
-            Planned { after: 0, user, kind, gap: rng.i64(1 << 28..1 << 29) }
+            Planned { after: 0, user, kind, gap: rng.i64(1 << 28..1 << 29), fields: 1 }
         });
         Plan {
             seed,
@@ -195,6 +206,7 @@ pub fn crowded_plans() -> impl Strategy<Value = Plan> {
             drain: 4000,
             background: true,
             crowded: true,
+            merge: false,
             records: records.collect(),
             faults,
         }

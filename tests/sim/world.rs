@@ -9,11 +9,11 @@ mod pace;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use user_courier::engine::{Batch, Commit, End, Engine, Ticket};
+use user_courier::engine::{Batch, Commit, End, Engine, Merge, Ticket};
 use user_courier::verdict::Verdict;
 
 use self::pace::Pace;
-use super::plan::{Fault, Kind, Mood, Plan};
+use super::plan::{Fault, Kind, Mood, ONCE, Plan};
 
 /// After this long without a heartbeat an instance's partitions are given away.
 const SESSION: Duration = Duration::from_secs(6);
@@ -37,7 +37,14 @@ struct Record {
     index: usize,
     user: u64,
     kind: Kind,
+    fields: u8,
     at: Instant,
+}
+
+impl Merge for Record {
+    fn may_join(&self, earlier: &Self) -> bool {
+        self.fields & earlier.fields & ONCE == 0
+    }
 }
 
 /// A partition as one instance has it.
@@ -54,13 +61,20 @@ struct Owned {
 
 struct Call {
     ticket: Ticket,
-    record: Record,
+    /// The updates in it, all of one user.
+    run: Vec<Record>,
     done_at: Instant,
     verdict: Verdict,
     /// The API did its part, whether the instance has heard of it or not.
     applied: bool,
     /// It was given up, too late: its answer comes all the same.
     cancelled: bool,
+}
+
+impl Call {
+    fn user(&self) -> u64 {
+        self.run[0].user
+    }
 }
 
 /// The calls for one record, whoever made them.
@@ -111,8 +125,8 @@ pub struct World<'p> {
     taken: Vec<Vec<bool>>,
     /// Nothing in the plan makes a call's answer unheard, or an instance lose its partitions or leave something to the next one.
     calm: bool,
-    /// What the API applied last, by user of the plan.
-    applied: BTreeMap<u64, Record>,
+    /// What the API applied last, by user of the plan and field.
+    applied: BTreeMap<(u64, u8), Record>,
     /// The records of the plan that were called.
     tries: BTreeMap<(i32, i64), Tries>,
     /// The longest text beside an offset, in bytes.
@@ -168,7 +182,15 @@ impl<'p> World<'p> {
             let offset = next[partition as usize] + planned.gap;
             next[partition as usize] = offset + 1;
             let index = log[partition as usize].len();
-            log[partition as usize].push(Record { partition, offset, index, user: planned.user, kind: planned.kind, at });
+            log[partition as usize].push(Record {
+                partition,
+                offset,
+                index,
+                user: planned.user,
+                kind: planned.kind,
+                fields: planned.fields,
+                at,
+            });
         }
         let mut faults = Vec::new();
         let (mut fault_at, mut quiet_at) = (start, at);
@@ -278,7 +300,7 @@ impl<'p> World<'p> {
                 // Not before the planned records of that partition, whose places are fixed.
                 if log.last().is_none_or(|record| record.at <= self.now) {
                     let user = BACKGROUND + partition as u64;
-                    log.push(Record { partition, offset, index: log.len(), user, kind: Kind::Good, at: self.now });
+                    log.push(Record { partition, offset, index: log.len(), user, kind: Kind::Good, fields: 1, at: self.now });
                     self.outcomes[partition as usize].push(None);
                     self.taken[partition as usize].push(false);
                 }

@@ -21,7 +21,7 @@ impl World<'_> {
         for call in calls {
             // Whether the API took it nobody will know.
             if !call.applied && self.rng.bool() {
-                self.apply(&call.record, call.verdict);
+                self.apply(&call.run, call.verdict);
             }
         }
         if let Some(committing) = self.instances[index].committing.take()
@@ -46,6 +46,7 @@ impl World<'_> {
             initial_backoff: INITIAL_BACKOFF,
             max_backoff: MAX_BACKOFF,
             max_attempts: self.plan.max_attempts,
+            merge: self.plan.merge,
         };
         let seed = self.rng.u64(..);
         // What the dead instance of that name still owned, its successor takes over at once, as a static member does.
@@ -166,11 +167,11 @@ impl World<'_> {
         let instance = &mut self.instances[index];
         instance.pace.cancelled(ticket, self.now);
         if let Some(call) = instance.calls.iter_mut().find(|call| call.ticket == ticket) {
-            let (record, verdict) = (call.record, call.verdict);
+            let (run, verdict) = (call.run.clone(), call.verdict);
             let takes = !self.calm && !call.applied && self.rng.bool();
             (call.cancelled, call.applied) = (true, true);
             if takes {
-                self.apply(&record, verdict);
+                self.apply(&run, verdict);
             }
         }
     }
@@ -193,7 +194,10 @@ impl World<'_> {
         instance.wake_at = engine.wake_at(now);
         for action in actions {
             match action {
-                Action::Start { ticket, update, timeout } => self.start(index, ticket, *update, timeout)?,
+                Action::Start { ticket, update, merged, timeout } => {
+                    let run = merged.iter().chain([&update]).map(|record| **record).collect();
+                    self.start(index, ticket, run, timeout)?;
+                }
                 Action::Cancel(ticket) => self.cancel(index, ticket),
                 Action::Settle(batch) => {
                     let done_at = self.now + self.commit_time();

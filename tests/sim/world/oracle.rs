@@ -1,7 +1,7 @@
 //! The oracle: what must be true of every call, every commit, and in the end.
 
 use user_courier::engine::checkpoint::{Checkpoint, MAX_TEXT};
-use user_courier::engine::{Commit, End, Ending};
+use user_courier::engine::{Commit, End, Ending, Merge};
 use user_courier::verdict::Reason;
 
 use super::super::plan::Kind;
@@ -10,8 +10,18 @@ use super::{BACKGROUND, Call, Checked, Record, World};
 
 impl World<'_> {
     /// What must be true of a call that starts.
-    pub(super) fn check_start(&self, index: usize, record: &Record) -> Checked {
-        let now = self.now;
+    pub(super) fn check_start(&self, index: usize, run: &[Record]) -> Checked {
+        for (at, record) in run.iter().enumerate() {
+            self.check_record(index, record)?;
+            let joins = |earlier: &Record| record.user == earlier.user && record.offset > earlier.offset && record.may_join(earlier);
+            if at > 0 && !(self.plan.merge && run[..at].iter().all(joins)) {
+                return Err(format!("{run:?} are sent in one call"));
+            }
+        }
+        self.check_call(index, run)
+    }
+
+    fn check_record(&self, index: usize, record: &Record) -> Checked {
         if self.outcome(record).is_some() {
             return Err(format!("{record:?} is called again though it is settled"));
         }
@@ -21,17 +31,23 @@ impl World<'_> {
         if self.calm && self.taken[record.partition as usize][record.index] {
             return Err(format!("{record:?} is called again though the API took it, and nothing was lost"));
         }
+        Ok(())
+    }
+
+    fn check_call(&self, index: usize, run: &[Record]) -> Checked {
+        let (now, record) = (self.now, run[run.len() - 1]);
         let in_flight = |call: &&Call| call.done_at > now && !call.cancelled;
         let instance = &self.instances[index];
         if instance.calls.iter().filter(in_flight).count() >= self.plan.max_concurrency {
             return Err(format!("more than {} calls at once", self.plan.max_concurrency));
         }
-        if self.instances.iter().flat_map(|instance| &instance.calls).filter(in_flight).any(|call| call.record.user == record.user) {
+        if self.instances.iter().flat_map(|instance| &instance.calls).filter(in_flight).any(|call| call.user() == record.user) {
             return Err(format!("two calls at once for user {}", record.user));
         }
         let unsettled = self.log_from(record.partition, self.committed[record.partition as usize].offset);
         let earlier = unsettled
             .take_while(|earlier| earlier.offset < record.offset)
+            .filter(|earlier| run.iter().all(|record| record.offset != earlier.offset))
             .find(|earlier| earlier.user == record.user && self.needs_call(earlier) && !self.was_answered(index, earlier));
         if let Some(earlier) = earlier {
             return Err(format!("{record:?} overtakes {earlier:?}"));
@@ -44,7 +60,10 @@ impl World<'_> {
         let instance = &mut self.instances[index];
         // Where memory is full of few users' updates, these must come to their end without anybody else.
         let counts = instance.pace.hear(call, self.now) || instance.paused && call.verdict == FAILED;
-        if let Some(tries) = self.tries.get_mut(&(call.record.partition, call.record.offset)) {
+        // A merged call's failure is nobody's: its updates are then sent one by one.
+        if let [record] = &*call.run
+            && let Some(tries) = self.tries.get_mut(&(record.partition, record.offset))
+        {
             tries.failures += u32::from(counts);
         }
     }
@@ -93,6 +112,9 @@ impl World<'_> {
                 | (Kind::Invalid, Some(End::Dead(Reason::InvalidChanges)))
                 | (Kind::Expiring(_), Some(End::Dead(Reason::Expired))) => true,
                 (Kind::Good | Kind::Expiring(_), Some(End::Delivered)) => self.taken[record.partition as usize][record.index],
+                (Kind::Good | Kind::Rejected | Kind::Poison | Kind::Expiring(_), Some(End::Merged { into })) => {
+                    self.was_merged(record, into)
+                }
                 (Kind::Good | Kind::Rejected | Kind::Poison | Kind::Expiring(_), Some(End::Dead(Reason::AttemptsExhausted))) => {
                     self.earned(record)
                 }
@@ -104,6 +126,13 @@ impl World<'_> {
             }
         }
         self.compare_states()
+    }
+
+    /// The API took both, and the other one came later.
+    fn was_merged(&self, record: &Record, into: i64) -> bool {
+        let other = self.log_from(record.partition, into).next().filter(|other| other.offset == into && other.offset > record.offset);
+        let taken = |record: &Record| self.taken[record.partition as usize][record.index];
+        self.plan.merge && taken(record) && other.is_some_and(|other| other.user == record.user && taken(other))
     }
 
     /// An update is given up only after failures enough that were its own.
@@ -125,14 +154,23 @@ impl World<'_> {
 
     /// The API shows what the delivered updates, applied in the order of the topic, come to.
     pub(super) fn compare_states(&self) -> Checked {
-        for (user, shown) in &self.applied {
-            let delivered = |record: &&Record| record.user == *user && self.outcome(record) == Some(End::Delivered);
+        for ((user, field), shown) in &self.applied {
+            let delivered = |record: &&Record| {
+                record.user == *user
+                    && record.fields & field != 0
+                    && matches!(self.outcome(record), Some(End::Delivered | End::Merged { .. }))
+            };
             // All updates of one user are in one partition.
             let last = self.log[shown.partition as usize].iter().filter(delivered).map(|record| record.offset).max();
             // A call whose answer was lost may have been made, and its update have been given up since: the API shows it all the same.
-            let given_up = matches!(self.outcome(shown), Some(End::Dead(Reason::Expired | Reason::AttemptsExhausted)));
+            // So may a merged call, and one of its updates be rejected when it is sent again by itself.
+            let given_up = match self.outcome(shown) {
+                Some(End::Dead(Reason::Expired | Reason::AttemptsExhausted)) => true,
+                Some(End::Dead(Reason::Rejected)) => self.plan.merge,
+                _ => false,
+            };
             if last.is_some_and(|last| last != shown.offset && !(given_up && shown.offset > last)) {
-                return Err(format!("user {user} shows {shown:?}, though {last:?} was delivered last"));
+                return Err(format!("field {field} of user {user} shows {shown:?}, though {last:?} was delivered last"));
             }
         }
         Ok(())

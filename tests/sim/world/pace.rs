@@ -41,24 +41,26 @@ struct Held {
 
 impl Pace {
     /// A call starts.
-    pub(super) fn start(&mut self, ticket: Ticket, record: &Record, rate_limit: u32, now: Instant) -> Checked {
+    pub(super) fn start(&mut self, ticket: Ticket, run: &[Record], rate_limit: u32, now: Instant) -> Checked {
         if let Some(held) = &mut self.held {
             if held.probe.is_some() {
-                return Err(format!("{record:?} is called beside a probe"));
+                return Err(format!("{run:?} is called beside a probe"));
             }
             if now < held.not_before {
-                return Err(format!("{record:?} is called {:?} before a probe is due", held.not_before - now));
+                return Err(format!("{run:?} is called {:?} before a probe is due", held.not_before - now));
             }
             held.probe = Some(ticket);
         }
         if rate_limit > 0 {
             let due = self.due.map_or(now, |due| due.max(now));
             if due > now + CATCH_UP {
-                return Err(format!("{record:?} is called {:?} ahead of {rate_limit} calls a second", due - now));
+                return Err(format!("{run:?} is called {:?} ahead of {rate_limit} calls a second", due - now));
             }
             self.due = Some(due + Duration::from_secs(1) / rate_limit);
         }
-        self.called.entry((record.partition, record.offset)).or_insert(now);
+        for record in run {
+            self.called.entry((record.partition, record.offset)).or_insert(now);
+        }
         Ok(())
     }
 
@@ -85,11 +87,11 @@ impl Pace {
                 }
             }
             FAILED => {
-                self.failing.insert(call.record.user);
+                self.failing.insert(call.user());
                 if is_probe || self.failing.len() >= SEVERAL {
                     self.hold(call.verdict, is_probe, now);
                 }
-                return self.held.is_none() && self.failing.len() == 1 && self.delivers_others(&call.record, now);
+                return self.held.is_none() && self.failing.len() == 1 && self.delivers_others(&call.run[0], now);
             }
             _ => self.hold(call.verdict, is_probe, now),
         }
