@@ -21,7 +21,7 @@ async fn routes_decide_where_the_event_names_no_target() {
         without_target("/billing/eu", json!({ "permissions": [1] })),
         without_target("/desk", json!({ "display_name": "Anna" })).binary(),
         // The event's own target wins over all routes.
-        Update::valt(52, "Anna").with("source", "/billing/eu"),
+        Update::valt(53, "Anna").with("source", "/billing/eu"),
         without_target("elsewhere", json!({ "display_name": "Anna" })),
         Update::new("unheard-of", 52, json!({ "display_name": "Anna" })),
     ];

@@ -234,6 +234,16 @@ async fn a_rolling_restart_calls_nothing_twice_and_leaves_no_long_gap() {
     assert!(gap < SESSION, "{gap:?}");
 }
 
+/// Nothing is called twice, unless the group gave the instance up because its broker was away for longer than a session.
+#[track_caller]
+fn check_unless_lost(load: &Load, bench: &mut Bench, service: &Service) {
+    // Asked last, as the instance hears of it with what it gets next.
+    let repeated = load.check(bench, usize::MAX);
+    let lost = service.metrics().sum("rebalances_total", &[("target", "valt"), ("kind", "lost")]);
+    println!("{repeated} calls repeated; partitions lost {lost} times");
+    assert!(repeated == 0 || lost > 0.0, "{repeated} calls repeated");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_restarts_is_lived_through() {
     let broker = OwnBrokers::start("it-restart", 1);
@@ -246,7 +256,7 @@ async fn a_broker_that_restarts_is_lived_through() {
         assert_eq!(service.get("/livez").0, 200);
         broker.command("start", 1);
         // Until all is settled, so that the group has heard from the service again before the broker goes once more.
-        assert_eq!(load.check(&mut bench, 0), 0, "calls repeated");
+        check_unless_lost(&load, &mut bench, &service);
     }
     assert_eq!(service.get("/livez").0, 200);
     assert_eq!(service.terminate().code, Some(0));
@@ -265,7 +275,7 @@ async fn leaders_that_are_killed_are_lived_through() {
         load.flow(&bench, 1, 1).await;
         assert_eq!(service.get("/livez").0, 200);
         brokers.command("start", broker);
-        assert_eq!(load.check(&mut bench, 0), 0, "calls repeated");
+        check_unless_lost(&load, &mut bench, &service);
     }
     assert_eq!(service.terminate().code, Some(0));
 }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use user_courier::stand_in::Rule;
+use user_courier::stand_in::{Rule, StandIn};
 
-use crate::api::calls_by_user;
+use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::Bench;
+use crate::kafka::Place;
 use crate::outcome::Outcome;
 use crate::update::Update;
 
@@ -21,11 +22,18 @@ fn check(outcomes: &[Outcome]) {
     }
 }
 
+/// Writes the first of these updates, waits until it is being called, and writes the others, which so queue up behind it.
+async fn queue_up(bench: &Bench, api: &StandIn, updates: &[Update]) -> Vec<Place> {
+    api.fault(Rule::delay(Duration::from_secs(1)).times(1));
+    let mut places = bench.send(&updates[..1]);
+    wait_for_updates(api, 1).await;
+    places.extend(bench.send(&updates[1..]));
+    places
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn merged_updates_leave_the_user_as_single_ones_would() {
     let mut bench = Bench::new().await;
-    // The first call waits, so that the others queue up behind it.
-    bench.valt.fault(Rule::delay(Duration::from_millis(500)).times(1));
     let updates = [
         Update::valt(52, "first"),
         Update::new("valt", 52, json!({ "display_name": "second", "rooms": [1] })),
@@ -33,7 +41,7 @@ async fn merged_updates_leave_the_user_as_single_ones_would() {
         Update::valt(52, "last"),
     ];
     let _service = bench.start();
-    let places = bench.send(&updates);
+    let places = queue_up(&bench, &bench.valt, &updates).await;
     let outcomes = bench.outcomes_of(&places);
 
     let fields = bench.valt.fields(52).unwrap();
@@ -93,9 +101,9 @@ async fn after_an_outage_the_calls_come_near_the_number_of_users() {
 async fn a_merged_call_that_is_rejected_is_taken_apart_and_only_the_guilty_update_is_dead_lettered() {
     let mut bench = Bench::new().await;
     bench.aipix.set(|settings| settings.permissions = Some([1, 2, 3].into()));
-    bench.aipix.fault(Rule::delay(Duration::from_millis(500)).times(1));
     let _service = bench.start();
-    let places = bench.send(&[&[1], &[2], &[3], &[99][..]].map(|permissions| Update::aipix(52, permissions)));
+    let updates = [&[1], &[2], &[3], &[99][..]].map(|permissions| Update::aipix(52, permissions));
+    let places = queue_up(&bench, &bench.aipix, &updates).await;
     let outcomes = bench.outcomes_of(&places);
     let endings: Vec<_> = outcomes.iter().map(|outcome| (outcome.ending(), outcome.data.attempts)).collect();
     // All but the first were in the call that was rejected.
@@ -108,7 +116,6 @@ async fn a_merged_call_that_is_rejected_is_taken_apart_and_only_the_guilty_updat
 #[tokio::test(flavor = "multi_thread")]
 async fn passwords_parts_of_video_access_and_replays_are_sent_one_by_one() {
     let mut bench = Bench::new().await;
-    bench.valt.fault(Rule::delay(Duration::from_millis(500)).times(1));
     let access = |access: Value| Update::new("valt", 52, json!({ "video_access": access }));
     let updates = [
         Update::valt(52, "first"),
@@ -121,7 +128,7 @@ async fn passwords_parts_of_video_access_and_replays_are_sent_one_by_one() {
         Update::valt(52, "last"),
     ];
     let _service = bench.start();
-    let places = bench.send(&updates);
+    let places = queue_up(&bench, &bench.valt, &updates).await;
     let outcomes = bench.outcomes_of(&places);
     check(&outcomes);
     let endings: Vec<_> = outcomes.iter().map(Outcome::ending).collect();
