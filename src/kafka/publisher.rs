@@ -24,6 +24,7 @@ use tracing::{debug, error, info, warn};
 use super::assignment::{self, Callbacks, Ownership};
 use super::{client, headers};
 use crate::config::Kafka;
+use crate::dead_letter::OMITTED;
 use crate::engine::PartitionCommit;
 use crate::metrics::TargetMetrics;
 use crate::record::Header;
@@ -32,8 +33,6 @@ use crate::record::Header;
 const CALL: Duration = Duration::from_secs(2);
 /// What is longer is left out of a message that its topic does not take.
 const LONG: usize = 1024;
-/// The header that says how many bytes of key and value were left out.
-const OMITTED: &str = "dlq.omitted_bytes";
 /// The pause before a transaction is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
