@@ -154,13 +154,11 @@ impl Topic {
             heard = Instant::now();
             if let Some(span) = ended.and_then(|partition| open.remove(&partition)) {
                 done += length(span.from, span.to);
-                let mut rest = TopicPartitionList::new();
-                rest.add_partition(&self.name, span.partition);
-                self.consumer.pause(&rest).map_err(|error| self.silent(&error))?;
             }
             watch.advance(done);
         }
-        Ok(())
+        // Or the client would go on fetching.
+        self.consumer.unassign().map_err(|error| self.silent(&error))
     }
 
     /// The records at these spots; those that are gone are left out.

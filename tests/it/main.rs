@@ -14,6 +14,7 @@ mod update;
 mod wire;
 
 mod bad_input;
+mod dead_letters;
 mod endings;
 mod kills;
 mod life_cycle;
