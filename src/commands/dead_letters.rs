@@ -81,7 +81,10 @@ impl FilterArgs {
         let known = |name: &&String| *name == UNCLAIMED || config.targets.iter().any(|target| target.name == **name);
         if let Some(unknown) = self.target.as_ref().filter(|name| !known(name)) {
             let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]).collect();
-            return Err(fail(Exit::Usage, format!("--target {unknown}: there is no such target; the configuration has {}", names.join(", "))));
+            return Err(fail(
+                Exit::Usage,
+                format!("--target {unknown}: there is no such target; the configuration has {}", names.join(", ")),
+            ));
         }
         if self.since.zip(self.until).is_some_and(|(since, until)| since > until) {
             return Err(fail(Exit::Usage, "--since is later than --until: nothing can lie between them"));
@@ -143,7 +146,10 @@ fn failed(failure: Failure) -> Exit {
 
 fn mention(aside: Aside) {
     if aside.strangers > 0 {
-        note(format_args!("passed over {} records of the dead-letter topic that are no dead letters of this service", table::number(aside.strangers)));
+        note(format_args!(
+            "passed over {} records of the dead-letter topic that are no dead letters of this service",
+            table::number(aside.strangers)
+        ));
     }
 }
 

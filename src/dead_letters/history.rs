@@ -50,10 +50,10 @@ pub struct Chosen {
     pub objection: Option<String>,
     /// Why it cannot be sent.
     pub obstacle: Option<String>,
-    /// It was replayed or superseded before it was chosen.
+    /// It was replayed or superseded before it was chosen, and chosen all the same.
     pub settled_before: bool,
     /// The dead letter that its record was before.
-    replay_of: Option<Option<Place>>,
+    pub(super) replay_of: Option<Option<Place>>,
 }
 
 impl Chosen {
@@ -149,7 +149,10 @@ impl<'a> History<'a> {
             let low = reach.get(&partition).copied().unwrap_or_default();
             if low > one.first + 1 {
                 one.blind.get_or_insert_with(|| {
-                    format!("the update topic no longer reaches back to {partition}/{}: newer updates of this user may be gone from it", one.first)
+                    format!(
+                        "the update topic no longer reaches back to {partition}/{}: newer updates of this user may be gone from it",
+                        one.first
+                    )
                 });
             }
             let from = history.updates.entry(partition).or_insert(i64::MAX);
@@ -160,7 +163,6 @@ impl<'a> History<'a> {
         }
         history.catch_up(UpTo::Now, watch)?;
         for one in chosen.iter_mut() {
-            one.settled_before = history.is_settled(one.spot);
             if let Some(horizon) = history.horizon.filter(|horizon| one.since < *horizon) {
                 let words = format!("whether it was replayed already cannot be told: the outcome topic only reaches back to {horizon:.0}");
                 one.objection.get_or_insert(words);
@@ -240,7 +242,9 @@ impl<'a> History<'a> {
         desk.outcomes.scan(&self.outcomes, watch, |message| {
             match desk::kind(message) {
                 Some(Kind::Replayed | Kind::Superseded) => settled.extend(desk::settles(message, &desk.letters.name)),
-                Some(Kind::DeadLettered) if header(message, "ce_subject").and_then(lane_of).is_some_and(|lane| lanes.contains_key(&lane)) => {
+                Some(Kind::DeadLettered)
+                    if header(message, "ce_subject").and_then(lane_of).is_some_and(|lane| lanes.contains_key(&lane)) =>
+                {
                     let record = desk::data(message).map(|data| data.record).filter(|record| record.topic == *desk.updates.name);
                     dead.extend(record.map(|record| (record.partition, record.offset)));
                 }

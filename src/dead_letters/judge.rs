@@ -6,10 +6,10 @@ use crate::api::{self, Api};
 use crate::config::Config;
 use crate::dead_letters::changes;
 use crate::event::{self, Event, UserId};
+use crate::record::Record;
 use crate::route::{Claim, Router};
 use crate::update;
 use crate::verdict::Reason;
-use crate::record::Record;
 
 /// The line in which updates wait for each other: a user at a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,7 +91,9 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_known_even_misspelt() {
-        for name in ["password", "card_number", "Password", "pasword", "passwd", "cardNumber", "card-number", "new_password", "card_no_number"] {
+        for name in
+            ["password", "card_number", "Password", "pasword", "passwd", "cardNumber", "card-number", "new_password", "card_no_number"]
+        {
             assert!(is_secret(name), "{name}");
         }
         for name in ["name", "display_name", "rooms", "video_access", "user", "users", "user_group", "permissions", "id", "source"] {

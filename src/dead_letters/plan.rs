@@ -101,7 +101,8 @@ pub fn step(case: &Case<'_>, others: &[Other], force: bool) -> Step {
     let hindrance = case.objection.map(str::to_owned).or(too_often);
     let superseded = sent.is_empty() && !left_out.is_empty();
     let doubt = hindrance.or_else(|| case.blind.filter(|_| !superseded).map(str::to_owned)).or_else(|| {
-        unclear.then(|| "a replayed update of the same user overwrites it, and whether that one is newer cannot be told any more".to_owned())
+        unclear
+            .then(|| "a replayed update of the same user overwrites it, and whether that one is newer cannot be told any more".to_owned())
     });
     let refusal = case.obstacle.map(str::to_owned).or_else(|| doubt.clone().filter(|_| !force));
     if let Some(why) = refusal {

@@ -46,8 +46,8 @@ impl Choice {
     /// If the broker does not answer.
     pub fn by_filter(desk: &Desk, filter: &Filter, watch: &mut dyn Watch) -> Result<Self, Failure> {
         let (mut letters, mut shortened) = (Vec::new(), Vec::new());
-        let aside = desk.letters(filter, watch, |letter, _| {
-            letters.push(Chosen::new(desk, &letter, &letter.record));
+        let aside = desk.letters(filter, watch, |letter, open| {
+            letters.push(Chosen { settled_before: !open, ..Chosen::new(desk, &letter, &letter.record) });
             if letter.is_shortened() {
                 shortened.push((letters.len() - 1, letter));
             }
@@ -56,7 +56,8 @@ impl Choice {
         for some in shortened.chunks(LARGE) {
             let contents = originals(desk, some.iter().map(|(_, letter)| letter))?;
             for (number, letter) in some {
-                letters[*number] = chosen(desk, letter, contents.get(&spot(letter.place())));
+                let settled_before = letters[*number].settled_before;
+                letters[*number] = Chosen { settled_before, ..chosen(desk, letter, contents.get(&spot(letter.place()))) };
             }
         }
         Ok(Choice { letters, aside }.ordered())
@@ -100,6 +101,11 @@ impl Choice {
                 self.letters[number] = one;
             }
         }
+    }
+
+    /// Leaves out those that were settled since they were chosen: by another replay.
+    pub fn without_settled(&mut self, history: &History<'_>) {
+        self.letters.retain(|one| one.settled_before || !history.is_settled(one.spot));
     }
 
     /// Reads what came after them.
@@ -366,9 +372,10 @@ impl Replay<'_, '_> {
             let reading = self.desk.judge.read(&record);
             let here = (record.place.partition, record.place.offset);
             let sent = reading.lane.as_ref().and_then(|lane| lanes.get(lane));
-            overtaken |= sent.into_iter().flatten().any(|(place, parts)| {
-                place.0 == here.0 && here.1 < place.1 && parts.iter().any(|part| reading.parts.contains(part))
-            });
+            overtaken |= sent
+                .into_iter()
+                .flatten()
+                .any(|(place, parts)| place.0 == here.0 && here.1 < place.1 && parts.iter().any(|part| reading.parts.contains(part)));
             Ok(Go::On)
         })?;
         if overtaken { Err(Trouble::Again("a newer update came in between".to_owned())) } else { Ok(()) }
@@ -402,6 +409,12 @@ impl Replay<'_, '_> {
             finished_at: now,
             traceparent: event::traceparent(&item.content),
         });
-        Outgoing { topic: self.desk.kafka.topics.outcomes.clone(), partition: None, key: item.content.key.clone(), value: Some(value), headers }
+        Outgoing {
+            topic: self.desk.kafka.topics.outcomes.clone(),
+            partition: None,
+            key: item.content.key.clone(),
+            value: Some(value),
+            headers,
+        }
     }
 }

@@ -197,7 +197,8 @@ async fn what_newer_updates_have_overwritten_is_left_out() {
 async fn replayed_updates_keep_their_original_order() {
     let mut bench = refusing([1, 2]).await;
     let _service = bench.start();
-    let updates = [1, 2].map(|user| [changes(user, json!({ "display_name": "x", "rooms": [1] })), changes(user, json!({ "display_name": "y" }))]);
+    let updates =
+        [1, 2].map(|user| [changes(user, json!({ "display_name": "x", "rooms": [1] })), changes(user, json!({ "display_name": "y" }))]);
     let places = bench.send(updates.iter().flatten());
     bench.outcomes_of(&places);
     bench.valt.clear_faults();
@@ -369,7 +370,10 @@ async fn a_replay_amid_live_updates_leaves_every_user_as_the_original_order_woul
     let (name, rooms) = ((rounds - 1) / 2 * 2, (rounds - 2) / 2 * 2 + 1);
     for user in 1..=USERS {
         let fields = bench.valt.fields(user).unwrap();
-        assert_eq!((&fields["display_name"], &fields["rooms"], &fields["name"]), (&json!(name.to_string()), &json!([rooms]), &json!("old")));
+        assert_eq!(
+            (&fields["display_name"], &fields["rooms"], &fields["name"]),
+            (&json!(name.to_string()), &json!([rooms]), &json!("old"))
+        );
     }
     calls_by_user(&bench.valt);
     assert_eq!(service.terminate().code, Some(0));
@@ -381,7 +385,8 @@ async fn what_is_exported_and_mended_is_sent_as_mended_and_checked_before() {
     let mut bench = refusing([1]).await;
     let service = bench.start();
     let bad = json!({ "rooms": "seven", "password": SECRET });
-    let broken = Message { key: Some(b"4".to_vec()), value: Some(format!("{{\"password\":\"{SECRET}\"").into_bytes()), ..Message::default() };
+    let broken =
+        Message { key: Some(b"4".to_vec()), value: Some(format!("{{\"password\":\"{SECRET}\"").into_bytes()), ..Message::default() };
     let mut places = bench.send(&[
         changes(1, json!({ "display_name": "Anna", "password": SECRET })),
         changes(2, bad.clone()),

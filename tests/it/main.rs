@@ -19,3 +19,4 @@ mod endings;
 mod kills;
 mod life_cycle;
 mod main_path;
+mod million;

@@ -71,7 +71,10 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
     let total: usize = counts.values().sum();
     let open = if args.filter.all { "" } else { "open " };
     if total == 0 {
-        say(format_args!("no {open}dead letters{}", if args.filter.all { "" } else { " (--all shows those that were replayed or superseded too)" }));
+        say(format_args!(
+            "no {open}dead letters{}",
+            if args.filter.all { "" } else { " (--all shows those that were replayed or superseded too)" }
+        ));
         return Ok(Exit::Done);
     }
     say(format_args!("{}\n", of(total, &format!("{open}dead letter"), &format!("{open}dead letters"))));
@@ -83,7 +86,9 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
     let head: Vec<_> = head.into_iter().filter(|name| args.filter.all || *name != "state").collect();
     say(table(&head, &rows).trim_end());
     if shown < total {
-        note(format_args!("\nThese are the latest {shown}. Narrow it down with --target, --reason, --user, --since; or take --json for all of them."));
+        note(format_args!(
+            "\nThese are the latest {shown}. Narrow it down with --target, --reason, --user, --since; or take --json for all of them."
+        ));
     }
     Ok(Exit::Done)
 }

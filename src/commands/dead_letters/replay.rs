@@ -73,6 +73,7 @@ pub(super) fn run(args: &ReplayArgs, stop: &dyn Fn() -> bool) -> Result<Exit, Ex
     };
     mention(choice.aside);
     let mut history = choice.history(&desk, &mut bar).map_err(failed)?;
+    choice.without_settled(&history);
     let plan = plan(&desk, &history, &choice.letters, args);
     if args.dry_run {
         return Ok(Exit::Done);
@@ -99,7 +100,8 @@ fn from_file(desk: &Desk, path: &PathBuf, bar: &mut Bar) -> Result<(Choice, Mend
     let text = std::fs::read(path).map_err(|error| fail(Exit::Usage, format!("--from {}: {error}", path.display())))?;
     let file = mend::read(desk, &text, bar).map_err(failed)?;
     if !file.mistakes.is_empty() {
-        let mut words = format!("--from {}: nothing was sent, {} to correct first", path.display(), of(file.mistakes.len(), "line", "lines"));
+        let mut words =
+            format!("--from {}: nothing was sent, {} to correct first", path.display(), of(file.mistakes.len(), "line", "lines"));
         for mistake in &file.mistakes {
             words += &format!("\n  line {}: {}", mistake.line, mistake.words);
         }
@@ -148,7 +150,9 @@ fn show(plan: &Plan, total: usize, all: bool) {
     }
     say(format_args!("the plan for {}\n", of(total, "dead letter", "dead letters")));
     let cells = |counts: &BTreeMap<Action, usize>| Action::ALL.map(|action| count(counts.get(&action).copied().unwrap_or(0)));
-    let row = |((target, reason), counts): (&(String, &str), _)| [target.clone(), (*reason).to_owned()].into_iter().chain(cells(counts)).collect();
+    let row = |((target, reason), counts): (&(String, &str), _)| {
+        [target.clone(), (*reason).to_owned()].into_iter().chain(cells(counts)).collect()
+    };
     let mut rows: Vec<Vec<String>> = plan.counts.iter().map(row).collect();
     if rows.len() > 1 {
         let sums = Action::ALL.map(|action| count(plan.of(action)));

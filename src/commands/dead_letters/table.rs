@@ -5,7 +5,8 @@ use std::fmt::Write;
 /// A table: columns as wide as they need to be, numbers to the right. In `head`, a column that begins with `>` is one of numbers.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let names: Vec<&str> = head.iter().map(|name| name.trim_start_matches('>')).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).chain([names[column].chars().count()]).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).chain([names[column].chars().count()]).max().unwrap_or(0);
     let widths: Vec<_> = (0..head.len()).map(width).collect();
     let mut text = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
@@ -53,7 +54,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_they_need_to_be() {
-        let rows = [vec!["valt".to_owned(), "7".to_owned(), "a".to_owned()], vec!["unclaimed".to_owned(), "1,000".to_owned(), "bcd".to_owned()]];
+        let rows =
+            [vec!["valt".to_owned(), "7".to_owned(), "a".to_owned()], vec!["unclaimed".to_owned(), "1,000".to_owned(), "bcd".to_owned()]];
         let wanted = "  target     count  x\n  valt           7  a\n  unclaimed  1,000  bcd\n";
         assert_eq!(table(&["target", ">count", "x"], &rows), wanted);
     }

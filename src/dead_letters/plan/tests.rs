@@ -121,7 +121,7 @@ impl World {
         let Some(at) = self.waiting.pop_front() else { return };
         let record = &mut self.topic[at];
         match &mut self.deaths[record.update] {
-            0 => record.parts.iter().for_each(|part| drop(self.api.insert(part.clone(), record.update))),
+            0 => self.api.extend(record.parts.iter().map(|part| (part.clone(), record.update))),
             deaths => {
                 *deaths -= 1;
                 record.dead = true;
@@ -182,7 +182,7 @@ proptest! {
         let dead: BTreeSet<_> = world.letters.iter().map(|at| world.topic[*at].update).collect();
         let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
         for (update, parts) in world.wanted.iter().enumerate().filter(|(update, _)| !dead.contains(update)) {
-            parts.iter().for_each(|part| drop(wanted.insert(part.to_string(), update)));
+            wanted.extend(parts.iter().map(|part| (part.to_string(), update)));
         }
         prop_assert_eq!(world.api, wanted);
     }
