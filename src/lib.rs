@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod commands;
 pub mod config;
 pub mod dead_letter;
+pub mod dead_letters;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod engine;

@@ -1,6 +1,7 @@
 //! The commands: each file is one, and thin.
 
 pub mod check;
+pub mod dead_letters;
 pub mod demo;
 pub mod run;
 pub mod schema;

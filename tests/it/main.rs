@@ -14,9 +14,11 @@ mod update;
 mod wire;
 
 mod bad_input;
+mod dead_letters;
 mod endings;
 mod kills;
 mod life_cycle;
 mod main_path;
 mod merging;
+mod million;
 mod troubles;
