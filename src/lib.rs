@@ -14,6 +14,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod engine;
 pub mod event;
+pub mod explain;
 pub mod json;
 pub mod kafka;
 pub mod logging;

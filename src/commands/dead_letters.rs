@@ -1,11 +1,9 @@
 //! `user-courier dead-letters`: what could not be delivered, why, and how it is put back.
 
-mod bar;
 mod export;
 mod list;
 mod replay;
 mod show;
-mod table;
 
 use std::path::PathBuf;
 
@@ -44,7 +42,7 @@ enum Command {
 
 /// Where the configuration is.
 #[derive(Args, Debug)]
-struct ConfigArgs {
+pub(super) struct ConfigArgs {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -99,12 +97,12 @@ fn reason(text: &str) -> Result<Reason, String> {
     Reason::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or_else(|| format!("the reasons are {}", names()))
 }
 
-fn user(text: &str) -> Result<UserId, String> {
+pub(super) fn user(text: &str) -> Result<UserId, String> {
     let number = text.parse().ok().and_then(UserId::new);
     number.ok_or_else(|| "a user is a whole number from 1 to 9223372036854775807".to_owned())
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     filter::time(text, Timestamp::now())
 }
 
@@ -128,7 +126,7 @@ pub async fn run(args: DeadLettersArgs) -> Exit {
 }
 
 /// Loads the configuration and opens the topics.
-fn open(args: &ConfigArgs, check: impl FnOnce(&Config) -> Result<(), Exit>) -> Result<Desk, Exit> {
+pub(super) fn open(args: &ConfigArgs, check: impl FnOnce(&Config) -> Result<(), Exit>) -> Result<Desk, Exit> {
     let config = load(&args.config, &args.set)?;
     check(&config)?;
     // Errors are said in words of our own. The log is there for panics.
@@ -136,7 +134,7 @@ fn open(args: &ConfigArgs, check: impl FnOnce(&Config) -> Result<(), Exit>) -> R
     Desk::open(&config).map_err(failed)
 }
 
-fn failed(failure: Failure) -> Exit {
+pub(super) fn failed(failure: Failure) -> Exit {
     match failure {
         Failure::Unreachable(words) => fail(Exit::Unreachable, words),
         Failure::Fenced(words) => fail(Exit::Failed, words),
@@ -148,7 +146,7 @@ fn mention(aside: Aside) {
     if aside.strangers > 0 {
         note(format_args!(
             "passed over {} records of the dead-letter topic that are no dead letters of this service",
-            table::number(aside.strangers)
+            super::table::number(aside.strangers)
         ));
     }
 }

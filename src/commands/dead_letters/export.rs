@@ -4,9 +4,9 @@ use std::io::{BufWriter, Write, stdout};
 
 use clap::Args;
 
-use super::bar::Bar;
 use super::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::Exit;
+use crate::commands::bar::Bar;
 use crate::dead_letters::{export, mend};
 
 /// Writes dead letters as JSON lines, for `replay --from` after they were mended.

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use clap::Args;
 use serde_json::json;
 
-use super::bar::Bar;
-use super::table::{count, of, table};
 use super::{ConfigArgs, FilterArgs, failed, mention, note, open};
+use crate::commands::bar::Bar;
+use crate::commands::table::{count, of, table};
 use crate::commands::{Exit, say};
 use crate::dead_letters::Letter;
 use crate::event::{self, UserId};

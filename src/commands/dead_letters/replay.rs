@@ -8,9 +8,9 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::bar::Bar;
-use super::table::{count, of, table};
 use super::{ConfigArgs, FilterArgs, failed, mention, note, open};
+use crate::commands::bar::Bar;
+use crate::commands::table::{count, of, table};
 use crate::commands::{Exit, fail, say};
 use crate::dead_letters::history::{Chosen, History};
 use crate::dead_letters::plan::{Action, Step};

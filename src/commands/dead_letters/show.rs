@@ -5,11 +5,11 @@ use std::fmt::Write;
 use clap::Args;
 use serde_json::Value;
 
-use super::bar::Bar;
-use super::table::{of, table};
 use super::{ConfigArgs, failed, open};
 use crate::api::ApiError;
 use crate::api::mask::mask as without_secrets;
+use crate::commands::bar::Bar;
+use crate::commands::table::{of, table};
 use crate::commands::{Exit, fail, say};
 use crate::dead_letters::plan::{Action, Step};
 use crate::dead_letters::story::Story;
