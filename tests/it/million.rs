@@ -63,7 +63,7 @@ async fn a_million_dead_letters_are_listed_and_a_thousand_of_them_replayed() {
         // Given up one after the other within a day, the last of them now.
         let age = |number: u64| jiff::SignedDuration::from_millis(86 * i64::try_from(LETTERS - number).unwrap());
         let failed_at = |number: u64| (now - age(number)).to_string();
-        let reason = |number: u64| if number % EVERY == 0 { "user_not_found" } else { "rejected" };
+        let reason = |number: u64| if number.is_multiple_of(EVERY) { "user_not_found" } else { "rejected" };
         let user = |number: u64| (1 + number % 100_000).to_string();
         let dead = numbers.clone().zip(updates).zip(&places).map(|((number, update), place)| {
             let added = [
