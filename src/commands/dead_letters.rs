@@ -108,14 +108,10 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
 
 /// Runs the command.
 pub async fn run(args: DeadLettersArgs) -> Exit {
-    let stop = match &args.command {
-        Command::Replay(args) if !args.dry_run => Some(super::run::stop_signal()),
-        _ => None,
-    };
     let work = move || match args.command {
         Command::List(args) => list::run(&args),
         Command::Show(args) => show::run(&args),
-        Command::Replay(args) => replay::run(&args, &|| stop.as_ref().is_some_and(|stop| *stop.borrow())),
+        Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
     };
     // The Kafka client's calls block.

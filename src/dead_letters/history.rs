@@ -53,7 +53,7 @@ pub struct Chosen {
     /// It was replayed or superseded before it was chosen, and chosen all the same.
     pub settled_before: bool,
     /// The dead letter that its record was before.
-    pub(super) replay_of: Option<Option<Place>>,
+    pub(super) replay_of: Link,
 }
 
 impl Chosen {
@@ -213,20 +213,18 @@ impl<'a> History<'a> {
             spans.push(Span { from: *from, ..span });
             *from = span.to.max(*from);
         }
-        let mut found: Vec<(Arc<Lane>, Spot, Option<Option<Place>>, Vec<String>, bool)> = Vec::new();
+        let mut found = Vec::new();
         watch.begin("reading updates", desk::steps(&spans));
         let (desk, lanes) = (self.desk, &self.lanes);
         desk.updates.scan(&spans, watch, |message| {
-            if let Some((lane, parts, hopeless, record)) = of_interest(desk, lanes, message) {
-                found.push((lane, (message.partition(), message.offset()), replay_of(&record), parts, hopeless));
-            }
+            found.extend(of_interest(desk, lanes, message));
             Ok(Go::On)
         })?;
         watch.end();
-        let firsts = firsts(self.desk, found.iter().map(|(_, spot, replay_of, ..)| (*spot, replay_of.clone())).collect())?;
-        for ((lane, (partition, at), _, parts, hopeless), first) in found.into_iter().zip(firsts) {
-            let other = Other { at, first: first.sure.then_some(first.offset), parts, dead: hopeless };
-            self.lanes.entry(lane).or_default().push((partition, other));
+        let firsts = firsts(self.desk, found.iter().map(|(_, partition, other, link)| ((*partition, other.at), link.clone())).collect())?;
+        for ((lane, partition, other, _), first) in found.into_iter().zip(firsts) {
+            let first = first.sure.then_some(first.offset);
+            self.lanes.entry(lane).or_default().push((partition, Other { first, ..other }));
         }
         Ok(())
     }
@@ -292,17 +290,22 @@ impl<'a> History<'a> {
     }
 }
 
-/// An update of a user that matters: whose, what it sets, and whether it cannot be delivered anyway.
+/// The dead letter that a record was, where it says that it was one ([`replay_of`]).
+type Link = Option<Option<Place>>;
+
+/// An update of a user that matters: whose, in which partition, what it sets, and the dead letter that it was.
 fn of_interest(
     desk: &Desk,
     lanes: &HashMap<Arc<Lane>, Vec<(i32, Other)>>,
     message: &rdkafka::message::BorrowedMessage<'_>,
-) -> Option<(Arc<Lane>, Vec<String>, bool, Record)> {
+) -> Option<(Arc<Lane>, i32, Other, Link)> {
     let record = headers::record(&desk.updates.name, message);
     let reading = desk.judge.read(&record);
     let (lane, _) = lanes.get_key_value(&reading.lane?)?;
     let hopeless = reading.problem.is_some_and(|(reason, _)| reason != Reason::Expired);
-    Some((lane.clone(), reading.parts, hopeless, record))
+    // What cannot be delivered anyway overwrites nothing. Where it first stood is asked for all of them together.
+    let other = Other { at: message.offset(), first: None, parts: reading.parts, dead: hopeless };
+    Some((lane.clone(), message.partition(), other, replay_of(&record)))
 }
 
 /// `valt/users/52`.
@@ -321,7 +324,7 @@ struct First {
 }
 
 /// Follows each update from where it stands back to where it first stood: from the dead letter that it was, to the record that this one was of.
-fn firsts(desk: &Desk, links: Vec<(Spot, Option<Option<Place>>)>) -> Result<Vec<First>, Failure> {
+fn firsts(desk: &Desk, links: Vec<(Spot, Link)>) -> Result<Vec<First>, Failure> {
     let mut firsts: Vec<First> = links.iter().map(|((_, offset), _)| First { offset: *offset, failed_at: None, sure: true }).collect();
     let mut open: Vec<(usize, i32, Option<Place>)> =
         links.into_iter().enumerate().filter_map(|(number, ((partition, _), link))| Some((number, partition, link?))).collect();

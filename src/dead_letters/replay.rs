@@ -146,7 +146,7 @@ pub struct Summary {
     /// How many letters ended in which way.
     pub counts: BTreeMap<Action, usize>,
     /// Where refused letters stand, and why: the first of them.
-    pub refused: Vec<(Spot, String)>,
+    pub refused: Refused,
     /// Letters that somebody else replayed meanwhile.
     pub settled_elsewhere: usize,
     /// It was stopped before it was through.
@@ -213,6 +213,9 @@ struct Replay<'a, 'b> {
     summary: &'a mut Summary,
 }
 
+/// Where refused letters stand, and why.
+type Refused = Vec<(Spot, String)>;
+
 /// One letter of a batch, ready to be settled.
 struct Item<'a> {
     one: &'a Chosen,
@@ -255,7 +258,7 @@ impl Replay<'_, '_> {
         ))
     }
 
-    fn record(&mut self, batch: &[Chosen], items: &[Item<'_>], refused: Vec<(Spot, String)>) {
+    fn record(&mut self, batch: &[Chosen], items: &[Item<'_>], refused: Refused) {
         for item in items {
             *self.summary.counts.entry(item.step.action).or_default() += 1;
         }
@@ -266,7 +269,7 @@ impl Replay<'_, '_> {
     }
 
     /// What is to be done with each as things are now; those that are not acted on apart.
-    fn plan<'c>(&self, batch: &'c [Chosen], too_large: &HashMap<Spot, String>) -> Result<(Vec<Item<'c>>, Vec<(Spot, String)>), Failure> {
+    fn plan<'c>(&self, batch: &'c [Chosen], too_large: &HashMap<Spot, String>) -> Result<(Vec<Item<'c>>, Refused), Failure> {
         let (mut steps, mut refused) = (Vec::new(), Vec::new());
         for one in batch {
             // Settled since it was chosen: somebody else did it.

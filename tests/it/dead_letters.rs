@@ -343,6 +343,32 @@ async fn of_two_replays_at_once_the_later_one_goes_on() {
     assert_eq!(service.terminate().code, Some(0));
 }
 
+/// The update stands on the topic before the replayed one, but nobody can read it when the replay looks: its transaction is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_comes_between_the_look_and_the_sending_is_heeded() {
+    let mut bench = refusing([1]).await;
+    let service = bench.start();
+    let places = bench.send(&[changes(1, json!({ "display_name": "old", "rooms": [1] }))]);
+    bench.outcomes_of(&places);
+    bench.valt.clear_faults();
+    let writer = kafka::Writer::transactional(&bench.servers, &bench.topic(0));
+    writer.begin(&[Update::valt(1, "new").message()]);
+    let mut child = command(&bench, &["replay", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Sent, found wanting, undone, and sent again: it waits for how the other one ends.
+    let mut all = kafka::Reader::of_all(&bench.servers, &bench.topic(0));
+    let tried = |reader: &kafka::Reader| reader.seen.iter().filter(|(_, message)| message.header("replay-of").is_some()).count() >= 2;
+    assert!(all.read_until(kafka::PATIENCE, tried), "it is not undone");
+    writer.commit();
+    assert!(child.wait().unwrap().success());
+    bench.outcomes(1 + 1 + 2);
+    let fields = bench.valt.fields(1).unwrap();
+    assert_eq!((&fields["display_name"], &fields["rooms"]), (&json!("new"), &json!([1])));
+    let sent = replays(&bench);
+    let event: Value = serde_json::from_slice(sent[0].2.value.as_deref().unwrap()).unwrap();
+    assert_eq!((sent.len(), &event["data"]["changes"]), (1, &json!({ "rooms": [1] })));
+    assert_eq!(service.terminate().code, Some(0));
+}
+
 /// Live updates of the same users flow while their dead letters are replayed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_amid_live_updates_leaves_every_user_as_the_original_order_would() {

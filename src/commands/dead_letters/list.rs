@@ -16,7 +16,7 @@ use crate::outcome::timestamp;
 use crate::text;
 
 /// The rows of the table. Whoever wants more takes a filter, or `--json`.
-const ROWS: usize = 100;
+const ROWS: usize = 50;
 /// The characters of the column with the fields.
 const FIELDS: usize = 40;
 
@@ -25,7 +25,7 @@ const FIELDS: usize = 40;
 #[command(after_help = "Examples:\n  \
     user-courier dead-letters list --config config/user-courier.toml\n  \
     user-courier dead-letters list --config config/user-courier.toml --target valt --since 2h --json | jq .place\n\n\
-    The table has the latest 100; with --json every one is a line.")]
+    The table has the latest 50; with --json every one is a line.")]
 pub(super) struct ListArgs {
     #[command(flatten)]
     config: ConfigArgs,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ConfigArgs, FilterArgs, failed, mention, note, open};
 use crate::commands::bar::Bar;
+use crate::commands::run::stop_signal;
 use crate::commands::table::{count, of, table};
 use crate::commands::{Exit, fail, say};
 use crate::dead_letters::history::{Chosen, History};
@@ -41,7 +42,7 @@ pub(super) struct ReplayArgs {
     from: Option<PathBuf>,
     /// Shows the plan and sends nothing.
     #[arg(long)]
-    pub(super) dry_run: bool,
+    dry_run: bool,
     /// The plan as one JSON object a line, with all dead letters in it.
     #[arg(long)]
     json: bool,
@@ -56,7 +57,7 @@ pub(super) struct ReplayArgs {
     force: bool,
 }
 
-pub(super) fn run(args: &ReplayArgs, stop: &dyn Fn() -> bool) -> Result<Exit, Exit> {
+pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
     let mut filter = Default::default();
     let can_ask = stdin().is_terminal() && stderr().is_terminal();
     let desk = open(&args.config, |config| {
@@ -87,7 +88,9 @@ pub(super) fn run(args: &ReplayArgs, stop: &dyn Fn() -> bool) -> Result<Exit, Ex
         return Ok(Exit::Done);
     }
     let (mut summary, began) = (Summary::default(), Instant::now());
-    let pace = Pace { force: args.force, rate: args.rate, stop };
+    // Until here a signal ends the process at once; from here on the batch that is under way is finished first.
+    let stop = stop_signal();
+    let pace = Pace { force: args.force, rate: args.rate, stop: &|| *stop.borrow() };
     let done = replay::run(&desk, &mut history, &choice.letters, &mended, pace, &mut bar, &mut summary);
     drop(bar);
     tell(&desk, &summary, choice.letters.len(), began);

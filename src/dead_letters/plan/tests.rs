@@ -35,7 +35,7 @@ fn a_dead_update_overwrites_nothing_and_a_replayed_one_stands_where_it_first_sto
     let dead = Other { dead: true, ..other(20, &["a"]) };
     assert_eq!(judged(10, &["a"], &[dead]).action, Action::Send);
     let replayed = Other { first: Some(5), ..other(20, &["a"]) };
-    assert_eq!(judged(10, &["a"], &[replayed.clone()]).action, Action::Send);
+    assert_eq!(judged(10, &["a"], std::slice::from_ref(&replayed)).action, Action::Send);
     assert_eq!(judged(4, &["a"], &[replayed]).action, Action::Supersede);
 }
 
