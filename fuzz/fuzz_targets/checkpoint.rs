@@ -30,7 +30,10 @@ fuzz_target!(|bytes: &[u8]| {
 fn read(offset: i64, metadata: String) {
     let Ok(read) = Checkpoint::read(&Commit { offset, metadata }) else { return };
     assert!(read.horizon >= offset && read.open.keys().all(|at| *at >= offset));
-    check(&read, offset);
+    // A million holes in one run are no other case than a few, and take long.
+    if read.open.len() < 10_000 {
+        check(&read, offset);
+    }
 }
 
 /// A checkpoint put together from the bytes, three for each offset.
