@@ -20,3 +20,4 @@ mod kills;
 mod life_cycle;
 mod main_path;
 mod million;
+mod replays;
