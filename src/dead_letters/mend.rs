@@ -7,9 +7,9 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::choice::Mended;
 use super::desk::Desk;
 use super::mask::{MASK, unmask};
-use super::replay::Mended;
 use super::topic::Spot;
 use super::{Failure, Letter, Watch, export};
 use crate::event;

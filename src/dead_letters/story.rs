@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::choice::{Choice, Mended};
 use super::desk::{self, Desk, earlier};
 use super::history::Chosen;
 use super::mend::original;
 use super::plan::Step;
-use super::replay::{Choice, Mended};
 use super::topic::{Go, header};
 use super::{Failure, Letter, Watch};
 use crate::outcome::OutcomeData;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -11,31 +11,30 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use user_courier::stand_in::Rule;
 
-use crate::api::calls_by_user;
 use crate::bench::Bench;
 use crate::kafka::{self, Message, Place};
 use crate::outcome::Outcome;
 use crate::update::Update;
 
 /// Runs `user-courier dead-letters` with these arguments and the bench's configuration.
-fn command(bench: &Bench, arguments: &[&str]) -> Command {
+pub(crate) fn command(bench: &Bench, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_user-courier"));
     command.arg("dead-letters").args(arguments).arg("--config").arg(bench.config_file()).stdin(Stdio::null());
     command
 }
 
 /// Runs it to its end.
-fn run(bench: &Bench, arguments: &[&str]) -> Output {
+pub(crate) fn run(bench: &Bench, arguments: &[&str]) -> Output {
     command(bench, arguments).output().expect("the command can be run")
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Runs it, expects this exit code, and reads the JSON lines.
 #[track_caller]
-fn lines(bench: &Bench, arguments: &[&str], code: i32) -> Vec<Value> {
+pub(crate) fn lines(bench: &Bench, arguments: &[&str], code: i32) -> Vec<Value> {
     let output = run(bench, arguments);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
     let lines = String::from_utf8(output.stdout).unwrap();
@@ -44,7 +43,7 @@ fn lines(bench: &Bench, arguments: &[&str], code: i32) -> Vec<Value> {
 
 /// Replays, and expects this exit code.
 #[track_caller]
-fn replay(bench: &Bench, arguments: &[&str], code: i32) -> String {
+pub(crate) fn replay(bench: &Bench, arguments: &[&str], code: i32) -> String {
     let output = run(bench, &[&["replay", "--yes"], arguments].concat());
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
     text(&output)
@@ -52,29 +51,29 @@ fn replay(bench: &Bench, arguments: &[&str], code: i32) -> String {
 
 /// The plan: for each dead letter its action, what is sent and what is left out.
 #[track_caller]
-fn plan(bench: &Bench, arguments: &[&str]) -> Vec<(String, Value, Value)> {
+pub(crate) fn plan(bench: &Bench, arguments: &[&str]) -> Vec<(String, Value, Value)> {
     let lines = lines(bench, &[&["replay", "--dry-run", "--json"], arguments].concat(), 0);
     lines.into_iter().map(|line| (line["action"].as_str().unwrap().to_owned(), line["fields"].clone(), line["left_out"].clone())).collect()
 }
 
 /// The records of the update topic that are replays: of which dead letter, and the record.
-fn replays(bench: &Bench) -> Vec<(String, Place, Message)> {
+pub(crate) fn replays(bench: &Bench) -> Vec<(String, Place, Message)> {
     let of = |(place, message): (Place, Message)| Some((message.header("replay-of")?.to_owned(), place, message));
     bench.updates().into_iter().filter_map(of).collect()
 }
 
 /// Waits until so many records have an outcome, and says how each ended, apart from the dead letters.
-fn settled(bench: &mut Bench, count: usize) -> Vec<Outcome> {
+pub(crate) fn settled(bench: &mut Bench, count: usize) -> Vec<Outcome> {
     bench.outcomes(count);
     bench.outcomes_now()
 }
 
-fn ended(outcomes: &[Outcome], kind: &str) -> usize {
+pub(crate) fn ended(outcomes: &[Outcome], kind: &str) -> usize {
     outcomes.iter().filter(|outcome| outcome.data.outcome == kind).count()
 }
 
 /// A bench whose VALT refuses updates of these users.
-async fn refusing(users: impl IntoIterator<Item = u64>) -> Bench {
+pub(crate) async fn refusing(users: impl IntoIterator<Item = u64>) -> Bench {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.merge", false);
     for user in users {
@@ -83,7 +82,7 @@ async fn refusing(users: impl IntoIterator<Item = u64>) -> Bench {
     bench
 }
 
-fn changes(user: u64, changes: Value) -> Update {
+pub(crate) fn changes(user: u64, changes: Value) -> Update {
     Update::new("valt", user, changes)
 }
 
@@ -283,125 +282,6 @@ async fn where_nobody_can_know_what_came_after_a_replay_is_refused() {
     replay(&bench, &["--force"], 0);
     bench.outcomes(3 + 3 + 3);
     assert_eq!(bench.valt.fields(1).unwrap()["display_name"], json!("y"), "what is known is heeded all the same");
-    assert_eq!(service.terminate().code, Some(0));
-}
-
-/// Starts a replay, and waits until it has sent something.
-fn begin(bench: &Bench, arguments: &[&str], sent: usize) -> Child {
-    let child = command(bench, &[&["replay", "--yes"], arguments].concat()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut reader = kafka::Reader::new(&bench.servers, &bench.topic(0));
-    let is_replay = |message: &Message| message.header("replay-of").is_some();
-    let begun = reader.read_until(kafka::PATIENCE, |reader| reader.seen.iter().filter(|(_, message)| is_replay(message)).count() >= sent);
-    assert!(begun, "the replay sends nothing");
-    child
-}
-
-/// Every dead letter was replayed exactly once, by the records and by the outcomes.
-#[track_caller]
-fn check_once(bench: &mut Bench, count: usize) {
-    let mut of: Vec<_> = replays(bench).into_iter().map(|(of, ..)| of).collect();
-    of.sort_unstable();
-    let sent = of.len();
-    of.dedup();
-    assert_eq!((sent, of.len()), (count, count));
-    let outcomes = bench.outcomes_now();
-    assert_eq!(ended(&outcomes, "replayed"), count);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replay_that_is_killed_and_run_again_sends_each_once() {
-    let mut bench = refusing(1..=150).await;
-    let service = bench.start();
-    let places = bench.send(&(1..=150).map(|user| Update::valt(user, "Anna")).collect::<Vec<_>>());
-    bench.outcomes_of(&places);
-    bench.valt.clear_faults();
-    for sent in [20, 60] {
-        let mut child = begin(&bench, &["--rate", "100"], sent);
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    assert!(replays(&bench).len() < 150, "it was killed before its end");
-    replay(&bench, &[], 0);
-    check_once(&mut bench, 150);
-    settled(&mut bench, 450);
-    assert_eq!(service.terminate().code, Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_replays_at_once_the_later_one_goes_on() {
-    let mut bench = refusing(1..=120).await;
-    let service = bench.start();
-    let places = bench.send(&(1..=120).map(|user| Update::valt(user, "Anna")).collect::<Vec<_>>());
-    bench.outcomes_of(&places);
-    bench.valt.clear_faults();
-    let first = begin(&bench, &["--rate", "10"], 10);
-    replay(&bench, &[], 0);
-    let first = first.wait_with_output().unwrap();
-    assert_eq!(first.status.code(), Some(1), "{}", text(&first));
-    assert!(text(&first).contains("another replay has taken over"), "{}", text(&first));
-    check_once(&mut bench, 120);
-    assert_eq!(service.terminate().code, Some(0));
-}
-
-/// The update stands on the topic before the replayed one, but nobody can read it when the replay looks: its transaction is open.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_update_that_comes_between_the_look_and_the_sending_is_heeded() {
-    let mut bench = refusing([1]).await;
-    let service = bench.start();
-    let places = bench.send(&[changes(1, json!({ "display_name": "old", "rooms": [1] }))]);
-    bench.outcomes_of(&places);
-    bench.valt.clear_faults();
-    let writer = kafka::Writer::transactional(&bench.servers, &bench.topic(0));
-    writer.begin(&[Update::valt(1, "new").message()]);
-    let mut child = command(&bench, &["replay", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // Sent, found wanting, undone, and sent again: it waits for how the other one ends.
-    let mut all = kafka::Reader::of_all(&bench.servers, &bench.topic(0));
-    let tried = |reader: &kafka::Reader| reader.seen.iter().filter(|(_, message)| message.header("replay-of").is_some()).count() >= 2;
-    assert!(all.read_until(kafka::PATIENCE, tried), "it is not undone");
-    writer.commit();
-    assert!(child.wait().unwrap().success());
-    bench.outcomes(1 + 1 + 2);
-    let fields = bench.valt.fields(1).unwrap();
-    assert_eq!((&fields["display_name"], &fields["rooms"]), (&json!("new"), &json!([1])));
-    let sent = replays(&bench);
-    let event: Value = serde_json::from_slice(sent[0].2.value.as_deref().unwrap()).unwrap();
-    assert_eq!((sent.len(), &event["data"]["changes"]), (1, &json!({ "rooms": [1] })));
-    assert_eq!(service.terminate().code, Some(0));
-}
-
-/// Live updates of the same users flow while their dead letters are replayed.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replay_amid_live_updates_leaves_every_user_as_the_original_order_would() {
-    const USERS: u64 = 20;
-    let mut bench = refusing(1..=USERS).await;
-    let service = bench.start();
-    let old = json!({ "display_name": "old", "name": "old", "rooms": [0] });
-    let places = bench.send(&(1..=USERS).map(|user| changes(user, old.clone())).collect::<Vec<_>>());
-    bench.outcomes_of(&places);
-    bench.valt.clear_faults();
-    let mut child = command(&bench, &["replay", "--yes", "--rate", "10"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut rounds = 0;
-    while child.try_wait().unwrap().is_none() {
-        // In each round other fields, so that what is still to be replayed loses them one by one.
-        let round = json!(if rounds % 2 == 0 { json!({ "display_name": rounds.to_string() }) } else { json!({ "rooms": [rounds] }) });
-        bench.send(&(1..=USERS).map(|user| changes(user, round.clone())).collect::<Vec<_>>());
-        rounds += 1;
-        bench.outcomes(places.len() * (rounds + 1));
-    }
-    assert!(child.wait().unwrap().success());
-    assert!(rounds >= 2, "updates came meanwhile");
-    let sent = replays(&bench).len();
-    let outcomes = settled(&mut bench, places.len() * 2 + sent + rounds * places.len());
-    assert_eq!(ended(&outcomes, "replayed") + ended(&outcomes, "superseded"), places.len());
-    let (name, rooms) = ((rounds - 1) / 2 * 2, (rounds - 2) / 2 * 2 + 1);
-    for user in 1..=USERS {
-        let fields = bench.valt.fields(user).unwrap();
-        assert_eq!(
-            (&fields["display_name"], &fields["rooms"], &fields["name"]),
-            (&json!(name.to_string()), &json!([rooms]), &json!("old"))
-        );
-    }
-    calls_by_user(&bench.valt);
     assert_eq!(service.terminate().code, Some(0));
 }
 

@@ -22,4 +22,5 @@ mod life_cycle;
 mod main_path;
 mod merging;
 mod million;
+mod replays;
 mod troubles;

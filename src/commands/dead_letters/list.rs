@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::io::{BufWriter, Write, stdout};
 
 use clap::Args;
 use serde_json::json;
@@ -44,9 +45,11 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
     })?;
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
     let mut latest: BinaryHeap<Reverse<Row>> = BinaryHeap::new();
+    let mut out = BufWriter::new(stdout());
     let aside = desk.letters(&filter, &mut Bar::new(), |letter, open| {
         if args.json {
-            say(line(&letter, open));
+            // Whoever reads it may stop reading: that is no failure.
+            let _ = writeln!(out, "{}", line(&letter, open));
             return Ok(());
         }
         let facts = &letter.facts;
@@ -66,6 +69,7 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
     });
     mention(aside.map_err(failed)?);
     if args.json {
+        let _ = out.flush();
         return Ok(Exit::Done);
     }
     let total: usize = counts.values().sum();

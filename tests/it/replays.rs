@@ -1,0 +1,130 @@
+//! Replays that are interrupted, overtaken, or made while updates flow: each dead letter is sent once, and no user is left with what is old.
+
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::api::calls_by_user;
+use crate::bench::Bench;
+use crate::dead_letters::{changes, command, ended, refusing, replay, replays, settled, text};
+use crate::kafka::{self, Message};
+use crate::update::Update;
+
+/// Starts a replay, and waits until it has sent something.
+fn begin(bench: &Bench, arguments: &[&str], sent: usize) -> Child {
+    let child = command(bench, &[&["replay", "--yes"], arguments].concat()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut reader = kafka::Reader::new(&bench.servers, &bench.topic(0));
+    let is_replay = |message: &Message| message.header("replay-of").is_some();
+    let begun = reader.read_until(kafka::PATIENCE, |reader| reader.seen.iter().filter(|(_, message)| is_replay(message)).count() >= sent);
+    assert!(begun, "the replay sends nothing");
+    child
+}
+
+/// Every dead letter was replayed exactly once, by the records and by the outcomes.
+#[track_caller]
+fn check_once(bench: &mut Bench, count: usize) {
+    let mut of: Vec<_> = replays(bench).into_iter().map(|(of, ..)| of).collect();
+    of.sort_unstable();
+    let sent = of.len();
+    of.dedup();
+    assert_eq!((sent, of.len()), (count, count));
+    let outcomes = bench.outcomes_now();
+    assert_eq!(ended(&outcomes, "replayed"), count);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_killed_and_run_again_sends_each_once() {
+    let mut bench = refusing(1..=150).await;
+    let service = bench.start();
+    let places = bench.send(&(1..=150).map(|user| Update::valt(user, "Anna")).collect::<Vec<_>>());
+    bench.outcomes_of(&places);
+    bench.valt.clear_faults();
+    for sent in [20, 60] {
+        let mut child = begin(&bench, &["--rate", "100"], sent);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(replays(&bench).len() < 150, "it was killed before its end");
+    replay(&bench, &[], 0);
+    check_once(&mut bench, 150);
+    settled(&mut bench, 450);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_replays_at_once_the_later_one_goes_on() {
+    let mut bench = refusing(1..=120).await;
+    let service = bench.start();
+    let places = bench.send(&(1..=120).map(|user| Update::valt(user, "Anna")).collect::<Vec<_>>());
+    bench.outcomes_of(&places);
+    bench.valt.clear_faults();
+    let first = begin(&bench, &["--rate", "10"], 10);
+    replay(&bench, &[], 0);
+    let first = first.wait_with_output().unwrap();
+    assert_eq!(first.status.code(), Some(1), "{}", text(&first));
+    assert!(text(&first).contains("another replay has taken over"), "{}", text(&first));
+    check_once(&mut bench, 120);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+/// The update stands on the topic before the replayed one, but nobody can read it when the replay looks: its transaction is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_comes_between_the_look_and_the_sending_is_heeded() {
+    let mut bench = refusing([1]).await;
+    let service = bench.start();
+    let places = bench.send(&[changes(1, json!({ "display_name": "old", "rooms": [1] }))]);
+    bench.outcomes_of(&places);
+    bench.valt.clear_faults();
+    let writer = kafka::Writer::transactional(&bench.servers, &bench.topic(0));
+    writer.begin(&[Update::valt(1, "new").message()]);
+    let mut child = command(&bench, &["replay", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Sent, found wanting, undone, and sent again: it waits for how the other one ends.
+    let mut all = kafka::Reader::of_all(&bench.servers, &bench.topic(0));
+    let tried = |reader: &kafka::Reader| reader.seen.iter().filter(|(_, message)| message.header("replay-of").is_some()).count() >= 2;
+    assert!(all.read_until(kafka::PATIENCE, tried), "it is not undone");
+    writer.commit();
+    assert!(child.wait().unwrap().success());
+    bench.outcomes(1 + 1 + 2);
+    let fields = bench.valt.fields(1).unwrap();
+    assert_eq!((&fields["display_name"], &fields["rooms"]), (&json!("new"), &json!([1])));
+    let sent = replays(&bench);
+    let event: Value = serde_json::from_slice(sent[0].2.value.as_deref().unwrap()).unwrap();
+    assert_eq!((sent.len(), &event["data"]["changes"]), (1, &json!({ "rooms": [1] })));
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+/// Live updates of the same users flow while their dead letters are replayed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_amid_live_updates_leaves_every_user_as_the_original_order_would() {
+    const USERS: u64 = 20;
+    let mut bench = refusing(1..=USERS).await;
+    let service = bench.start();
+    let old = json!({ "display_name": "old", "name": "old", "rooms": [0] });
+    let places = bench.send(&(1..=USERS).map(|user| changes(user, old.clone())).collect::<Vec<_>>());
+    bench.outcomes_of(&places);
+    bench.valt.clear_faults();
+    let mut child = command(&bench, &["replay", "--yes", "--rate", "10"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut rounds = 0;
+    while child.try_wait().unwrap().is_none() {
+        // In each round other fields, so that what is still to be replayed loses them one by one.
+        let round = json!(if rounds % 2 == 0 { json!({ "display_name": rounds.to_string() }) } else { json!({ "rooms": [rounds] }) });
+        bench.send(&(1..=USERS).map(|user| changes(user, round.clone())).collect::<Vec<_>>());
+        rounds += 1;
+        bench.outcomes(places.len() * (rounds + 1));
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(rounds >= 2, "updates came meanwhile");
+    let sent = replays(&bench).len();
+    let outcomes = settled(&mut bench, places.len() * 2 + sent + rounds * places.len());
+    assert_eq!(ended(&outcomes, "replayed") + ended(&outcomes, "superseded"), places.len());
+    let (name, rooms) = ((rounds - 1) / 2 * 2, (rounds - 2) / 2 * 2 + 1);
+    for user in 1..=USERS {
+        let fields = bench.valt.fields(user).unwrap();
+        assert_eq!(
+            (&fields["display_name"], &fields["rooms"], &fields["name"]),
+            (&json!(name.to_string()), &json!([rooms]), &json!("old"))
+        );
+    }
+    calls_by_user(&bench.valt);
+    assert_eq!(service.terminate().code, Some(0));
+}
