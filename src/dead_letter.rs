@@ -12,10 +12,12 @@ use crate::record::{Header, Place, Record};
 use crate::text;
 use crate::verdict::Reason;
 
-/// The header that names, on a replayed update, the place of the dead letter that it was.
-pub const REPLAY_OF: &str = "replay-of";
 /// The header that counts how often an update was replayed, on the update topic.
 pub const REPLAY_COUNT: &str = "replay-count";
+/// The header that names the dead letter which a replayed update was, on the update topic.
+pub const REPLAY_OF: &str = "replay-of";
+/// The header that says how many bytes of key and value were left out, since the dead-letter topic did not take them.
+pub const OMITTED: &str = "dlq.omitted_bytes";
 /// The bytes of a dead letter's message at most.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
@@ -73,7 +75,8 @@ impl DeadLetter {
     /// Reads them back. `None` where the record is not a dead letter of this service: other tools share such topics.
     pub fn read(headers: &[Header]) -> Option<Self> {
         let text = |name: &str| {
-            let header = headers.iter().find(|header| header.name == name)?;
+            // The last: where headers were copied as they stood, those of an earlier failure come before ours.
+            let header = headers.iter().rfind(|header| header.name == name)?;
             std::str::from_utf8(header.value.as_deref()?).ok()
         };
         let time = |name: &str| text(name)?.parse::<Timestamp>().ok();

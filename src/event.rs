@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::json;
 
-pub use decode::decode;
+pub use decode::{decode, is_structured};
+pub use rfc3339::parse as parse_time;
 pub use traceparent::traceparent;
 
 /// A user's number at an API: 1 to 2^63-1.

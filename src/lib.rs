@@ -9,10 +9,12 @@ pub mod attempt;
 pub mod commands;
 pub mod config;
 pub mod dead_letter;
+pub mod dead_letters;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod engine;
 pub mod event;
+pub mod explain;
 pub mod json;
 pub mod kafka;
 pub mod logging;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use user_courier::commands::{Exit, check, demo, fail, run, say, schema, stand_in};
+use user_courier::commands::{Exit, check, dead_letters, demo, explain, fail, run, say, schema, stand_in};
 
 /// Carries user updates from Apache Kafka to user-management APIs: in order per user, with retries, outcomes and replayable dead letters.
 #[derive(Parser)]
@@ -18,6 +18,8 @@ enum Command {
     Run(run::RunArgs),
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
+    Explain(explain::ExplainArgs),
     StandIn(stand_in::StandInArgs),
     /// Prints the JSON Schemas and the AsyncAPI document of the events.
     #[command(after_help = "Example:\n  user-courier schema > schemas.json")]
@@ -30,6 +32,8 @@ async fn main() -> ExitCode {
         Command::Run(args) => run::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Check(args) => check::run(args).await,
+        Command::DeadLetters(args) => dead_letters::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
         Command::StandIn(args) => match stand_in::run(args).await {
             Ok(()) => Exit::Done,
             Err(error) => fail(Exit::Failed, format!("{error:#}")),

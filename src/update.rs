@@ -123,7 +123,11 @@ impl Claims {
     }
 }
 
-fn valid(event: &Event, api: &'static dyn Api) -> Result<(UserId, Map<String, Value>), InvalidChanges> {
+/// The user and the changes of an event for that API.
+///
+/// # Errors
+/// The first thing about them that it does not take.
+pub fn valid(event: &Event, api: &'static dyn Api) -> Result<(UserId, Map<String, Value>), InvalidChanges> {
     let user = event.user_id()?;
     let changes = event.changes_map()?;
     api.validate(changes)?;

@@ -49,6 +49,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
+            .user_agent(concat!("user-courier/", env!("CARGO_PKG_VERSION")))
             .no_proxy();
         client = match &tls.ca_file {
             Some(path) => client.tls_certs_only(authorities(path)?),

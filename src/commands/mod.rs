@@ -1,10 +1,14 @@
 //! The commands: each file is one, and thin.
 
+mod bar;
 pub mod check;
+pub mod dead_letters;
 pub mod demo;
+pub mod explain;
 pub mod run;
 pub mod schema;
 pub mod stand_in;
+mod table;
 
 use std::path::Path;
 

@@ -19,8 +19,10 @@ pub const MAX_TEXT: usize = 4096;
 const FULL_TEXT: usize = MAX_TEXT - 64;
 /// The version's mark. A text without it is somebody else's.
 const MARK: &str = "uc1.";
-/// A window longer than this is not believed: nobody writes one, and it is held in memory while read.
+/// No distance in a text is longer: one that is read longer is damage.
 const MAX_WINDOW: i64 = 1 << 40;
+/// No text has more holes: a few bytes of damage must not fill the memory.
+const MAX_HOLES: usize = 1 << 20;
 
 /// Attempts spent on an update that still waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +71,9 @@ impl Checkpoint {
     /// Writes the commit at `offset`, the lowest unsettled one; `None` if the holes do not fit. Spent attempts that do not fit are left out.
     pub fn write(&self, offset: i64) -> Option<Commit> {
         let holes: Vec<i64> = self.open.range(offset..self.horizon.max(offset)).map(|(hole, _)| *hole).collect();
+        if self.horizon.saturating_sub(offset) > MAX_WINDOW || holes.len() > MAX_HOLES {
+            return None;
+        }
         let mut bytes = Vec::new();
         put(&mut bytes, (self.horizon - offset).max(0) as u64);
         if self.horizon > offset {
@@ -84,7 +89,7 @@ impl Checkpoint {
             put(&mut bytes, (at - before) as u64);
             put(&mut bytes, spent.calls.into());
             put(&mut bytes, spent.failures.into());
-            if text_length(bytes.len()) > FULL_TEXT {
+            if text_length(bytes.len()) > FULL_TEXT || at - before > MAX_WINDOW {
                 bytes.truncate(fits);
                 break;
             }
@@ -209,17 +214,14 @@ fn read_runs(offset: i64, horizon: i64, bytes: &[u8], checkpoint: &mut Checkpoin
     while !reader.0.is_empty() {
         at = at.checked_add(reader.distance()?)?;
         let end = at.checked_add(reader.distance()?)?;
-        if end > horizon || (end - at) as usize > MAX_HOLES {
+        if end > horizon || checkpoint.open.len() + (end - at) as usize > MAX_HOLES {
             return None;
         }
         checkpoint.open.extend((at..end).map(|hole| (hole, Spent::default())));
         at = end;
     }
-    (checkpoint.open.len() <= MAX_HOLES).then_some(())
+    Some(())
 }
-
-/// More holes than anyone can have records waiting: a damaged length must not fill the memory.
-const MAX_HOLES: usize = 20_000_000;
 
 fn read_bitmap(offset: i64, horizon: i64, bitmap: &[u8], checkpoint: &mut Checkpoint) -> Option<()> {
     if bitmap.len() as u64 != ((horizon - offset) as u64).div_ceil(8) {
@@ -227,7 +229,7 @@ fn read_bitmap(offset: i64, horizon: i64, bitmap: &[u8], checkpoint: &mut Checkp
     }
     for (index, byte) in bitmap.iter().enumerate() {
         for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
-            let hole = offset + (index * 8 + bit) as i64;
+            let hole = offset.checked_add((index * 8 + bit) as i64)?;
             if hole >= horizon {
                 return None;
             }
@@ -273,6 +275,31 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_and_not_cut() {
         assert_eq!(checkpoint(1_000_000, (0..1_000_000).step_by(100)).write(0), None);
+    }
+
+    #[test]
+    fn nothing_is_written_that_would_not_be_read() {
+        assert_eq!(checkpoint(MAX_WINDOW + 8, [7]).write(7), None);
+        assert!(checkpoint(MAX_WINDOW + 7, [7]).write(7).is_some());
+        assert_eq!(checkpoint(3_000_000, 0..2_000_000).write(0), None);
+        let mut far = checkpoint(8, [7]);
+        far.open.insert(MAX_WINDOW + 8, Spent { calls: 1, failures: 1 });
+        assert_eq!(Checkpoint::read(&far.write(7).unwrap()), Ok(checkpoint(8, [7])), "the attempts are left out");
+    }
+
+    #[test]
+    fn a_few_bytes_of_damage_do_not_fill_the_memory() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, 1 << 39);
+        bytes.push(0);
+        put(&mut bytes, 1500);
+        for _ in 0..375 {
+            put(&mut bytes, 0);
+            put(&mut bytes, MAX_HOLES as u64);
+        }
+        assert_eq!(parse(0, &bytes), None);
+        // A bitmap with bits behind the last offset that there is.
+        assert_eq!(parse(i64::MAX - 3, &[3, 1, 1, 0xf0]), None);
     }
 
     #[test]

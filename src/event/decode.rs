@@ -24,6 +24,11 @@ pub fn decode(record: &Record) -> Result<Event, Undecodable> {
     }
 }
 
+/// Whether all of the event is in the record's value, as opposed to its data alone.
+pub fn is_structured(record: &Record) -> bool {
+    matches!(mode(record), Ok(Mode::Structured))
+}
+
 /// How a record carries its event.
 enum Mode {
     /// All of it is in the value.

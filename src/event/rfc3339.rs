@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// The time that the text names. One beyond what [`Timestamp`] can hold (it ends some hours before the year 10000) becomes the
 /// nearest that it can: `9999-12-31T23:59:59Z` is how people write "never".
-pub(super) fn parse(text: &str) -> Option<Timestamp> {
+pub fn parse(text: &str) -> Option<Timestamp> {
     // jiff reads more than RFC 3339 does (a space for the `T`, no seconds, a zone's name), so the shape is checked here.
     const SHAPE: &[u8] = b"0000-00-00T00:00:00";
     let fits = |text: &[u8], shape: &[u8]| {

@@ -215,7 +215,7 @@ impl<C: Send + 'static> Callbacks<C> {
     }
 }
 
-fn commit_of(partition: &TopicPartitionListElem<'_>) -> Commit {
+pub(super) fn commit_of(partition: &TopicPartitionListElem<'_>) -> Commit {
     let offset = match partition.offset() {
         Offset::Offset(offset) => offset,
         _ => 0,

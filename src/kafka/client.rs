@@ -66,6 +66,35 @@ pub fn producer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
     Ok(config)
 }
 
+/// The settings of a consumer that looks through topics and joins no group. Its isolation level is the caller's choice.
+///
+/// # Errors
+/// If a property's secret file is gone.
+pub fn reader(kafka: &Kafka) -> anyhow::Result<ClientConfig> {
+    let mut config = base(kafka);
+    config.set("queued.max.messages.kbytes", FETCHED_KBYTES).set("fetch.wait.max.ms", "20").set("fetch.error.backoff.ms", "50");
+    apply(&mut config, &kafka.consumer)?;
+    config
+        // librdkafka wants a group's name before it takes an assignment. Nothing is ever committed to it.
+        .set("group.id", group_id(kafka, "dead-letters"))
+        .set("group.protocol", "classic")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.partition.eof", "true");
+    Ok(config)
+}
+
+/// The settings of the transactional producer that replays dead letters. Its name is the same wherever it runs: who begins last, fences the others.
+///
+/// # Errors
+/// If a property's secret file is gone.
+pub fn replayer(kafka: &Kafka) -> anyhow::Result<ClientConfig> {
+    let mut config = producer(kafka, "replay")?;
+    config.set("transactional.id", format!("{}.replay", kafka.group_id));
+    Ok(config)
+}
+
 /// The settings of a client that only asks about topics.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 
 mod assignment;
 pub mod client;
+mod committed;
 mod consumer;
 pub mod headers;
 mod lease;
@@ -13,6 +14,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 pub use self::assignment::Ownership;
+pub use self::committed::committed;
 pub use self::consumer::{BATCHES, Consumer, Order, Shared};
 pub use self::lease::Lease;
 pub use self::publisher::{Message, Publisher, Settled, Settlement};

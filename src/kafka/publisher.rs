@@ -24,6 +24,7 @@ use tracing::{debug, error, info, warn};
 use super::assignment::{self, Callbacks, Ownership};
 use super::{client, headers};
 use crate::config::{Kafka, TRANSACTION_TIMEOUT_MS};
+use crate::dead_letter::OMITTED;
 use crate::engine::PartitionCommit;
 use crate::metrics::TargetMetrics;
 use crate::record::Header;
@@ -32,8 +33,6 @@ use crate::record::Header;
 const CALL: Duration = Duration::from_secs(2);
 /// What is longer is left out of a message that its topic does not take.
 const LONG: usize = 1024;
-/// The header that says how many bytes of key and value were left out.
-const OMITTED: &str = "dlq.omitted_bytes";
 /// After this time without an answer, though asked for one within [`CALL`], a transaction call is given up with its producer. The broker
 /// gives the transaction up after as long.
 const STUCK: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS as u64);

@@ -165,10 +165,20 @@ impl Writer {
 
     /// Writes the records in one transaction, and commits or aborts it.
     pub(crate) fn transaction(&self, messages: &[Message], commit: bool) -> Vec<Place> {
-        self.producer.begin_transaction().unwrap();
-        let places = self.write(messages);
+        let places = self.begin(messages);
         if commit { self.producer.commit_transaction(PATIENCE) } else { self.producer.abort_transaction(PATIENCE) }.unwrap();
         places
+    }
+
+    /// Writes the records in a transaction that stays open.
+    pub(crate) fn begin(&self, messages: &[Message]) -> Vec<Place> {
+        self.producer.begin_transaction().unwrap();
+        self.write(messages)
+    }
+
+    /// Commits the transaction that is open.
+    pub(crate) fn commit(&self) {
+        self.producer.commit_transaction(PATIENCE).unwrap();
     }
 
     /// Writes the records in their order, and says where each stands once the broker has them all.
@@ -208,8 +218,17 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(servers: &str, topic: &str) -> Self {
+        Self::with(servers, topic, "read_committed")
+    }
+
+    /// One that sees also what is not committed, or never will be.
+    pub(crate) fn of_all(servers: &str, topic: &str) -> Self {
+        Self::with(servers, topic, "read_uncommitted")
+    }
+
+    fn with(servers: &str, topic: &str, isolation: &str) -> Self {
         let mut config = client(servers);
-        config.set("group.id", "tests").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+        config.set("group.id", "tests").set("enable.auto.commit", "false").set("isolation.level", isolation);
         config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "20");
         config.set("fetch.message.max.bytes", "4000000");
         let consumer: BaseConsumer = config.create().unwrap();

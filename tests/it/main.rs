@@ -14,9 +14,12 @@ mod update;
 mod wire;
 
 mod bad_input;
+mod dead_letters;
 mod endings;
+mod explain;
 mod kills;
 mod life_cycle;
 mod main_path;
 mod merging;
+mod million;
 mod troubles;

@@ -128,7 +128,7 @@ fn moods() -> impl Strategy<Value = Mood> {
 fn calm_faults() -> impl Strategy<Value = Fault> {
     prop_oneof![
         (0usize..3, 0u64..20_000).prop_map(|(instance, back_after)| Fault::Leave { instance, back_after }),
-        (moods(), 1u64..60_000).prop_map(|(mood, millis)| Fault::Outage { mood, millis }),
+        (moods(), prop_oneof![30 => 1u64..60_000, 1 => 60_000u64..900_000]).prop_map(|(mood, millis)| Fault::Outage { mood, millis }),
         (0usize..3, 1u32..4).prop_map(|(instance, times)| Fault::Abort { instance, times }),
         (prop_oneof![3 => 1u64..3000, 1 => 3000u64..20_000], 1u64..10_000)
             .prop_map(|(commit_millis, millis)| Fault::SlowCommits { commit_millis, millis }),

@@ -1,0 +1,243 @@
+//! `dead-letters replay`: a plan, a question, and then what the plan says.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{ConfigArgs, FilterArgs, failed, mention, note, open};
+use crate::commands::bar::Bar;
+use crate::commands::run::stop_signal;
+use crate::commands::table::{count, of, table};
+use crate::commands::{Exit, fail, say};
+use crate::dead_letters::history::{Chosen, History};
+use crate::dead_letters::plan::{Action, Step};
+use crate::dead_letters::replay::{self, Choice, Mended, Pace, Summary};
+use crate::dead_letters::{Desk, changes, mend};
+use crate::event::UserId;
+use crate::text;
+
+/// How many examples of each action the plan shows.
+const SAMPLES: usize = 3;
+
+/// Puts dead letters back on the update topic, without what newer updates have overwritten.
+///
+/// Shows a plan and asks before it sends anything. What is sent is recorded with the sending, so it can be interrupted at any point and run again.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    user-courier dead-letters replay --config config/user-courier.toml --target valt --reason user_not_found --dry-run\n  \
+    user-courier dead-letters replay --config config/user-courier.toml --since 2h --rate 50 --yes\n  \
+    user-courier dead-letters replay --config config/user-courier.toml --from mended.jsonl\n\n\
+    Exits 0 when all is done, 1 if something was refused or another replay took over, 2 for wrong usage, 3 if Kafka cannot be reached.")]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Replays these lines of `export`, mended by hand.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "reason", "user", "since", "until", "all"])]
+    from: Option<PathBuf>,
+    /// Shows the plan and sends nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// The plan as one JSON object a line, with all dead letters in it.
+    #[arg(long)]
+    json: bool,
+    /// Sends no more events a second.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Sends without asking.
+    #[arg(long)]
+    yes: bool,
+    /// Sends also what was replayed three times, and where it cannot be told what came after.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
+    let mut filter = Default::default();
+    let can_ask = stdin().is_terminal() && stderr().is_terminal();
+    let desk = open(&args.config, |config| {
+        filter = args.filter.filter(config)?;
+        if !args.dry_run && !args.yes && !can_ask {
+            return Err(fail(Exit::Usage, "there is no terminal to ask at: add --yes to send, or --dry-run to see the plan only"));
+        }
+        Ok(())
+    })?;
+    let mut bar = Bar::new();
+    let (mut choice, mended) = match &args.from {
+        Some(path) => from_file(&desk, path, &mut bar)?,
+        None => (Choice::by_filter(&desk, &filter, &mut bar).map_err(failed)?, Mended::new()),
+    };
+    mention(choice.aside);
+    let mut history = choice.history(&desk, &mut bar).map_err(failed)?;
+    choice.without_settled(&history);
+    let plan = plan(&desk, &history, &choice.letters, args);
+    if args.dry_run {
+        return Ok(Exit::Done);
+    }
+    let to_do: usize = [Action::Send, Action::Trim, Action::Supersede].into_iter().map(|action| plan.of(action)).sum();
+    if to_do == 0 {
+        return Ok(if plan.of(Action::Refuse) == 0 { Exit::Done } else { Exit::Failed });
+    }
+    if !args.yes && !ask(&plan) {
+        note("nothing was sent");
+        return Ok(Exit::Done);
+    }
+    let (mut summary, began) = (Summary::default(), Instant::now());
+    // Until here a signal ends the process at once; from here on the batch that is under way is finished first.
+    let stop = stop_signal();
+    let pace = Pace { force: args.force, rate: args.rate, stop: &|| *stop.borrow() };
+    let done = replay::run(&desk, &mut history, &choice.letters, &mended, pace, &mut bar, &mut summary);
+    drop(bar);
+    tell(&desk, &summary, choice.letters.len(), began);
+    done.map_err(failed)?;
+    let refused = summary.counts.get(&Action::Refuse).is_some_and(|refused| *refused > 0);
+    Ok(if refused || summary.stopped { Exit::Failed } else { Exit::Done })
+}
+
+fn from_file(desk: &Desk, path: &PathBuf, bar: &mut Bar) -> Result<(Choice, Mended), Exit> {
+    let text = std::fs::read(path).map_err(|error| fail(Exit::Usage, format!("--from {}: {error}", path.display())))?;
+    let file = mend::read(desk, &text, bar).map_err(failed)?;
+    if !file.mistakes.is_empty() {
+        let mut words =
+            format!("--from {}: nothing was sent, {} to correct first", path.display(), of(file.mistakes.len(), "line", "lines"));
+        for mistake in &file.mistakes {
+            words += &format!("\n  line {}: {}", mistake.line, mistake.words);
+        }
+        return Err(fail(Exit::Usage, words));
+    }
+    let choice = Choice::of(desk, &file.letters, &file.mended).map_err(failed)?;
+    Ok((choice, file.mended))
+}
+
+/// What a plan comes to.
+#[derive(Default)]
+struct Plan {
+    counts: BTreeMap<(String, &'static str), BTreeMap<Action, usize>>,
+    samples: BTreeMap<Action, Vec<String>>,
+}
+
+impl Plan {
+    fn of(&self, action: Action) -> usize {
+        self.counts.values().filter_map(|counts| counts.get(&action)).sum()
+    }
+}
+
+fn plan(desk: &Desk, history: &History<'_>, letters: &[Chosen], args: &ReplayArgs) -> Plan {
+    let mut plan = Plan::default();
+    for one in letters {
+        let step = history.step(one, args.force);
+        if args.json {
+            say(line(desk, one, &step));
+        }
+        *plan.counts.entry((one.target.to_string(), one.reason.as_str())).or_default().entry(step.action).or_default() += 1;
+        let samples = plan.samples.entry(step.action).or_default();
+        if samples.len() < SAMPLES {
+            samples.push(sample(desk, one, &step));
+        }
+    }
+    if !args.json {
+        show(&plan, letters.len(), args.filter.all || args.from.is_some());
+    }
+    plan
+}
+
+fn show(plan: &Plan, total: usize, all: bool) {
+    if total == 0 {
+        say(if all { "no dead letters" } else { "no open dead letters" });
+        return;
+    }
+    say(format_args!("the plan for {}\n", of(total, "dead letter", "dead letters")));
+    let cells = |counts: &BTreeMap<Action, usize>| Action::ALL.map(|action| count(counts.get(&action).copied().unwrap_or(0)));
+    let row = |((target, reason), counts): (&(String, &str), _)| {
+        [target.clone(), (*reason).to_owned()].into_iter().chain(cells(counts)).collect()
+    };
+    let mut rows: Vec<Vec<String>> = plan.counts.iter().map(row).collect();
+    if rows.len() > 1 {
+        let sums = Action::ALL.map(|action| count(plan.of(action)));
+        rows.push([String::new(), "in all".to_owned()].into_iter().chain(sums).collect());
+    }
+    say(table(&["target", "reason", ">send", ">trim", ">supersede", ">refuse"], &rows));
+    for (action, samples) in &plan.samples {
+        let meaning = match action {
+            Action::Send => "send: all of it goes back",
+            Action::Trim => "trim: what newer updates have overwritten is left out",
+            Action::Supersede => "supersede: newer updates have overwritten all of it, nothing is sent",
+            Action::Refuse => "refuse: it stays where it is",
+        };
+        say(format_args!("{meaning}, such as"));
+        samples.iter().for_each(|sample| say(format_args!("  {sample}")));
+    }
+}
+
+fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
+    let place = format!("{}/{}/{}", desk.letters.name, one.spot.0, one.spot.1);
+    let whose = one.user.map_or_else(|| one.target.to_string(), |user| format!("{} user {user}", one.target));
+    let names = |parts: &[String]| text::name(&changes::names(&one.parts, parts).join(", "), 80);
+    let mut words = match step.action {
+        Action::Send if step.sent.is_empty() => "as it is".to_owned(),
+        Action::Send => names(&step.sent),
+        Action::Trim => format!("{}, without {}", names(&step.sent), names(&step.left_out)),
+        Action::Supersede => names(&step.left_out),
+        Action::Refuse => String::new(),
+    };
+    let why = step.why.iter().map(String::as_str);
+    let remark = one.remark.iter().map(|remark| &**remark).filter(|_| matches!(step.action, Action::Send | Action::Trim));
+    for more in why.chain(remark) {
+        words += &format!("{}{}", if words.is_empty() { "" } else { "; " }, text::name(more, 200));
+    }
+    format!("{place}  {whose}: {words}")
+}
+
+fn line(desk: &Desk, one: &Chosen, step: &Step) -> Value {
+    let names = |parts: &[String]| changes::names(&one.parts, parts);
+    json!({
+        "action": step.action.as_str(),
+        "place": format!("{}/{}/{}", desk.letters.name, one.spot.0, one.spot.1),
+        "target": &*one.target,
+        "user": one.user.map(UserId::get),
+        "reason": one.reason,
+        "fields": names(&step.sent),
+        "left_out": names(&step.left_out),
+        "why": step.why.as_deref().or(one.remark.as_deref()),
+    })
+}
+
+fn ask(plan: &Plan) -> bool {
+    let [send, trim, supersede] = [Action::Send, Action::Trim, Action::Supersede].map(|action| plan.of(action));
+    let question = format!("Send {}, and settle {} without sending? [y/N] ", of(send + trim, "event", "events"), count(supersede));
+    let _ = write!(stderr(), "\n{question}");
+    let _ = stderr().flush();
+    let mut answer = String::new();
+    let read = stdin().lock().read_line(&mut answer);
+    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+}
+
+fn tell(desk: &Desk, summary: &Summary, total: usize, began: Instant) {
+    let [send, trim, supersede, refuse] = Action::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
+    let seconds = began.elapsed().as_secs_f64();
+    let of_them = if trim > 0 { format!(" ({} of them without what was overwritten)", count(trim)) } else { String::new() };
+    note(format_args!(
+        "replayed {}{of_them}, superseded {}, refused {} in {seconds:.1} s",
+        of(send + trim, "event", "events"),
+        count(supersede),
+        count(refuse)
+    ));
+    for ((partition, offset), why) in &summary.refused {
+        note(format_args!("  refused {}/{partition}/{offset}: {}", desk.letters.name, text::name(why, 300)));
+    }
+    if refuse > summary.refused.len() {
+        note(format_args!("  and {} more", count(refuse - summary.refused.len())));
+    }
+    if summary.settled_elsewhere > 0 {
+        note(format_args!("{} had been settled by another replay meanwhile", of(summary.settled_elsewhere, "other", "others")));
+    }
+    let left = total - send - trim - supersede - refuse - summary.settled_elsewhere;
+    if left > 0 {
+        note(format_args!("stopped before {}: run the same command again to go on", of(left, "dead letter", "dead letters")));
+    }
+}

@@ -1,0 +1,214 @@
+//! `dead-letters show`: everything about one of them.
+
+use std::fmt::Write;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{ConfigArgs, failed, open};
+use crate::api::ApiError;
+use crate::api::mask::mask as without_secrets;
+use crate::commands::bar::Bar;
+use crate::commands::table::{of, table};
+use crate::commands::{Exit, fail, say};
+use crate::dead_letters::plan::{Action, Step};
+use crate::dead_letters::story::Story;
+use crate::dead_letters::{export, judge, mask};
+use crate::outcome::{OutcomeData, RecordPlace, timestamp};
+use crate::record::{Place, Record};
+use crate::text;
+use crate::verdict::Reason;
+
+/// Shows one dead letter: the event, why it failed, what happened to its user since, and what a replay would do.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  user-courier dead-letters show user-update-dead-letters/3/17 --config config/user-courier.toml")]
+pub(super) struct ShowArgs {
+    /// Where it stands, as `list` shows it.
+    #[arg(value_name = "TOPIC/PARTITION/OFFSET")]
+    place: Place,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Shows secret values, and what cannot be decoded.
+    #[arg(long)]
+    reveal: bool,
+}
+
+pub(super) fn run(args: &ShowArgs) -> Result<Exit, Exit> {
+    let desk = open(&args.config, |_| Ok(()))?;
+    let Some(letter) = desk.letter(&args.place).map_err(failed)? else {
+        let words = format!("there is no dead letter at {}: `user-courier dead-letters list` shows where they stand", args.place);
+        return Err(fail(Exit::Failed, words));
+    };
+    let story = Story::read(&desk, letter, &mut Bar::new()).map_err(failed)?;
+    say(page(&story, args.reveal).trim_end());
+    Ok(Exit::Done)
+}
+
+fn page(story: &Story, reveal: bool) -> String {
+    let letter = &story.letter;
+    let facts = &letter.facts;
+    let mut page = String::new();
+    let whose = facts.user.map_or_else(|| "no known user".to_owned(), |user| format!("user {user}"));
+    let _ = writeln!(page, "{}: {}, {whose}, {}", letter.place(), facts.target, facts.reason.as_str());
+    let _ = writeln!(page, "  {}\n", meaning(facts.reason));
+
+    let error = story.outcome.as_ref().and_then(|outcome| outcome.error.clone());
+    let error = error.unwrap_or_else(|| ApiError::new(&facts.message));
+    let _ = writeln!(page, "why\n  {}", plain(&error.message));
+    for (field, messages) in &error.fields {
+        let _ = writeln!(page, "  {}: {}", plain(field), plain(&messages.join(", ")));
+    }
+    let status = facts.http_status.map_or_else(|| "no answer".to_owned(), |status| format!("last answer {status}"));
+    let first = facts.first_attempt_at.map_or_else(String::new, |time| format!(", first call {}", timestamp(time)));
+    let _ = writeln!(page, "  {}, {status}{first}, given up {}", of(facts.attempts as usize, "call", "calls"), timestamp(facts.failed_at));
+    let _ = writeln!(page, "  record {}, replayed {}", facts.origin, times(facts.replays));
+    if facts.replays > 0 && story.chosen.blind.is_none() {
+        let _ = writeln!(page, "  first stood at {}/{}/{}", facts.origin.topic, facts.origin.partition, story.chosen.first);
+    }
+
+    event(&mut page, story, reveal);
+    headers(&mut page, &letter.record, story, reveal);
+
+    let _ = writeln!(page, "\nsince then");
+    if story.later_count == 0 {
+        let _ = writeln!(page, "  no other update of this user has ended");
+    } else {
+        let _ = writeln!(page, "  {} of this user ended{}", of(story.later_count, "other update", "other updates"), last(story));
+        let rows: Vec<_> = story.later.iter().map(row).collect();
+        page.push_str(&table(&["ended (UTC)", "outcome", "fields", "record"], &rows));
+    }
+
+    let _ = writeln!(page, "\nnow");
+    page.push_str(&now(story));
+    page
+}
+
+fn last(story: &Story) -> String {
+    if story.later_count > story.later.len() { format!("; the last {}:", story.later.len()) } else { ":".to_owned() }
+}
+
+fn event(page: &mut String, story: &Story, reveal: bool) {
+    let _ = writeln!(page, "\nevent");
+    let Some(content) = &story.content else {
+        let _ = writeln!(page, "  its value was too large for the dead-letter topic, and the record itself is gone from the update topic");
+        return;
+    };
+    let length = content.value.as_ref().map_or(0, Vec::len);
+    match export::event(content) {
+        Some(event) => {
+            let mut event = Value::Object(event);
+            if !reveal {
+                mask::mask(&mut event);
+            }
+            indent(page, &format!("{event:#}"));
+        }
+        None if reveal => indent(page, &String::from_utf8_lossy(content.value.as_deref().unwrap_or_default())),
+        None => {
+            let _ = writeln!(page, "  {length} bytes that cannot be decoded, so nothing in them can be masked: --reveal shows them");
+        }
+    }
+}
+
+fn headers(page: &mut String, record: &Record, story: &Story, reveal: bool) {
+    let event = story.content.as_ref().and_then(export::event);
+    let secrets = event.map(|event| mask::secrets(&event)).unwrap_or_default();
+    // What is too short to be found for sure, is found in too many places to be taken out.
+    let secrets: Vec<_> = secrets.iter().map(String::as_str).filter(|secret| secret.chars().count() >= 4).collect();
+    let rows: Vec<_> = record
+        .headers
+        .iter()
+        .map(|header| {
+            let value = String::from_utf8_lossy(header.value.as_deref().unwrap_or_default());
+            let shown = if reveal {
+                plain(&value)
+            } else if is_credential(&header.name) {
+                mask::MASK.to_owned()
+            } else {
+                plain(&without_secrets(ApiError::new(value), &secrets).message)
+            };
+            vec![plain(&header.name), shown]
+        })
+        .collect();
+    let _ = writeln!(page, "\nheaders");
+    page.push_str(&table(&["name", "value"], &rows));
+}
+
+/// Senders put all kinds of things into headers.
+fn is_credential(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    judge::is_secret(name) || ["authorization", "cookie", "token", "secret", "api-key", "apikey"].iter().any(|word| lower.contains(word))
+}
+
+fn row(outcome: &OutcomeData) -> Vec<String> {
+    let reason = outcome.reason.map_or_else(String::new, |reason| format!(" {}", reason.as_str()));
+    vec![
+        outcome.finished_at.get(..19).unwrap_or(&outcome.finished_at).replace('T', " "),
+        format!("{}{reason}", outcome.outcome.as_str()),
+        text::name(&outcome.fields.as_deref().unwrap_or_default().join(", "), 60),
+        place(&outcome.record),
+    ]
+}
+
+fn place(place: &RecordPlace) -> String {
+    format!("{}/{}/{}", place.topic, place.partition, place.offset)
+}
+
+fn now(story: &Story) -> String {
+    if let Some(settled) = &story.settled {
+        let into = settled.into.as_ref().map_or_else(String::new, |into| format!(" as {}", place(into)));
+        return format!("  settled: {}{into} at {}\n", settled.outcome.as_str(), settled.finished_at);
+    }
+    let mut text = format!("  open. A replay would {}\n", would(&story.step, story));
+    if let Some(remark) = story.chosen.remark.as_ref().filter(|_| story.step.action != Action::Supersede) {
+        let _ = writeln!(text, "  {}", plain(remark));
+    }
+    text
+}
+
+fn would(step: &Step, story: &Story) -> String {
+    let (partition, topic) = (story.chosen.origin.0, &story.letter.facts.origin.topic);
+    let by: Vec<_> = step.by.iter().map(|offset| format!("{topic}/{partition}/{offset}")).collect();
+    let by = text::cut(&by.join(", "), 200).into_owned();
+    let names = |parts: &[String]| text::name(&parts.join(", "), 200);
+    match step.action {
+        Action::Send if step.sent.is_empty() => "send it as it is".to_owned(),
+        Action::Send => format!("send all of it ({}): nothing newer has overwritten any of it", names(&step.sent)),
+        Action::Trim => {
+            format!("send {}, and leave out {}, which newer updates have overwritten ({by})", names(&step.sent), names(&step.left_out))
+        }
+        Action::Supersede => format!("change nothing: newer updates have overwritten {} ({by})", names(&step.left_out)),
+        Action::Refuse => format!("refuse it: {}", plain(step.why.as_deref().unwrap_or_default())),
+    }
+}
+
+fn times(replays: u32) -> String {
+    match replays {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        more => format!("{more} times"),
+    }
+}
+
+fn indent(page: &mut String, text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(page, "  {}", plain(line));
+    }
+}
+
+/// On one line, without what a terminal would act upon.
+fn plain(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+/// What a reason means and what to look at; the runbook has more.
+fn meaning(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Undecodable => "the record is no update event: its sender must be corrected",
+        Reason::Unroutable => "no target takes the event: a wrong name, or a target or route that is missing here",
+        Reason::InvalidChanges => "its user or changes are not what this API takes; no call was made",
+        Reason::Rejected => "the API refused this very update",
+        Reason::UserNotFound => "the API knows no such user",
+        Reason::AttemptsExhausted => "it kept failing while the target delivered others",
+        Reason::Expired => "its expirytime passed before it was delivered",
+    }
+}

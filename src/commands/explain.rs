@@ -1,0 +1,187 @@
+//! `user-courier explain`: what is known of one user at one target.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::bar::Bar;
+use super::dead_letters::{ConfigArgs, failed, open, time, user};
+use super::table::{of, table};
+use super::{Exit, fail, say};
+use crate::dead_letters::judge::Lane;
+use crate::event::UserId;
+use crate::explain::Explanation;
+use crate::outcome::{RecordPlace, timestamp};
+use crate::text;
+
+/// How far back outcomes are read unless said.
+const LATELY: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How long the admin endpoint may take.
+const STATUS: Duration = Duration::from_secs(1);
+
+/// Tells what waits for a user and behind what, what was delivered lately, what is dead, and which fields last changed when.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  user-courier explain valt 52 --config config/user-courier.toml")]
+pub struct ExplainArgs {
+    /// The target, as the configuration names it.
+    target: String,
+    /// The user's number there.
+    #[arg(value_name = "USER", value_parser = user)]
+    user: UserId,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// How far back outcomes are read: a time, a date, or an age such as 30d. Seven days unless said.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<Timestamp>,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: ExplainArgs) -> Exit {
+    // The Kafka client's calls block.
+    match tokio::task::spawn_blocking(move || explain(&args)).await {
+        Ok(Ok(exit) | Err(exit)) => exit,
+        Err(_) => fail(Exit::Failed, "a panic: please report this, it is a fault of this program"),
+    }
+}
+
+fn explain(args: &ExplainArgs) -> Result<Exit, Exit> {
+    let mut admin = None;
+    let desk = open(&args.config, |config| {
+        admin = Some(config.admin.listen);
+        if config.targets.iter().any(|target| target.name == args.target) {
+            return Ok(());
+        }
+        let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).collect();
+        Err(fail(Exit::Usage, format!("there is no target {}; the configuration has {}", args.target, names.join(", "))))
+    })?;
+    let since = args.since.unwrap_or_else(|| Timestamp::now().checked_sub(LATELY).unwrap_or(Timestamp::MIN));
+    let lane = Lane { target: args.target.clone(), user: args.user };
+    let found = Explanation::read(&desk, lane, since, &mut Bar::new()).map_err(failed)?;
+    let state = admin.and_then(|address| status(address, &args.target));
+    say(if args.json { json(&found, state).to_string() } else { page(&found, state, since).trim_end().to_owned() });
+    Ok(Exit::Done)
+}
+
+/// What an instance on this machine says of the target, if one answers.
+fn status(address: SocketAddr, target: &str) -> Option<Value> {
+    let mut stream = TcpStream::connect_timeout(&address, STATUS).ok()?;
+    stream.set_read_timeout(Some(STATUS)).ok()?;
+    write!(stream, "GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.take(1 << 20).read_to_string(&mut answer).ok()?;
+    let status: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+    Some(status["targets"][target].clone()).filter(Value::is_object)
+}
+
+fn json(found: &Explanation, state: Option<Value>) -> Value {
+    let dead: Vec<_> = found
+        .dead
+        .iter()
+        .map(|letter| json!({ "place": letter.place().to_string(), "reason": letter.facts.reason, "failed_at": timestamp(letter.facts.failed_at) }))
+        .collect();
+    json!({
+        "target": found.lane.target, "user": found.lane.user.get(), "state": state,
+        "waiting": { "count": found.waiting_count, "first": found.waiting },
+        "delivered": { "count": found.delivered_count, "last": found.delivered },
+        "dead": dead, "fields": found.fields,
+    })
+}
+
+fn page(found: &Explanation, state: Option<Value>, since: Timestamp) -> String {
+    let mut page = format!("user {} at {}\n\n", found.lane.user, found.lane.target);
+    match state {
+        Some(state) => {
+            let text = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
+            let cause = if text("cause") == "none" { String::new() } else { format!(" ({})", text("cause")) };
+            let _ = writeln!(page, "target\n  {}{cause} since {}, as the instance on this machine says", text("state"), text("since"));
+        }
+        None => page.push_str("target\n  no instance answers at admin.listen, so what the target does is not known here\n"),
+    }
+
+    page.push_str("\nwaiting\n");
+    if found.waiting.is_empty() {
+        page.push_str("  nothing\n");
+    } else {
+        let _ = writeln!(page, "  {}, called in this order, one after the other", of(found.waiting_count, "update", "updates"));
+        let rows: Vec<_> = found
+            .waiting
+            .iter()
+            .enumerate()
+            .map(|(at, update)| {
+                let behind = match at {
+                    0 if update.attempts > 0 => format!("next, called {} so far", times(update.attempts)),
+                    0 => "next".to_owned(),
+                    1 => "behind the first".to_owned(),
+                    more => format!("behind {more} others"),
+                };
+                vec![update.written_at.clone().unwrap_or_default(), behind, names(&update.fields), place(&update.record)]
+            })
+            .collect();
+        page.push_str(&table(&["written (UTC)", "stands", "fields", "record"], &rows));
+    }
+
+    let _ = writeln!(page, "\ndelivered since {}", timestamp(since));
+    if found.delivered.is_empty() {
+        page.push_str("  nothing\n");
+    } else {
+        let more = if found.delivered_count > found.delivered.len() { ", of which the last" } else { "" };
+        let _ = writeln!(page, "  {}{more}", of(found.delivered_count, "update", "updates"));
+        let rows: Vec<_> = found
+            .delivered
+            .iter()
+            .map(|data| {
+                let into = data.into.as_ref().map_or_else(String::new, |into| format!(" into {}", into.offset));
+                vec![
+                    data.finished_at.clone(),
+                    format!("{}{into}", data.outcome.as_str()),
+                    names(data.fields.as_deref().unwrap_or_default()),
+                    place(&data.record),
+                ]
+            })
+            .collect();
+        page.push_str(&table(&["confirmed (UTC)", "outcome", "fields", "record"], &rows));
+    }
+
+    page.push_str("\ndead letters\n");
+    if found.dead.is_empty() {
+        page.push_str("  none is open\n");
+    } else {
+        let rows: Vec<_> = found
+            .dead
+            .iter()
+            .map(|letter| vec![timestamp(letter.facts.failed_at), letter.facts.reason.as_str().to_owned(), letter.place().to_string()])
+            .collect();
+        page.push_str(&table(&["given up (UTC)", "reason", "place"], &rows));
+        page.push_str("  `user-courier dead-letters show PLACE` tells more of each\n");
+    }
+
+    page.push_str("\nfields last changed\n");
+    if found.fields.is_empty() {
+        page.push_str("  none in that time\n");
+    } else {
+        let rows: Vec<_> =
+            found.fields.iter().map(|(field, changed)| vec![text::name(field, 60), changed.at.clone(), place(&changed.record)]).collect();
+        page.push_str(&table(&["field", "confirmed (UTC)", "record"], &rows));
+    }
+    page
+}
+
+fn names(fields: &[String]) -> String {
+    text::name(&fields.join(", "), 60)
+}
+
+fn place(place: &RecordPlace) -> String {
+    format!("{}/{}/{}", place.topic, place.partition, place.offset)
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}

@@ -1,0 +1,197 @@
+//! The desk: the three topics open for reading, and the dead letters on them.
+
+use jiff::{SignedDuration, Timestamp};
+use rdkafka::message::{BorrowedMessage, Message};
+
+use super::judge::Judge;
+use super::spots::Spots;
+use super::topic::{Go, Sight, Span, Spot, Topic, header};
+use super::{Failure, Filter, Letter, Watch};
+use crate::config::{Config, Kafka};
+use crate::kafka::{client, headers};
+use crate::outcome::{Kind, OutcomeData};
+use crate::record::Place;
+use crate::service;
+
+/// Clocks of instances differ, and letters are written a little after they are dated: so far apart at most, as it is taken here.
+pub const SLACK: SignedDuration = SignedDuration::from_mins(10);
+
+/// Everything that is needed to look at dead letters.
+pub struct Desk {
+    /// The settings of Kafka.
+    pub kafka: Kafka,
+    /// Reads events as the service does.
+    pub judge: Judge,
+    /// The update topic, as the service sees it.
+    pub updates: Topic,
+    /// The outcome topic.
+    pub outcomes: Topic,
+    /// The dead-letter topic.
+    pub letters: Topic,
+}
+
+/// What was seen besides the dead letters asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Aside {
+    /// Records of the dead-letter topic that are no dead letters of this service.
+    pub strangers: u64,
+}
+
+impl Desk {
+    /// Opens the topics.
+    ///
+    /// # Errors
+    /// If the broker cannot be reached, or a topic is missing.
+    pub fn open(config: &Config) -> Result<Self, Failure> {
+        let kafka = &config.kafka;
+        let missing = service::missing_topics(kafka).map_err(|error| match error.downcast::<rdkafka::error::KafkaError>() {
+            Ok(error) => super::topic::unreachable(kafka, &error),
+            Err(error) => Failure::Other(error),
+        })?;
+        if !missing.is_empty() {
+            return Err(Failure::Unreachable(service::create_them(config, &missing)));
+        }
+        let open = |name: &str| Topic::open(kafka, name, Sight::Committed);
+        Ok(Desk {
+            updates: open(&kafka.topics.updates)?,
+            outcomes: open(&kafka.topics.outcomes)?,
+            letters: open(&kafka.topics.dead_letters)?,
+            judge: Judge::new(config),
+            kafka: kafka.clone(),
+        })
+    }
+
+    /// A consumer group's name, for messages.
+    pub fn group_id(&self, target: &str) -> String {
+        client::group_id(&self.kafka, target)
+    }
+
+    /// Shows every dead letter that the filter takes, and whether it is open, in the order of their partitions.
+    ///
+    /// # Errors
+    /// If the broker does not answer, or `take` fails.
+    pub fn letters(
+        &self,
+        filter: &Filter,
+        watch: &mut dyn Watch,
+        mut take: impl FnMut(Letter, bool) -> Result<(), Failure>,
+    ) -> Result<Aside, Failure> {
+        let spans = self.letter_spans(filter)?;
+        let mut aside = Aside::default();
+        let Some(oldest) = self.oldest(filter, &spans)? else { return Ok(aside) };
+        let settled = self.settled(oldest, watch)?;
+        watch.begin("reading dead letters", steps(&spans));
+        self.letters.scan(&spans, watch, |message| {
+            let Some(letter) = Letter::read(headers::record(&self.letters.name, message)) else {
+                aside.strangers += 1;
+                return Ok(Go::On);
+            };
+            // Nothing that comes so much later was given up in time.
+            if filter.until.is_some_and(|until| letter.facts.failed_at > later(until)) {
+                return Ok(Go::NextPartition);
+            }
+            let open = !settled.contains((message.partition(), message.offset()));
+            if filter.takes(&letter.facts) && (open || filter.all) {
+                take(letter, open)?;
+            }
+            Ok(Go::On)
+        })?;
+        watch.end();
+        Ok(aside)
+    }
+
+    /// The dead letter at this place, if there is one.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn letter(&self, place: &Place) -> Result<Option<Letter>, Failure> {
+        if place.topic != self.letters.name {
+            return Ok(None);
+        }
+        let spot = (place.partition, place.offset);
+        Ok(self.letters.fetch([spot])?.remove(&spot).and_then(Letter::read))
+    }
+
+    /// The stretches of the dead-letter topic in which letters given up since then stand. Their records' timestamps are those of the updates,
+    /// so they are looked for by their headers.
+    fn letter_spans(&self, filter: &Filter) -> Result<Vec<Span>, Failure> {
+        let mut spans = self.letters.spans()?;
+        if let Some(since) = filter.since.map(earlier) {
+            for span in &mut spans {
+                span.from = self.letters.bisect(*span, |record| {
+                    let letter = crate::dead_letter::DeadLetter::read(&record.headers)?;
+                    Some(letter.failed_at >= since)
+                })?;
+            }
+        }
+        Ok(spans)
+    }
+
+    /// When the first of them was given up, about.
+    fn oldest(&self, filter: &Filter, spans: &[Span]) -> Result<Option<Timestamp>, Failure> {
+        let mut oldest: Option<Timestamp> = None;
+        self.letters.scan(spans, &mut (), |message| {
+            let Some(letter) = Letter::read(headers::record(&self.letters.name, message)) else { return Ok(Go::On) };
+            let failed_at = filter.since.unwrap_or(letter.facts.failed_at);
+            oldest = Some(oldest.map_or(failed_at, |oldest| oldest.min(failed_at)));
+            Ok(Go::NextPartition)
+        })?;
+        Ok(oldest)
+    }
+
+    /// The dead letters that were replayed or superseded since then.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn settled(&self, since: Timestamp, watch: &mut dyn Watch) -> Result<Spots, Failure> {
+        let spans = self.outcomes.since(earlier(since), self.outcomes.spans()?)?;
+        watch.begin("reading outcomes", steps(&spans));
+        let mut settled = Spots::default();
+        self.outcomes.scan(&spans, watch, |message| {
+            settled.extend(settles(message, &self.letters.name));
+            Ok(Go::On)
+        })?;
+        watch.end();
+        Ok(settled)
+    }
+}
+
+impl Extend<Spot> for Spots {
+    fn extend<T: IntoIterator<Item = Spot>>(&mut self, spots: T) {
+        spots.into_iter().for_each(|spot| self.insert(spot));
+    }
+}
+
+/// A time that is earlier by what clocks may differ.
+pub fn earlier(time: Timestamp) -> Timestamp {
+    time.checked_sub(SLACK).unwrap_or(Timestamp::MIN)
+}
+
+fn later(time: Timestamp) -> Timestamp {
+    time.checked_add(SLACK).unwrap_or(Timestamp::MAX)
+}
+
+/// How many offsets the spans have.
+pub fn steps(spans: &[Span]) -> u64 {
+    spans.iter().map(|span| u64::try_from(span.to - span.from).unwrap_or(0)).sum()
+}
+
+/// The kind of an outcome, from its headers alone: most are of no interest, and to read JSON takes time.
+pub fn kind(message: &BorrowedMessage<'_>) -> Option<Kind> {
+    let name = header(message, "ce_type")?.strip_prefix("user-courier.update.")?;
+    Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
+}
+
+/// The data of an outcome.
+pub fn data(message: &BorrowedMessage<'_>) -> Option<OutcomeData> {
+    serde_json::from_slice(message.payload()?).ok()
+}
+
+/// The dead letter of that topic that an outcome settles, if it does.
+pub fn settles(message: &BorrowedMessage<'_>, letters: &str) -> Option<Spot> {
+    if !matches!(kind(message)?, Kind::Replayed | Kind::Superseded) {
+        return None;
+    }
+    let record = data(message)?.record;
+    (record.topic == letters).then_some((record.partition, record.offset))
+}

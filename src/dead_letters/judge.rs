@@ -1,0 +1,103 @@
+//! The judge: what the service, as it is configured now, would take a record for.
+
+use jiff::Timestamp;
+
+use crate::api::{self, Api};
+use crate::config::Config;
+use crate::dead_letters::changes;
+use crate::event::{self, Event, UserId};
+use crate::record::Record;
+use crate::route::{Claim, Router};
+use crate::update;
+use crate::verdict::Reason;
+
+/// The line in which updates wait for each other: a user at a target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lane {
+    /// The target.
+    pub target: String,
+    /// The user's number there.
+    pub user: UserId,
+}
+
+/// What a record is.
+pub struct Reading {
+    /// The event, where it is one.
+    pub event: Option<Event>,
+    /// Whose it is, where a target takes it and the user is known.
+    pub lane: Option<Lane>,
+    /// What it sets ([`changes::parts`]).
+    pub parts: Vec<String>,
+    /// Why the service would not even call for it, and in words.
+    pub problem: Option<(Reason, String)>,
+}
+
+/// Reads records as every subscriber does.
+pub struct Judge {
+    router: Router,
+    targets: Vec<(String, &'static dyn Api)>,
+}
+
+impl Judge {
+    /// A judge for these targets and routes.
+    pub fn new(config: &Config) -> Self {
+        let names = config.targets.iter().map(|target| target.name.clone()).collect();
+        Judge {
+            router: Router::new(names, config.routes.clone()),
+            targets: config.targets.iter().map(|target| (target.name.clone(), target.api)).collect(),
+        }
+    }
+
+    /// Looks at a record.
+    pub fn read(&self, record: &Record) -> Reading {
+        let event = match event::decode(record) {
+            Ok(event) => event,
+            Err(undecodable) => {
+                let problem = Some((Reason::Undecodable, undecodable.message));
+                return Reading { event: None, lane: None, parts: Vec::new(), problem };
+            }
+        };
+        let parts = event.changes_map().map(changes::parts).unwrap_or_default();
+        let (target, problem) = match self.router.claim(&event) {
+            Claim::Unroutable { message } => (None, Some((Reason::Unroutable, message))),
+            Claim::Target(name) => (Some(name), self.invalid(name, &event)),
+        };
+        let lane = target.zip(event.user_id().ok()).map(|(target, user)| Lane { target: target.to_owned(), user });
+        let expired = || event.expires_at.filter(|end| *end <= Timestamp::now());
+        let problem = problem.or_else(|| expired().map(|end| (Reason::Expired, format!("its expirytime passed at {end}"))));
+        Reading { event: Some(event), lane, parts, problem }
+    }
+
+    fn invalid(&self, target: &str, event: &Event) -> Option<(Reason, String)> {
+        let (_, api) = self.targets.iter().find(|(name, _)| name == target)?;
+        update::valid(event, *api).err().map(|invalid| (Reason::InvalidChanges, invalid.message))
+    }
+}
+
+/// Whether a member of an event of this name holds a secret, or may have been meant to: a field whose name is misspelt is no less secret.
+pub fn is_secret(name: &str) -> bool {
+    let plain = |name: &str| name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    let name = plain(name);
+    let mut secrets = api::ALL.into_iter().flat_map(|api| api.secret_fields());
+    secrets.any(|secret| {
+        let secret = plain(secret);
+        name.contains(&secret) || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets_are_known_even_misspelt() {
+        for name in
+            ["password", "card_number", "Password", "pasword", "passwd", "cardNumber", "card-number", "new_password", "card_no_number"]
+        {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["name", "display_name", "rooms", "video_access", "user", "users", "user_group", "permissions", "id", "source"] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+}

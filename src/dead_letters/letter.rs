@@ -1,0 +1,68 @@
+//! A letter: one record of the dead-letter topic.
+
+use crate::dead_letter::{self, DeadLetter, OMITTED, REPLAY_COUNT, REPLAY_OF};
+use crate::record::{Header, Place, Record};
+
+/// A dead letter as it stands on its topic.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// Why it is one.
+    pub facts: DeadLetter,
+    /// The record, with the headers that say so.
+    pub record: Record,
+}
+
+impl Letter {
+    /// Reads a record of the dead-letter topic. `None` where it is no dead letter of this service.
+    pub fn read(record: Record) -> Option<Self> {
+        Some(Letter { facts: DeadLetter::read(&record.headers)?, record })
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> &Place {
+        &self.record.place
+    }
+
+    /// Whether its topic did not take the whole record, which then stands on the update topic only.
+    pub fn is_shortened(&self) -> bool {
+        self.record.headers.iter().any(|header| header.name == OMITTED)
+    }
+}
+
+/// The dead letter that a replayed record was, as its header names it: `Some(None)` where that says no place.
+pub fn replay_of(record: &Record) -> Option<Option<Place>> {
+    let header = record.headers.iter().find(|header| header.name == REPLAY_OF)?;
+    let text = header.value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+    Some(text.and_then(|text| text.parse().ok()))
+}
+
+/// The headers under which the record goes back to the update topic: its own, and where it comes from. `replays` counts this replay too.
+pub fn headers_to_send(record: &Record, letter: &Place, replays: u32) -> Vec<Header> {
+    let is_old = |header: &&Header| header.name == REPLAY_OF || header.name == REPLAY_COUNT;
+    let own = record.headers.iter().filter(|header| dead_letter::kept(header) && !is_old(header));
+    let new = [Header::text(REPLAY_OF, letter.to_string()), Header::text(REPLAY_COUNT, replays.to_string())];
+    own.cloned().chain(new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_earlier_failures_and_replays_do_not_pile_up() {
+        let names = ["ce_id", "replay-of", "dlq.reason", "x", "replay-count", "__connect.errors.topic", "x"];
+        let place: Place = "letters/1/7".parse().unwrap();
+        let record = Record {
+            place: place.clone(),
+            key: None,
+            value: None,
+            timestamp_ms: None,
+            headers: names.map(|name| Header::text(name, "1")).to_vec(),
+            verbatim_headers: None,
+        };
+        let sent = headers_to_send(&record, &place, 2);
+        let sent: Vec<_> = sent.iter().map(|header| (header.name.as_str(), header.value.as_deref().unwrap())).collect();
+        let wanted: [(&str, &[u8]); 5] = [("ce_id", b"1"), ("x", b"1"), ("x", b"1"), ("replay-of", b"letters/1/7"), ("replay-count", b"2")];
+        assert_eq!(sent, wanted);
+    }
+}

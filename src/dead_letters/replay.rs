@@ -1,0 +1,423 @@
+//! The replay: chosen dead letters go back to the update topic, and what became of each is recorded in the same transaction.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::desk::{Aside, Desk};
+use super::history::{Chosen, History, UpTo};
+use super::judge::Lane;
+use super::letter::{Letter, headers_to_send, replay_of};
+use super::plan::{Action, Step};
+use super::sender::{Outgoing, Sender, Trouble};
+use super::topic::{Go, Sight, Span, Spot, Topic};
+use super::{Failure, Filter, Watch, changes};
+use crate::event;
+use crate::kafka::headers;
+use crate::outcome::{self, Facts, Kind};
+use crate::record::{Place, Record};
+
+/// Events in one transaction at most.
+const BATCH: usize = 100;
+/// How often a batch is planned anew because of updates that came in between, or a transaction that failed.
+const TRIES: u32 = 30;
+/// The pause before that.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Records that stand on the update topic only are fetched so many at a time, since they are large.
+const LARGE: usize = 20;
+
+/// Events that were mended by hand, by the place of their dead letter.
+pub type Mended = HashMap<Spot, Record>;
+
+/// Dead letters that were chosen, in the order in which they are to be sent.
+pub struct Choice {
+    /// Each of them.
+    pub letters: Vec<Chosen>,
+    /// What else was seen.
+    pub aside: Aside,
+}
+
+impl Choice {
+    /// All that the filter takes.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn by_filter(desk: &Desk, filter: &Filter, watch: &mut dyn Watch) -> Result<Self, Failure> {
+        let (mut letters, mut shortened) = (Vec::new(), Vec::new());
+        let aside = desk.letters(filter, watch, |letter, open| {
+            letters.push(Chosen { settled_before: !open, ..Chosen::new(desk, &letter, &letter.record) });
+            if letter.is_shortened() {
+                shortened.push((letters.len() - 1, letter));
+            }
+            Ok(())
+        })?;
+        for some in shortened.chunks(LARGE) {
+            let contents = originals(desk, some.iter().map(|(_, letter)| letter))?;
+            for (number, letter) in some {
+                let settled_before = letters[*number].settled_before;
+                letters[*number] = Chosen { settled_before, ..chosen(desk, letter, contents.get(&spot(letter.place()))) };
+            }
+        }
+        Ok(Choice { letters, aside }.ordered())
+    }
+
+    /// These letters, each with what was mended of it.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn of(desk: &Desk, letters: &[Letter], mended: &Mended) -> Result<Self, Failure> {
+        let mut chosen_ones = Vec::with_capacity(letters.len());
+        for some in letters.chunks(LARGE) {
+            let contents = originals(desk, some.iter().filter(|letter| letter.is_shortened()))?;
+            for letter in some {
+                let at = spot(letter.place());
+                let whole = || if letter.is_shortened() { contents.get(&at) } else { Some(&letter.record) };
+                chosen_ones.push(chosen(desk, letter, mended.get(&at).or_else(whole)));
+            }
+        }
+        Ok(Choice { letters: chosen_ones, aside: Aside::default() }.ordered())
+    }
+
+    /// As they stand on their topic, but those of one user in the order in which they first came.
+    fn ordered(mut self) -> Self {
+        self.letters.sort_by_key(|one| one.spot);
+        self
+    }
+
+    /// The same once it is known where each first stood.
+    fn order_by_first(&mut self) {
+        let mut lanes: HashMap<(Arc<Lane>, i32), Vec<usize>> = HashMap::new();
+        for (number, one) in self.letters.iter().enumerate() {
+            if let Some(lane) = &one.lane {
+                lanes.entry((lane.clone(), one.origin.0)).or_default().push(number);
+            }
+        }
+        for numbers in lanes.into_values().filter(|numbers| numbers.len() > 1) {
+            let mut same: Vec<_> = numbers.iter().map(|number| self.letters[*number].clone()).collect();
+            same.sort_by_key(|one| (one.first, one.spot));
+            for (number, one) in numbers.into_iter().zip(same) {
+                self.letters[number] = one;
+            }
+        }
+    }
+
+    /// Leaves out those that were settled since they were chosen: by another replay.
+    pub fn without_settled(&mut self, history: &History<'_>) {
+        self.letters.retain(|one| one.settled_before || !history.is_settled(one.spot));
+    }
+
+    /// Reads what came after them.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn history<'a>(&mut self, desk: &'a Desk, watch: &mut dyn Watch) -> Result<History<'a>, Failure> {
+        let history = History::read(desk, &mut self.letters, watch)?;
+        self.order_by_first();
+        Ok(history)
+    }
+}
+
+fn chosen(desk: &Desk, letter: &Letter, content: Option<&Record>) -> Chosen {
+    let mut chosen = Chosen::new(desk, letter, content.unwrap_or(&letter.record));
+    if content.is_none() {
+        let origin = &letter.facts.origin;
+        chosen.obstacle = Some(format!("its value was too large for the dead-letter topic, and the record at {origin} is gone"));
+    }
+    chosen
+}
+
+/// The whole records of letters that were shortened.
+fn originals<'a>(desk: &Desk, letters: impl Iterator<Item = &'a Letter>) -> Result<HashMap<Spot, Record>, Failure> {
+    let from_here = letters.filter(|letter| letter.facts.origin.topic == desk.updates.name);
+    let origins: HashMap<Spot, Spot> = from_here.map(|letter| (spot(&letter.facts.origin), spot(letter.place()))).collect();
+    let records = desk.updates.fetch(origins.keys().copied())?;
+    Ok(records.into_iter().map(|(origin, record)| (origins[&origin], record)).collect())
+}
+
+fn spot(place: &Place) -> Spot {
+    (place.partition, place.offset)
+}
+
+/// What a replay has done.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// How many letters ended in which way.
+    pub counts: BTreeMap<Action, usize>,
+    /// Where refused letters stand, and why: the first of them.
+    pub refused: Refused,
+    /// Letters that somebody else replayed meanwhile.
+    pub settled_elsewhere: usize,
+    /// It was stopped before it was through.
+    pub stopped: bool,
+}
+
+/// Settings of a replay.
+#[derive(Clone, Copy)]
+pub struct Pace<'a> {
+    /// Sends what is doubtful too.
+    pub force: bool,
+    /// Events a second; `None` is as fast as it goes.
+    pub rate: Option<u32>,
+    /// Asked before each batch: whether to stop.
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+/// Replays the letters. What `summary` says is committed, also where this fails.
+///
+/// # Errors
+/// If the broker does not answer, or another replay takes over.
+pub fn run(
+    desk: &Desk,
+    history: &mut History<'_>,
+    letters: &[Chosen],
+    mended: &Mended,
+    pace: Pace<'_>,
+    watch: &mut dyn Watch,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
+    // In this order: from here on nobody else replays, so what the outcomes say now is all there is.
+    let sender = Sender::take_over(&desk.kafka)?;
+    history.catch_up(UpTo::AllWritten, watch)?;
+    let written = Topic::open(&desk.kafka, &desk.updates.name, Sight::Written)?;
+    let mut replay = Replay { desk, history, written, sender, mended, force: pace.force, summary };
+    let began = Instant::now();
+    let size = pace.rate.map_or(BATCH, |rate| (rate as usize / 4).clamp(1, BATCH));
+    watch.begin("replaying", letters.len() as u64);
+    for (number, batch) in letters.chunks(size).enumerate() {
+        if let Some(rate) = pace.rate {
+            let due = began + Duration::from_secs_f64((number * size) as f64 / f64::from(rate));
+            while Instant::now() < due && !(pace.stop)() {
+                std::thread::sleep(PAUSE.min(due.saturating_duration_since(Instant::now())));
+            }
+        }
+        if (pace.stop)() {
+            replay.summary.stopped = true;
+            break;
+        }
+        replay.batch(batch)?;
+        watch.advance((number * size + batch.len()) as u64);
+    }
+    watch.end();
+    Ok(())
+}
+
+struct Replay<'a, 'b> {
+    desk: &'a Desk,
+    history: &'a mut History<'b>,
+    written: Topic,
+    sender: Sender,
+    mended: &'a Mended,
+    force: bool,
+    summary: &'a mut Summary,
+}
+
+/// Where refused letters stand, and why.
+type Refused = Vec<(Spot, String)>;
+
+/// One letter of a batch, ready to be settled.
+struct Item<'a> {
+    one: &'a Chosen,
+    letter: Letter,
+    content: Record,
+    step: Step,
+    /// What is sent; none where it is superseded.
+    value: Option<Vec<u8>>,
+}
+
+impl Replay<'_, '_> {
+    fn batch(&mut self, batch: &[Chosen]) -> Result<(), Failure> {
+        let mut too_large: HashMap<Spot, String> = HashMap::new();
+        for _ in 0..TRIES {
+            self.history.catch_up(UpTo::Now, &mut ())?;
+            let (items, refused) = self.plan(batch, &too_large)?;
+            match self.transaction(&items) {
+                Ok(()) => {
+                    self.record(batch, &items, refused);
+                    return Ok(());
+                }
+                Err(Trouble::Over(failure)) => return Err(failure),
+                Err(Trouble::Refused(number, why)) => {
+                    self.sender.abort()?;
+                    let sent: Vec<_> = items.iter().filter(|item| item.step.action != Action::Supersede).collect();
+                    if let Some(item) = sent.get(number) {
+                        too_large.insert(item.one.spot, why);
+                    }
+                }
+                Err(Trouble::Again(_)) => {
+                    self.sender.abort()?;
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+        Err(Failure::Unreachable(
+            "updates of the same users keep coming in transactions that stay open, or Kafka keeps refusing: run the command again later, it goes \
+             on where this one ended"
+                .to_owned(),
+        ))
+    }
+
+    fn record(&mut self, batch: &[Chosen], items: &[Item<'_>], refused: Refused) {
+        for item in items {
+            *self.summary.counts.entry(item.step.action).or_default() += 1;
+        }
+        *self.summary.counts.entry(Action::Refuse).or_default() += refused.len();
+        self.summary.settled_elsewhere += batch.len() - items.len() - refused.len();
+        let room = BATCH.saturating_sub(self.summary.refused.len());
+        self.summary.refused.extend(refused.into_iter().take(room));
+    }
+
+    /// What is to be done with each as things are now; those that are not acted on apart.
+    fn plan<'c>(&self, batch: &'c [Chosen], too_large: &HashMap<Spot, String>) -> Result<(Vec<Item<'c>>, Refused), Failure> {
+        let (mut steps, mut refused) = (Vec::new(), Vec::new());
+        for one in batch {
+            // Settled since it was chosen: somebody else did it.
+            if self.history.is_settled(one.spot) && !one.settled_before {
+                continue;
+            }
+            let step = self.history.step(one, self.force);
+            if let Some(why) = too_large.get(&one.spot) {
+                refused.push((one.spot, why.clone()));
+            } else if step.action == Action::Refuse {
+                refused.push((one.spot, step.why.unwrap_or_default()));
+            } else {
+                steps.push((one, step));
+            }
+        }
+        let mut records = self.desk.letters.fetch(steps.iter().map(|(one, _)| one.spot))?;
+        let letters: Vec<_> = steps.into_iter().map(|(one, step)| (one, step, records.remove(&one.spot).and_then(Letter::read))).collect();
+        let shortened = letters.iter().filter_map(|(.., letter)| letter.as_ref()).filter(|letter| letter.is_shortened());
+        let mut originals = originals(self.desk, shortened)?;
+        let mut items = Vec::with_capacity(letters.len());
+        for (one, step, letter) in letters {
+            let content = letter.as_ref().and_then(|letter| match self.mended.get(&one.spot) {
+                Some(mended) => Some(mended.clone()),
+                None if letter.is_shortened() => originals.remove(&one.spot),
+                None => Some(letter.record.clone()),
+            });
+            let (Some(letter), Some(content)) = (letter, content) else {
+                refused.push((one.spot, "it is gone from its topic".to_owned()));
+                continue;
+            };
+            let value = match step.action {
+                Action::Trim => match changes::without(&content, &step.left_out) {
+                    Some(value) => Some(value),
+                    None => {
+                        refused.push((one.spot, "what is overwritten cannot be taken out of it".to_owned()));
+                        continue;
+                    }
+                },
+                _ => content.value.clone(),
+            };
+            items.push(Item { one, letter, content, step, value });
+        }
+        Ok((items, refused))
+    }
+
+    fn transaction(&mut self, items: &[Item<'_>]) -> Result<(), Trouble> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let sent: Vec<&Item<'_>> = items.iter().filter(|item| item.step.action != Action::Supersede).collect();
+        let updates: Vec<_> = sent.iter().map(|item| self.update(item)).collect();
+        self.sender.begin()?;
+        let places = self.sender.send(&updates)?;
+        self.nothing_between(&sent, &places)?;
+        let mut places = places.into_iter();
+        let outcomes: Vec<_> = items
+            .iter()
+            .map(|item| {
+                let sent = item.step.action != Action::Supersede;
+                let into = if sent { places.next() } else { None };
+                self.outcome(item, into)
+            })
+            .collect();
+        self.sender.send(&outcomes)?;
+        self.sender.commit()
+    }
+
+    fn update(&self, item: &Item<'_>) -> Outgoing {
+        let replays = item.one.replays + 1;
+        Outgoing {
+            topic: self.desk.updates.name.to_string(),
+            // Where the user's other updates stand, whatever the sender made of the key.
+            partition: (item.letter.facts.origin.topic == self.desk.updates.name)
+                .then_some(item.one.origin.0)
+                .filter(|partition| *partition < self.desk.updates.partitions),
+            key: item.content.key.clone(),
+            value: item.value.clone(),
+            headers: headers_to_send(&item.content, item.letter.place(), replays),
+        }
+    }
+
+    /// Between what the plan had seen and what was sent just now, an update may have come that overwrites what was sent: then all is planned anew.
+    /// Those of open transactions count too, since nobody knows yet how they end.
+    fn nothing_between(&self, sent: &[&Item<'_>], places: &[Spot]) -> Result<(), Trouble> {
+        let mut spans: BTreeMap<i32, Span> = BTreeMap::new();
+        let mut lanes: HashMap<&Lane, Vec<(Spot, &[String])>> = HashMap::new();
+        for (item, place) in sent.iter().zip(places) {
+            let Some(lane) = item.one.lane.as_deref() else { continue };
+            lanes.entry(lane).or_default().push((*place, &item.step.sent));
+            let Some(from) = self.history.read_to(place.0) else { continue };
+            let span = spans.entry(place.0).or_insert(Span { partition: place.0, from, to: place.1 });
+            span.to = span.to.max(place.1);
+        }
+        let own: HashSet<&Place> = sent.iter().map(|item| item.letter.place()).collect();
+        let spans: Vec<Span> = spans.into_values().collect();
+        let mut overtaken = false;
+        self.written.scan(&spans, &mut (), |message| {
+            let record = headers::record(&self.desk.updates.name, message);
+            // Ours, of this transaction or of one that was undone.
+            if replay_of(&record).flatten().is_some_and(|letter| own.contains(&letter)) {
+                return Ok(Go::On);
+            }
+            let reading = self.desk.judge.read(&record);
+            let here = (record.place.partition, record.place.offset);
+            let sent = reading.lane.as_ref().and_then(|lane| lanes.get(lane));
+            overtaken |= sent
+                .into_iter()
+                .flatten()
+                .any(|(place, parts)| place.0 == here.0 && here.1 < place.1 && parts.iter().any(|part| reading.parts.contains(part)));
+            Ok(Go::On)
+        })?;
+        if overtaken { Err(Trouble::Again("a newer update came in between".to_owned())) } else { Ok(()) }
+    }
+
+    fn outcome(&self, item: &Item<'_>, into: Option<Spot>) -> Outgoing {
+        let facts = &item.letter.facts;
+        let decoded = event::decode(&item.content);
+        let identity = match &decoded {
+            Ok(event) => &event.identity,
+            Err(undecodable) => &undecodable.identity,
+        };
+        let parts = if into.is_some() { &item.step.sent } else { &item.step.left_out };
+        let fields = changes::names(&item.one.parts, parts);
+        let now = Timestamp::now();
+        let into = into.map(|(partition, offset)| Place { topic: self.desk.updates.name.clone(), partition, offset });
+        let (headers, value) = outcome::message(Facts {
+            group_id: &self.desk.kafka.group_id,
+            target: &facts.target,
+            place: item.letter.place(),
+            kind: if into.is_some() { Kind::Replayed } else { Kind::Superseded },
+            reason: None,
+            user: facts.user,
+            fields: (!fields.is_empty()).then_some(fields),
+            identity,
+            attempts: facts.attempts,
+            http_status: facts.http_status,
+            into: into.as_ref(),
+            error: None,
+            received_at: now,
+            finished_at: now,
+            traceparent: event::traceparent(&item.content),
+        });
+        Outgoing {
+            topic: self.desk.kafka.topics.outcomes.clone(),
+            partition: None,
+            key: item.content.key.clone(),
+            value: Some(value),
+            headers,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The story of one dead letter: how it failed, what happened to its user since, and what a replay would do.
+
+use std::collections::VecDeque;
+
+use super::desk::{self, Desk, earlier};
+use super::history::Chosen;
+use super::mend::original;
+use super::plan::Step;
+use super::replay::{Choice, Mended};
+use super::topic::{Go, header};
+use super::{Failure, Letter, Watch};
+use crate::outcome::OutcomeData;
+use crate::record::Record;
+
+/// How many of a user's later outcomes are kept.
+const LATER: usize = 10;
+
+/// Everything that is known of one dead letter.
+pub struct Story {
+    /// The letter.
+    pub letter: Letter,
+    /// Its whole record; `None` where its topic did not take it and it is gone from the update topic.
+    pub content: Option<Record>,
+    /// The outcome that says why it failed, with the API's words.
+    pub outcome: Option<OutcomeData>,
+    /// The outcome that settled it, where one did.
+    pub settled: Option<OutcomeData>,
+    /// How later updates of the same user at the same target ended: the last of them.
+    pub later: VecDeque<OutcomeData>,
+    /// How many there were.
+    pub later_count: usize,
+    /// What it was chosen as.
+    pub chosen: Chosen,
+    /// What a replay would do with it now.
+    pub step: Step,
+}
+
+impl Story {
+    /// Collects it.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn read(desk: &Desk, letter: Letter, watch: &mut dyn Watch) -> Result<Self, Failure> {
+        let content = if letter.is_shortened() { original(desk, &letter)? } else { Some(letter.record.clone()) };
+        let mut choice = Choice::of(desk, std::slice::from_ref(&letter), &Mended::new())?;
+        let history = choice.history(desk, watch)?;
+        let Some(chosen) = choice.letters.pop() else { return Err(Failure::Other(anyhow::anyhow!("the dead letter is gone"))) };
+        let step = history.step(&chosen, false);
+
+        let facts = &letter.facts;
+        let subject = chosen.lane.as_ref().map(|lane| format!("{}/users/{}", lane.target, lane.user));
+        let spans = desk.outcomes.since(earlier(facts.failed_at), desk.outcomes.spans()?)?;
+        let (mut outcome, mut settled, mut later, mut later_count) = (None, None, VecDeque::new(), 0);
+        watch.begin("reading outcomes", desk::steps(&spans));
+        desk.outcomes.scan(&spans, watch, |message| {
+            let of_user = subject.is_some() && header(message, "ce_subject") == subject.as_deref();
+            let Some(data) = desk::data(message) else { return Ok(Go::On) };
+            let is = |place: &crate::record::Place| {
+                data.record.topic == *place.topic && (data.record.partition, data.record.offset) == (place.partition, place.offset)
+            };
+            if is(letter.place()) {
+                settled = Some(data);
+            } else if is(&facts.origin) && data.target == facts.target {
+                outcome = Some(data);
+            } else if of_user && data.record.topic == *desk.updates.name && data.record.offset > facts.origin.offset {
+                later_count += 1;
+                later.push_back(data);
+                if later.len() > LATER {
+                    later.pop_front();
+                }
+            }
+            Ok(Go::On)
+        })?;
+        watch.end();
+        Ok(Story { letter, content, outcome, settled, later, later_count, chosen, step })
+    }
+}
