@@ -13,7 +13,7 @@ use crate::outcome::Kind;
 use crate::verdict::{Reason, Verdict};
 
 /// Seconds: HTTP calls take between a millisecond and a minute.
-const CALL_BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+const CALL_BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Seconds: a delivery may wait out an outage of hours.
 const DELIVERY_BUCKETS: [f64; 16] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
 /// Every cause of a target's state.
@@ -43,6 +43,8 @@ struct Families {
     order_violations: IntCounterVec,
     ambiguous: IntCounterVec,
     other_user: IntCounterVec,
+    kafka_round_trip: GaugeVec,
+    kafka_fetched: IntGaugeVec,
 }
 
 impl Metrics {
@@ -68,14 +70,11 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
-        let oldest_unsettled = GaugeVec::new(
-            Opts::new(
-                "user_courier_oldest_unsettled_seconds",
-                "Age of the oldest record in memory that is not settled; 0 where there is none.",
-            ),
-            &["target"],
-        )?;
-        registry.register(Box::new(oldest_unsettled.clone()))?;
+        let seconds = |name: &str, help: &str| {
+            let metric = GaugeVec::new(Opts::new(format!("user_courier_{name}"), help), &["target"])?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
         let build = IntGaugeVec::new(Opts::new("user_courier_build_info", "1, with the version that runs."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
@@ -88,7 +87,7 @@ impl Metrics {
                 "Outcomes committed. The reason is empty but for dead letters.",
                 &["target", "outcome", "reason"],
             )?,
-            logins: counter("logins_total", "Logins, by how they ended.", &["target", "result"])?,
+            logins: counter("logins_total", "Logins, by how they ended: ok, refused, failed.", &["target", "result"])?,
             attempts: counter(
                 "attempts_total",
                 "Calls of the API, logins apart, by verdict and HTTP status or kind of failure.",
@@ -109,7 +108,10 @@ impl Metrics {
                 "Records between the lowest unsettled one and the partition's end.",
                 &["target", "topic", "partition"],
             )?,
-            oldest_unsettled,
+            oldest_unsettled: seconds(
+                "oldest_unsettled_seconds",
+                "Age of the oldest record in memory that is not settled; 0 where there is none.",
+            )?,
             commits: counter(
                 "commits_total",
                 "Transactions of outcomes, dead letters and offsets, by result: ok, aborted, failed.",
@@ -135,6 +137,11 @@ impl Metrics {
                 "Answers that confirmed an update but named another user than the one updated.",
                 &["target"],
             )?,
+            kafka_round_trip: seconds(
+                "kafka_round_trip_seconds",
+                "How long the consumer group's coordinator took to answer lately, on average.",
+            )?,
+            kafka_fetched: gauge("kafka_fetched_records", "Records fetched by the Kafka client that wait to be read.", &["target"])?,
             registry,
         })))
     }
@@ -143,8 +150,15 @@ impl Metrics {
     pub fn target(&self, target: &str) -> TargetMetrics {
         let families = &self.0;
         let label = &[target];
+        // A counter that appears with its first event hides that event from `rate` and `increase`.
         for result in ["ok", "aborted", "failed"] {
             families.commits.with_label_values(&[target, result]);
+        }
+        for result in ["ok", "refused", "failed"] {
+            families.logins.with_label_values(&[target, result]);
+        }
+        for kind in ["assigned", "revoked", "lost"] {
+            families.rebalances.with_label_values(&[target, kind]);
         }
         for kind in [Kind::Delivered, Kind::Merged] {
             families.outcomes.with_label_values(&[target, kind.as_str(), ""]);
@@ -166,6 +180,8 @@ impl Metrics {
             lags: Arc::default(),
         };
         families.oldest_unsettled.with_label_values(label).set(0.0);
+        families.kafka_round_trip.with_label_values(label);
+        families.kafka_fetched.with_label_values(label);
         families.attempt_duration.with_label_values(label);
         families.delivery_duration.with_label_values(label);
         metrics.state(State::Flowing);
@@ -273,6 +289,16 @@ impl TargetMetrics {
         self.lags.lock().map(|lags| lags.values().sum()).unwrap_or(0)
     }
 
+    /// How long the group's coordinator took to answer lately.
+    pub fn kafka_round_trip(&self, mean: Duration) {
+        self.families.kafka_round_trip.with_label_values(&[&*self.target]).set(mean.as_secs_f64());
+    }
+
+    /// Records fetched by the Kafka client that wait to be read.
+    pub fn kafka_fetched(&self, records: i64) {
+        self.families.kafka_fetched.with_label_values(&[&*self.target]).set(records);
+    }
+
     /// The age of the oldest unsettled record.
     pub fn oldest_unsettled(&self, age: Duration) {
         self.families.oldest_unsettled.with_label_values(&[&*self.target]).set(age.as_secs_f64());
@@ -287,3 +313,6 @@ pub fn names(state: State) -> (&'static str, &'static str) {
         State::Probing { cause, .. } => ("probing", cause.as_str()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,12 +198,16 @@ impl<C: Send + 'static> Callbacks<C> {
 
     fn take(&self, statistics: &Statistics) {
         let at = self.born + Duration::from_micros(statistics.age);
-        if let (Some(coordinator), Ok(mut pulse)) = (statistics.brokers.get("GroupCoordinator"), self.pulse.lock())
-            && let Some(heard) = pulse.look(at, coordinator)
-        {
-            self.lease.renew(heard);
+        if let (Some(coordinator), Ok(mut pulse)) = (statistics.brokers.get("GroupCoordinator"), self.pulse.lock()) {
+            if let Some(heard) = pulse.look(at, coordinator) {
+                self.lease.renew(heard);
+            }
+            if let Some(mean) = coordinator.round_trip() {
+                self.metrics.kafka_round_trip(mean);
+            }
         }
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
+        self.metrics.kafka_fetched(topic.partitions.values().map(|partition| partition.fetchq_cnt).sum());
         let ends = topic.partitions.iter().filter_map(|(number, partition)| partition.end(number.parse().ok()?)).collect();
         if let Ok(mut latest) = self.ends.lock() {
             *latest = Some(ends);

@@ -44,6 +44,24 @@ pub(super) struct Coordinator {
     waitresp_cnt: i64,
     /// Requests not yet sent.
     outbuf_cnt: i64,
+    /// The coordinator has a connection of its own, so unlike the other brokers' this has no fetches in it, which wait for records to come.
+    #[serde(default)]
+    rtt: RoundTrips,
+}
+
+/// What the statistics say of the requests answered since the last look.
+#[derive(Debug, Default, Deserialize)]
+struct RoundTrips {
+    cnt: u64,
+    /// Microseconds.
+    avg: u64,
+}
+
+impl Coordinator {
+    /// How long it took to answer lately, on average, if it did.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        (self.rtt.cnt > 0).then(|| Duration::from_micros(self.rtt.avg))
+    }
 }
 
 /// Watches the coordinator's answers from one look to the next.
@@ -73,7 +91,7 @@ mod tests {
     use super::*;
 
     fn look(rx: u64, waitresp_cnt: i64) -> Coordinator {
-        Coordinator { rx, waitresp_cnt, outbuf_cnt: 0 }
+        Coordinator { rx, waitresp_cnt, outbuf_cnt: 0, rtt: RoundTrips::default() }
     }
 
     #[test]
