@@ -81,7 +81,11 @@ impl Fill {
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             let user = number % self.users + 1;
-            let changes = if self.target == "valt" { json!({ "display_name": format!("user {number}") }) } else { json!({ "permissions": [number] }) };
+            let changes = if self.target == "valt" {
+                json!({ "display_name": format!("user {number}") })
+            } else {
+                json!({ "permissions": [number] })
+            };
             let value = json!({
                 "specversion": "1.0", "id": number.to_string(), "source": "/bench", "type": "com.example.user.updated",
                 "data": { "target": self.target, "user": user, "changes": changes },
@@ -115,7 +119,8 @@ impl Calls {
         let next = Arc::new(AtomicU64::new(0));
         let began = Instant::now();
         let loops = (0..self.concurrency).map(|_| {
-            let (client, next, base_url, token, events) = (client.clone(), next.clone(), self.base_url.clone(), self.token.clone(), self.events);
+            let (client, next, base_url, token, events) =
+                (client.clone(), next.clone(), self.base_url.clone(), self.token.clone(), self.events);
             tokio::spawn(async move {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +147,11 @@ impl Calls {
 impl Reads {
     fn run(&self) -> anyhow::Result<()> {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.servers).set("group.id", "bench").set("isolation.level", "read_committed").set("enable.auto.commit", "false");
+        config
+            .set("bootstrap.servers", &self.servers)
+            .set("group.id", "bench")
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false");
         let consumer: BaseConsumer = config.create()?;
         let metadata = consumer.fetch_metadata(Some(&self.topic), Duration::from_secs(10))?;
         let mut assignment = TopicPartitionList::new();
