@@ -115,8 +115,7 @@ fn the_dashboard_and_the_alerts_name_only_what_is_exposed_and_the_dashboard_all_
             assert!(unknown.is_empty(), "{place} matches {name} on labels that it does not have: {unknown:?}");
         }
     }
-    let unused: Vec<_> =
-        exposed.keys().filter(|name| name.starts_with("user_courier_") && !on_dashboard.contains_key(*name)).collect();
+    let unused: Vec<_> = exposed.keys().filter(|name| name.starts_with("user_courier_") && !on_dashboard.contains_key(*name)).collect();
     assert!(unused.is_empty(), "nobody looks at {unused:?}");
 }
 
@@ -127,7 +126,8 @@ fn each_alert_has_its_section_in_the_runbook_and_each_section_its_alert() {
     let sections: BTreeSet<_> =
         runbook.lines().filter_map(|line| line.strip_prefix("### ")).filter(|title| title.starts_with("UserCourier")).collect();
     assert_eq!(alerts, sections);
-    let links: BTreeSet<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: docs/runbook.md#")).map(str::to_owned).collect();
+    let links: BTreeSet<_> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: docs/runbook.md#")).map(str::to_owned).collect();
     assert_eq!(links, alerts.iter().map(|alert| alert.to_lowercase()).collect());
     let tested = file("deploy/prometheus/alerts_test.yml");
     let untested: Vec<_> = alerts.iter().filter(|alert| !tested.contains(&format!("alertname: {alert}\n        exp_alerts:\n"))).collect();
