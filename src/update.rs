@@ -164,3 +164,55 @@ fn instant(time: Timestamp) -> Instant {
         Err(_) => now,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api;
+    use crate::record::{Header, Place};
+
+    fn claim(offset: i64, changes: &Value, more: Option<Header>) -> Arc<Update> {
+        let event = json!({
+            "specversion": "1.0", "id": offset.to_string(), "source": "/tests", "type": "com.example.tests",
+            "data": { "target": "valt", "user": 52, "changes": changes },
+        });
+        let record = Record {
+            place: Place { topic: "user-updates".into(), partition: 0, offset },
+            key: None,
+            value: Some(event.to_string().into_bytes()),
+            timestamp_ms: None,
+            headers: [Header::text("content-type", "application/cloudevents+json")].into_iter().chain(more).collect(),
+            verbatim_headers: None,
+        };
+        let claims = Claims {
+            group_id: "user-courier".to_owned(),
+            subscriber: "valt".to_owned(),
+            api: api::by_name("valt"),
+            router: Arc::new(Router::new(vec!["valt".to_owned()], Vec::new())),
+        };
+        claims.claim(record).unwrap().into()
+    }
+
+    #[test]
+    fn in_a_merged_call_the_later_value_of_a_field_wins_and_the_key_is_the_last_ones() {
+        let first = claim(1, &json!({ "display_name": "first", "rooms": [1] }), None);
+        let second = claim(2, &json!({ "display_name": "second", "video_access": { "users": [1] } }), None);
+        let last = claim(3, &json!({ "display_name": "last", "user_group": 4 }), None);
+        let call = last.call_with(&[first, second]).unwrap();
+        let expected = json!({ "display_name": "last", "rooms": [1], "video_access": { "users": [1] }, "user_group": 4 });
+        assert_eq!(Value::Object(call.changes), expected);
+        assert_eq!(call.idempotency_key, last.call.as_ref().unwrap().idempotency_key);
+    }
+
+    #[test]
+    fn a_second_password_and_a_replayed_update_do_not_join() {
+        let password = |offset| claim(offset, &json!({ "password": "a-Canary-1" }), None);
+        let name = claim(3, &json!({ "display_name": "a" }), None);
+        let replayed = claim(4, &json!({ "display_name": "b" }), Some(Header::text(REPLAY_OF, "user-update-dead-letters/0/1")));
+        assert!(name.may_join(&password(1)) && password(2).may_join(&name));
+        assert!(!password(2).may_join(&password(1)));
+        assert!(!replayed.may_join(&name) && !name.may_join(&replayed));
+    }
+}

@@ -5,6 +5,13 @@ use proptest::prelude::*;
 /// Memory so small that one or two users fill it.
 const SMALL_MEMORY: usize = 4;
 
+/// Bytes of most updates.
+pub const SMALL: usize = 100;
+/// A few updates of this many bytes still fit into one call,
+const MEDIUM: usize = 40 << 10;
+/// and this many leave room in a transaction for just one of them: so transactions are cut between any two endings.
+const HUGE: usize = (32 << 20) - (64 << 10);
+
 /// All fields of a user.
 pub const ALL_FIELDS: u8 = 0b111;
 /// The field that must not be set twice in one call.
@@ -38,6 +45,8 @@ pub struct Planned {
     pub gap: i64,
     /// The fields that it sets, a bit each. The lowest is the one that the API rejects, if it rejects it.
     pub fields: u8,
+    /// Bytes that it is said to take.
+    pub size: usize,
 }
 
 /// How the API misbehaves for everybody.
@@ -105,11 +114,13 @@ fn kinds() -> impl Strategy<Value = Kind> {
 }
 
 fn records(users: u64) -> impl Strategy<Value = Vec<Planned>> {
-    let record = (0u64..200, 1..=users, kinds(), prop_oneof![9 => Just(0i64), 1 => 1i64..50], 1..=ALL_FIELDS);
-    let record = record.prop_map(|(after, user, kind, gap, fields)| {
+    let gaps = prop_oneof![9 => Just(0i64), 1 => 1i64..50];
+    let sizes = prop_oneof![12 => Just(SMALL), 6 => Just(MEDIUM), 1 => Just(HUGE)];
+    let record = (0u64..200, 1..=users, kinds(), gaps, 1..=ALL_FIELDS, sizes);
+    let record = record.prop_map(|(after, user, kind, gap, fields, size)| {
         // Poison for everybody is an outage, and an outage ends nothing.
         let kind = if kind == Kind::Poison && user > 2 { Kind::Good } else { kind };
-        Planned { after, user, kind, gap, fields }
+        Planned { after, user, kind, gap, fields, size }
     });
     prop::collection::vec(record, 1..60)
 }
@@ -192,7 +203,7 @@ pub fn crowded_plans() -> impl Strategy<Value = Plan> {
             let user = if rng.f64() < 0.75 { rng.u64(1..=2) } else { rng.u64(3..=40) };
             let kind = if user <= 2 && rng.f64() < 0.05 { Kind::Poison } else { Kind::Good };
             // So far apart that a run of holes takes six bytes.
-            Planned { after: 0, user, kind, gap: rng.i64(1 << 28..1 << 29), fields: 1 }
+            Planned { after: 0, user, kind, gap: rng.i64(1 << 28..1 << 29), fields: 1, size: SMALL }
         });
         Plan {
             seed,

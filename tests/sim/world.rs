@@ -13,7 +13,7 @@ use user_courier::engine::{Batch, Commit, End, Engine, Merge, Ticket};
 use user_courier::verdict::Verdict;
 
 use self::pace::Pace;
-use super::plan::{Fault, Kind, Mood, ONCE, Plan};
+use super::plan::{Fault, Kind, Mood, ONCE, Plan, SMALL};
 
 /// After this long without a heartbeat an instance's partitions are given away.
 const SESSION: Duration = Duration::from_secs(6);
@@ -38,6 +38,7 @@ struct Record {
     user: u64,
     kind: Kind,
     fields: u8,
+    size: usize,
     at: Instant,
 }
 
@@ -189,6 +190,7 @@ impl<'p> World<'p> {
                 user: planned.user,
                 kind: planned.kind,
                 fields: planned.fields,
+                size: planned.size,
                 at,
             });
         }
@@ -300,7 +302,7 @@ impl<'p> World<'p> {
                 // Not before the planned records of that partition, whose places are fixed.
                 if log.last().is_none_or(|record| record.at <= self.now) {
                     let user = BACKGROUND + partition as u64;
-                    log.push(Record { partition, offset, index: log.len(), user, kind: Kind::Good, fields: 1, at: self.now });
+                    log.push(Record { partition, offset, index: log.len(), user, kind: Kind::Good, fields: 1, size: SMALL, at: self.now });
                     self.outcomes[partition as usize].push(None);
                     self.taken[partition as usize].push(false);
                 }

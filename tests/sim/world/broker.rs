@@ -102,6 +102,7 @@ impl World<'_> {
             .collect();
         for ending in &batch.endings {
             if valid.iter().any(|commit| commit.partition == ending.update.partition) {
+                self.check_merged(ending, batch)?;
                 self.check_attempts(ending)?;
                 let outcome = &mut self.outcomes[ending.update.partition as usize][ending.update.index];
                 if outcome.replace(ending.end).is_some() {

@@ -41,7 +41,8 @@ impl World<'_> {
             max_concurrency: self.plan.max_concurrency,
             rate_limit: self.plan.rate_limit,
             max_waiting: self.plan.max_waiting,
-            max_bytes: 1 << 20,
+            // More than all updates of a history take: records are what fills the memory.
+            max_bytes: usize::MAX,
             request_timeout: REQUEST_TIMEOUT,
             initial_backoff: INITIAL_BACKOFF,
             max_backoff: MAX_BACKOFF,
@@ -150,7 +151,7 @@ impl World<'_> {
                     Kind::Invalid => Work::Dead { user: Some(user), reason: Reason::InvalidChanges },
                     _ => Work::Call { user, expires_at },
                 };
-                engine.arrived(*partition, record.offset, 100, Arc::new(*record), work);
+                engine.arrived(*partition, record.offset, record.size, Arc::new(*record), work);
                 if engine.held() > self.plan.max_waiting {
                     break;
                 }

@@ -1,7 +1,7 @@
 //! The oracle: what must be true of every call, every commit, and in the end.
 
 use user_courier::engine::checkpoint::{Checkpoint, MAX_TEXT};
-use user_courier::engine::{Commit, End, Ending, Merge};
+use user_courier::engine::{Batch, Commit, End, Ending, Merge};
 use user_courier::verdict::Reason;
 
 use super::super::plan::Kind;
@@ -133,6 +133,18 @@ impl World<'_> {
         let other = self.log_from(record.partition, into).next().filter(|other| other.offset == into && other.offset > record.offset);
         let taken = |record: &Record| self.taken[record.partition as usize][record.index];
         self.plan.merge && taken(record) && other.is_some_and(|other| other.user == record.user && taken(other))
+    }
+
+    /// A merged update is settled no later than the one that carried it: otherwise a crash between the two would send its values again,
+    /// over the later ones.
+    pub(super) fn check_merged(&self, ending: &Ending<Record, ()>, batch: &Batch<Record, ()>) -> Checked {
+        let (End::Merged { into }, record) = (ending.end, &*ending.update) else { return Ok(()) };
+        let together = batch.endings.iter().any(|other| (other.update.partition, other.update.offset) == (record.partition, into));
+        let carrier = self.log_from(record.partition, into).next();
+        if !together && carrier.is_some_and(|carrier| self.outcome(carrier).is_some()) {
+            return Err(format!("{record:?} is settled after {into}, in which it was merged"));
+        }
+        Ok(())
     }
 
     /// An update is given up only after failures enough that were its own.
