@@ -19,7 +19,7 @@ from PIL import Image
 STEP = 2
 NAMED = {"green": "#56a64b", "yellow": "#e0b400", "orange": "#ff780a", "red": "#e02f44",
          "dark-red": "#8f1427", "purple": "#8f3bb8"}
-PALETTE = ["#3274d9", "#56a64b", "#0a9396", "#ff780a", "#8f3bb8", "#7f5539", "#e0b400", "#9d4edd", "#e02f44", "#6c757d"]
+PALETTE = ["#3274d9", "#56a64b", "#0a9396", "#ff9f4a", "#4cc9f0", "#7f5539", "#b5838d", "#3d405b", "#a3b18a", "#6c757d"]
 
 
 class Prometheus:
