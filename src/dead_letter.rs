@@ -105,9 +105,10 @@ pub fn kept(header: &Header) -> bool {
     !(header.name.starts_with("__connect.errors.") || header.name.starts_with("dlq."))
 }
 
-/// How often the record has been replayed: 0 unless its header counts it.
+/// How often the record has been replayed: 0 unless it names the dead letter that it was, and counts.
 pub fn replays(record: &Record) -> u32 {
-    record.header_text(REPLAY_COUNT).and_then(|count| count.parse().ok()).unwrap_or(0)
+    let count = || record.header_text(REPLAY_COUNT)?.parse().ok();
+    record.header_text(REPLAY_OF).and_then(|place| place.parse::<Place>().ok()).and_then(|_| count()).unwrap_or(0)
 }
 
 /// The error in one line: the message, then what the API said of each field. Secrets are masked before it comes here.

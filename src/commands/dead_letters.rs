@@ -69,7 +69,7 @@ struct FilterArgs {
     /// Only those given up then or earlier.
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
-    /// Also those that were replayed or superseded.
+    /// Also those that were replayed or superseded; a replay refuses these without --force.
     #[arg(long)]
     all: bool,
 }

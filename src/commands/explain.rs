@@ -102,6 +102,10 @@ fn page(found: &Explanation, state: Option<Value>, since: Timestamp) -> String {
             let text = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
             let cause = if text("cause") == "none" { String::new() } else { format!(" ({})", text("cause")) };
             let _ = writeln!(page, "target\n  {}{cause} since {}, as the instance on this machine says", text("state"), text("since"));
+            if text("state") != "flowing" {
+                let next = Some(text("next_probe_at")).filter(|next| !next.is_empty()).map_or_else(|| "under way".to_owned(), |next| format!("at {next}"));
+                let _ = writeln!(page, "  because: {}; next probe {next}", text::name(&text("last_error"), 200));
+            }
         }
         None => page.push_str("target\n  no instance answers at admin.listen, so what the target does is not known here\n"),
     }

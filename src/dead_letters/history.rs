@@ -102,6 +102,7 @@ pub struct History<'a> {
     lanes: HashMap<Arc<Lane>, Vec<(i32, Other)>>,
     dead: HashSet<Spot>,
     settled: Spots,
+    replays: Replays,
     /// How far each partition of the update topic was read.
     updates: BTreeMap<i32, i64>,
     /// How far the outcome topic was read.
@@ -117,7 +118,8 @@ impl<'a> History<'a> {
     /// If the broker does not answer.
     pub fn read(desk: &'a Desk, chosen: &mut [Chosen], watch: &mut dyn Watch) -> Result<Self, Failure> {
         let links: Vec<_> = chosen.iter().map(|one| (one.origin, one.replay_of.clone())).collect();
-        for (one, first) in chosen.iter_mut().zip(firsts(desk, links)?) {
+        let mut replays = Replays::default();
+        for (one, first) in chosen.iter_mut().zip(firsts(desk, links, &mut replays)?) {
             one.first = first.offset;
             one.since = first.failed_at.map_or(one.since, |failed_at| failed_at.min(one.since));
             if !first.sure {
@@ -131,6 +133,7 @@ impl<'a> History<'a> {
             lanes: HashMap::new(),
             dead: HashSet::new(),
             settled: Spots::default(),
+            replays,
             updates: BTreeMap::new(),
             outcomes: Vec::new(),
             horizon: None,
@@ -174,6 +177,7 @@ impl<'a> History<'a> {
     fn begin_outcomes(&mut self, since: Timestamp) -> Result<(), Failure> {
         let all = self.desk.outcomes.spans()?;
         self.outcomes = self.desk.outcomes.since(since, all.clone())?;
+        self.replays.since = Some(self.replays.since.map_or(since, |known| known.min(since)));
         // Where everything that is left is younger, and something is gone, what is gone may have been younger too.
         let cut: Vec<Span> = all.into_iter().filter(|span| span.from > 0 && self.outcomes.contains(span)).collect();
         let mut firsts: HashMap<i32, Timestamp> = HashMap::new();
@@ -194,7 +198,7 @@ impl<'a> History<'a> {
     /// # Errors
     /// If the broker does not answer.
     pub fn catch_up(&mut self, up_to: UpTo, watch: &mut dyn Watch) -> Result<(), Failure> {
-        self.read_updates(watch)?;
+        let found = self.read_updates(watch)?;
         let ends = match up_to {
             UpTo::Now => self.desk.outcomes.spans()?,
             UpTo::AllWritten => {
@@ -203,10 +207,18 @@ impl<'a> History<'a> {
                 written
             }
         };
-        self.read_outcomes(&ends, watch)
+        self.read_outcomes(&ends, watch)?;
+        // Now the outcomes are known that say which of them were replays.
+        let links = found.iter().map(|(_, partition, other, link)| ((*partition, other.at), link.clone())).collect();
+        let firsts = firsts(self.desk, links, &mut self.replays)?;
+        for ((lane, partition, other, _), first) in found.into_iter().zip(firsts) {
+            let first = first.sure.then_some(first.offset);
+            self.lanes.entry(lane).or_default().push((partition, Other { first, ..other }));
+        }
+        Ok(())
     }
 
-    fn read_updates(&mut self, watch: &mut dyn Watch) -> Result<(), Failure> {
+    fn read_updates(&mut self, watch: &mut dyn Watch) -> Result<Vec<Found>, Failure> {
         let mut spans = Vec::with_capacity(self.updates.len());
         for (partition, from) in &mut self.updates {
             let span = self.desk.updates.span(*partition)?;
@@ -221,12 +233,7 @@ impl<'a> History<'a> {
             Ok(Go::On)
         })?;
         watch.end();
-        let firsts = firsts(self.desk, found.iter().map(|(_, partition, other, link)| ((*partition, other.at), link.clone())).collect())?;
-        for ((lane, partition, other, _), first) in found.into_iter().zip(firsts) {
-            let first = first.sure.then_some(first.offset);
-            self.lanes.entry(lane).or_default().push((partition, Other { first, ..other }));
-        }
-        Ok(())
+        Ok(found)
     }
 
     fn read_outcomes(&mut self, ends: &[Span], watch: &mut dyn Watch) -> Result<(), Failure> {
@@ -236,10 +243,13 @@ impl<'a> History<'a> {
         }
         watch.begin("reading outcomes", desk::steps(&self.outcomes));
         let (desk, lanes) = (self.desk, &self.lanes);
-        let (dead, settled) = (&mut self.dead, &mut self.settled);
+        let (dead, settled, replays) = (&mut self.dead, &mut self.settled, &mut self.replays);
         desk.outcomes.scan(&self.outcomes, watch, |message| {
             match desk::kind(message) {
-                Some(Kind::Replayed | Kind::Superseded) => settled.extend(desk::settles(message, &desk.letters.name)),
+                Some(Kind::Replayed | Kind::Superseded) => {
+                    settled.extend(desk::settles(message, &desk.letters.name));
+                    replays.note(desk, message);
+                }
                 Some(Kind::DeadLettered)
                     if header(message, "ce_subject").and_then(lane_of).is_some_and(|lane| lanes.contains_key(&lane)) =>
                 {
@@ -293,12 +303,55 @@ impl<'a> History<'a> {
 /// The dead letter that a record was, where it says that it was one ([`replay_of`]).
 type Link = Option<Option<Place>>;
 
+/// An update of a user that matters: whose, in which partition, what it sets, and the dead letter that it says it was.
+type Found = (Arc<Lane>, i32, Other, Link);
+
+/// Which records of the update topic are replays, and of which dead letters: as the outcomes say. A header alone proves nothing, since senders
+/// may copy it.
+#[derive(Default)]
+struct Replays {
+    /// By dead letter, the records that it became.
+    into: HashMap<Spot, HashSet<Spot>>,
+    /// Outcomes since then are known.
+    since: Option<Timestamp>,
+}
+
+impl Replays {
+    fn note(&mut self, desk: &Desk, message: &rdkafka::message::BorrowedMessage<'_>) {
+        if desk::kind(message) != Some(Kind::Replayed) {
+            return;
+        }
+        let Some(data) = desk::data(message) else { return };
+        if let Some(into) = data.into.filter(|into| into.topic == *desk.updates.name && data.record.topic == *desk.letters.name) {
+            self.into.entry((data.record.partition, data.record.offset)).or_default().insert((into.partition, into.offset));
+        }
+    }
+
+    /// Reads the outcomes since then, unless they are known.
+    fn learn(&mut self, desk: &Desk, since: Timestamp) -> Result<(), Failure> {
+        if self.since.is_some_and(|known| known <= since) {
+            return Ok(());
+        }
+        let spans = desk.outcomes.since(since, desk.outcomes.spans()?)?;
+        desk.outcomes.scan(&spans, &mut (), |message| {
+            self.note(desk, message);
+            Ok(Go::On)
+        })?;
+        self.since = Some(since);
+        Ok(())
+    }
+
+    fn confirm(&self, letter: Spot, record: Spot) -> bool {
+        self.into.get(&letter).is_some_and(|into| into.contains(&record))
+    }
+}
+
 /// An update of a user that matters: whose, in which partition, what it sets, and the dead letter that it was.
 fn of_interest(
     desk: &Desk,
     lanes: &HashMap<Arc<Lane>, Vec<(i32, Other)>>,
     message: &rdkafka::message::BorrowedMessage<'_>,
-) -> Option<(Arc<Lane>, i32, Other, Link)> {
+) -> Option<Found> {
     let record = headers::record(&desk.updates.name, message);
     let reading = desk.judge.read(&record);
     let (lane, _) = lanes.get_key_value(&reading.lane?)?;
@@ -324,28 +377,43 @@ struct First {
 }
 
 /// Follows each update from where it stands back to where it first stood: from the dead letter that it was, to the record that this one was of.
-fn firsts(desk: &Desk, links: Vec<(Spot, Link)>) -> Result<Vec<First>, Failure> {
+/// Where a record says that it was a dead letter, and no outcome confirms that, it stands where it stands.
+fn firsts(desk: &Desk, links: Vec<(Spot, Link)>, replays: &mut Replays) -> Result<Vec<First>, Failure> {
     let mut firsts: Vec<First> = links.iter().map(|((_, offset), _)| First { offset: *offset, failed_at: None, sure: true }).collect();
-    let mut open: Vec<(usize, i32, Option<Place>)> =
-        links.into_iter().enumerate().filter_map(|(number, ((partition, _), link))| Some((number, partition, link?))).collect();
+    let spot = |place: Place| (place.topic == desk.letters.name).then_some((place.partition, place.offset));
+    let letter_of = |link: Link| link.flatten().and_then(spot).filter(|(partition, _)| (0..desk.letters.partitions).contains(partition));
+    let mut open: Vec<(usize, i32, Spot)> = links
+        .into_iter()
+        .enumerate()
+        .filter_map(|(number, ((partition, _), link))| Some((number, partition, letter_of(link)?)))
+        .collect();
     while !open.is_empty() {
-        let spot = |place: &Place| (place.topic == desk.letters.name).then_some((place.partition, place.offset));
-        let letters = desk.letters.fetch(open.iter().filter_map(|(_, _, place)| spot(place.as_ref()?)))?;
+        let letters: HashMap<Spot, Letter> = desk
+            .letters
+            .fetch(open.iter().map(|(.., letter)| *letter))?
+            .into_iter()
+            .filter_map(|(spot, record)| Some((spot, Letter::read(record)?)))
+            .collect();
+        if let Some(oldest) = letters.values().map(|letter| letter.facts.failed_at).min() {
+            replays.learn(desk, desk::earlier(oldest))?;
+        }
         let mut next = Vec::new();
-        for (number, partition, place) in open {
-            let letter = place.as_ref().and_then(spot).and_then(|spot| Letter::read(letters.get(&spot)?.clone()));
+        for (number, partition, spot) in open {
             let first = &mut firsts[number];
-            match letter {
-                Some(letter)
-                    if letter.facts.origin.topic == desk.updates.name
-                        && letter.facts.origin.partition == partition
-                        && letter.facts.origin.offset < first.offset =>
-                {
-                    first.offset = letter.facts.origin.offset;
-                    first.failed_at = Some(letter.facts.failed_at);
-                    next.extend(replay_of(&letter.record).map(|link| (number, partition, link)));
-                }
-                _ => first.sure = false,
+            let Some(letter) = letters.get(&spot) else {
+                // One that is gone by age was there; one that should be there never was.
+                first.sure &= spot.1 >= desk.letters.span(spot.0)?.from;
+                continue;
+            };
+            let origin = &letter.facts.origin;
+            if replays.confirm(spot, (partition, first.offset))
+                && origin.topic == desk.updates.name
+                && origin.partition == partition
+                && origin.offset < first.offset
+            {
+                first.offset = origin.offset;
+                first.failed_at = Some(letter.facts.failed_at);
+                next.extend(letter_of(replay_of(&letter.record)).map(|link| (number, partition, link)));
             }
         }
         open = next;

@@ -31,7 +31,11 @@ impl Directory {
     pub(super) fn set<'a>(&mut self, user: u64, fields: impl Iterator<Item = (&'a str, &'a Value)>) {
         let user = self.users.entry(user).or_default();
         for (name, value) in fields {
-            user.fields.insert(name.to_owned(), value.clone());
+            match (user.fields.get_mut(name), value) {
+                // A part that is not named stays as it was.
+                (Some(Value::Object(parts)), Value::Object(named)) => parts.extend(named.clone()),
+                _ => drop(user.fields.insert(name.to_owned(), value.clone())),
+            }
             if let ("password", Some(password)) = (name, value.as_str()) {
                 user.passwords.push_back(password.to_owned());
                 if user.passwords.len() > PASSWORDS_REMEMBERED {

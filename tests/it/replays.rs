@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::calls_by_user;
 use crate::bench::Bench;
-use crate::dead_letters::{changes, command, ended, refusing, replay, replays, settled, text};
+use crate::dead_letters::{changes, command, ended, lines, refusing, replay, replays, settled, text};
 use crate::kafka::{self, Message};
 use crate::update::Update;
 
@@ -127,4 +127,24 @@ async fn a_replay_amid_live_updates_leaves_every_user_as_the_original_order_woul
     }
     calls_by_user(&bench.valt);
     assert_eq!(service.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sender_writes_into_the_headers_of_a_replay_is_not_believed() {
+    let mut bench = refusing(1..=2).await;
+    let _service = bench.start();
+    let bogus = Update::valt(2, "counted").header("replay-of", "elsewhere/0/1").header("replay-count", "7");
+    let places = bench.send(&[Update::valt(1, "old"), bogus]);
+    bench.outcomes_of(&places);
+    let letters = lines(&bench, &["list", "--json"], 0);
+    let place = letters.iter().find(|letter| letter["user"] == 1).unwrap()["place"].as_str().unwrap().to_owned();
+    bench.valt.clear_faults();
+    // A newer update that bears the name of the dead letter, as a copied header does.
+    let copied = bench.send(&[Update::valt(1, "new").header("replay-of", place).header("replay-count", "1")]);
+    bench.outcomes_of(&[places, copied].concat());
+    replay(&bench, &["--user", "1"], 0);
+    assert_eq!(ended(&bench.outcomes_now(), "superseded"), 1);
+    assert_eq!(bench.valt.fields(1).unwrap()["display_name"], "new");
+    // It names no dead letter of this service: it was never one.
+    assert_eq!(lines(&bench, &["replay", "--dry-run", "--json", "--user", "2"], 0)[0]["action"], "refuse");
 }
