@@ -136,9 +136,13 @@ fn moods() -> impl Strategy<Value = Mood> {
     ]
 }
 
+fn leaves() -> impl Strategy<Value = Fault> {
+    (0usize..3, 0u64..20_000).prop_map(|(instance, back_after)| Fault::Leave { instance, back_after })
+}
+
 fn calm_faults() -> impl Strategy<Value = Fault> {
     prop_oneof![
-        (0usize..3, 0u64..20_000).prop_map(|(instance, back_after)| Fault::Leave { instance, back_after }),
+        leaves(),
         (moods(), prop_oneof![30 => 1u64..60_000, 1 => 60_000u64..900_000]).prop_map(|(mood, millis)| Fault::Outage { mood, millis }),
         (0usize..3, 1u32..4).prop_map(|(instance, times)| Fault::Abort { instance, times }),
         (prop_oneof![3 => 1u64..3000, 1 => 3000u64..20_000], 1u64..10_000)
@@ -194,7 +198,8 @@ pub fn plans() -> impl Strategy<Value = Plan> {
 /// Histories in which two users' updates keep failing and pile up, far apart in the partition, while everybody else's are delivered. The
 /// records come from a seed, since so many choices one by one would take longer than the history.
 pub fn crowded_plans() -> impl Strategy<Value = Plan> {
-    let faults = prop::collection::vec((0u64..3000, faults()), 0..4);
+    // Partitions are handed over while the text is full.
+    let faults = prop::collection::vec((0u64..3000, prop_oneof![leaves(), faults()]), 0..5);
     let shape = (1usize..3, prop_oneof![Just(700usize), Just(3000)], 3u32..6, 2usize..9);
     (any::<u64>(), 750usize..900, shape, faults).prop_map(|(seed, count, shape, faults)| {
         let (instances, max_waiting, max_attempts, max_concurrency) = shape;
