@@ -15,7 +15,8 @@ pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
 /// A name for a message: cut to `max` bytes, with line ends and other control characters written as escapes.
 pub fn name(text: &str, max: usize) -> String {
     // Quotes do no harm and are easier to read as they are.
-    let escape = |character: char| if matches!(character, '\'' | '"') { character.to_string() } else { character.escape_debug().to_string() };
+    let escape =
+        |character: char| if matches!(character, '\'' | '"') { character.to_string() } else { character.escape_debug().to_string() };
     let printable: String = cut(text, max).chars().map(escape).collect();
     cut(&printable, max).into_owned()
 }

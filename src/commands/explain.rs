@@ -103,7 +103,9 @@ fn page(found: &Explanation, state: Option<Value>, since: Timestamp) -> String {
             let cause = if text("cause") == "none" { String::new() } else { format!(" ({})", text("cause")) };
             let _ = writeln!(page, "target\n  {}{cause} since {}, as the instance on this machine says", text("state"), text("since"));
             if text("state") != "flowing" {
-                let next = Some(text("next_probe_at")).filter(|next| !next.is_empty()).map_or_else(|| "under way".to_owned(), |next| format!("at {next}"));
+                let next = Some(text("next_probe_at"))
+                    .filter(|next| !next.is_empty())
+                    .map_or_else(|| "under way".to_owned(), |next| format!("at {next}"));
                 let _ = writeln!(page, "  because: {}; next probe {next}", text::name(&text("last_error"), 200));
             }
         }

@@ -382,11 +382,8 @@ fn firsts(desk: &Desk, links: Vec<(Spot, Link)>, replays: &mut Replays) -> Resul
     let mut firsts: Vec<First> = links.iter().map(|((_, offset), _)| First { offset: *offset, failed_at: None, sure: true }).collect();
     let spot = |place: Place| (place.topic == desk.letters.name).then_some((place.partition, place.offset));
     let letter_of = |link: Link| link.flatten().and_then(spot).filter(|(partition, _)| (0..desk.letters.partitions).contains(partition));
-    let mut open: Vec<(usize, i32, Spot)> = links
-        .into_iter()
-        .enumerate()
-        .filter_map(|(number, ((partition, _), link))| Some((number, partition, letter_of(link)?)))
-        .collect();
+    let mut open: Vec<(usize, i32, Spot)> =
+        links.into_iter().enumerate().filter_map(|(number, ((partition, _), link))| Some((number, partition, letter_of(link)?))).collect();
     while !open.is_empty() {
         let letters: HashMap<Spot, Letter> = desk
             .letters

@@ -49,6 +49,8 @@ pub(super) struct Entry<U, F> {
     pub(super) dead: Option<Reason>,
     /// It is not sent together with others.
     pub(super) alone: bool,
+    /// Failures of merged calls that began with it.
+    pub(super) merged_failures: u32,
     pub(super) expires_at: Option<Instant>,
     pub(super) spent: Spent,
     /// Failures in a row, for the backoff.
@@ -189,6 +191,7 @@ impl<U, F> Engine<U, F> {
                 size,
                 dead,
                 alone: false,
+                merged_failures: 0,
                 expires_at,
                 spent,
                 failures: 0,
@@ -253,7 +256,7 @@ impl<U, F> Engine<U, F> {
                 // An attempt without a call failed over the login, which is no update's fault.
                 if calls > 0 && self.counts(ticket, user, verdict, now) {
                     if is_merged {
-                        self.take_apart(&run);
+                        self.merged_failed(&run);
                     } else if let Some(entry) = self.entries.get_mut(&ticket) {
                         entry.spent.failures += 1;
                     }

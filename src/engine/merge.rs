@@ -43,7 +43,17 @@ impl<U: Merge, F> Engine<U, F> {
 }
 
 impl<U, F> Engine<U, F> {
-    /// A merged call was rejected, or failed while others are delivered: each of its updates is sent by itself from now on, so that only
+    /// A merged call failed while others are delivered. It may have taken effect all the same: sent one by one, its earlier values would come
+    /// once more after the later ones, so it is given as many attempts as a single call before that.
+    pub(super) fn merged_failed(&mut self, run: &[Ticket]) {
+        let Some(head) = run.first().and_then(|head| self.entries.get_mut(head)) else { return };
+        head.merged_failures += 1;
+        if head.merged_failures >= self.settings.max_attempts {
+            self.take_apart(run);
+        }
+    }
+
+    /// A merged call was rejected, or failed again and again while others are delivered: each of its updates is sent by itself from now on, so that only
     /// the guilty one has to bear it.
     pub(super) fn take_apart(&mut self, run: &[Ticket]) {
         for ticket in run {
