@@ -107,10 +107,12 @@ fn the_headers_of_an_earlier_failure_give_way() {
 #[test]
 fn replays_are_counted_by_the_records_header() {
     assert_eq!(replays(&record(&[])), 0);
-    assert_eq!(replays(&record(&[("replay-count", "2")])), 2);
+    assert_eq!(replays(&record(&[("replay-of", "dead/0/1"), ("replay-count", "2")])), 2);
     for nonsense in ["", "-1", "two", "99999999999999999999"] {
-        assert_eq!(replays(&record(&[("replay-count", nonsense)])), 0, "{nonsense}");
+        assert_eq!(replays(&record(&[("replay-of", "dead/0/1"), ("replay-count", nonsense)])), 0, "{nonsense}");
     }
+    assert_eq!(replays(&record(&[("replay-count", "2")])), 0, "of no dead letter");
+    assert_eq!(replays(&record(&[("replay-of", "nowhere"), ("replay-count", "2")])), 0, "of no place");
 }
 
 #[test]

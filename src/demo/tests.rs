@@ -82,7 +82,10 @@ async fn evidence() -> Evidence {
     let stage = Stage::set(80).await.unwrap();
     let metrics = Metrics::new().unwrap();
     let (end_service, service_ends) = watch::channel(false);
-    let service = tokio::spawn(service::run(stage.config.clone(), HashSet::new(), metrics.clone(), service_ends));
+    let mut config = stage.config.clone();
+    // So that users have several calls, whose order can be broken.
+    config.targets.iter_mut().for_each(|target| target.delivery.merge = false);
+    let service = tokio::spawn(service::run(config, HashSet::new(), metrics.clone(), service_ends));
     let sent = Arc::new(AtomicUsize::new(0));
     let sending = send(&stage, samples.clone(), Duration::ZERO, sent.clone());
     let mut progress = Progress::new(&samples, sent, &metrics);
