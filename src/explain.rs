@@ -13,7 +13,7 @@ use crate::dead_letters::{Failure, Filter, Letter, Watch};
 use crate::engine::Spent;
 use crate::engine::checkpoint::Checkpoint;
 use crate::kafka::{committed, headers};
-use crate::outcome::{Kind, OutcomeData, RecordPlace};
+use crate::outcome::{self, Kind, OutcomeData, RecordPlace};
 use crate::record::Place;
 
 /// So many of the updates that wait, and of the outcomes, are kept.
@@ -118,7 +118,7 @@ impl Explanation {
     }
 
     fn read_outcomes(&mut self, desk: &Desk, since: Timestamp, watch: &mut dyn Watch) -> Result<(), Failure> {
-        let subject = format!("{}/users/{}", self.lane.target, self.lane.user);
+        let subject = outcome::subject(&self.lane.target, self.lane.user);
         let spans = desk.outcomes.since(since, desk.outcomes.spans()?)?;
         watch.begin("reading outcomes", desk::steps(&spans));
         desk.outcomes.scan(&spans, watch, |message| {
@@ -153,6 +153,6 @@ impl Explanation {
 }
 
 fn waiting(place: &Place, fields: Vec<String>, timestamp_ms: Option<i64>, spent: Spent) -> Waiting {
-    let written_at = timestamp_ms.and_then(|millis| Timestamp::from_millisecond(millis).ok()).map(crate::outcome::timestamp);
+    let written_at = timestamp_ms.and_then(|millis| Timestamp::from_millisecond(millis).ok()).map(outcome::timestamp);
     Waiting { record: place.into(), fields, written_at, attempts: spent.calls }
 }

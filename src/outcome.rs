@@ -1,5 +1,7 @@
 //! An outcome: the event that says how a record ended.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -108,6 +110,12 @@ pub struct RecordPlace {
     pub offset: i64,
 }
 
+impl fmt::Display for RecordPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
 impl From<&Place> for RecordPlace {
     fn from(place: &Place) -> Self {
         RecordPlace { topic: place.topic.to_string(), partition: place.partition, offset: place.offset }
@@ -179,12 +187,17 @@ fn headers(facts: &Facts<'_>) -> Vec<Header> {
         Header::text("content-type", "application/json"),
     ];
     if let Some(user) = facts.user {
-        headers.push(Header::text("ce_subject", format!("{target}/users/{user}")));
+        headers.push(Header::text("ce_subject", subject(target, user)));
     }
     if let Some(traceparent) = facts.traceparent {
         headers.push(Header::text("traceparent", traceparent));
     }
     headers
+}
+
+/// The `ce_subject` of a user's outcomes.
+pub fn subject(target: &str, user: UserId) -> String {
+    format!("{target}/users/{user}")
 }
 
 fn data(facts: Facts<'_>) -> OutcomeData {

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::bar::Bar;
 use super::dead_letters::{ConfigArgs, failed, open, time, user};
-use super::table::{of, table};
+use super::table::{of, table, times};
 use super::{Exit, fail, say};
 use crate::dead_letters::judge::Lane;
 use crate::event::UserId;
 use crate::explain::Explanation;
-use crate::outcome::{RecordPlace, timestamp};
+use crate::outcome::timestamp;
 use crate::text;
 
 /// How far back outcomes are read unless said.
@@ -128,7 +128,7 @@ fn page(found: &Explanation, state: Option<Value>, since: Timestamp) -> String {
                     1 => "behind the first".to_owned(),
                     more => format!("behind {more} others"),
                 };
-                vec![update.written_at.clone().unwrap_or_default(), behind, names(&update.fields), place(&update.record)]
+                vec![update.written_at.clone().unwrap_or_default(), behind, names(&update.fields), update.record.to_string()]
             })
             .collect();
         page.push_str(&table(&["written (UTC)", "stands", "fields", "record"], &rows));
@@ -149,7 +149,7 @@ fn page(found: &Explanation, state: Option<Value>, since: Timestamp) -> String {
                     data.finished_at.clone(),
                     format!("{}{into}", data.outcome.as_str()),
                     names(data.fields.as_deref().unwrap_or_default()),
-                    place(&data.record),
+                    data.record.to_string(),
                 ]
             })
             .collect();
@@ -173,8 +173,11 @@ fn page(found: &Explanation, state: Option<Value>, since: Timestamp) -> String {
     if found.fields.is_empty() {
         page.push_str("  none in that time\n");
     } else {
-        let rows: Vec<_> =
-            found.fields.iter().map(|(field, changed)| vec![text::name(field, 60), changed.at.clone(), place(&changed.record)]).collect();
+        let rows: Vec<_> = found
+            .fields
+            .iter()
+            .map(|(field, changed)| vec![text::name(field, 60), changed.at.clone(), changed.record.to_string()])
+            .collect();
         page.push_str(&table(&["field", "confirmed (UTC)", "record"], &rows));
     }
     page
@@ -182,12 +185,4 @@ fn page(found: &Explanation, state: Option<Value>, since: Timestamp) -> String {
 
 fn names(fields: &[String]) -> String {
     text::name(&fields.join(", "), 60)
-}
-
-fn place(place: &RecordPlace) -> String {
-    format!("{}/{}/{}", place.topic, place.partition, place.offset)
-}
-
-fn times(count: u32) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }

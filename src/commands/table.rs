@@ -48,6 +48,15 @@ pub(super) fn of(amount: usize, one: &str, many: &str) -> String {
     format!("{} {}", count(amount), if amount == 1 { one } else { many })
 }
 
+/// How often.
+pub(super) fn times(count: u32) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        more => format!("{more} times"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -148,7 +148,7 @@ impl Desk {
         watch.begin("reading outcomes", steps(&spans));
         let mut settled = Spots::default();
         self.outcomes.scan(&spans, watch, |message| {
-            settled.extend(settles(message, &self.letters.name));
+            settled.extend(settling(message).and_then(|data| settled_by(&data, &self.letters.name)));
             Ok(Go::On)
         })?;
         watch.end();
@@ -187,11 +187,13 @@ pub fn data(message: &BorrowedMessage<'_>) -> Option<OutcomeData> {
     serde_json::from_slice(message.payload()?).ok()
 }
 
-/// The dead letter of that topic that an outcome settles, if it does.
-pub fn settles(message: &BorrowedMessage<'_>, letters: &str) -> Option<Spot> {
-    if !matches!(kind(message)?, Kind::Replayed | Kind::Superseded) {
-        return None;
-    }
-    let record = data(message)?.record;
+/// The data of an outcome that settles a dead letter.
+pub fn settling(message: &BorrowedMessage<'_>) -> Option<OutcomeData> {
+    kind(message).filter(|kind| matches!(kind, Kind::Replayed | Kind::Superseded)).and_then(|_| data(message))
+}
+
+/// The dead letter of that topic that such an outcome settles.
+pub fn settled_by(data: &OutcomeData, letters: &str) -> Option<Spot> {
+    let record = &data.record;
     (record.topic == letters).then_some((record.partition, record.offset))
 }

@@ -15,7 +15,7 @@ use super::topic::{Go, Sight, Span, Spot, Topic, header};
 use super::{Failure, Watch};
 use crate::event::UserId;
 use crate::kafka::headers;
-use crate::outcome::Kind;
+use crate::outcome::{Kind, OutcomeData};
 use crate::record::{Place, Record};
 use crate::verdict::Reason;
 
@@ -247,8 +247,10 @@ impl<'a> History<'a> {
         desk.outcomes.scan(&self.outcomes, watch, |message| {
             match desk::kind(message) {
                 Some(Kind::Replayed | Kind::Superseded) => {
-                    settled.extend(desk::settles(message, &desk.letters.name));
-                    replays.note(desk, message);
+                    if let Some(data) = desk::data(message) {
+                        settled.extend(desk::settled_by(&data, &desk.letters.name));
+                        replays.note(desk, data);
+                    }
                 }
                 Some(Kind::DeadLettered)
                     if header(message, "ce_subject").and_then(lane_of).is_some_and(|lane| lanes.contains_key(&lane)) =>
@@ -317,13 +319,12 @@ struct Replays {
 }
 
 impl Replays {
-    fn note(&mut self, desk: &Desk, message: &rdkafka::message::BorrowedMessage<'_>) {
-        if desk::kind(message) != Some(Kind::Replayed) {
-            return;
-        }
-        let Some(data) = desk::data(message) else { return };
-        if let Some(into) = data.into.filter(|into| into.topic == *desk.updates.name && data.record.topic == *desk.letters.name) {
-            self.into.entry((data.record.partition, data.record.offset)).or_default().insert((into.partition, into.offset));
+    /// An outcome that settles a dead letter: one that was superseded became nothing.
+    fn note(&mut self, desk: &Desk, data: OutcomeData) {
+        let letter = desk::settled_by(&data, &desk.letters.name);
+        let into = data.into.filter(|into| data.outcome == Kind::Replayed && into.topic == *desk.updates.name);
+        if let Some((letter, into)) = letter.zip(into) {
+            self.into.entry(letter).or_default().insert((into.partition, into.offset));
         }
     }
 
@@ -334,7 +335,9 @@ impl Replays {
         }
         let spans = desk.outcomes.since(since, desk.outcomes.spans()?)?;
         desk.outcomes.scan(&spans, &mut (), |message| {
-            self.note(desk, message);
+            if let Some(data) = desk::settling(message) {
+                self.note(desk, data);
+            }
             Ok(Go::On)
         })?;
         self.since = Some(since);

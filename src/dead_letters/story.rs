@@ -9,7 +9,7 @@ use super::mend::original;
 use super::plan::Step;
 use super::topic::{Go, header};
 use super::{Failure, Letter, Watch};
-use crate::outcome::OutcomeData;
+use crate::outcome::{self, Kind, OutcomeData};
 use crate::record::Record;
 
 /// How many of a user's later outcomes are kept.
@@ -48,12 +48,16 @@ impl Story {
         let step = history.step(&chosen, false);
 
         let facts = &letter.facts;
-        let subject = chosen.lane.as_ref().map(|lane| format!("{}/users/{}", lane.target, lane.user));
+        let subject = chosen.lane.as_ref().map(|lane| outcome::subject(&lane.target, lane.user));
         let spans = desk.outcomes.since(earlier(facts.failed_at), desk.outcomes.spans()?)?;
         let (mut outcome, mut settled, mut later, mut later_count) = (None, None, VecDeque::new(), 0);
         watch.begin("reading outcomes", desk::steps(&spans));
         desk.outcomes.scan(&spans, watch, |message| {
             let of_user = subject.is_some() && header(message, "ce_subject") == subject.as_deref();
+            // Of other users, only what became of this letter and of its record matters.
+            if !of_user && !matches!(desk::kind(message), Some(Kind::DeadLettered | Kind::Replayed | Kind::Superseded)) {
+                return Ok(Go::On);
+            }
             let Some(data) = desk::data(message) else { return Ok(Go::On) };
             let is = |place: &crate::record::Place| {
                 data.record.topic == *place.topic && (data.record.partition, data.record.offset) == (place.partition, place.offset)

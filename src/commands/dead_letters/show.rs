@@ -9,12 +9,12 @@ use super::{ConfigArgs, failed, open};
 use crate::api::ApiError;
 use crate::api::mask::mask as without_secrets;
 use crate::commands::bar::Bar;
-use crate::commands::table::{of, table};
+use crate::commands::table::{of, table, times};
 use crate::commands::{Exit, fail, say};
 use crate::dead_letters::plan::{Action, Step};
 use crate::dead_letters::story::Story;
 use crate::dead_letters::{export, judge, mask};
-use crate::outcome::{OutcomeData, RecordPlace, timestamp};
+use crate::outcome::{OutcomeData, timestamp};
 use crate::record::{Place, Record};
 use crate::text;
 use crate::verdict::Reason;
@@ -145,17 +145,13 @@ fn row(outcome: &OutcomeData) -> Vec<String> {
         outcome.finished_at.get(..19).unwrap_or(&outcome.finished_at).replace('T', " "),
         format!("{}{reason}", outcome.outcome.as_str()),
         text::name(&outcome.fields.as_deref().unwrap_or_default().join(", "), 60),
-        place(&outcome.record),
+        outcome.record.to_string(),
     ]
-}
-
-fn place(place: &RecordPlace) -> String {
-    format!("{}/{}/{}", place.topic, place.partition, place.offset)
 }
 
 fn now(story: &Story) -> String {
     if let Some(settled) = &story.settled {
-        let into = settled.into.as_ref().map_or_else(String::new, |into| format!(" as {}", place(into)));
+        let into = settled.into.as_ref().map_or_else(String::new, |into| format!(" as {into}"));
         return format!("  settled: {}{into} at {}\n", settled.outcome.as_str(), settled.finished_at);
     }
     let mut text = format!("  open. A replay would {}\n", would(&story.step, story));
@@ -178,14 +174,6 @@ fn would(step: &Step, story: &Story) -> String {
         }
         Action::Supersede => format!("change nothing: newer updates have overwritten {} ({by})", names(&step.left_out)),
         Action::Refuse => format!("refuse it: {}", plain(step.why.as_deref().unwrap_or_default())),
-    }
-}
-
-fn times(replays: u32) -> String {
-    match replays {
-        0 => "never".to_owned(),
-        1 => "once".to_owned(),
-        more => format!("{more} times"),
     }
 }
 
