@@ -21,6 +21,7 @@ pub mod logging;
 pub mod metrics;
 pub mod outcome;
 pub mod record;
+pub mod reload;
 pub mod retry_after;
 pub mod route;
 pub mod schema;

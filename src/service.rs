@@ -41,7 +41,15 @@ pub enum Failure {
 ///
 /// # Errors
 /// [`Failure`], if it cannot begin or another instance has taken its name.
-pub async fn run(config: Config, only: HashSet<String>, metrics: Metrics, mut stop: watch::Receiver<bool>) -> Result<(), Failure> {
+///
+/// Of later configurations only what subscribers can take up counts: see [`crate::config::Change`].
+pub async fn run(
+    configs: watch::Receiver<Arc<Config>>,
+    only: HashSet<String>,
+    metrics: Metrics,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let config = configs.borrow().clone();
     let names = names_of(&config, &only);
     let board = Board::new(&config.kafka.instance_id, &names);
     let handles: Vec<_> = names.iter().map(|name| (name.clone(), metrics.target(name))).collect();
@@ -50,16 +58,17 @@ pub async fn run(config: Config, only: HashSet<String>, metrics: Metrics, mut st
         return Ok(());
     }
     let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
-    let config = Arc::new(config);
     let mut subscribers = JoinSet::new();
     for (name, metrics) in handles {
-        let (config, router, board, stop) = (config.clone(), router.clone(), board.clone(), stop.clone());
+        let (configs, router, board, stop) = (configs.clone(), router.clone(), board.clone(), stop.clone());
         subscribers.spawn(async move {
             loop {
+                let mut configs = configs.clone();
+                let config = configs.borrow_and_update().clone();
                 let target = config.targets.iter().find(|target| target.name == name);
                 let subscriber = Subscriber::start(&config, target, router.clone(), metrics.clone(), board.clone())?;
                 info!(target = name, "subscriber started");
-                match subscriber.run(stop.clone()).await {
+                match subscriber.run(configs, stop.clone()).await {
                     Ended::Left => return Ok(()),
                     Ended::InstanceTaken => return Err(Failure::InstanceTaken(config.kafka.instance_id.clone())),
                     Ended::Broken(why) => error!(target = name, why, "the subscriber ended; it begins anew"),

@@ -134,8 +134,8 @@ impl Subscriber {
         })
     }
 
-    /// Works until `stop` says so and everything in flight is done, or until the client cannot go on.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Ended {
+    /// Takes up the settings of each of the `configs` that come. Works until `stop` says so and everything in flight is done, or until the client cannot go on.
+    pub async fn run(mut self, mut configs: watch::Receiver<Arc<Config>>, mut stop: watch::Receiver<bool>) -> Ended {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopping = false;
@@ -161,6 +161,8 @@ impl Subscriber {
                 },
                 () = tokio::time::sleep_until(wake_at.into()) => {}
                 _ = tick.tick() => self.look_around(),
+                // Where nobody changes the configuration, nothing comes.
+                Ok(()) = configs.changed() => self.take_up(&configs.borrow_and_update().clone()),
                 _ = stop.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
                     self.consumer.order(Order::Leave);
@@ -169,6 +171,11 @@ impl Subscriber {
             self.step();
         };
         self.end(ended).await
+    }
+
+    fn take_up(&mut self, config: &Config) {
+        let target = config.targets.iter().find(|target| target.name == self.name);
+        self.engine.settings(settings(target), Instant::now());
     }
 
     async fn end(self, ended: Ended) -> Ended {

@@ -126,7 +126,7 @@ pub(super) fn open(args: &ConfigArgs, check: impl FnOnce(&Config) -> Result<(), 
     let config = load(&args.config, &args.set)?;
     check(&config)?;
     // Errors are said in words of our own. The log is there for panics.
-    logging::start(Level::ERROR, config.log.format);
+    let _ = logging::start(Level::ERROR, config.log.format);
     Desk::open(&config).map_err(failed)
 }
 

@@ -12,7 +12,7 @@ mod table;
 
 use std::path::Path;
 
-use crate::config::Config;
+use crate::config::{Config, Mistakes};
 
 /// How a command ended: the process's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +45,24 @@ pub fn say(words: impl std::fmt::Display) {
 /// # Errors
 /// The exit code, after every mistake was said.
 pub fn load(file: &Path, set: &[String]) -> Result<Config, Exit> {
-    let mut flags = Vec::with_capacity(set.len());
-    for setting in set {
-        match setting.split_once('=') {
-            Some((key, value)) => flags.push((key.trim().to_owned(), value.to_owned())),
-            None => return Err(fail(Exit::Usage, format!("--set {setting}: write it as SECTION.KEY=VALUE"))),
-        }
-    }
+    read(file, &flags(set)?).map_err(|mistakes| fail(Exit::Usage, mistakes))
+}
+
+/// The keys and values of `--set`.
+///
+/// # Errors
+/// The exit code, after it was said which is none.
+fn flags(set: &[String]) -> Result<Vec<(String, String)>, Exit> {
+    let pair = |setting: &String| match setting.split_once('=') {
+        Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
+        None => Err(fail(Exit::Usage, format!("--set {setting}: write it as SECTION.KEY=VALUE"))),
+    };
+    set.iter().map(pair).collect()
+}
+
+/// Reads the configuration, and says nothing.
+fn read(file: &Path, flags: &[(String, String)]) -> Result<Config, Mistakes> {
     // A variable that is not text cannot be one of ours, and must not end the process.
     let environment = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
-    Config::load(file, environment, &flags).map_err(|mistakes| fail(Exit::Usage, mistakes))
+    Config::load(file, environment, flags)
 }

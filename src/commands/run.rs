@@ -2,16 +2,18 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Exit, fail, load};
+use super::{Exit, fail, flags, load, read};
 use crate::config::UNCLAIMED;
 use crate::logging;
 use crate::metrics::Metrics;
+use crate::reload::Reload;
 use crate::service::{self, Failure};
 
 /// Runs the service until SIGTERM or SIGINT, then drains and exits 0.
@@ -33,8 +35,8 @@ pub struct RunArgs {
 
 /// Runs the service.
 pub async fn run(args: RunArgs) -> Exit {
-    let config = match load(&args.config, &args.set) {
-        Ok(config) => config,
+    let (config, flags) = match load(&args.config, &args.set).and_then(|config| Ok((config, flags(&args.set)?))) {
+        Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
     let known = |name: &String| name == UNCLAIMED || config.targets.iter().any(|target| target.name == *name);
@@ -42,7 +44,7 @@ pub async fn run(args: RunArgs) -> Exit {
         let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]).collect();
         return fail(Exit::Usage, format!("--target {unknown}: there is no such target; the configuration has {}", names.join(", ")));
     }
-    logging::start(config.log.level, config.log.format);
+    let level = logging::start(config.log.level, config.log.format);
     info!(version = env!("CARGO_PKG_VERSION"), instance_id = config.kafka.instance_id, "user-courier starts");
     for warning in &config.warnings {
         warn!("{warning}");
@@ -51,7 +53,11 @@ pub async fn run(args: RunArgs) -> Exit {
         Ok(metrics) => metrics,
         Err(error) => return fail(Exit::Failed, error.to_string()),
     };
-    match service::run(config, args.targets.into_iter().collect::<HashSet<_>>(), metrics, stop_signal()).await {
+    let (current, configs) = watch::channel(Arc::new(config));
+    let file = args.config.clone();
+    let load = Box::new(move || read(&args.config, &flags));
+    tokio::spawn(Reload { file, load, current, level }.watch());
+    match service::run(configs, args.targets.into_iter().collect::<HashSet<_>>(), metrics, stop_signal()).await {
         Ok(()) => Exit::Done,
         Err(Failure::Topics(words)) => fail(Exit::Unreachable, words),
         Err(error) => fail(Exit::Failed, format!("{:#}", anyhow::Error::from(error))),

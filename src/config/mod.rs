@@ -3,6 +3,7 @@
 //! Each section is a struct in a file of its own, plain data with a `read` that checks it. [`Config::load`] puts them together.
 
 mod admin;
+mod change;
 mod credentials;
 mod delivery;
 mod duration;
@@ -28,6 +29,7 @@ mod tree;
 use std::path::Path;
 
 pub use admin::Admin;
+pub use change::{Change, Keys};
 pub use credentials::Credentials;
 pub use delivery::Delivery;
 pub use kafka::Kafka;
@@ -62,6 +64,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is allowed but should be looked at, for the log of each start. No secret stands in it.
     pub warnings: Vec<String>,
+    /// What was set, for comparing it with a later reading.
+    pub keys: Keys,
 }
 
 impl Config {
@@ -78,6 +82,7 @@ impl Config {
         overlay::environment(&mut root, &mut reading);
         overlay::flags(&mut root, flags, &mut reading);
 
+        let keys = Keys::of(&root);
         let mut section = Section::open(String::new(), &root, &mut reading);
         let (kafka, timing) = Kafka::read(section.section("kafka", &mut reading), &mut reading);
         let targets = section.section("targets", &mut reading);
@@ -89,6 +94,11 @@ impl Config {
         let shutdown = Shutdown::read(section.section("shutdown", &mut reading), &timing, &mut reading);
         section.finish(&mut reading);
         let warnings = reading.finish()?;
-        Ok(Config { kafka, targets, routes, admin, log, shutdown, warnings })
+        Ok(Config { kafka, targets, routes, admin, log, shutdown, warnings, keys })
+    }
+
+    /// How this configuration differs from the one that was read before it.
+    pub fn change_since(&self, before: &Config) -> Change {
+        self.keys.change_since(&before.keys)
     }
 }

@@ -61,7 +61,8 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receive
     let stage = Stage::set(options.events).await?;
     let metrics = Metrics::new()?;
     let (end_service, service_ends) = watch::channel(false);
-    let mut service = tokio::spawn(service::run(stage.config.clone(), HashSet::new(), metrics.clone(), service_ends));
+    let mut service =
+        tokio::spawn(service::run(watch::channel(Arc::new(stage.config.clone())).1, HashSet::new(), metrics.clone(), service_ends));
 
     let sent = Arc::new(AtomicUsize::new(0));
     let mut progress = Progress::new(&samples, sent.clone(), &metrics);

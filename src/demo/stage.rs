@@ -15,7 +15,8 @@ use super::evidence::{Evidence, Seen};
 use super::samples::{AIPIX, FIRST_USER, NOBODY, Sample, VALT};
 use crate::api;
 use crate::config::{
-    Admin, Config, Credentials, Delivery, Kafka, Log, LogFormat, Properties, PropertyValue, Retry, Route, Shutdown, Target, Tls, Topics,
+    Admin, Config, Credentials, Delivery, Kafka, Keys, Log, LogFormat, Properties, PropertyValue, Retry, Route, Shutdown, Target, Tls,
+    Topics,
 };
 use crate::secret::Secret;
 use crate::stand_in::{Fault, Kind, Rule, StandIn, Users};
@@ -126,6 +127,7 @@ fn config(broker: &Broker, topics: Topics, targets: Vec<Target>) -> anyhow::Resu
         log: Log { level: Level::WARN, format: LogFormat::Auto },
         shutdown: Shutdown::default(),
         warnings: Vec::new(),
+        keys: Keys::default(),
     })
 }
 

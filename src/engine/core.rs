@@ -157,6 +157,15 @@ impl<U, F> Engine<U, F> {
         }
     }
 
+    /// These settings hold from now on. What is in flight, waits already begun, attempts spent and the target's state stay as they are.
+    pub fn settings(&mut self, settings: Settings, now: Instant) {
+        self.backoff = Backoff::new(settings.initial_backoff, settings.max_backoff);
+        self.health.pace(self.backoff);
+        self.limit.bound(settings.max_concurrency);
+        self.rate.configure(settings.rate_limit, now);
+        self.settings = settings;
+    }
+
     /// A record that is not ours, or a gap: everything of the partition below `position` has arrived.
     pub fn passed(&mut self, partition: i32, position: i64) {
         // What arrives while a partition goes is not taken, and so must not be passed over either.

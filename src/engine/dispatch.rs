@@ -55,7 +55,10 @@ impl<U, F> Engine<U, F> {
         let rate = self.rate.wait_until(now);
         match self.health.state() {
             State::Probing { .. } => None,
-            State::Holding { probe_at, .. } => Some(probe_at.max(rate.unwrap_or(now))),
+            State::Holding { probe_at, .. } if self.in_flight.len() < self.settings.max_concurrency => {
+                Some(probe_at.max(rate.unwrap_or(now)))
+            }
+            State::Holding { .. } => None,
             State::Flowing if self.in_flight.len() < self.limit.current() => rate,
             State::Flowing => None,
         }
@@ -64,7 +67,8 @@ impl<U, F> Engine<U, F> {
     fn may_call(&self, now: Instant) -> bool {
         let may = match self.health.state() {
             State::Flowing => self.in_flight.len() < self.limit.current(),
-            State::Holding { probe_at, .. } => probe_at <= now,
+            // Calls from before a maximum was lowered may still be in flight.
+            State::Holding { probe_at, .. } => probe_at <= now && self.in_flight.len() < self.settings.max_concurrency,
             State::Probing { .. } => false,
         };
         may && self.rate.wait_until(now).is_none()

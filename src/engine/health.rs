@@ -80,6 +80,11 @@ impl Health {
         Health { state: State::Flowing, since: now, backoff, failed_probes: 0, failed_users: Vec::new() }
     }
 
+    /// Probes come at this pace from the next one on.
+    pub fn pace(&mut self, backoff: Backoff) {
+        self.backoff = backoff;
+    }
+
     /// The state now.
     pub fn state(&self) -> State {
         self.state

@@ -65,6 +65,14 @@ impl Limit {
         Limit { max, current: max.min(START), threshold: max, finished: 0, failed_users: Vec::new(), latency }
     }
 
+    /// From now on it never passes `max` calls. Calls above it that are in flight end by themselves.
+    pub fn bound(&mut self, max: usize) {
+        // A limit that was never cut doubles up to the new maximum as well.
+        self.threshold = if self.threshold == self.max { max } else { self.threshold.min(max) };
+        self.max = max;
+        self.current = self.current.min(max);
+    }
+
     /// How many calls may be in flight now.
     pub fn current(&self) -> usize {
         self.current
@@ -131,6 +139,22 @@ mod tests {
 
     fn user(number: u64) -> UserId {
         UserId::new(number).unwrap()
+    }
+
+    #[test]
+    fn a_new_maximum_holds_at_once_and_is_grown_into() {
+        let mut limit = Limit::new(100);
+        limit.bound(5);
+        assert_eq!(limit.current(), 5);
+        for _ in 0..10 {
+            limit.succeeded(true, None);
+        }
+        assert_eq!(limit.current(), 5);
+        limit.bound(40);
+        for _ in 0..35 {
+            limit.succeeded(true, None);
+        }
+        assert_eq!(limit.current(), 40);
     }
 
     #[test]

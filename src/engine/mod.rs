@@ -33,8 +33,8 @@ use crate::verdict::Reason;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// What an engine is told once.
-#[derive(Clone, Copy, Debug)]
+/// What an engine is told at its start, and again by [`Engine::settings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The most calls in flight.
     pub max_concurrency: usize,

@@ -53,6 +53,19 @@ impl Rate {
         Rate { configured, learned: None, next: None, counted: [Counted { since: now, calls: 0 }; 2] }
     }
 
+    /// At most `per_second` calls a second from now on; 0 is no limit. What an API has taught stays.
+    pub fn configure(&mut self, per_second: u32, now: Instant) {
+        self.configured = (per_second > 0).then(|| f64::from(per_second));
+        // A wait begun at a slower rate is cut to one step of the new one.
+        self.next = self.per_second().and_then(|per_second| Some(self.next?.min(now + Duration::from_secs_f64(1.0 / per_second))));
+    }
+
+    /// The lower of what is configured and what was learned.
+    fn per_second(&self) -> Option<f64> {
+        let learned = self.learned.map(|learned| learned.per_second);
+        self.configured.map_or(learned, |configured| Some(configured.min(learned.unwrap_or(configured))))
+    }
+
     /// When the next call may start, if not now.
     pub fn wait_until(&self, now: Instant) -> Option<Instant> {
         self.next.filter(|next| *next > now)
@@ -65,9 +78,7 @@ impl Rate {
         }
         self.counted[1].calls += 1;
         self.grow(now);
-        let learned = self.learned.map(|learned| learned.per_second);
-        let per_second = self.configured.map_or(learned, |configured| Some(configured.min(learned.unwrap_or(configured))));
-        self.next = per_second.map(|per_second| {
+        self.next = self.per_second().map(|per_second| {
             let earliest = now.checked_sub(CATCH_UP).unwrap_or(now);
             self.next.map_or(now, |next| next.max(earliest)) + Duration::from_secs_f64(1.0 / per_second)
         });

@@ -22,5 +22,6 @@ mod life_cycle;
 mod main_path;
 mod merging;
 mod million;
+mod reload;
 mod replays;
 mod troubles;

@@ -126,6 +126,18 @@ impl Service {
         assert!(status.expect("kill can be run").success());
     }
 
+    /// What it wrote to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Waits until a line of its log has this in it.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, words: &str) {
+        let found = self.log.wait_for(|lines, _| lines.iter().any(|line| line.contains(words)).then_some(()));
+        assert!(found.is_some(), "the log never said {words}");
+    }
+
     /// Waits until the process has ended by itself.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {

@@ -73,6 +73,8 @@ pub enum Fault {
     Outage { mood: Mood, millis: u64 },
     /// The next transactions of an instance are aborted and settled again.
     Abort { instance: usize, times: u32 },
+    /// The configuration changes, on every instance at once.
+    Settings { max_concurrency: usize, max_waiting: usize, merge: bool },
     /// Transactions take this long for a while.
     SlowCommits { commit_millis: u64, millis: u64 },
 }
@@ -143,6 +145,8 @@ fn leaves() -> impl Strategy<Value = Fault> {
 fn calm_faults() -> impl Strategy<Value = Fault> {
     prop_oneof![
         leaves(),
+        (1usize..9, prop_oneof![Just(SMALL_MEMORY), Just(1000)], any::<bool>())
+            .prop_map(|(max_concurrency, max_waiting, merge)| Fault::Settings { max_concurrency, max_waiting, merge }),
         (moods(), prop_oneof![30 => 1u64..60_000, 1 => 60_000u64..900_000]).prop_map(|(mood, millis)| Fault::Outage { mood, millis }),
         (0usize..3, 1u32..4).prop_map(|(instance, times)| Fault::Abort { instance, times }),
         (prop_oneof![3 => 1u64..3000, 1 => 3000u64..20_000], 1u64..10_000)

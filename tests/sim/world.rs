@@ -120,6 +120,13 @@ pub struct World<'p> {
     instances: Vec<Instance>,
     mood: Option<(Mood, Instant)>,
     slow_commits: Option<(Duration, Instant)>,
+    /// What every instance is set to now.
+    max_concurrency: usize,
+    max_waiting: usize,
+    merge: bool,
+    /// What was so at some time.
+    most_waiting: usize,
+    ever_merged: bool,
     /// Beside `log`: how each record ended.
     outcomes: Vec<Vec<Option<End>>>,
     /// Beside `log`: whether the API took it.
@@ -201,7 +208,7 @@ impl<'p> World<'p> {
             let lasts = match fault {
                 Fault::Crash { back_after, .. } | Fault::Leave { back_after, .. } => *back_after,
                 Fault::Freeze { millis, .. } | Fault::Outage { millis, .. } | Fault::SlowCommits { millis, .. } => *millis,
-                Fault::Abort { .. } => 0,
+                Fault::Abort { .. } | Fault::Settings { .. } => 0,
             };
             quiet_at = quiet_at.max(fault_at + Duration::from_millis(lasts));
             faults.push((fault_at, *fault));
@@ -228,6 +235,11 @@ impl<'p> World<'p> {
             instances: (0..plan.instances).map(|_| Instance::new(start)).collect(),
             mood: None,
             slow_commits: None,
+            max_concurrency: plan.max_concurrency,
+            max_waiting: plan.max_waiting,
+            merge: plan.merge,
+            most_waiting: plan.max_waiting,
+            ever_merged: plan.merge,
             outcomes,
             taken,
             calm,
@@ -332,6 +344,20 @@ impl<'p> World<'p> {
             }
             Fault::Outage { mood, millis } => self.mood = Some((mood, now + Duration::from_millis(millis))),
             Fault::Abort { instance, times } => self.instances[instance % count].aborts += times,
+            // Crowded histories are about a text that is full, and other settings would empty it.
+            Fault::Settings { max_concurrency, max_waiting, merge } if !self.plan.crowded => {
+                (self.max_concurrency, self.max_waiting, self.merge) = (max_concurrency, max_waiting, merge);
+                self.most_waiting = self.most_waiting.max(max_waiting);
+                self.ever_merged |= merge;
+                let settings = self.settings();
+                for instance in &mut self.instances {
+                    if let Some(engine) = &mut instance.engine {
+                        engine.settings(settings, now);
+                        instance.told = true;
+                    }
+                }
+            }
+            Fault::Settings { .. } => {}
             Fault::SlowCommits { commit_millis, millis } => {
                 self.slow_commits = Some((Duration::from_millis(commit_millis), now + Duration::from_millis(millis)));
             }

@@ -1,5 +1,6 @@
 //! Tests of whole configurations.
 
+mod changes;
 mod layers;
 mod mistakes;
 mod properties;

@@ -36,19 +36,23 @@ impl World<'_> {
         Ok(())
     }
 
-    pub(super) fn join(&mut self, index: usize) {
-        let settings = Settings {
-            max_concurrency: self.plan.max_concurrency,
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            max_concurrency: self.max_concurrency,
             rate_limit: self.plan.rate_limit,
-            max_waiting: self.plan.max_waiting,
+            max_waiting: self.max_waiting,
             // More than all updates of a history take: records are what fills the memory.
             max_bytes: usize::MAX,
             request_timeout: REQUEST_TIMEOUT,
             initial_backoff: INITIAL_BACKOFF,
             max_backoff: MAX_BACKOFF,
             max_attempts: self.plan.max_attempts,
-            merge: self.plan.merge,
-        };
+            merge: self.merge,
+        }
+    }
+
+    pub(super) fn join(&mut self, index: usize) {
+        let settings = self.settings();
         let seed = self.rng.u64(..);
         // What the dead instance of that name still owned, its successor takes over at once, as a static member does.
         let inherited: Vec<i32> = self.owned_by(index);
@@ -152,12 +156,12 @@ impl World<'_> {
                     _ => Work::Call { user, expires_at },
                 };
                 engine.arrived(*partition, record.offset, record.size, Arc::new(*record), work);
-                if engine.held() > self.plan.max_waiting {
+                if engine.held() > self.most_waiting {
                     break;
                 }
             }
         }
-        if engine.held() > self.plan.max_waiting + self.plan.partitions as usize {
+        if engine.held() > self.most_waiting + self.plan.partitions as usize {
             return Err(format!("{} records held", engine.held()));
         }
         Ok(())

@@ -14,7 +14,7 @@ impl World<'_> {
         for (at, record) in run.iter().enumerate() {
             self.check_record(index, record)?;
             let joins = |earlier: &Record| record.user == earlier.user && record.offset > earlier.offset && record.may_join(earlier);
-            if at > 0 && !(self.plan.merge && run[..at].iter().all(joins)) {
+            if at > 0 && !(self.merge && run[..at].iter().all(joins)) {
                 return Err(format!("{run:?} are sent in one call"));
             }
         }
@@ -38,8 +38,8 @@ impl World<'_> {
         let (now, record) = (self.now, run[run.len() - 1]);
         let in_flight = |call: &&Call| call.done_at > now && !call.cancelled;
         let instance = &self.instances[index];
-        if instance.calls.iter().filter(in_flight).count() >= self.plan.max_concurrency {
-            return Err(format!("more than {} calls at once", self.plan.max_concurrency));
+        if instance.calls.iter().filter(in_flight).count() >= self.max_concurrency {
+            return Err(format!("more than {} calls at once", self.max_concurrency));
         }
         if self.instances.iter().flat_map(|instance| &instance.calls).filter(in_flight).any(|call| call.user() == record.user) {
             return Err(format!("two calls at once for user {}", record.user));
@@ -132,7 +132,7 @@ impl World<'_> {
     fn was_merged(&self, record: &Record, into: i64) -> bool {
         let other = self.log_from(record.partition, into).next().filter(|other| other.offset == into && other.offset > record.offset);
         let taken = |record: &Record| self.taken[record.partition as usize][record.index];
-        self.plan.merge && taken(record) && other.is_some_and(|other| other.user == record.user && taken(other))
+        self.ever_merged && taken(record) && other.is_some_and(|other| other.user == record.user && taken(other))
     }
 
     /// A merged update is settled no later than the one that carried it: otherwise a crash between the two would send its values again,
@@ -178,7 +178,7 @@ impl World<'_> {
             // So may a merged call, and one of its updates be rejected when it is sent again by itself.
             let given_up = match self.outcome(shown) {
                 Some(End::Dead(Reason::Expired | Reason::AttemptsExhausted)) => true,
-                Some(End::Dead(Reason::Rejected)) => self.plan.merge,
+                Some(End::Dead(Reason::Rejected)) => self.ever_merged,
                 _ => false,
             };
             if last.is_some_and(|last| last != shown.offset && !(given_up && shown.offset > last)) {
