@@ -1,5 +1,5 @@
 //! What the service is compared with: a bare HTTP client loop, and a plain consumer. Each in a process of its own, which prints how long it
-//! took and how much CPU time, in seconds.
+//! took and how much CPU time, in seconds, and its peak memory in MiB; the plain consumer of a live topic, how late its records were.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 fn report(began: Instant, cpu: f64) {
-    println!("{} {}", began.elapsed().as_secs_f64(), own_cpu() - cpu);
+    println!("{} {} {}", began.elapsed().as_secs_f64(), own_cpu() - cpu, crate::process::memory("self", "VmHWM"));
 }
 
 fn own_cpu() -> f64 {
@@ -60,6 +60,31 @@ pub(crate) fn calls(arguments: &[String]) {
 /// `SERVERS TOPIC RECORDS`: reads so many records, and decodes each as JSON.
 pub(crate) fn consumer(arguments: &[String]) {
     let [servers, topic, records] = arguments else { panic!("SERVERS TOPIC RECORDS") };
+    let consumer = whole_topic(servers, topic);
+    let (began, cpu) = (Instant::now(), own_cpu());
+    for _ in 0..records.parse::<u64>().unwrap() {
+        let message = consumer.poll(Duration::from_secs(20)).expect("there are so many records").unwrap();
+        let event: serde_json::Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+        std::hint::black_box(event);
+    }
+    report(began, cpu);
+}
+
+/// `SERVERS TOPIC RECORDS`: how many milliseconds after it was sent each record was read, one a line.
+pub(crate) fn latency(arguments: &[String]) {
+    let [servers, topic, records] = arguments else { panic!("SERVERS TOPIC RECORDS") };
+    let consumer = whole_topic(servers, topic);
+    for _ in 0..records.parse::<u64>().unwrap() {
+        let message = consumer.poll(Duration::from_secs(60)).expect("there are so many records").unwrap();
+        let event: serde_json::Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+        let sent: i128 = event["data"]["changes"]["display_name"].as_str().unwrap().parse().unwrap();
+        #[expect(clippy::cast_precision_loss, reason = "nanoseconds of a few seconds")]
+        let late = (jiff::Timestamp::now().as_nanosecond() - sent) as f64 / 1e6;
+        println!("{late}");
+    }
+}
+
+fn whole_topic(servers: &str, topic: &str) -> BaseConsumer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", servers).set("group.id", "bare").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create().unwrap();
@@ -68,12 +93,6 @@ pub(crate) fn consumer(arguments: &[String]) {
     for partition in metadata.topics()[0].partitions() {
         all.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
     }
-    let (began, cpu) = (Instant::now(), own_cpu());
     consumer.assign(&all).unwrap();
-    for _ in 0..records.parse::<u64>().unwrap() {
-        let message = consumer.poll(Duration::from_secs(20)).expect("there are so many records").unwrap();
-        let event: serde_json::Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
-        std::hint::black_box(event);
-    }
-    report(began, cpu);
+    consumer
 }

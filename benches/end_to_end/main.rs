@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rig::{Load, Rig, Run};
 
-const HELP: &str = "measurements: throughput, memory, foreign, catch-up, growth, instances, start (all of them, unless named); rounds by BENCH_ROUNDS (3)";
+const HELP: &str = "measurements: start, throughput, latency, hanging, foreign, catch-up, memory, growth, instances (all of them, unless named); rounds by BENCH_ROUNDS (3)";
 
 fn main() {
     // cargo adds --bench.
@@ -20,6 +20,7 @@ fn main() {
         match role.as_str() {
             "--bare-loop" => return bare::calls(rest),
             "--bare-consumer" => return bare::consumer(rest),
+            "--bare-latency" => return bare::latency(rest),
             "--help" => return println!("{HELP}"),
             _ => {}
         }
@@ -30,6 +31,8 @@ fn main() {
     let all = [
         ("start", start as fn(&Rig, usize)),
         ("throughput", throughput),
+        ("latency", latency),
+        ("hanging", hanging),
         ("foreign", foreign),
         ("catch-up", catch_up),
         ("memory", memory),
@@ -49,13 +52,23 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// The value below which that share of the values lies.
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+    let index = (values.len() as f64 * share) as usize;
+    values[index.min(values.len() - 1)]
+}
+
 /// Calls a second and CPU time, beside the bare loop's, with the API answering at once and late.
 fn throughput(rig: &Rig, rounds: usize) {
-    println!("latency  round  service/s  bare/s  ratio  service CPU s/1000  bare CPU s/1000  ratio  plain consumer CPU s/1000");
+    println!("API        calls/s                 CPU s per 1000 calls                    peak memory, MiB");
+    println!("latency    service    bare  ratio  service   bare  ratio  plain consumer   service  bare  plain consumer");
     for (latency, concurrency, events) in [(0, 256, 60_000), (10, 256, 60_000), (100, 1024, 60_000)] {
         let load = Load { events, ..Load::default() };
         let (mut rates, mut cpus) = (Vec::new(), Vec::new());
-        for round in 1..=rounds {
+        for _ in 0..rounds {
             let server = rig.server(Duration::from_millis(latency));
             let topic = rig.filled(&load);
             let service = rig.run(&topic, &server, &Run { concurrency, ..Run::default() }, load.events);
@@ -63,34 +76,80 @@ fn throughput(rig: &Rig, rounds: usize) {
             let reader = rig.bare_consumer(&topic, load.events);
             let (rate, cpu) = (service.rate() / bare.rate(), service.cpu_per_thousand() / bare.cpu_per_thousand());
             println!(
-                "{latency:>4} ms {round:>8} {:>10.0} {:>7.0} {rate:>6.2} {:>19.3} {:>16.3} {cpu:>6.2} {:>26.4}",
+                "{latency:>4} ms {:>10.0} {:>7.0} {rate:>6.2} {:>8.3} {:>6.3} {cpu:>6.2} {:>15.4} {:>9.0} {:>5.0} {:>15.0}",
                 service.rate(),
                 bare.rate(),
                 service.cpu_per_thousand(),
                 bare.cpu_per_thousand(),
                 reader.cpu_per_thousand(),
+                service.peak_memory,
+                bare.peak_memory,
+                reader.peak_memory,
             );
             rates.push(rate);
             cpus.push(cpu);
         }
-        println!("{latency:>4} ms   median: {:.2} of the bare loop's calls a second, {:.2} of its CPU time a call", median(rates), median(cpus));
+        println!(
+            "{latency:>4} ms    median: {:.2} of the bare loop's calls a second, {:.2} of its CPU time a call",
+            median(rates),
+            median(cpus)
+        );
     }
+}
+
+/// From a record's sending to its call's arrival, beside a plain consumer of the same records at the same time.
+fn latency(rig: &Rig, rounds: usize) {
+    let (mut p50, mut p99) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let server = rig.remembering_server(Duration::ZERO, 100_000);
+        let (called, read) = rig.live(&server, 1_000, 10);
+        let of = |values: &[f64]| [0.5, 0.99].map(|share| quantile(values, share));
+        let ([call50, call99], [read50, read99]) = (of(&called), of(&read));
+        println!(
+            "sent to called: p50 {call50:.2} ms, p99 {call99:.2} ms; sent to read by a plain consumer: p50 {read50:.2} ms, p99 {read99:.2} ms"
+        );
+        p50.push(call50 - read50);
+        p99.push(call99 - read99);
+    }
+    println!("median above the plain consumer: p50 {:.2} ms, p99 {:.2} ms", median(p50), median(p99));
+}
+
+/// How late the others' calls come while one user's calls hang.
+fn hanging(rig: &Rig, rounds: usize) {
+    let mut ratios = Vec::new();
+    for _ in 0..rounds {
+        let [without, with] = [false, true].map(|hangs| {
+            let server = rig.remembering_server(Duration::from_millis(10), 100_000);
+            if hangs {
+                server.fault(&format!(r#"{{"user":{},"fault":"hang"}}"#, rig::HANGING));
+            }
+            quantile(&rig.live(&server, 1_000, 20).0, 0.99)
+        });
+        println!("p99 from sending to call: {without:.2} ms; with a user that hangs, the others': {with:.2} ms");
+        ratios.push(with / without);
+    }
+    println!("median: {:.2}", median(ratios));
 }
 
 /// Resident memory: with nothing to do, with 10,000 records waiting, and over a backlog of a million.
 fn memory(rig: &Rig, _: usize) {
     let server = rig.server(Duration::ZERO);
+    let show = |what: &str, (seen, peak): (Vec<f64>, f64)| {
+        println!("{what}: {} MiB, at most {peak:.1} MiB", seen.iter().map(|seen| format!("{seen:.1}")).collect::<Vec<_>>().join(", "))
+    };
     let empty = rig.filled(&Load { events: 0, ..Load::default() });
-    println!("idle: {:.1} MiB", rig.memory(&empty, &server, &Run::default(), |service| service.sum("waiting", &[]) == 0.0));
+    show("idle", rig.memory(&empty, &server, &Run::default(), &[&|service| service.sum("waiting", &[]) == 0.0]));
     let waiting = rig.filled(&Load { events: 20_000, ..Load::default() });
     let stuck = rig.server(Duration::from_secs(8));
     let all_wait = |service: &process::Scrape| service.sum("waiting", &[]) + service.sum("in_flight", &[]) >= 10_000.0;
-    println!("10,000 records waiting: {:.1} MiB", rig.memory(&waiting, &stuck, &Run::default(), all_wait));
+    show("10,000 records waiting", rig.memory(&waiting, &stuck, &Run::default(), &[&all_wait]));
     let million = rig.filled(&Load { events: 1_000_000, ..Load::default() });
-    for part in [100_000.0, 500_000.0, 1_000_000.0] {
-        let done = move |service: &process::Scrape| service.sum("outcomes_total", &[]) >= part;
-        println!("a million, at most until {part} are done: {:.1} MiB", rig.memory(&million, &server, &Run { merge: true, ..Run::default() }, done));
-    }
+    let done = |part: f64| move |service: &process::Scrape| service.sum("outcomes_total", &[]) >= part;
+    let parts: [&dyn Fn(&process::Scrape) -> bool; 4] = [&done(1e5), &done(4e5), &done(7e5), &done(1e6)];
+    show(
+        "a million, after 100,000, 400,000, 700,000 and all",
+        rig.memory(&million, &server, &Run { merge: true, ..Run::default() }, &parts),
+    );
 }
 
 /// What a record costs that belongs to another target.

@@ -45,7 +45,9 @@ impl Process {
         };
         process.admin = Some(address);
         // Read on, so that the service never waits for its log; what goes wrong is told.
-        std::thread::spawn(move || lines.map_while(Result::ok).filter(|line| line.contains("\"ERROR\"")).for_each(|line| eprintln!("{line}")));
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).filter(|line| line.contains("\"ERROR\"")).for_each(|line| eprintln!("{line}"))
+        });
         process
     }
 
@@ -57,13 +59,15 @@ impl Process {
         fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
     }
 
-    /// A line of /proc/PID/status, such as VmHWM, in MiB.
-    pub(crate) fn memory(&self, line: &str) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let found = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
-        found.and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+    /// Its peak memory, in MiB.
+    pub(crate) fn peak_memory(&self) -> f64 {
+        memory(&self.child.id().to_string(), "VmHWM")
     }
 
+    /// The memory it has now, in MiB.
+    pub(crate) fn memory(&self) -> f64 {
+        memory(&self.child.id().to_string(), "VmRSS")
+    }
 
     fn get(&self, path: &str) -> Option<(bool, String)> {
         let mut stream = TcpStream::connect(self.admin?).ok()?;
@@ -87,6 +91,13 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// A line of `/proc/PROCESS/status`, such as `VmHWM`, in MiB.
+pub(crate) fn memory(process: &str, line: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let found = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
+    found.and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default() / 1024.0
 }
 
 impl Drop for Process {

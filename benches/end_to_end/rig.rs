@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::fmt::Write as _;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
 use crate::process::{Process, Scrape};
 
@@ -52,6 +53,7 @@ pub(crate) struct Measured {
     pub(crate) calls: u64,
     pub(crate) seconds: f64,
     pub(crate) cpu: f64,
+    pub(crate) peak_memory: f64,
 }
 
 impl Measured {
@@ -66,8 +68,38 @@ impl Measured {
 
 /// A stand-in of VALT.
 pub(crate) struct Server {
+    address: SocketAddr,
     url: String,
     _process: Process,
+}
+
+impl Server {
+    /// Adds a fault.
+    pub(crate) fn fault(&self, fault: &str) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        write!(stream, "POST /_stand-in/faults HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{fault}", fault.len()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains(" 200 ") || answer.contains(" 201 "), "{answer}");
+    }
+
+    /// How many milliseconds after its record was sent each call arrived, but for those of that user.
+    fn lateness(&self, but: u64) -> Vec<f64> {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        write!(stream, "GET /_stand-in/journal HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let journal: serde_json::Value = serde_json::from_str(body).unwrap();
+        let calls = journal["calls"].as_array().unwrap().iter().filter(|call| call["user"] != but);
+        calls
+            .map(|call| {
+                let sent: i128 = call["body"]["display_name"].as_str().unwrap().parse().unwrap();
+                let at: jiff::Timestamp = call["at"].as_str().unwrap().parse().unwrap();
+                (at.as_nanosecond() - sent) as f64 / 1e6
+            })
+            .collect()
+    }
 }
 
 pub(crate) struct Rig {
@@ -75,6 +107,22 @@ pub(crate) struct Rig {
     servers: String,
     folder: tempfile::TempDir,
     names: Cell<u32>,
+}
+
+/// The user for whom a server may hang.
+pub(crate) const HANGING: u64 = 52;
+
+fn send(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, target: &str, user: u64, name: &str) {
+    let value = format!(
+        r#"{{"specversion":"1.0","id":"{name}","source":"/bench","type":"com.example.user.updated","data":{{"target":"{target}","user":{user},"changes":{{"display_name":"{name}"}}}}}}"#,
+    );
+    let key = user.to_string();
+    let headers = OwnedHeaders::new().insert(Header { key: "content-type", value: Some("application/cloudevents+json") });
+    let mut record = BaseRecord::to(topic).key(&key).payload(&value).headers(headers);
+    while let Err((_, refused)) = producer.send(record) {
+        producer.poll(Duration::from_millis(10));
+        record = refused;
+    }
 }
 
 impl Rig {
@@ -92,48 +140,92 @@ impl Rig {
 
     /// A stand-in that takes so long for each call.
     pub(crate) fn server(&self, latency: Duration) -> Server {
+        self.remembering_server(latency, 0)
+    }
+
+    /// A stand-in that remembers its latest calls.
+    pub(crate) fn remembering_server(&self, latency: Duration, calls: u64) -> Server {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let latency = format!("{}ms", latency.as_millis());
         let mut command = Command::new(COURIER);
-        command.args(["stand-in", "--valt", &address.to_string(), "--token", "bench", "--journal", "0", "--latency", &latency]);
+        command.args([
+            "stand-in",
+            "--valt",
+            &address.to_string(),
+            "--token",
+            "bench",
+            "--journal",
+            &calls.to_string(),
+            "--latency",
+            &latency,
+        ]);
         let process = Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
         let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(address).is_err() {
+        while TcpStream::connect(address).is_err() {
             assert!(Instant::now() < deadline, "the stand-in does not answer");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Server { url: format!("http://{address}"), _process: process }
+        Server { address, url: format!("http://{address}"), _process: process }
     }
 
     /// A fresh topic with so many updates on it.
     pub(crate) fn filled(&self, load: &Load) -> String {
-        let topic = self.name();
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.servers).set("partitioner", "murmur2_random").set("linger.ms", "20");
-        config.set("queue.buffering.max.messages", "1000000");
-        let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-        let topics = ["", "-outcomes", "-dead"].map(|end| format!("{topic}{end}"));
-        let new = topics.each_ref().map(|name| NewTopic::new(name, load.partitions, TopicReplication::Fixed(1)));
-        for result in self.runtime.block_on(admin.create_topics(&new, &AdminOptions::new().operation_timeout(Some(PATIENCE)))).unwrap() {
-            result.unwrap();
-        }
-        let producer: ThreadedProducer<_> = config.create_with_context(rdkafka::producer::DefaultProducerContext).unwrap();
+        let topic = self.created(load.partitions);
+        let mut config = self.client();
+        config.set("linger.ms", "20").set("queue.buffering.max.messages", "1000000");
+        let producer: ThreadedProducer<_> = config.create_with_context(DefaultProducerContext).unwrap();
         for number in 0..load.events {
-            let user = 1 + number % load.users;
-            let value = format!(
-                r#"{{"specversion":"1.0","id":"{number}","source":"/bench","type":"com.example.user.updated","data":{{"target":"{}","user":{user},"changes":{{"display_name":"Name {number}"}}}}}}"#,
-                load.target
-            );
-            let key = user.to_string();
-            let headers = || OwnedHeaders::new().insert(Header { key: "content-type", value: Some("application/cloudevents+json") });
-            let mut record = BaseRecord::to(&topic).key(&key).payload(&value).headers(headers());
-            while let Err((_, refused)) = producer.send(record) {
-                producer.poll(Duration::from_millis(10));
-                record = refused;
-            }
+            send(&producer, &topic, load.target, 1 + number % load.users, &format!("Name {number}"));
         }
         producer.flush(PATIENCE).unwrap();
         topic
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.servers).set("partitioner", "murmur2_random");
+        config
+    }
+
+    fn created(&self, partitions: i32) -> String {
+        let topic = self.name();
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let topics = ["", "-outcomes", "-dead"].map(|end| format!("{topic}{end}"));
+        let new = topics.each_ref().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)));
+        for result in self.runtime.block_on(admin.create_topics(&new, &AdminOptions::new().operation_timeout(Some(PATIENCE)))).unwrap() {
+            result.unwrap();
+        }
+        topic
+    }
+
+    /// Sends updates of 10,000 users at that rate for so long. Returns how late their calls arrived, and how late a plain consumer read them, in
+    /// milliseconds.
+    pub(crate) fn live(&self, server: &Server, rate: u64, seconds: u64) -> (Vec<f64>, Vec<f64>) {
+        let topic = self.created(8);
+        let service = self.service(&topic, server, &Run::default(), 0);
+        service.wait_until_ready();
+        let events = rate * seconds;
+        let arguments = ["--bare-latency", &self.servers, &topic, &events.to_string()];
+        let reader = Command::new(std::env::current_exe().unwrap()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut config = self.client();
+        config.set("linger.ms", "0");
+        let producer: ThreadedProducer<_> = config.create_with_context(DefaultProducerContext).unwrap();
+        let began = Instant::now();
+        for number in 0..events {
+            let due = began + Duration::from_micros(number * 1_000_000 / rate);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let now = jiff::Timestamp::now().as_nanosecond().to_string();
+            send(&producer, &topic, "valt", 1 + number % 10_000, &now);
+        }
+        let output = reader.wait_with_output().unwrap();
+        let read = String::from_utf8(output.stdout).unwrap().lines().map(|late| late.parse().unwrap()).collect();
+        // All but those of a user that hangs, of whom there are at most so many.
+        let most = events - seconds.max(events / 10_000 + 1);
+        while service.scrape().sum("outcomes_total", &[]) < most as f64 {
+            assert!(began.elapsed() < PATIENCE, "the events are not done");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        (server.lateness(HANGING), read)
     }
 
     /// The configuration of an instance.
@@ -191,7 +283,8 @@ impl Rig {
         let delivered = sum("outcomes_total", &["outcome=\"delivered\""]) + sum("outcomes_total", &["outcome=\"merged\""]);
         assert!((delivered - events as f64).abs() < 0.5, "{delivered} of {events} events were delivered");
         let calls = sum("attempts_total", &[]) as u64;
-        Measured { events: measured, calls, seconds: began.elapsed().as_secs_f64(), cpu: cpu() - cpu_before }
+        let peak_memory = services.iter().map(Process::peak_memory).fold(0.0, f64::max);
+        Measured { events: measured, calls, seconds: began.elapsed().as_secs_f64(), cpu: cpu() - cpu_before, peak_memory }
     }
 
     /// Runs an instance until it has read all records, of which none is its own.
@@ -202,21 +295,26 @@ impl Rig {
             assert!(began.elapsed() < PATIENCE, "the records are not read");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Measured { events: records, calls: 0, seconds: began.elapsed().as_secs_f64(), cpu: service.cpu() }
+        let (seconds, cpu) = (began.elapsed().as_secs_f64(), service.cpu());
+        Measured { events: records, calls: 0, seconds, cpu, peak_memory: service.peak_memory() }
     }
 
-    /// The most resident memory of an instance, in MiB, until that is so.
-    pub(crate) fn memory(&self, topic: &str, server: &Server, run: &Run, until: impl Fn(&Scrape) -> bool) -> f64 {
+    /// The resident memory of an instance, in MiB, once that is so, for each of the conditions in turn; and the most it ever had.
+    pub(crate) fn memory(&self, topic: &str, server: &Server, run: &Run, until: &[&dyn Fn(&Scrape) -> bool]) -> (Vec<f64>, f64) {
         let service = self.service(topic, server, run, 0);
         service.wait_until_ready();
         let began = Instant::now();
-        while !until(&service.scrape()) {
-            assert!(began.elapsed() < PATIENCE, "what is waited for does not come");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        // A process that has just become ready is still allocating.
-        std::thread::sleep(Duration::from_secs(1));
-        service.memory("VmHWM")
+        let seen = until.iter().map(|until| {
+            while !until(&service.scrape()) {
+                assert!(began.elapsed() < PATIENCE, "what is waited for does not come");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            // What has just come so far may still be allocating.
+            std::thread::sleep(Duration::from_secs(1));
+            service.memory()
+        });
+        let seen = seen.collect();
+        (seen, service.peak_memory())
     }
 
     /// Milliseconds from the start of the process to its readiness, and to its first call.
@@ -238,8 +336,8 @@ impl Rig {
         assert!(output.status.success(), "{role} failed");
         let text = String::from_utf8(output.stdout).unwrap();
         let mut figures = text.split_whitespace().map(|figure| figure.parse::<f64>().unwrap());
-        let (seconds, cpu) = (figures.next().unwrap(), figures.next().unwrap());
-        Measured { events, calls: events, seconds, cpu }
+        let [seconds, cpu, peak_memory] = std::array::from_fn(|_| figures.next().unwrap());
+        Measured { events, calls: events, seconds, cpu, peak_memory }
     }
 
     pub(crate) fn bare_loop(&self, server: &Server, calls: u64, concurrency: usize) -> Measured {

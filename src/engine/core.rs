@@ -392,7 +392,12 @@ impl<U, F> Engine<U, F> {
         self.health.probe_now(now);
     }
 
-    /// What the metrics show.
+    /// What the target does now.
+    pub fn state(&self) -> State {
+        self.health.state()
+    }
+
+    /// What the metrics show. Looks at every record held.
     pub fn gauges(&self) -> Gauges {
         Gauges {
             in_flight: self.in_flight.len(),

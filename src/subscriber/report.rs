@@ -63,17 +63,17 @@ impl TimeOfDay {
 impl Subscriber {
     /// Says once what the target does now.
     pub(super) fn show_state(&mut self) {
-        let gauges = self.engine.gauges();
-        let (state, cause) = names(gauges.state);
+        let now = self.engine.state();
+        let (state, cause) = names(now);
         if (state, cause) == self.state {
             return;
         }
         // Probes come and go; told is that it holds, and why, whenever that changes.
         let told = self.state.0 != "flowing" && self.state.1 == cause;
         self.state = (state, cause);
-        self.metrics.state(gauges.state);
+        self.metrics.state(now);
         let why = self.last_error.as_deref().unwrap_or_default();
-        match gauges.state {
+        match now {
             State::Flowing => info!(target = self.name, "the target flows again"),
             State::Holding { probe_at, .. } if !told => {
                 let next_probe_in = probe_at.saturating_duration_since(Instant::now());
