@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -103,7 +103,7 @@ impl Caller {
         request_timeout: Duration,
         on_login: OnLogin,
     ) -> anyhow::Result<Self> {
-        let http = Http::new(base_url, tls, request_timeout)?;
+        let http = Http::new(&base_url, tls, request_timeout)?;
         let session = Session::new(api, http.clone(), credentials, on_login);
         Ok(Caller { api, http, session })
     }

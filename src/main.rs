@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use user_courier::commands::{Exit, check, dead_letters, demo, explain, fail, run, say, schema, stand_in};
 
+/// Calls are made of many small pieces of memory that one thread takes and another gives back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Carries user updates from Apache Kafka to user-management APIs: in order per user, with retries, outcomes and replayable dead letters.
 #[derive(Parser)]
 #[command(version, after_help = "Example:\n  user-courier run --config config/user-courier.toml")]

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::engine::{Cause, State};
@@ -177,13 +178,13 @@ impl Metrics {
             waiting: families.waiting.with_label_values(label),
             concurrency_limit: families.concurrency_limit.with_label_values(label),
             order_violations: families.order_violations.with_label_values(label),
+            attempt_duration: families.attempt_duration.with_label_values(label),
+            delivery_duration: families.delivery_duration.with_label_values(label),
             lags: Arc::default(),
         };
         families.oldest_unsettled.with_label_values(label).set(0.0);
         families.kafka_round_trip.with_label_values(label);
         families.kafka_fetched.with_label_values(label);
-        families.attempt_duration.with_label_values(label);
-        families.delivery_duration.with_label_values(label);
         metrics.state(State::Flowing);
         metrics
     }
@@ -216,6 +217,8 @@ pub struct TargetMetrics {
     pub concurrency_limit: IntGauge,
     /// `order_violations_total`.
     pub order_violations: IntCounter,
+    attempt_duration: Histogram,
+    delivery_duration: Histogram,
     lags: Arc<Mutex<HashMap<i32, i64>>>,
 }
 
@@ -223,7 +226,7 @@ impl TargetMetrics {
     /// A call of the API ended.
     pub fn attempted(&self, verdict: Verdict, status: &str, took: Duration) {
         self.families.attempts.with_label_values(&[&*self.target, verdict.as_str(), status]).inc();
-        self.families.attempt_duration.with_label_values(&[&*self.target]).observe(took.as_secs_f64());
+        self.attempt_duration.observe(took.as_secs_f64());
     }
 
     /// A call may have taken effect although no answer says so.
@@ -245,7 +248,7 @@ impl TargetMetrics {
     pub fn settled(&self, kind: Kind, reason: Option<Reason>, since_written: Option<Duration>) {
         self.families.outcomes.with_label_values(&[&*self.target, kind.as_str(), reason.map_or("", Reason::as_str)]).inc();
         if let Some(since_written) = since_written {
-            self.families.delivery_duration.with_label_values(&[&*self.target]).observe(since_written.as_secs_f64());
+            self.delivery_duration.observe(since_written.as_secs_f64());
         }
     }
 

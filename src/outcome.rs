@@ -159,8 +159,9 @@ pub struct Facts<'a> {
 
 /// The outcome as a Kafka message in CloudEvents' binary mode: headers and value. Its key is the update's.
 pub fn message(facts: Facts<'_>) -> (Vec<Header>, Vec<u8>) {
-    let headers = headers(&facts);
-    let data = data(facts);
+    let finished_at = timestamp(facts.finished_at);
+    let headers = headers(&facts, &finished_at);
+    let data = data(facts, finished_at);
     // Strings, numbers and lists of them always have a JSON form, so the error cannot occur.
     let payload = serde_json::to_vec(&data).unwrap_or_default();
     (headers, payload)
@@ -176,14 +177,14 @@ pub fn timestamp(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
-fn headers(facts: &Facts<'_>) -> Vec<Header> {
+fn headers(facts: &Facts<'_>, finished_at: &str) -> Vec<Header> {
     let Facts { group_id, target, kind, .. } = facts;
     let mut headers = vec![
         Header::text("ce_specversion", "1.0"),
         Header::text("ce_id", outcome_id(group_id, target, facts.place).to_string()),
         Header::text("ce_source", format!("/user-courier/{group_id}/{target}")),
         Header::text("ce_type", format!("user-courier.update.{}", kind.as_str())),
-        Header::text("ce_time", timestamp(facts.finished_at)),
+        Header::text("ce_time", finished_at),
         Header::text("content-type", "application/json"),
     ];
     if let Some(user) = facts.user {
@@ -200,7 +201,7 @@ pub fn subject(target: &str, user: UserId) -> String {
     format!("{target}/users/{user}")
 }
 
-fn data(facts: Facts<'_>) -> OutcomeData {
+fn data(facts: Facts<'_>, finished_at: String) -> OutcomeData {
     let part = |part: &Option<String>| part.as_ref().map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned());
     OutcomeData {
         outcome: facts.kind,
@@ -219,7 +220,7 @@ fn data(facts: Facts<'_>) -> OutcomeData {
         into: facts.into.map(RecordPlace::from),
         error: facts.error.map(ApiError::cut),
         received_at: timestamp(facts.received_at),
-        finished_at: timestamp(facts.finished_at),
+        finished_at,
     }
 }
 

@@ -51,7 +51,7 @@ impl Api for Aipix {
         // Nothing is made up where the event names none: an empty list strips the user of all permissions.
         let body = Value::Object(changes.iter().filter(|(name, _)| *name == "permissions").map(owned).collect());
         Request {
-            method: reqwest::Method::PUT,
+            method: hyper::Method::PUT,
             path: format!("/api/admin/v1/users/{user}"),
             token: TokenPlace::Bearer,
             body: body.to_string().into_bytes(),
@@ -67,7 +67,7 @@ impl Api for Aipix {
 
     fn login(&self, username: &str, password: &SecretString) -> Request {
         Request {
-            method: reqwest::Method::POST,
+            method: hyper::Method::POST,
             path: "/api/admin/v1/auth/token".to_owned(),
             token: TokenPlace::None,
             body: json!({ "login": username, "password": password.expose_secret() }).to_string().into_bytes(),

@@ -1,17 +1,23 @@
 //! HTTP: one exchange with a target, and what may go wrong with it before any API has a say.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Response, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
+use url::form_urlencoded::byte_serialize;
 
+use super::connect::Connector;
 use super::lost::Lost;
 use super::outline::Outline;
 use super::{Answer, Request, TokenPlace};
-use crate::config::{ClientCertificate, Tls};
+use crate::config::Tls;
 use crate::retry_after;
 
 /// A body is kept up to this size, in bytes; of a longer one an outline.
@@ -27,8 +33,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The connections to one target. Cheap to clone.
 #[derive(Clone)]
 pub struct Http {
-    client: reqwest::Client,
-    base_url: Url,
+    client: Client<Connector, Full<Bytes>>,
+    /// The target's address without a slash at its end: paths are put behind it.
+    base: String,
 }
 
 impl Http {
@@ -36,34 +43,12 @@ impl Http {
     ///
     /// # Errors
     /// Where a TLS file cannot be used, named by its path.
-    pub fn new(base_url: Url, tls: &Tls, request_timeout: Duration) -> anyhow::Result<Self> {
-        // Fails only where one is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    pub fn new(base_url: &Url, tls: &Tls, request_timeout: Duration) -> anyhow::Result<Self> {
         // A little less than the whole, so that the time for connecting runs out first and is known as that.
         let connect_timeout = (request_timeout * 4 / 5).min(CONNECT_TIMEOUT);
-        let mut client = reqwest::Client::builder()
-            .connect_timeout(connect_timeout)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .tcp_nodelay(true)
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .user_agent(concat!("user-courier/", env!("CARGO_PKG_VERSION")))
-            .no_proxy();
-        client = match &tls.ca_file {
-            Some(path) => client.tls_certs_only(authorities(path)?),
-            None if base_url.scheme() == "https" => client,
-            // The platform's certificates are not wanted, and may be missing.
-            None => client.tls_certs_only([]),
-        };
-        if let Some(certificate) = &tls.client_certificate {
-            client = client.identity(identity(certificate)?);
-        }
-        let client = client.build().map_err(reqwest::Error::without_url);
-        let client =
-            client.context("cannot set up TLS: install the platform's certificates (ca-certificates), and check the target's tls files")?;
-        Ok(Http { client, base_url })
+        let connector = Connector::new(tls, base_url.scheme() == "https", connect_timeout)?;
+        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).build(connector);
+        Ok(Http { client, base: base_url.as_str().trim_end_matches('/').to_owned() })
     }
 
     /// Sends the request once and reads the answer, all within `timeout`.
@@ -81,17 +66,16 @@ impl Http {
         timeout: Duration,
         enough: impl Fn(&Answer) -> bool + Send,
     ) -> Result<Answer, Lost> {
-        let request = self.request(request, token, headers);
+        let request = self.request(request, token, headers)?;
         let exchange = async {
-            let response = self.client.execute(request).await.map_err(|error| Lost::from(&error))?;
+            let response = self.client.request(request).await.map_err(|error| Lost::new(&error, error.is_connect()))?;
             read(response, enough).await
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(Lost::too_late(timeout)))
     }
 
-    fn request(&self, request: Request, token: Option<&SecretString>, mut headers: HeaderMap) -> reqwest::Request {
-        let mut url = self.base_url.clone();
-        url.set_path(&format!("{}{}", self.base_url.path().trim_end_matches('/'), request.path));
+    fn request(&self, request: Request, token: Option<&SecretString>, mut headers: HeaderMap) -> Result<hyper::Request<Full<Bytes>>, Lost> {
+        let mut address = format!("{}{}", self.base, request.path);
         let token = token.map_or("", |token| token.expose_secret());
         match request.token {
             TokenPlace::None => {}
@@ -103,15 +87,19 @@ impl Http {
                 }
             }
             TokenPlace::Query(name) => {
-                url.query_pairs_mut().append_pair(name, token);
+                address.extend(["?", name, "="]);
+                address.extend(byte_serialize(token.as_bytes()));
             }
         }
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let mut built = reqwest::Request::new(request.method, url);
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("user-courier/", env!("CARGO_PKG_VERSION"))));
+        let mut built = hyper::Request::new(Full::from(request.body));
+        *built.method_mut() = request.method;
+        // Fails for a token that makes the address longer than 64 KiB; the error would show it.
+        *built.uri_mut() = Uri::from_maybe_shared(address).map_err(|_| Lost::unsendable())?;
         *built.headers_mut() = headers;
-        *built.body_mut() = Some(request.body.into());
-        built
+        Ok(built)
     }
 }
 
@@ -123,23 +111,18 @@ pub fn without_scheme(token: &str) -> &str {
     }
 }
 
-fn authorities(path: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
-    let pem = std::fs::read(path).with_context(|| format!("cannot read ca_file {}", path.display()))?;
-    let certificates = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
-    anyhow::ensure!(!certificates.is_empty(), "ca_file {} holds no certificate in PEM form", path.display());
-    Ok(certificates)
+/// The next piece of a body, if there is one.
+async fn piece(body: &mut Incoming) -> Result<Option<Bytes>, Lost> {
+    while let Some(frame) = body.frame().await {
+        // What is no data is a trailer.
+        if let Ok(piece) = frame.map_err(|error| Lost::new(&error, false))?.into_data() {
+            return Ok(Some(piece));
+        }
+    }
+    Ok(None)
 }
 
-fn identity(ClientCertificate { cert_file, key_file }: &ClientCertificate) -> anyhow::Result<reqwest::Identity> {
-    let mut pem = std::fs::read(cert_file).with_context(|| format!("cannot read client_cert_file {}", cert_file.display()))?;
-    pem.push(b'\n');
-    pem.extend(std::fs::read(key_file).with_context(|| format!("cannot read client_key_file {}", key_file.display()))?);
-    // The error's own text is left out, as it speaks of the key.
-    let identity = reqwest::Identity::from_pem(&pem).ok();
-    identity.with_context(|| format!("{} and {} are not a certificate and its key in PEM form", cert_file.display(), key_file.display()))
-}
-
-async fn read(mut response: reqwest::Response, enough: impl Fn(&Answer) -> bool) -> Result<Answer, Lost> {
+async fn read(response: Response<Incoming>, enough: impl Fn(&Answer) -> bool) -> Result<Answer, Lost> {
     let pause = response.headers().get(RETRY_AFTER);
     let mut answer = Answer {
         status: response.status().as_u16(),
@@ -147,9 +130,10 @@ async fn read(mut response: reqwest::Response, enough: impl Fn(&Answer) -> bool)
         retry_after: pause.and_then(|value| retry_after::read(value.to_str().ok()?, SystemTime::now())),
         body: Vec::new(),
     };
-    while let Some(piece) = response.chunk().await.map_err(|error| Lost::from(&error))? {
+    let mut body = response.into_body();
+    while let Some(piece) = piece(&mut body).await? {
         if answer.body.len() + piece.len() > BODY_CAP {
-            return read_on(response, answer, &piece, enough).await;
+            return read_on(body, answer, &piece, enough).await;
         }
         answer.body.extend_from_slice(&piece);
     }
@@ -157,22 +141,17 @@ async fn read(mut response: reqwest::Response, enough: impl Fn(&Answer) -> bool)
 }
 
 /// Reads a body that is too long to be kept. What is left of it when this returns is dropped with its connection.
-async fn read_on(
-    mut response: reqwest::Response,
-    mut answer: Answer,
-    piece: &[u8],
-    enough: impl Fn(&Answer) -> bool,
-) -> Result<Answer, Lost> {
-    let mut length = answer.body.len() + piece.len();
+async fn read_on(mut body: Incoming, mut answer: Answer, first: &[u8], enough: impl Fn(&Answer) -> bool) -> Result<Answer, Lost> {
+    let mut length = answer.body.len() + first.len();
     let mut outline = Outline::default();
     outline.read(&answer.body);
-    outline.read(piece);
+    outline.read(first);
     loop {
         answer.body = outline.text().unwrap_or_default();
         if answer.status != 200 || !outline.is_open() || length > SEARCH_CAP || enough(&answer) {
             return Ok(answer);
         }
-        let Some(piece) = response.chunk().await.map_err(|error| Lost::from(&error))? else {
+        let Some(piece) = piece(&mut body).await? else {
             return Ok(answer);
         };
         length += piece.len();

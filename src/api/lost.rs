@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use super::connect::TooLate;
 use crate::verdict::Verdict;
 
 /// How a call was answered: the label `status` in metrics.
@@ -57,17 +58,26 @@ impl Lost {
     }
 }
 
-impl From<&reqwest::Error> for Lost {
-    /// What the HTTP client's error means. Of all texts only those of TLS are used, which know no URL.
-    fn from(error: &reqwest::Error) -> Self {
+impl Lost {
+    /// The request could not be put into words.
+    pub(super) fn unsendable() -> Self {
+        Lost {
+            verdict: Verdict::Unauthorized,
+            status: Status::Protocol,
+            ambiguous: false,
+            message: "the token is too long to be sent".to_owned(),
+        }
+    }
+
+    /// What the HTTP client's error means. `nothing_sent`: it came while connecting. Of all texts only those of TLS are used, which know no URL.
+    pub(super) fn new(error: &(dyn Error + 'static), nothing_sent: bool) -> Self {
         let causes = causes(error);
-        let nothing_sent = error.is_connect();
         let unreachable = Verdict::Retry { unreachable: nothing_sent };
         let (verdict, status, message) = if let Some(error) = find::<rustls::Error>(&causes) {
             tls_failure(error, unreachable)
-        } else if nothing_sent && error.is_timeout() {
+        } else if nothing_sent && find::<TooLate>(&causes).is_some() {
             (unreachable, Status::Connect, "no connection came about in time".to_owned())
-        } else if nothing_sent && error.is_dns() {
+        } else if nothing_sent && causes.iter().any(|cause| cause.to_string().starts_with("dns error")) {
             (unreachable, Status::Connect, "the host's name was not found: check base_url and the name service".to_owned())
         } else if nothing_sent && is_within_tls(&causes) {
             (unreachable, Status::Tls, "the connection was cut off while TLS was being set up".to_owned())
@@ -76,8 +86,6 @@ impl From<&reqwest::Error> for Lost {
         } else if find::<hyper::Error>(&causes).is_some_and(hyper::Error::is_parse) {
             // Whatever speaks something else than HTTP is not the API, and would say the same to every update.
             (Verdict::Fault, Status::Protocol, "the answer was not HTTP: check base_url, its port, and http or https".to_owned())
-        } else if error.is_timeout() {
-            (unreachable, Status::Timeout, "the connection timed out".to_owned())
         } else {
             (unreachable, Status::Protocol, format!("the connection was lost before the answer was complete: {}", io_kind(&causes)))
         };
@@ -103,9 +111,9 @@ fn tls_failure(error: &rustls::Error, unreachable: Verdict) -> (Verdict, Status,
 }
 
 /// The error and all that caused it. An `io::Error` hides what it wraps from `source`.
-fn causes(error: &reqwest::Error) -> Vec<&(dyn Error + 'static)> {
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
     let mut causes: Vec<&(dyn Error + 'static)> = Vec::new();
-    let mut next: Option<&(dyn Error + 'static)> = error.source();
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(cause) = next {
         causes.push(cause);
         let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);

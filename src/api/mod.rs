@@ -2,6 +2,7 @@
 
 mod aipix;
 mod changes;
+mod connect;
 mod error;
 pub mod http;
 mod judge;
@@ -77,7 +78,7 @@ pub fn by_name(name: &str) -> Option<&'static dyn Api> {
 /// An HTTP request, as far as an API decides it. The sender adds `Idempotency-Key` and `traceparent`.
 pub struct Request {
     /// The method.
-    pub method: reqwest::Method,
+    pub method: hyper::Method,
     /// The path below the target's `base_url`, such as `/api/v3/login`.
     pub path: String,
     /// Where the token goes; `None` for a login.

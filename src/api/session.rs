@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use hyper::header::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
@@ -22,6 +22,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// After a login that failed otherwise. The target itself is held by then; this only keeps those apart who wait in line.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a secret that was seen unchanged is taken to be so: a look at the file costs a good part of what a call costs.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A token, and which one of the session's it is.
 #[derive(Clone)]
@@ -50,8 +53,14 @@ pub struct Session {
     credentials: Credentials,
     on_login: OnLogin,
     state: tokio::sync::Mutex<State>,
-    /// The stamp of the secret when it was last read.
-    last_read: Mutex<Option<Stamp>>,
+    last_read: Mutex<Option<LastRead>>,
+}
+
+/// The secret as it was last read.
+struct LastRead {
+    stamp: Stamp,
+    /// When it was seen to be still the same, if that is what was seen last.
+    same_at: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -120,17 +129,26 @@ impl Session {
 
     /// Whether the secret has changed since it was last read, so that trying again at once makes sense. Cheap.
     pub fn credentials_changed(&self) -> bool {
-        let last_read = *self.last_read();
-        last_read.is_some_and(|stamp| stamp != self.credentials.secret().stamp())
+        let mut last_read = self.last_read();
+        let Some(last_read) = &mut *last_read else { return false };
+        let same = last_read.stamp == self.credentials.secret().stamp();
+        last_read.same_at = same.then(Instant::now);
+        !same
     }
 
-    fn last_read(&self) -> MutexGuard<'_, Option<Stamp>> {
+    /// The same, for each call: looks at the file only now and then.
+    fn seems_changed(&self) -> bool {
+        let same_at = self.last_read().as_ref().and_then(|last_read| last_read.same_at);
+        same_at.is_none_or(|same_at| same_at.elapsed() >= LOOK_EVERY) && self.credentials_changed()
+    }
+
+    fn last_read(&self) -> MutexGuard<'_, Option<LastRead>> {
         self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, secret: &Secret) -> Result<SecretString, NoToken> {
         // The stamp is taken first: a change in between is then seen as one, at worst once too often.
-        *self.last_read() = Some(secret.stamp());
+        *self.last_read() = Some(LastRead { stamp: secret.stamp(), same_at: Some(Instant::now()) });
         let content = secret.read().map_err(|error| unauthorized(error.to_string()))?;
         if matches!(self.credentials, Credentials::Token(_)) && !can_travel(&content) {
             return Err(unauthorized(format!("{secret} holds no token: it has characters that no HTTP header can carry")));
@@ -139,7 +157,7 @@ impl Session {
     }
 
     fn fixed(&self, state: &mut State, secret: &Secret) -> Result<Token, NoToken> {
-        let is_fresh = self.last_read().is_some() && !self.credentials_changed();
+        let is_fresh = self.last_read().is_some() && !self.seems_changed();
         if let Some(token) = state.token.clone().filter(|_| is_fresh) {
             return Ok(token);
         }
@@ -155,7 +173,7 @@ impl Session {
     /// A token that is due to be renewed, since it is old or its password has changed, stays in use as long as there
     /// is no new one: only a 401 takes it away.
     async fn logged_in(&self, state: &mut State, username: &str, password: &Secret, timeout: Duration) -> Result<Token, NoToken> {
-        let changed = self.credentials_changed();
+        let changed = self.seems_changed();
         let old = state.token.clone();
         let is_old = state.renew_at.is_some_and(|at| at <= Instant::now());
         if let Some(token) = old.clone().filter(|_| !is_old && !changed) {

@@ -61,10 +61,10 @@ impl Api for Valt {
 
     fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request {
         Request {
-            method: reqwest::Method::POST,
+            method: hyper::Method::POST,
             path: format!("/api/v3/admin/users/{user}/edit"),
             token: TokenPlace::Query("access_token"),
-            body: Value::Object(changes.clone()).to_string().into_bytes(),
+            body: serde_json::to_vec(changes).unwrap_or_default(),
         }
     }
 
@@ -74,7 +74,7 @@ impl Api for Valt {
 
     fn login(&self, username: &str, password: &SecretString) -> Request {
         Request {
-            method: reqwest::Method::POST,
+            method: hyper::Method::POST,
             path: "/api/v3/login".to_owned(),
             token: TokenPlace::None,
             body: json!({ "username": username, "password": password.expose_secret() }).to_string().into_bytes(),

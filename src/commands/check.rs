@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::future::join_all;
-use reqwest::header::HeaderMap;
+use hyper::header::HeaderMap;
 use serde_json::{Map, Value};
 
 use super::{Exit, load, say};
@@ -120,7 +120,7 @@ fn look_at_topics(config: &Config, counts: Vec<(String, usize)>) -> Vec<Finding>
 }
 
 async fn look_at_target(target: &Target) -> Finding {
-    let http = Http::new(target.base_url.clone(), &target.tls, LONGEST).map_err(|error| format!("{error:#}"))?;
+    let http = Http::new(&target.base_url, &target.tls, LONGEST).map_err(|error| format!("{error:#}"))?;
     let session = Session::new(target.api, http.clone(), target.credentials.clone(), Box::new(|_| {}));
     let token = session.token(LONGEST).await.map_err(|why| why.error.message)?;
     if let Credentials::Login { username, .. } = &target.credentials {
@@ -128,7 +128,7 @@ async fn look_at_target(target: &Target) -> Finding {
     }
     let Some(nobody) = UserId::new(i64::MAX as u64) else { return Err("the user numbers are wrong".to_owned()) };
     let update = target.api.update(nobody, &Map::new());
-    let request = Request { method: reqwest::Method::GET, body: Vec::new(), ..update };
+    let request = Request { method: hyper::Method::GET, body: Vec::new(), ..update };
     let answer = http.exchange(request, Some(&token.secret), HeaderMap::new(), LONGEST, |_| true).await.map_err(|lost| lost.message)?;
     judge(&answer, target)
 }

@@ -105,10 +105,7 @@ impl Sender {
         for (number, message) in messages.iter().enumerate() {
             self.queue(number, message)?;
         }
-        // rdkafka's own flush polls in slices of 100 ms.
-        while self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::from_millis(1));
-        }
+        client::deliver(&self.producer);
         let mut delivered = self.producer.context().0.lock().map(|mut delivered| std::mem::take(&mut *delivered)).unwrap_or_default();
         delivered.sort_unstable_by_key(|(number, _)| *number);
         let mut places = Vec::with_capacity(delivered.len());

@@ -294,10 +294,7 @@ impl<C: Send + 'static> Work<C> {
                 send(producer, place, message)?;
             }
         }
-        // rdkafka's own flush polls in slices of 100 ms.
-        while producer.in_flight_count() > 0 {
-            producer.poll(Duration::from_millis(1));
-        }
+        client::deliver(producer);
         let offsets = self.offsets(commits).map_err(Failure::Abort)?;
         let (offsets, metadata) = (Arc::new(offsets), Arc::new(metadata));
         self.again(|| send_offsets(producer, &offsets, &metadata))?;

@@ -129,7 +129,7 @@ fn a_tls_file_that_cannot_be_used_is_named() {
         (showing(&nonsense, &missing), "cannot read client_key_file"),
         (showing(&nonsense, &nonsense), "not a certificate and its key"),
     ] {
-        let made = Http::new("https://localhost".parse().unwrap(), &tls, TIMEOUT);
+        let made = Http::new(&"https://localhost".parse().unwrap(), &tls, TIMEOUT);
         let error = format!("{:#}", made.err().unwrap());
         assert!(error.contains(part) && (error.contains("/missing") || error.contains("/nonsense")), "{error}");
         assert!(!error.contains("canary"));
