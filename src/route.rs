@@ -44,6 +44,11 @@ impl Router {
         }
     }
 
+    /// Whether an event that names no target may come to that one.
+    pub fn leads_to(&self, target: &str) -> bool {
+        self.routes.iter().any(|route| route.target == target)
+    }
+
     fn unknown(&self, name: &str) -> Claim<'_> {
         let configured = self.targets.join(", ");
         let message =

@@ -98,10 +98,10 @@ impl Subscriber {
         let group_id = config.kafka.group_id.clone();
         let (lease, ownership) = (Arc::new(Lease::new(config.kafka.session_timeout)), Arc::new(Ownership::default()));
         let (sender, inputs) = channel(BATCHES);
-        let claims = Claims { group_id: group_id.clone(), subscriber: name.clone(), api: target.map(|target| target.api), router };
+        let claims = Claims::new(group_id.clone(), name.clone(), target.map(|target| target.api), router);
         let shared = Shared { lease: lease.clone(), ownership: ownership.clone(), metrics: metrics.clone() };
         let drain_timeout = config.shutdown.drain_timeout;
-        let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, move |record| claims.claim(record))?;
+        let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, claims)?;
         let (settled_sender, settled) = unbounded_channel();
         let publisher = Publisher::spawn(&config.kafka, &name, consumer.client(), ownership.clone(), metrics.clone(), settled_sender)?;
         let (finish, finished) = unbounded_channel();

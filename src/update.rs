@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use memchr::memchr;
+use memchr::memmem::{self, Finder};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -12,9 +14,10 @@ use crate::attempt;
 use crate::dead_letter::REPLAY_OF;
 use crate::engine::{Merge, Work};
 use crate::event::{self, Event, Identity, InvalidChanges, UserId};
+use crate::kafka::Claim;
 use crate::outcome;
 use crate::record::Record;
-use crate::route::{Claim, Router};
+use crate::route::{self, Router};
 use crate::verdict::Reason;
 
 /// A claimed record.
@@ -69,15 +72,35 @@ pub struct Claims {
     pub api: Option<&'static dyn Api>,
     /// Knows all configured targets.
     pub router: Arc<Router>,
+    /// The name as JSON writes it, where only an event that names this target can be its own.
+    named: Option<Finder<'static>>,
 }
 
 impl Claims {
+    /// What belongs to that subscriber of that group. `api` is `None` for `unclaimed`.
+    pub fn new(group_id: String, subscriber: String, api: Option<&'static dyn Api>, router: Arc<Router>) -> Self {
+        let only_named = api.is_some() && !router.leads_to(&subscriber);
+        let named = only_named.then(|| Finder::new(&format!("\"{subscriber}\"")).into_owned());
+        Claims { group_id, subscriber, api, router, named }
+    }
+}
+
+impl Claim<Update> for Claims {
+    /// Most records of other targets are told apart without being read: none of ours lacks our name, unless its JSON is written in escapes or
+    /// packed in Base64.
+    fn may_claim(&self, value: Option<&[u8]>) -> bool {
+        let (Some(named), Some(value)) = (&self.named, value) else { return self.named.is_none() };
+        named.find(value).is_some() || memchr(b'\\', value).is_some() || memmem::find(value, b"data_base64").is_some()
+    }
+
     /// The update in the record, if it is this subscriber's.
-    pub fn claim(&self, record: Record) -> Option<Box<Update>> {
+    fn claim(&self, record: Record) -> Option<Box<Update>> {
         let claimed = match event::decode(&record) {
             Ok(event) => match (self.router.claim(&event), self.api) {
-                (Claim::Target(target), Some(api)) if target == self.subscriber => self.ours(&record, event, api),
-                (Claim::Unroutable { message }, None) => Claimed::dead(event.identity.clone(), Reason::Unroutable, message, Some(&event)),
+                (route::Claim::Target(target), Some(api)) if target == self.subscriber => self.ours(&record, event, api),
+                (route::Claim::Unroutable { message }, None) => {
+                    Claimed::dead(event.identity.clone(), Reason::Unroutable, message, Some(&event))
+                }
                 _ => return None,
             },
             Err(undecodable) if self.api.is_none() => Claimed::dead(undecodable.identity, Reason::Undecodable, undecodable.message, None),
@@ -98,7 +121,9 @@ impl Claims {
             first_attempt_at: OnceLock::new(),
         }))
     }
+}
 
+impl Claims {
     fn ours(&self, record: &Record, event: Event, api: &'static dyn Api) -> Claimed {
         match valid(&event, api) {
             Ok((user, changes)) => Claimed {
@@ -167,10 +192,14 @@ fn instant(time: Timestamp) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use globset::Glob;
     use serde_json::json;
 
     use super::*;
     use crate::api;
+    use crate::config::Route;
     use crate::record::{Header, Place};
 
     fn claim(offset: i64, changes: &Value, more: Option<Header>) -> Arc<Update> {
@@ -186,13 +215,8 @@ mod tests {
             headers: [Header::text("content-type", "application/cloudevents+json")].into_iter().chain(more).collect(),
             verbatim_headers: None,
         };
-        let claims = Claims {
-            group_id: "user-courier".to_owned(),
-            subscriber: "valt".to_owned(),
-            api: api::by_name("valt"),
-            router: Arc::new(Router::new(vec!["valt".to_owned()], Vec::new())),
-        };
-        claims.claim(record).unwrap().into()
+        let router = Router::new(vec!["valt".to_owned()], Vec::new());
+        Claims::new("user-courier".to_owned(), "valt".to_owned(), api::by_name("valt"), Arc::new(router)).claim(record).unwrap().into()
     }
 
     #[test]
@@ -214,5 +238,27 @@ mod tests {
         assert!(name.may_join(&password(1)) && password(2).may_join(&name));
         assert!(!password(2).may_join(&password(1)));
         assert!(!replayed.may_join(&name) && !name.may_join(&replayed));
+    }
+
+    #[test]
+    fn what_is_passed_over_unread_is_never_ours() {
+        let packed = BASE64_STANDARD.encode(r#"{"target":"valt"}"#);
+        let router = |routes| Arc::new(Router::new(vec!["valt".to_owned(), "aipix".to_owned()], routes));
+        let route = Route { source: None, event_type: Some(Glob::new("*").unwrap().compile_matcher()), target: "valt".to_owned() };
+        let claims = |name: &str, router| Claims::new("g".to_owned(), name.to_owned(), api::by_name(name), router);
+        let valt = claims("valt", router(Vec::new()));
+        for (value, may) in [
+            (r#"{"data":{"target":"valt"}}"#, true),
+            (r#"{"data":{"target":"\u0076alt"}}"#, true),
+            (&format!(r#"{{"data_base64":"{packed}"}}"#), true),
+            (r#"{"data":{"target":"aipix","x":"valt2"}}"#, false),
+            (r#"{"data":{}}"#, false),
+        ] {
+            assert_eq!(valt.may_claim(Some(value.as_bytes())), may, "{value}");
+            for all in [claims("unclaimed", router(Vec::new())), claims("valt", router(vec![route.clone()]))] {
+                assert!(all.may_claim(Some(value.as_bytes())) && all.may_claim(None), "{value}");
+            }
+        }
+        assert!(!valt.may_claim(None));
     }
 }

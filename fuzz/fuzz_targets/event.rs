@@ -14,6 +14,7 @@ use user_courier::api;
 use user_courier::config::Topics;
 use user_courier::engine::{Batch, End, Ending, Spent, Work};
 use user_courier::event;
+use user_courier::kafka::Claim;
 use user_courier::record::{Header, Place, Record};
 use user_courier::route::Router;
 use user_courier::settle::Settler;
@@ -28,7 +29,7 @@ static CLAIMS: LazyLock<Vec<Claims>> = LazyLock::new(|| {
     let router = Arc::new(Router::new(vec!["aipix".into(), "valt".into()], Vec::new()));
     let apis = api::ALL.iter().map(|api| (api.name(), Some(*api)));
     let claims = apis.chain([("unclaimed", None)]);
-    claims.map(|(name, api)| Claims { group_id: "fuzz".into(), subscriber: name.into(), api, router: router.clone() }).collect()
+    claims.map(|(name, api)| Claims::new("fuzz".into(), name.into(), api, router.clone())).collect()
 });
 
 fuzz_target!(|bytes: &[u8]| {
@@ -44,6 +45,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let takers: Vec<_> = CLAIMS.iter().filter_map(|claims| Some((claims, claims.claim(record.clone())?))).collect();
     assert_eq!(takers.len(), 1, "each record has one taker");
+    assert!(takers[0].0.may_claim(record.value.as_deref()), "it is not passed over unread");
     for (claims, update) in takers {
         if let Some(problem) = &update.problem {
             said(problem);

@@ -17,14 +17,13 @@ use tracing::{debug, warn};
 use super::assignment::{Callbacks, Ownership, complain};
 use super::headers;
 use super::lease::{Lease, Pulse};
-use super::{Failure, Input, Read, client};
+use super::{Claim, Failure, Input, Read, client};
 use crate::config::Kafka;
 use crate::metrics::TargetMetrics;
-use crate::record::Record;
 
 /// How long one poll waits for a record. Orders are looked at in between.
 const POLL: Duration = Duration::from_millis(20);
-/// Records handed over at once, at the most: small, since what is on its way is held besides what the engine counts.
+/// Records read and handed over at once, at the most: few, since what is on its way is held besides what the engine counts.
 const BATCH: usize = 256;
 /// Batches that may be on their way.
 pub const BATCHES: usize = 2;
@@ -61,7 +60,7 @@ pub struct Shared {
 }
 
 impl<C: Send + 'static> Consumer<C> {
-    /// Joins the group of `target` and reads the update topic. `claim` makes of a record what is ours, or `None`.
+    /// Joins the group of `target` and reads the update topic. `claims` decides which records are ours.
     ///
     /// # Errors
     /// If the client cannot be made, or a thread cannot be started.
@@ -71,7 +70,7 @@ impl<C: Send + 'static> Consumer<C> {
         drain_timeout: Duration,
         shared: Shared,
         inputs: tokio::sync::mpsc::Sender<Input<C>>,
-        claim: impl Fn(Record) -> Option<Box<C>> + Send + 'static,
+        claims: impl Claim<C>,
     ) -> anyhow::Result<Self> {
         let born = Instant::now();
         let callbacks = Callbacks {
@@ -102,7 +101,7 @@ impl<C: Send + 'static> Consumer<C> {
             client: client.clone(),
             topic: kafka.topics.updates.as_str().into(),
             orders: receiver,
-            claim,
+            claims,
             polled: polled.clone(),
         };
         let thread = std::thread::Builder::new()
@@ -152,11 +151,11 @@ struct Polling<C: Send + 'static, F> {
     client: Arc<BaseConsumer<Callbacks<C>>>,
     topic: Arc<str>,
     orders: Receiver<Order>,
-    claim: F,
+    claims: F,
     polled: Arc<AtomicU64>,
 }
 
-impl<C: Send + 'static, F: Fn(Record) -> Option<Box<C>>> Polling<C, F> {
+impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     fn run(self) {
         loop {
             match self.orders.try_recv() {
@@ -169,19 +168,24 @@ impl<C: Send + 'static, F: Fn(Record) -> Option<Box<C>>> Polling<C, F> {
     }
 
     fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+        self.begin();
+        self.client.poll(wait)
+    }
+
+    fn begin(&self) {
         if let Ok(mut began) = self.client.context().poll_began.lock() {
             *began = Instant::now();
         }
         self.polled.fetch_add(1, Ordering::Relaxed);
-        self.client.poll(wait)
     }
 
     /// Waits for a record, takes what has come with it, and hands it over.
     fn read(&self) {
         let mut batch = Vec::new();
         let mut wait = POLL;
-        while batch.len() < BATCH {
-            match self.poll(wait) {
+        self.begin();
+        for _ in 0..BATCH {
+            match self.client.poll(wait) {
                 None => break,
                 Some(Ok(message)) => self.take(&message, &mut batch),
                 Some(Err(error)) => self.fault(&error),
@@ -204,7 +208,8 @@ impl<C: Send + 'static, F: Fn(Record) -> Option<Box<C>>> Polling<C, F> {
     fn take(&self, message: &BorrowedMessage<'_>, batch: &mut Vec<Read<C>>) {
         let (number, next) = (message.partition(), message.offset() + 1);
         self.at_end(number, false);
-        if let Some(claimed) = (self.claim)(headers::record(&self.topic, message)) {
+        let record = self.claims.may_claim(message.payload()).then(|| headers::record(&self.topic, message));
+        if let Some(claimed) = record.and_then(|record| self.claims.claim(record)) {
             batch.push(Read::Claimed(claimed));
             return;
         }
@@ -236,10 +241,10 @@ impl<C: Send + 'static, F: Fn(Record) -> Option<Box<C>>> Polling<C, F> {
     fn at_end(&self, partition: i32, at_end: bool) {
         if let Ok(mut partitions) = self.client.context().at_end.lock() {
             if at_end {
-                partitions.insert(partition)
-            } else {
-                partitions.remove(&partition)
-            };
+                partitions.insert(partition);
+            } else if !partitions.is_empty() {
+                partitions.remove(&partition);
+            }
         }
     }
 

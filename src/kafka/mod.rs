@@ -19,6 +19,16 @@ pub use self::consumer::{BATCHES, Consumer, Order, Shared};
 pub use self::lease::Lease;
 pub use self::publisher::{Message, Publisher, Settled, Settlement};
 use crate::engine::Commit;
+use crate::record::Record;
+
+/// Decides on the polling thread which records are its subscriber's.
+pub trait Claim<C>: Send + 'static {
+    /// Whether a record with that value may be: a look, before the record is copied and read.
+    fn may_claim(&self, value: Option<&[u8]>) -> bool;
+
+    /// What is made of a record that is.
+    fn claim(&self, record: Record) -> Option<Box<C>>;
+}
 
 /// What a consumer tells its subscriber, in the order in which it happened.
 #[derive(Debug)]
