@@ -178,6 +178,7 @@ impl Metrics {
             waiting: families.waiting.with_label_values(label),
             concurrency_limit: families.concurrency_limit.with_label_values(label),
             order_violations: families.order_violations.with_label_values(label),
+            delivered: families.outcomes.with_label_values(&[target, Kind::Delivered.as_str(), ""]),
             attempt_duration: families.attempt_duration.with_label_values(label),
             delivery_duration: families.delivery_duration.with_label_values(label),
             lags: Arc::default(),
@@ -217,6 +218,7 @@ pub struct TargetMetrics {
     pub concurrency_limit: IntGauge,
     /// `order_violations_total`.
     pub order_violations: IntCounter,
+    delivered: IntCounter,
     attempt_duration: Histogram,
     delivery_duration: Histogram,
     lags: Arc<Mutex<HashMap<i32, i64>>>,
@@ -246,7 +248,10 @@ impl TargetMetrics {
 
     /// An outcome was committed, so long after the record was written.
     pub fn settled(&self, kind: Kind, reason: Option<Reason>, since_written: Option<Duration>) {
-        self.families.outcomes.with_label_values(&[&*self.target, kind.as_str(), reason.map_or("", Reason::as_str)]).inc();
+        match (kind, reason) {
+            (Kind::Delivered, None) => self.delivered.inc(),
+            _ => self.families.outcomes.with_label_values(&[&*self.target, kind.as_str(), reason.map_or("", Reason::as_str)]).inc(),
+        }
         if let Some(since_written) = since_written {
             self.delivery_duration.observe(since_written.as_secs_f64());
         }

@@ -61,7 +61,7 @@ pub async fn run(
     let mut subscribers = JoinSet::new();
     for (name, metrics) in handles {
         let (configs, router, board, stop) = (configs.clone(), router.clone(), board.clone(), stop.clone());
-        subscribers.spawn(async move {
+        let subscriber = async move {
             loop {
                 let mut configs = configs.clone();
                 let config = configs.borrow_and_update().clone();
@@ -76,6 +76,14 @@ pub async fn run(
                 board.left(&name);
                 tokio::time::sleep(PAUSE).await;
             }
+        };
+        // A thread of its own, for the loop and all its calls: what passes between them then costs no other thread's waking, and targets share nothing.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
+        subscribers.spawn_blocking(move || {
+            let ended = runtime.block_on(subscriber);
+            // A name that is being looked up is not waited for.
+            runtime.shutdown_background();
+            ended
         });
     }
     while let Some(ended) = subscribers.join_next().await {

@@ -61,7 +61,7 @@ pub struct Subscriber {
     inputs: Receiver<Input<Update>>,
     publisher: Publisher,
     settled: UnboundedReceiver<Settled>,
-    settler: Settler,
+    settler: Arc<Settler>,
     caller: Option<Arc<Caller>>,
     finished: UnboundedReceiver<(Ticket, Option<Attempt>)>,
     finish: UnboundedSender<(Ticket, Option<Attempt>)>,
@@ -112,7 +112,7 @@ impl Subscriber {
             inputs,
             publisher,
             settled,
-            settler: Settler { group_id, subscriber: name.clone(), topics: config.kafka.topics.clone() },
+            settler: Arc::new(Settler { group_id, subscriber: name.clone(), topics: config.kafka.topics.clone() }),
             caller,
             finished,
             finish,
@@ -358,7 +358,8 @@ impl Subscriber {
                 warn!(target = self.name, %place, reason = reason.as_str(), attempts = ending.spent.calls, why, "dead-lettered");
             }
         }
-        self.publisher.settle(self.settler.settlement(batch));
+        let settler = self.settler.clone();
+        self.publisher.settle(move || settler.settlement(batch));
     }
 
     fn committed(&mut self, Settled(batch): Settled) {

@@ -30,7 +30,9 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
         .set("queued.max.messages.kbytes", FETCHED_KBYTES)
         .set("queued.min.messages", "10000")
         .set("fetch.wait.max.ms", "100")
-        .set("fetch.error.backoff.ms", "100");
+        .set("fetch.error.backoff.ms", "100")
+        // By default a queue that was full is not filled again for a second, which is long empty by then.
+        .set("fetch.queue.backoff.ms", "10");
     apply(&mut config, &kafka.consumer)?;
     config
         .set("group.id", group_id(kafka, target))
@@ -78,7 +80,11 @@ pub fn producer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
 /// If a property's secret file is gone.
 pub fn reader(kafka: &Kafka) -> anyhow::Result<ClientConfig> {
     let mut config = base(kafka);
-    config.set("queued.max.messages.kbytes", FETCHED_KBYTES).set("fetch.wait.max.ms", "20").set("fetch.error.backoff.ms", "50");
+    config
+        .set("queued.max.messages.kbytes", FETCHED_KBYTES)
+        .set("fetch.wait.max.ms", "20")
+        .set("fetch.error.backoff.ms", "50")
+        .set("fetch.queue.backoff.ms", "10");
     apply(&mut config, &kafka.consumer)?;
     config
         // librdkafka wants a group's name before it takes an assignment. Nothing is ever committed to it.

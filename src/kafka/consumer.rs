@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ use crate::metrics::TargetMetrics;
 
 /// How long one poll waits for a record. Orders are looked at in between.
 const POLL: Duration = Duration::from_millis(20);
+/// Asked to pause, the thread first just reads nothing for so long, which callbacks can wait: mostly it may go on by then, and a client that is paused
+/// throws away what it has fetched ahead.
+const HOLD: Duration = Duration::from_millis(200);
 /// Records read and handed over at once, at the most: few, since what is on its way is held besides what the engine counts.
 const BATCH: usize = 256;
 /// Batches that may be on their way.
@@ -159,7 +162,11 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     fn run(self) {
         loop {
             match self.orders.try_recv() {
-                Ok(Order::Pause) => self.pause(true),
+                Ok(Order::Pause) => match self.orders.recv_timeout(HOLD) {
+                    Ok(Order::Resume) => {}
+                    Ok(Order::Pause) | Err(RecvTimeoutError::Timeout) => self.pause(true),
+                    Ok(Order::Leave) | Err(RecvTimeoutError::Disconnected) => return self.leave(),
+                },
                 Ok(Order::Resume) => self.pause(false),
                 Ok(Order::Leave) | Err(TryRecvError::Disconnected) => return self.leave(),
                 Err(TryRecvError::Empty) => self.read(),

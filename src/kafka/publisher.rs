@@ -75,9 +75,12 @@ pub struct Settlement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled(pub u64);
 
+/// Writes a settlement, on the publisher's thread.
+type Write = Box<dyn FnOnce() -> Settlement + Send>;
+
 /// A subscriber's publisher.
 pub struct Publisher {
-    settlements: Option<Sender<Settlement>>,
+    settlements: Option<Sender<Write>>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -114,10 +117,10 @@ impl Publisher {
         Ok(Publisher { settlements: Some(settlements), stopping, thread: Some(thread) })
     }
 
-    /// Hands a settlement over.
-    pub fn settle(&self, settlement: Settlement) {
+    /// Hands a settlement over, yet to be written: its messages are none of the loop's business, which has calls to make.
+    pub fn settle(&self, write: impl FnOnce() -> Settlement + Send + 'static) {
         if let Some(settlements) = &self.settlements
-            && settlements.send(settlement).is_err()
+            && settlements.send(Box::new(write)).is_err()
         {
             debug!("the publisher has ended");
         }
@@ -187,11 +190,11 @@ struct Work<C: Send + 'static> {
 }
 
 impl<C: Send + 'static> Work<C> {
-    fn run(mut self, settlements: &Receiver<Settlement>, settled: &tokio::sync::mpsc::UnboundedSender<Settled>) {
+    fn run(mut self, settlements: &Receiver<Write>, settled: &tokio::sync::mpsc::UnboundedSender<Settled>) {
         // Ready before the first settlement: the open transaction of a killed predecessor of this name is aborted by it.
         self.ready();
-        while let Ok(settlement) = settlements.recv() {
-            let Some(answer) = self.settle(&settlement) else { return };
+        while let Ok(write) = settlements.recv() {
+            let Some(answer) = self.settle(&write()) else { return };
             if settled.send(answer).is_err() {
                 return;
             }
