@@ -65,7 +65,7 @@ fn quantile(values: &[f64], share: f64) -> f64 {
 fn throughput(rig: &Rig, rounds: usize) {
     println!("API        calls/s                 CPU s per 1000 calls                    peak memory, MiB");
     println!("latency    service    bare  ratio  service   bare  ratio  plain consumer   service  bare  plain consumer");
-    for (latency, concurrency, events) in [(0, 256, 60_000), (10, 256, 60_000), (100, 1024, 60_000)] {
+    for (latency, concurrency, events) in [(0, 256, 200_000), (10, 256, 120_000), (100, 1024, 120_000)] {
         let load = Load { events, ..Load::default() };
         let (mut rates, mut cpus) = (Vec::new(), Vec::new());
         for _ in 0..rounds {

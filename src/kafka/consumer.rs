@@ -23,9 +23,9 @@ use crate::metrics::TargetMetrics;
 
 /// How long one poll waits for a record. Orders are looked at in between.
 const POLL: Duration = Duration::from_millis(20);
-/// Asked to pause, the thread first just reads nothing for so long, which callbacks can wait: mostly it may go on by then, and a client that is paused
-/// throws away what it has fetched ahead.
-const HOLD: Duration = Duration::from_millis(200);
+/// Asked to pause, the thread first just reads nothing for so long, which callbacks can wait. A client that is paused throws away what it has fetched
+/// ahead, and takes half a second to fetch again: at the rates at which that would be felt, the memory has room before this time is over.
+const HOLD: Duration = Duration::from_secs(1);
 /// Records read and handed over at once, at the most: few, since what is on its way is held besides what the engine counts.
 const BATCH: usize = 256;
 /// Batches that may be on their way.
