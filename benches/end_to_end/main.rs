@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rig::{Load, Rig, Run};
 
-const HELP: &str = "measurements: throughput, memory, foreign, catch-up, growth, instances, start (all of them, unless named); rounds by BENCH_ROUNDS (3)";
+const HELP: &str =
+    "measurements: throughput, memory, foreign, catch-up, growth, instances, start (all of them, unless named); rounds by BENCH_ROUNDS (3)";
 
 fn main() {
     // cargo adds --bench.
@@ -73,7 +74,11 @@ fn throughput(rig: &Rig, rounds: usize) {
             rates.push(rate);
             cpus.push(cpu);
         }
-        println!("{latency:>4} ms   median: {:.2} of the bare loop's calls a second, {:.2} of its CPU time a call", median(rates), median(cpus));
+        println!(
+            "{latency:>4} ms   median: {:.2} of the bare loop's calls a second, {:.2} of its CPU time a call",
+            median(rates),
+            median(cpus)
+        );
     }
 }
 
@@ -89,7 +94,10 @@ fn memory(rig: &Rig, _: usize) {
     let million = rig.filled(&Load { events: 1_000_000, ..Load::default() });
     for part in [100_000.0, 500_000.0, 1_000_000.0] {
         let done = move |service: &process::Scrape| service.sum("outcomes_total", &[]) >= part;
-        println!("a million, at most until {part} are done: {:.1} MiB", rig.memory(&million, &server, &Run { merge: true, ..Run::default() }, done));
+        println!(
+            "a million, at most until {part} are done: {:.1} MiB",
+            rig.memory(&million, &server, &Run { merge: true, ..Run::default() }, done)
+        );
     }
 }
 

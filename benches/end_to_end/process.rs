@@ -45,7 +45,9 @@ impl Process {
         };
         process.admin = Some(address);
         // Read on, so that the service never waits for its log; what goes wrong is told.
-        std::thread::spawn(move || lines.map_while(Result::ok).filter(|line| line.contains("\"ERROR\"")).for_each(|line| eprintln!("{line}")));
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).filter(|line| line.contains("\"ERROR\"")).for_each(|line| eprintln!("{line}"))
+        });
         process
     }
 
@@ -63,7 +65,6 @@ impl Process {
         let found = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
         found.and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default() / 1024.0
     }
-
 
     fn get(&self, path: &str) -> Option<(bool, String)> {
         let mut stream = TcpStream::connect(self.admin?).ok()?;

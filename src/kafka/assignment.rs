@@ -19,7 +19,7 @@ use tracing::{debug, error, info, warn};
 
 use super::headers::quietly;
 use super::lease::{Coordinator, Lease, Pulse};
-use super::{End, Failure, Input};
+use super::{End, Failure, Input, client};
 use crate::engine::Commit;
 use crate::metrics::TargetMetrics;
 
@@ -237,7 +237,8 @@ pub(super) fn complain(complained: &Mutex<Option<Instant>>, error: &KafkaError, 
     let Ok(mut complained) = complained.lock() else { return };
     if complained.is_none_or(|told| told.elapsed() >= QUIET) {
         *complained = Some(Instant::now());
-        warn!(%error, reason, "the Kafka client reports a problem; it goes on trying");
+        let advice = client::refusal_advice(error, reason);
+        warn!(%error, reason, advice, "the Kafka client reports a problem; it goes on trying");
     } else {
         debug!(%error, reason, "the Kafka client reports a problem; it goes on trying");
     }

@@ -7,6 +7,7 @@ pub mod client;
 mod committed;
 mod consumer;
 pub mod headers;
+mod inspector;
 mod lease;
 mod publisher;
 
@@ -16,6 +17,7 @@ use std::time::Instant;
 pub use self::assignment::Ownership;
 pub use self::committed::committed;
 pub use self::consumer::{BATCHES, Consumer, Order, Shared};
+pub use self::inspector::{Unreachable, missing_topics, partition_counts};
 pub use self::lease::Lease;
 pub use self::publisher::{Message, Publisher, Settled, Settlement};
 use crate::engine::Commit;

@@ -211,7 +211,8 @@ impl<C: Send + 'static> Work<C> {
             match self.make() {
                 Ok(producer) => self.producer = Some(Arc::new(producer)),
                 Err(error) => {
-                    warn!(error = client::words(&error), "the transactional producer is not ready yet; trying again");
+                    let advice = client::refusal_advice(&error, "");
+                    warn!(error = client::words(&error), advice, "the transactional producer is not ready yet; trying again");
                     std::thread::sleep(PAUSE);
                 }
             }
@@ -257,7 +258,11 @@ impl<C: Send + 'static> Work<C> {
                 }
                 Err(Failure::Abort(error)) => {
                     self.metrics.committed("aborted");
-                    info!(%error, "a transaction was aborted; it is made again");
+                    if let Some(advice) = client::refusal_advice(&error, "") {
+                        warn!(%error, advice, "a transaction was refused; it is made again");
+                    } else {
+                        info!(%error, "a transaction was aborted; it is made again");
+                    }
                     too_large.append(&mut self.found_too_large());
                     self.abort();
                     std::thread::sleep(PAUSE);

@@ -24,4 +24,5 @@ mod merging;
 mod million;
 mod reload;
 mod replays;
+mod secured_kafka;
 mod troubles;
