@@ -87,8 +87,8 @@ fn ask(inspector: &BaseConsumer<Reports>, topic: &str) -> KafkaResult<Metadata> 
             Ok(metadata) => return Ok(metadata),
             Err(error) => error,
         };
-        // Reports are handed over by polling only.
-        while inspector.poll(Duration::ZERO).is_some() {}
+        // Reports are handed over by polling only; a poll of no time ends with the first of them.
+        while inspector.poll(LOOK / 10).is_some() {}
         let is_refusal = |kept: &(KafkaError, String)| client::refusal_advice(&kept.0, &kept.1).is_some();
         let refused = inspector.context().0.lock().is_ok_and(|kept| kept.as_ref().is_some_and(is_refusal));
         if refused || Instant::now() >= deadline {
