@@ -16,6 +16,7 @@ mod wire;
 mod bad_input;
 mod dead_letters;
 mod endings;
+mod examples;
 mod explain;
 mod kills;
 mod life_cycle;
