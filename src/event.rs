@@ -16,7 +16,7 @@ use crate::json;
 
 pub use decode::{decode, is_structured};
 pub use rfc3339::parse as parse_time;
-pub use traceparent::traceparent;
+pub use traceparent::{ids, traceparent};
 
 /// A user's number at an API: 1 to 2^63-1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -12,6 +12,7 @@ pub mod dead_letter;
 pub mod dead_letters;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod ending;
 pub mod engine;
 pub mod event;
 pub mod explain;

@@ -36,7 +36,7 @@ pub struct Settler {
 
 impl Settler {
     /// The batch as a transaction.
-    pub fn settlement(&self, batch: Batch<Update, Facts>) -> Settlement {
+    pub fn settlement(&self, batch: &Batch<Update, Facts>) -> Settlement {
         let mut messages = Vec::with_capacity(batch.endings.len());
         for ending in &batch.endings {
             let finished_at = finished_at(ending);
@@ -46,7 +46,7 @@ impl Settler {
             }
             messages.push(self.outcome(ending, error, finished_at));
         }
-        Settlement { batch: batch.id, messages, commits: batch.commits }
+        Settlement { batch: batch.id, messages, commits: batch.commits.clone() }
     }
 
     fn outcome(&self, ending: &Ending<Update, Facts>, error: Option<ApiError>, finished_at: Timestamp) -> Message {
@@ -130,7 +130,8 @@ fn finished_at(ending: &Ending<Update, Facts>) -> Timestamp {
     answered.map_or_else(Timestamp::now, |facts| facts.finished_at)
 }
 
-fn error(ending: &Ending<Update, Facts>) -> Option<ApiError> {
+/// Why it is undeliverable, where it is, with secrets masked.
+pub fn error(ending: &Ending<Update, Facts>) -> Option<ApiError> {
     let words = |message: String| Some(ApiError { message, ..ApiError::default() });
     let last = || ending.facts.as_ref().and_then(|facts| facts.error.clone());
     match ending.end {

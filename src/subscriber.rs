@@ -17,15 +17,15 @@ use tracing::{debug, error, warn};
 use self::report::{Stalls, TimeOfDay};
 use crate::attempt::{Attempt, Caller};
 use crate::config::{Config, Target, UNCLAIMED};
-use crate::engine::{Action, Batch, Engine, Settings, Ticket};
+use crate::ending;
+use crate::engine::{Action, Batch, Ending, Engine, Settings, Ticket};
 use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Order, Ownership, Publisher, Read, Settled, Shared};
 use crate::metrics::TargetMetrics;
-use crate::outcome::Kind;
 use crate::route::Router;
 use crate::settle::{Facts, Settler, kind};
 use crate::status::Board;
 use crate::update::{Claims, Update};
-use crate::verdict::{Reason, Verdict};
+use crate::verdict::Verdict;
 
 /// Bytes of records held in memory, for each target, at the most.
 const MAX_BYTES: usize = 64 << 20;
@@ -43,13 +43,10 @@ pub enum Ended {
     Broken(String),
 }
 
-/// What settling a record will be counted as.
-struct Counted {
-    partition: i32,
+/// What is being committed.
+struct Settling {
+    ending: Ending<Update, Facts>,
     epoch: u64,
-    kind: Kind,
-    reason: Option<Reason>,
-    written_ms: Option<i64>,
 }
 
 /// One target's loop.
@@ -70,7 +67,7 @@ pub struct Subscriber {
     ownership: Arc<Ownership>,
     releasing: HashMap<i32, SyncSender<i32>>,
     ends: HashMap<i32, End>,
-    settling: Vec<Counted>,
+    settling: Vec<Settling>,
     metrics: TargetMetrics,
     board: Board,
     state: (&'static str, &'static str),
@@ -301,7 +298,7 @@ impl Subscriber {
         }
         let together = if merged.is_empty() { None } else { update.call_with(merged) };
         let finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
-        debug!(target = self.name, %place, merged = merged.len(), "calling");
+        debug!(target = self.name, record = %place, merged = merged.len(), "calling");
         let call = tokio::spawn(async move {
             let mut finish = finish;
             if let Some(call) = together.as_ref().or(update.call.as_ref()) {
@@ -345,28 +342,22 @@ impl Subscriber {
 
     fn settle(&mut self, batch: Batch<Update, Facts>) {
         let epochs: HashMap<i32, u64> = batch.commits.iter().map(|commit| (commit.partition, commit.epoch)).collect();
-        for ending in &batch.endings {
-            let partition = ending.update.record.place.partition;
-            let (kind, reason) = kind(ending.end);
-            let written_ms = ending.update.record.timestamp_ms;
-            let epoch = epochs.get(&partition).copied().unwrap_or_default();
-            self.settling.push(Counted { partition, epoch, kind, reason, written_ms });
-            if let Some(reason) = reason {
-                let place = &ending.update.record.place;
-                let why = ending.facts.as_ref().and_then(|facts| facts.error.as_ref()).map(|error| error.message.as_str());
-                let why = ending.update.problem.as_deref().or(why).unwrap_or("-");
-                warn!(target = self.name, %place, reason = reason.as_str(), attempts = ending.spent.calls, why, "dead-lettered");
-            }
-        }
-        self.publisher.settle(self.settler.settlement(batch));
+        self.publisher.settle(self.settler.settlement(&batch));
+        self.settling.extend(batch.endings.into_iter().map(|ending| {
+            let epoch = epochs.get(&ending.update.record.place.partition).copied().unwrap_or_default();
+            Settling { ending, epoch }
+        }));
     }
 
     fn committed(&mut self, Settled(batch): Settled) {
         let now_ms = Timestamp::now().as_millisecond();
-        for Counted { partition, epoch, kind, reason, written_ms } in self.settling.drain(..) {
-            if self.ownership.holds(partition, epoch) {
-                let since_written = written_ms.map(|written| Duration::from_millis(u64::try_from(now_ms - written).unwrap_or(0)));
+        for Settling { ending, epoch } in self.settling.drain(..) {
+            let record = &ending.update.record;
+            if self.ownership.holds(record.place.partition, epoch) {
+                let since_written = record.timestamp_ms.map(|written| Duration::from_millis(u64::try_from(now_ms - written).unwrap_or(0)));
+                let (kind, reason) = kind(ending.end);
                 self.metrics.settled(kind, reason, since_written);
+                ending::log(&self.name, &ending);
             }
         }
         self.engine.settled(batch);

@@ -34,7 +34,7 @@ pub use credentials::Credentials;
 pub use delivery::Delivery;
 pub use kafka::Kafka;
 pub(crate) use librdkafka::{TRANSACTION_TIMEOUT_MS, fit_into_transaction};
-pub use log::{Log, LogFormat};
+pub use log::{Levels, Log, LogFormat};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use properties::{Properties, PropertyValue};
 pub use retry::Retry;

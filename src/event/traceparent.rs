@@ -7,6 +7,12 @@ pub fn traceparent(record: &Record) -> Option<&str> {
     record.header_text("traceparent").filter(|text| is_valid(text))
 }
 
+/// The ids of the trace and of the span in a valid `traceparent`.
+pub fn ids(traceparent: &str) -> (&str, &str) {
+    let mut parts = traceparent.split('-').skip(1);
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
 fn is_valid(text: &str) -> bool {
     let hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let id = |part: &str, length: usize| hex(part, length) && part.bytes().any(|byte| byte != b'0');

@@ -9,7 +9,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
-use super::{assignment, client};
+use super::client;
+use super::log::Chatter;
 use crate::config::Kafka;
 
 /// How long the answer about one topic may take.
@@ -24,18 +25,21 @@ pub struct Unreachable(pub String);
 
 /// Keeps what the client reports: a call itself fails with no more than that the broker cannot be reached.
 #[derive(Default)]
-struct Reports(Mutex<Option<(KafkaError, String)>>);
+struct Reports {
+    kept: Mutex<Option<(KafkaError, String)>>,
+    chatter: Chatter,
+}
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // What is worse than a warning comes as an error too.
         if level as i32 >= RDKafkaLogLevel::Warning as i32 {
-            assignment::log(level, facility, message);
+            self.chatter.log(None, level, facility, message);
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let Ok(mut kept) = self.0.lock() else { return };
+        let Ok(mut kept) = self.kept.lock() else { return };
         // That all brokers are down follows from what was reported of each.
         if kept.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             *kept = Some((error, reason.to_owned()));
@@ -90,7 +94,7 @@ fn ask(inspector: &BaseConsumer<Reports>, topic: &str) -> KafkaResult<Metadata> 
         // Reports are handed over by polling only; a poll of no time ends with the first of them.
         while inspector.poll(LOOK / 10).is_some() {}
         let is_refusal = |kept: &(KafkaError, String)| client::refusal_advice(&kept.0, &kept.1).is_some();
-        let refused = inspector.context().0.lock().is_ok_and(|kept| kept.as_ref().is_some_and(is_refusal));
+        let refused = inspector.context().kept.lock().is_ok_and(|kept| kept.as_ref().is_some_and(is_refusal));
         if refused || Instant::now() >= deadline {
             return Err(error);
         }
@@ -98,7 +102,7 @@ fn ask(inspector: &BaseConsumer<Reports>, topic: &str) -> KafkaResult<Metadata> 
 }
 
 fn no_answer(inspector: &BaseConsumer<Reports>, error: KafkaError) -> Unreachable {
-    let kept = inspector.context().0.lock().ok().and_then(|mut kept| kept.take());
+    let kept = inspector.context().kept.lock().ok().and_then(|mut kept| kept.take());
     let (error, reason) = kept.unwrap_or_else(|| {
         let words = client::words(&error);
         (error, words)

@@ -9,6 +9,7 @@ mod consumer;
 pub mod headers;
 mod inspector;
 mod lease;
+mod log;
 mod publisher;
 
 use std::sync::mpsc::SyncSender;

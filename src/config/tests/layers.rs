@@ -49,7 +49,7 @@ fn the_environment_wins_over_the_file_and_flags_win_over_both() {
     assert!(matches!(config.kafka.common.0["ssl.key.password"], PropertyValue::Secret(Secret::File(_))));
     assert_eq!(config.kafka.session_timeout.as_secs(), 20);
     assert_eq!(config.routes.iter().map(|route| route.target.as_str()).collect::<Vec<_>>(), ["VALT-eu", "aipix"]);
-    assert_eq!(config.log.level, tracing::Level::TRACE);
+    assert_eq!(config.log.level, tracing::level_filters::LevelFilter::TRACE.into());
 }
 
 #[test]
