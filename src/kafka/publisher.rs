@@ -213,7 +213,12 @@ impl<C: Send + 'static> Work<C> {
                 Ok(producer) => self.producer = Some(Arc::new(producer)),
                 Err(error) => {
                     let advice = client::refusal_advice(&error, "");
-                    warn!(target = self.metrics.name(), error = client::words(&error), advice, "the transactional producer is not ready yet; trying again");
+                    warn!(
+                        target = self.metrics.name(),
+                        error = client::words(&error),
+                        advice,
+                        "the transactional producer is not ready yet; trying again"
+                    );
                     std::thread::sleep(PAUSE);
                 }
             }
