@@ -6,7 +6,7 @@ use tracing::{Level, enabled};
 
 use crate::dead_letter::describe;
 use crate::engine::{End, Ending};
-use crate::event::{self, UserId};
+use crate::event::{TraceContext, UserId};
 use crate::record::Place;
 use crate::settle::{Facts, error, kind};
 use crate::text;
@@ -32,7 +32,8 @@ pub fn log(target: &str, ending: &Ending<Update, Facts>) {
                     End::Merged { into } => Some(Place { offset: into, ..place.clone() }),
                     End::Delivered | End::Dead(_) => None,
                 };
-                let trace = event::traceparent(&update.record).map(event::ids);
+                let trace = update.trace();
+                let trace = trace.as_deref().map(TraceContext::ids);
                 let taken = Timestamp::now().as_millisecond() - update.received_at.as_millisecond();
                 tracing::event!(
                     $level,

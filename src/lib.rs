@@ -33,5 +33,6 @@ pub mod stand_in;
 pub mod status;
 pub mod subscriber;
 pub mod text;
+pub mod traces;
 pub mod update;
 pub mod verdict;

@@ -1,5 +1,7 @@
 //! Logging: to standard error, as text on a terminal and as JSON lines elsewhere.
 
+#[cfg(test)]
+mod captured;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -13,6 +15,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
+#[cfg(test)]
+pub(crate) use self::captured::Captured;
 use self::queue::Queue;
 use crate::config::{Levels, LogFormat};
 use crate::kafka::headers::panic_is_expected;

@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::status::Board;
 use crate::subscriber::{Ended, Subscriber, names_of};
+use crate::traces::Tracer;
 
 /// The pause before a broken subscriber begins anew, and between two looks for the broker.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,6 +46,7 @@ pub async fn run(
     configs: watch::Receiver<Arc<Config>>,
     only: HashSet<String>,
     metrics: Metrics,
+    tracer: Option<Tracer>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let config = configs.borrow().clone();
@@ -58,13 +60,14 @@ pub async fn run(
     let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
     let mut subscribers = JoinSet::new();
     for (name, metrics) in handles {
-        let (configs, router, board, stop) = (configs.clone(), router.clone(), board.clone(), stop.clone());
+        let (configs, router, tracer) = (configs.clone(), router.clone(), tracer.clone());
+        let (board, stop) = (board.clone(), stop.clone());
         subscribers.spawn(async move {
             loop {
                 let mut configs = configs.clone();
                 let config = configs.borrow_and_update().clone();
                 let target = config.targets.iter().find(|target| target.name == name);
-                let subscriber = Subscriber::start(&config, target, router.clone(), metrics.clone(), board.clone())?;
+                let subscriber = Subscriber::start(&config, target, router.clone(), metrics.clone(), tracer.clone(), board.clone())?;
                 info!(target = name, "subscriber started");
                 match subscriber.run(configs, stop.clone()).await {
                     Ended::Left => return Ok(()),

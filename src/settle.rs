@@ -6,7 +6,6 @@ use crate::api::ApiError;
 use crate::config::Topics;
 use crate::dead_letter::{self, DeadLetter};
 use crate::engine::{Batch, End, Ending};
-use crate::event;
 use crate::kafka::{Message, Settlement};
 use crate::outcome::{self, Kind};
 use crate::record::Place;
@@ -71,7 +70,7 @@ impl Settler {
             error,
             received_at: update.received_at,
             finished_at,
-            traceparent: event::traceparent(&update.record),
+            trace: update.trace().as_deref(),
         });
         Message {
             settles: update.record.place.partition,

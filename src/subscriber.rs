@@ -15,15 +15,17 @@ use tokio::task::AbortHandle;
 use tracing::{debug, error, warn};
 
 use self::report::{Stalls, TimeOfDay};
-use crate::attempt::{Attempt, Caller};
+use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Target, UNCLAIMED};
 use crate::ending;
 use crate::engine::{Action, Batch, Ending, Engine, Settings, Ticket};
+use crate::event::TraceContext;
 use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Order, Ownership, Publisher, Read, Settled, Shared};
 use crate::metrics::TargetMetrics;
 use crate::route::Router;
 use crate::settle::{Facts, Settler, kind};
 use crate::status::Board;
+use crate::traces::Tracer;
 use crate::update::{Claims, Update};
 use crate::verdict::Verdict;
 
@@ -69,6 +71,7 @@ pub struct Subscriber {
     ends: HashMap<i32, End>,
     settling: Vec<Settling>,
     metrics: TargetMetrics,
+    tracer: Option<Tracer>,
     board: Board,
     state: (&'static str, &'static str),
     since: TimeOfDay,
@@ -88,6 +91,7 @@ impl Subscriber {
         target: Option<&Target>,
         router: Arc<Router>,
         metrics: TargetMetrics,
+        tracer: Option<Tracer>,
         board: Board,
     ) -> anyhow::Result<Self> {
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
@@ -120,6 +124,7 @@ impl Subscriber {
             ends: HashMap::new(),
             settling: Vec::new(),
             metrics,
+            tracer,
             board,
             state: ("flowing", "none"),
             since: TimeOfDay::default(),
@@ -250,7 +255,14 @@ impl Subscriber {
                 // Twice: the record, and the event parsed out of it.
                 let size = 2 * update.record.size();
                 let work = update.work;
-                self.engine.arrived(partition, offset, size, Arc::from(update), work);
+                let update = Arc::from(update);
+                if self.engine.arrived(partition, offset, size, Arc::clone(&update), work)
+                    && let Some(tracer) = &self.tracer
+                {
+                    let span = tracer.arrived(&self.settler.group_id, &self.name, &update);
+                    // It is set here only.
+                    let _ = update.span.set(Box::new(span));
+                }
             }
         }
     }
@@ -296,15 +308,20 @@ impl Subscriber {
         for update in merged.iter().chain([&update]) {
             let _ = update.first_attempt_at.set(now);
         }
+        if let Some(span) = update.span.get() {
+            span.carries(merged.iter().filter_map(|merged| merged.span.get().map(|span| &**span)));
+        }
         let together = if merged.is_empty() { None } else { update.call_with(merged) };
         let finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
-        debug!(target = self.name, record = %place, merged = merged.len(), "calling");
+        let ids = update.trace.as_ref().map(TraceContext::ids);
+        debug!(target = self.name, record = %place, trace_id = ids.map(|(trace, _)| trace), merged = merged.len(), "calling");
         let call = tokio::spawn(async move {
             let mut finish = finish;
             if let Some(call) = together.as_ref().or(update.call.as_ref()) {
                 let left = || lease.until().map(|until| until.saturating_duration_since(Instant::now()));
                 let leased = || left().filter(|left| *left >= timeout / 2);
-                finish.attempt = Some(caller.attempt(call, timeout, leased).await);
+                let trace = update.span.get().map_or(Trace::Passed(update.trace.as_ref()), |span| Trace::Span(span));
+                finish.attempt = Some(caller.attempt(call, trace, timeout, leased).await);
             }
         });
         self.calls.insert(ticket, call.abort_handle());
@@ -358,6 +375,9 @@ impl Subscriber {
                 let (kind, reason) = kind(ending.end);
                 self.metrics.settled(kind, reason, since_written);
                 ending::log(&self.name, &ending);
+                if let Some(span) = ending.update.span.get() {
+                    span.settled(ending.end, ending.spent.calls);
+                }
             }
         }
         self.engine.settled(batch);

@@ -1,5 +1,6 @@
 //! An update: a record that a subscriber has claimed, with everything needed to call for it, settle it, or dead-letter it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,11 @@ use crate::api::Api;
 use crate::attempt;
 use crate::dead_letter::REPLAY_OF;
 use crate::engine::{Merge, Work};
-use crate::event::{self, Event, Identity, InvalidChanges, UserId};
+use crate::event::{self, Event, Identity, InvalidChanges, TraceContext, UserId};
 use crate::outcome;
 use crate::record::Record;
 use crate::route::{Claim, Router};
+use crate::traces::DeliverSpan;
 use crate::verdict::Reason;
 
 /// A claimed record.
@@ -29,6 +31,10 @@ pub struct Update {
     pub fields: Option<Vec<String>>,
     /// The API to send it to. `None` where there is none.
     pub api: Option<&'static dyn Api>,
+    /// The trace that the record belongs to.
+    pub trace: Option<TraceContext>,
+    /// Its span, where traces are sent.
+    pub span: OnceLock<Box<DeliverSpan>>,
     /// What to send. `None` where nothing can be sent.
     pub call: Option<attempt::Update>,
     /// Why nothing can be sent, in words.
@@ -42,6 +48,14 @@ pub struct Update {
 }
 
 impl Update {
+    /// The place in a trace that its outcome and its log line have: its span's where there is one, else what came with the record.
+    pub fn trace(&self) -> Option<Cow<'_, TraceContext>> {
+        match self.span.get() {
+            Some(span) => Some(Cow::Owned(span.context())),
+            None => self.trace.as_ref().map(Cow::Borrowed),
+        }
+    }
+
     /// What to send where earlier updates of the same user are sent in the same call, the first first.
     pub fn call_with(&self, merged: &[Arc<Update>]) -> Option<attempt::Update> {
         let mut call = self.call.clone()?;
@@ -86,6 +100,8 @@ impl Claims {
         let Claimed { identity, user, fields, call, problem, work } = claimed;
         let received_at = Timestamp::now();
         Some(Box::new(Update {
+            trace: TraceContext::of(&record),
+            span: OnceLock::new(),
             record,
             identity,
             user,
@@ -109,7 +125,6 @@ impl Claims {
                     user,
                     changes,
                     idempotency_key: self.outcome_id(record),
-                    traceparent: event::traceparent(record).map(str::to_owned),
                 }),
                 problem: None,
                 identity: event.identity,

@@ -15,6 +15,7 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::reload::Reload;
 use crate::service::{self, Failure};
+use crate::traces::Traces;
 
 /// Runs the service until SIGTERM or SIGINT, then drains and exits 0.
 #[derive(Args, Debug)]
@@ -60,11 +61,19 @@ pub async fn run(args: RunArgs) -> Exit {
     for warning in &config.warnings {
         warn!("{warning}");
     }
+    let traces = match Traces::start(&config.traces, &config.kafka.instance_id, metrics.spans_left_out()) {
+        Ok(traces) => traces,
+        Err(error) => return fail(Exit::Usage, format!("{error:#}")),
+    };
+    let tracer = traces.as_ref().map(Traces::tracer);
     let (current, configs) = watch::channel(Arc::new(config));
     let file = args.config.clone();
     let load = Box::new(move || read(&args.config, &flags));
     tokio::spawn(Reload { file, load, current, hangups, logging: logging.clone(), metrics: metrics.clone() }.watch());
-    let ended = service::run(configs, args.targets.into_iter().collect::<HashSet<_>>(), metrics, stop).await;
+    let ended = service::run(configs, args.targets.into_iter().collect::<HashSet<_>>(), metrics, tracer, stop).await;
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
     logging.flush();
     match ended {
         Ok(()) => Exit::Done,

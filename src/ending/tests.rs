@@ -1,15 +1,15 @@
 use std::collections::BTreeSet;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
 use crate::api::{self, ApiError};
 use crate::engine::Spent;
+use crate::logging::Captured;
 use crate::record::{Header, Record};
 use crate::route::Router;
 use crate::update::Claims;
@@ -43,35 +43,12 @@ fn ending(end: End, headers: &[(&str, &str)]) -> Ending<Update, Facts> {
     Ending { update: claims.claim(record).unwrap().into(), end, spent, facts: Some(Arc::new(facts)) }
 }
 
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Captured {
-    type Writer = Captured;
-
-    fn make_writer(&self) -> Captured {
-        self.clone()
-    }
-}
-
 /// What is logged of these at these levels.
 fn logged(endings: &[Ending<Update, Facts>], levels: &str) -> Vec<Value> {
     let captured = Captured::default();
     let subscriber = tracing_subscriber::fmt().json().with_env_filter(EnvFilter::new(levels)).with_writer(captured.clone()).finish();
     tracing::subscriber::with_default(subscriber, || endings.iter().for_each(|ending| log("valt", ending)));
-    let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    captured.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn outcome_example() -> (Value, Value) {
         error: None,
         received_at: jiff::Timestamp::constant(1_795_338_000, 123_000_000),
         finished_at: jiff::Timestamp::constant(1_795_338_001, 456_000_000),
-        traceparent: None,
+        trace: None,
     });
     (as_object(headers), serde_json::from_slice(&payload).unwrap_or_default())
 }

@@ -26,4 +26,5 @@ mod million;
 mod reload;
 mod replays;
 mod secured_kafka;
+mod traces;
 mod troubles;
