@@ -121,7 +121,13 @@ impl Caller {
     ///
     /// Each call and each login takes `timeout` at most. An attempt may so take four times as long: `leased` is asked right before each call
     /// how long the update's partition is certainly ours; the call takes no longer, and is not made where too little of that is left.
-    pub async fn attempt(&self, update: &Update, trace: Trace<'_>, timeout: Duration, leased: impl Fn() -> Option<Duration> + Send + Sync) -> Attempt {
+    pub async fn attempt(
+        &self,
+        update: &Update,
+        trace: Trace<'_>,
+        timeout: Duration,
+        leased: impl Fn() -> Option<Duration> + Send + Sync,
+    ) -> Attempt {
         let mut token = match self.session.token(timeout).await {
             Ok(token) => token,
             Err(why) => return Attempt::without_token(Vec::new(), why, false),
@@ -153,14 +159,7 @@ impl Caller {
         self.session.credentials_changed()
     }
 
-    async fn call(
-        &self,
-        update: &Update,
-        trace: Trace<'_>,
-        token: &Token,
-        timeout: Duration,
-        calls: &mut Vec<Call>,
-    ) -> (Judgement, bool) {
+    async fn call(&self, update: &Update, trace: Trace<'_>, token: &Token, timeout: Duration, calls: &mut Vec<Call>) -> (Judgement, bool) {
         let request = self.api.update(update.user, &update.changes);
         let (span, headers) = match trace {
             Trace::Passed(passed) => (None, headers(update, passed)),

@@ -121,11 +121,7 @@ impl Claims {
                 user: Some(user),
                 fields: Some(event.fields()),
                 work: Work::Call { user, expires_at: event.expires_at.map(instant) },
-                call: Some(attempt::Update {
-                    user,
-                    changes,
-                    idempotency_key: self.outcome_id(record),
-                }),
+                call: Some(attempt::Update { user, changes, idempotency_key: self.outcome_id(record) }),
                 problem: None,
                 identity: event.identity,
             },

@@ -26,11 +26,7 @@ const RETRY: Verdict = Verdict::Retry { unreachable: false };
 const UNREACHABLE: Verdict = Verdict::Retry { unreachable: true };
 
 fn update(changes: Value) -> Update {
-    Update {
-        user: UserId::new(52).unwrap(),
-        changes: changes.as_object().unwrap().clone(),
-        idempotency_key: Uuid::from_u128(7),
-    }
+    Update { user: UserId::new(52).unwrap(), changes: changes.as_object().unwrap().clone(), idempotency_key: Uuid::from_u128(7) }
 }
 
 fn permissions() -> Update {

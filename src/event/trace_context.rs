@@ -103,12 +103,14 @@ mod tests {
 
     #[test]
     fn a_tracestate_is_a_list_of_keys_and_values() {
-        for good in ["rojo=00f067aa0ba902b7", "congo=t61rcWkgMzE, rojo=1 ,", "1a-2f@4b=1 2", "a=!~"] {
+        for good in ["rojo=00f067aa0ba902b7", "congo=t61rcWkgMzE, rojo=1 ,", "1a-2f@foo=1 2", "a=!~"] {
             assert!(is_tracestate(good), "{good}");
         }
         let many = (0..33).map(|number| format!("k{number}=v")).collect::<Vec<_>>().join(",");
         let long = format!("a={}", "v".repeat(257));
-        for bad in ["", ",", "rojo", "=1", "a=", "A=1", "a=1,a=2", "a=b=c", "a=\u{e4}", "a=1\n", "a@=1", "a@1b=1", many.as_str(), long.as_str()] {
+        for bad in
+            ["", ",", "rojo", "=1", "a=", "A=1", "a=1,a=2", "a=b=c", "a=\u{e4}", "a=1\n", "a@=1", "a@1b=1", many.as_str(), long.as_str()]
+        {
             assert!(!is_tracestate(bad), "{bad}");
         }
     }

@@ -49,7 +49,8 @@ struct Open {
 impl Tracer {
     /// A record of ours has arrived at the subscriber of this name.
     pub fn arrived(&self, group_id: &str, target: &str, update: &Update) -> DeliverSpan {
-        let parent = update.trace.as_ref().and_then(remote).map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
+        let parent =
+            update.trace.as_ref().and_then(remote).map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
         let received_at = SystemTime::from(update.received_at);
         let builder = SpanBuilder::from_name("deliver").with_kind(SpanKind::Consumer).with_start_time(received_at);
         let mut span = self.0.build_with_context(builder, &parent);

@@ -153,7 +153,8 @@ async fn a_record_is_a_span_from_arrival_to_commit_with_each_call_below_it_and_n
     let spans = exported(traces, &sent).await;
 
     let of = |name: &str, offset: &str| {
-        let deliver = spans.iter().find(|span| span.name == "deliver" && attribute(span, "messaging.kafka.offset").as_deref() == Some(offset));
+        let deliver =
+            spans.iter().find(|span| span.name == "deliver" && attribute(span, "messaging.kafka.offset").as_deref() == Some(offset));
         let deliver = deliver.unwrap();
         let found: Vec<_> = spans.iter().filter(|span| span.name == name && span.parent_span_id == deliver.span_id).collect();
         (deliver, found)
@@ -226,7 +227,8 @@ async fn the_collector_is_told_who_we_are_and_is_given_its_headers() {
     let (headers, body) = &sent[0];
     assert_eq!((&headers["authorization"], &headers["x-tenant"]), (&"Basic Y2FuYXJ5=".parse().unwrap(), &"valt".parse().unwrap()));
     let resource = ExportTraceServiceRequest::decode(body.clone()).unwrap().resource_spans[0].resource.clone().unwrap();
-    let names: HashMap<_, _> = resource.attributes.iter().map(|attribute| (attribute.key.as_str(), format!("{:?}", attribute.value))).collect();
+    let names: HashMap<_, _> =
+        resource.attributes.iter().map(|attribute| (attribute.key.as_str(), format!("{:?}", attribute.value))).collect();
     assert!(names["service.name"].contains("user-courier") && names["service.instance.id"].contains("one"), "{names:?}");
 }
 
@@ -277,4 +279,33 @@ fn without_a_collector_there_is_nothing() {
     let update = update(1, &json!({ "rooms": [7] }), Some("00"));
     let passed = update.trace().unwrap().into_owned();
     assert_eq!((passed.traceparent.as_str(), passed.tracestate.as_deref()), (&*format!("00-{TRACE}-{PARENT}-00"), Some("rojo=1")));
+}
+
+/// Prints what traces cost the loop: `cargo test --release --lib traces -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn what_a_record_costs() {
+    const RECORDS: u32 = 100_000;
+    let url: Url = "http://127.0.0.1:9/v1/traces".parse().unwrap();
+    let plain = update(1, &json!({ "rooms": [7] }), None);
+    let began = std::time::Instant::now();
+    for _ in 0..RECORDS {
+        assert!(std::hint::black_box(TraceContext::of(std::hint::black_box(&plain.record))).is_none() && plain.trace().is_none());
+    }
+    println!("no collector: {:?} a record", began.elapsed() / RECORDS);
+    for (what, flags) in [("not sampled", "00"), ("sampled", "01")] {
+        let (traces, _) = start(url.clone(), 1.0, None);
+        let tracer = traces.tracer();
+        let traced = update(1, &json!({ "rooms": [7] }), Some(flags));
+        let began = std::time::Instant::now();
+        for _ in 0..RECORDS {
+            let span = tracer.arrived("user-courier", "valt", &traced);
+            let call = span.attempt(&reqwest::Method::POST, &url, 0);
+            std::hint::black_box(call.context());
+            call.answered(crate::api::lost::Status::Http(200), crate::verdict::Verdict::Delivered);
+            std::hint::black_box(span.context());
+            span.settled(End::Delivered, 1);
+        }
+        println!("{what}: {:?} a record", began.elapsed() / RECORDS);
+    }
 }

@@ -143,6 +143,7 @@ fn the_example_is_read_and_holds_the_defaults() {
         (least.kafka.topics, least.kafka.group_id, least.kafka.instance_id)
     );
     assert_eq!((config.admin, config.log, config.shutdown), (least.admin, least.log, least.shutdown));
+    assert_eq!(config.traces, least.traces);
 
     // What it leaves out by a comment is right too.
     let commented = text.replace(
