@@ -84,13 +84,15 @@ pub fn start(levels: &Levels, format: LogFormat) -> Logging {
         true => registry.with(lines.json().flatten_event(false)).try_init(),
         false => registry.with(lines.with_ansi(stderr().is_terminal())).try_init(),
     };
-    let logging = Logging { levels: handle, queue };
+    let logging = Logging { levels: handle, queue: queue.clone() };
     if started.is_ok() {
-        std::panic::set_hook(Box::new(|panic| {
+        std::panic::set_hook(Box::new(move |panic| {
             if !panic_is_expected() {
                 let place = panic.location().map(ToString::to_string).unwrap_or_default();
                 // Not the message: it may quote what was being worked on.
                 error!(place, "a panic: please report this, it is a fault of this service");
+                // It may be the last line.
+                queue.flush(FLUSH);
             }
         }));
     }

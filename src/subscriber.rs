@@ -2,6 +2,7 @@
 //! decides. It waits for nothing but them, and it needs no lock.
 
 mod report;
+mod settling;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,15 +16,15 @@ use tokio::task::AbortHandle;
 use tracing::{debug, error, warn};
 
 use self::report::{Stalls, TimeOfDay};
+use self::settling::Settling;
 use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Target, UNCLAIMED};
-use crate::ending;
-use crate::engine::{Action, Batch, Ending, Engine, Settings, Ticket};
+use crate::engine::{Action, Engine, Settings, Ticket};
 use crate::event::TraceContext;
 use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Order, Ownership, Publisher, Read, Settled, Shared};
 use crate::metrics::TargetMetrics;
 use crate::route::Router;
-use crate::settle::{Facts, Settler, kind};
+use crate::settle::{Facts, Settler};
 use crate::status::Board;
 use crate::traces::Tracer;
 use crate::update::{Claims, Update};
@@ -43,12 +44,6 @@ pub enum Ended {
     InstanceTaken,
     /// Its client could not go on: it must be started anew.
     Broken(String),
-}
-
-/// What is being committed.
-struct Settling {
-    ending: Ending<Update, Facts>,
-    epoch: u64,
 }
 
 /// One target's loop.
@@ -355,32 +350,6 @@ impl Subscriber {
         let calls = u32::try_from(attempt.calls.len()).unwrap_or(u32::MAX);
         let facts = Facts { http_status, error: attempt.error, finished_at };
         self.engine.finished(ticket, attempt.verdict, calls, facts, Instant::now());
-    }
-
-    fn settle(&mut self, batch: Batch<Update, Facts>) {
-        let epochs: HashMap<i32, u64> = batch.commits.iter().map(|commit| (commit.partition, commit.epoch)).collect();
-        self.publisher.settle(self.settler.settlement(&batch));
-        self.settling.extend(batch.endings.into_iter().map(|ending| {
-            let epoch = epochs.get(&ending.update.record.place.partition).copied().unwrap_or_default();
-            Settling { ending, epoch }
-        }));
-    }
-
-    fn committed(&mut self, Settled(batch): Settled) {
-        let now_ms = Timestamp::now().as_millisecond();
-        for Settling { ending, epoch } in self.settling.drain(..) {
-            let record = &ending.update.record;
-            if self.ownership.holds(record.place.partition, epoch) {
-                let since_written = record.timestamp_ms.map(|written| Duration::from_millis(u64::try_from(now_ms - written).unwrap_or(0)));
-                let (kind, reason) = kind(ending.end);
-                self.metrics.settled(kind, reason, since_written);
-                ending::log(&self.name, &ending);
-                if let Some(span) = ending.update.span.get() {
-                    span.settled(ending.end, ending.spent.calls);
-                }
-            }
-        }
-        self.engine.settled(batch);
     }
 }
 

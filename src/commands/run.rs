@@ -63,7 +63,10 @@ pub async fn run(args: RunArgs) -> Exit {
     }
     let traces = match Traces::start(&config.traces, &config.kafka.instance_id, metrics.spans_left_out()) {
         Ok(traces) => traces,
-        Err(error) => return fail(Exit::Usage, format!("{error:#}")),
+        Err(error) => {
+            logging.flush();
+            return fail(Exit::Usage, format!("{error:#}"));
+        }
     };
     let tracer = traces.as_ref().map(Traces::tracer);
     let (current, configs) = watch::channel(Arc::new(config));
