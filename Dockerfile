@@ -14,7 +14,7 @@ COPY . .
 # Without the embedded broker of `user-courier demo`, which has no place beside a real one.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --locked --release --no-default-features \
+    cargo build --locked --release --no-default-features --features otlp \
     && strip --strip-debug -o /user-courier target/release/user-courier
 
 # Debian 12, as above, with glibc, libgcc, OpenSSL and the certificates of the public authorities.

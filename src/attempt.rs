@@ -16,7 +16,8 @@ use crate::api::mask::mask;
 use crate::api::session::{NoToken, OnLogin, Session, Token};
 use crate::api::{Api, ApiError, Judgement};
 use crate::config::{Credentials, Tls};
-use crate::event::UserId;
+use crate::event::{TraceContext, UserId};
+use crate::traces::DeliverSpan;
 use crate::verdict::Verdict;
 
 /// What is sent.
@@ -28,8 +29,6 @@ pub struct Update {
     pub changes: Map<String, Value>,
     /// The `Idempotency-Key`: the id of the outcome of the record that is delivered.
     pub idempotency_key: Uuid,
-    /// The `traceparent` that came with the record. One that no HTTP header can carry is left out.
-    pub traceparent: Option<String>,
 }
 
 impl fmt::Debug for Update {
@@ -38,6 +37,15 @@ impl fmt::Debug for Update {
         let fields: Vec<_> = self.changes.keys().collect();
         f.debug_struct("Update").field("user", &self.user).field("fields", &fields).finish_non_exhaustive()
     }
+}
+
+/// Where in a trace the calls of an attempt belong.
+#[derive(Clone, Copy)]
+pub enum Trace<'a> {
+    /// Where the record said, if it did. One that no HTTP header can carry is left out.
+    Passed(Option<&'a TraceContext>),
+    /// Below this span.
+    Span(&'a DeliverSpan),
 }
 
 /// One call of the update, for metrics.
@@ -108,11 +116,18 @@ impl Caller {
         Ok(Caller { api, http, session })
     }
 
-    /// Sends the update once and judges the answer; after a 401, once more with a new token where one can be had.
+    /// Sends the update once and judges the answer; after a 401, once more with a new token where one can be had. Each call is told where in
+    /// a trace it belongs.
     ///
     /// Each call and each login takes `timeout` at most. An attempt may so take four times as long: `leased` is asked right before each call
     /// how long the update's partition is certainly ours; the call takes no longer, and is not made where too little of that is left.
-    pub async fn attempt(&self, update: &Update, timeout: Duration, leased: impl Fn() -> Option<Duration> + Send + Sync) -> Attempt {
+    pub async fn attempt(
+        &self,
+        update: &Update,
+        trace: Trace<'_>,
+        timeout: Duration,
+        leased: impl Fn() -> Option<Duration> + Send + Sync,
+    ) -> Attempt {
         let mut token = match self.session.token(timeout).await {
             Ok(token) => token,
             Err(why) => return Attempt::without_token(Vec::new(), why, false),
@@ -124,7 +139,7 @@ impl Caller {
                 let why = NoToken { verdict: Verdict::Retry { unreachable: false }, error };
                 return Attempt::without_token(calls, why, false);
             };
-            let (judgement, ambiguous) = self.call(update, &token, timeout, &mut calls).await;
+            let (judgement, ambiguous) = self.call(update, trace, &token, timeout, &mut calls).await;
             if !judgement.token_refused || calls.len() > 1 {
                 let error = judgement.error.map(|error| match judgement.quotes_api {
                     true => mask(error, &self.secrets(update, &token)),
@@ -144,11 +159,19 @@ impl Caller {
         self.session.credentials_changed()
     }
 
-    async fn call(&self, update: &Update, token: &Token, timeout: Duration, calls: &mut Vec<Call>) -> (Judgement, bool) {
+    async fn call(&self, update: &Update, trace: Trace<'_>, token: &Token, timeout: Duration, calls: &mut Vec<Call>) -> (Judgement, bool) {
         let request = self.api.update(update.user, &update.changes);
+        let (span, headers) = match trace {
+            Trace::Passed(passed) => (None, headers(update, passed)),
+            Trace::Span(span) => {
+                let span = span.attempt(&request.method, &self.http.url(&request.path), calls.len());
+                let headers = headers(update, Some(&span.context()));
+                (Some(span), headers)
+            }
+        };
         let confirmed = |answer: &_| self.api.judge(update.user, answer).verdict == Verdict::Delivered;
         let started = Instant::now();
-        let answer = self.http.exchange(request, Some(&token.secret), headers(update), timeout, confirmed).await;
+        let answer = self.http.exchange(request, Some(&token.secret), headers, timeout, confirmed).await;
         let duration = started.elapsed();
         let (judgement, status, ambiguous) = match answer {
             Ok(answer) => (self.api.judge(update.user, &answer), Status::Http(answer.status), false),
@@ -158,6 +181,9 @@ impl Caller {
                 (judgement, lost.status, lost.ambiguous)
             }
         };
+        if let Some(span) = span {
+            span.answered(status, judgement.verdict);
+        }
         calls.push(Call { verdict: judgement.verdict, status, duration });
         (judgement, ambiguous)
     }
@@ -169,11 +195,11 @@ impl Caller {
     }
 }
 
-fn headers(update: &Update) -> HeaderMap {
+fn headers(update: &Update, trace: Option<&TraceContext>) -> HeaderMap {
     let key = update.idempotency_key.to_string();
-    let pairs = [("idempotency-key", Some(key.as_str())), ("traceparent", update.traceparent.as_deref())];
-    let header = |(name, value): (&'static str, Option<&str>)| Some((HeaderName::from_static(name), HeaderValue::from_str(value?).ok()?));
-    pairs.into_iter().filter_map(header).collect()
+    let pairs = [("idempotency-key", key.as_str())].into_iter().chain(trace.into_iter().flat_map(TraceContext::headers));
+    let header = |(name, value): (&'static str, &str)| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
+    pairs.filter_map(header).collect()
 }
 
 #[cfg(test)]

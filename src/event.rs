@@ -2,7 +2,7 @@
 
 mod decode;
 mod rfc3339;
-mod traceparent;
+mod trace_context;
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +16,7 @@ use crate::json;
 
 pub use decode::{decode, is_structured};
 pub use rfc3339::parse as parse_time;
-pub use traceparent::traceparent;
+pub use trace_context::TraceContext;
 
 /// A user's number at an API: 1 to 2^63-1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

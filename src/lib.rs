@@ -12,6 +12,7 @@ pub mod dead_letter;
 pub mod dead_letters;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod ending;
 pub mod engine;
 pub mod event;
 pub mod explain;
@@ -32,5 +33,6 @@ pub mod stand_in;
 pub mod status;
 pub mod subscriber;
 pub mod text;
+pub mod traces;
 pub mod update;
 pub mod verdict;

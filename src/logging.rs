@@ -1,55 +1,100 @@
 //! Logging: to standard error, as text on a terminal and as JSON lines elsewhere.
 
-use std::io::{IsTerminal, stderr};
+#[cfg(test)]
+mod captured;
+mod queue;
+#[cfg(test)]
+mod tests;
 
-use tracing::{Level, error};
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use tracing::error;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-use crate::config::LogFormat;
+#[cfg(test)]
+pub(crate) use self::captured::Captured;
+use self::queue::Queue;
+use crate::config::{Levels, LogFormat};
 use crate::kafka::headers::panic_is_expected;
 
-/// Sets the level of a log that has begun. Where `RUST_LOG` is set, that stays in force.
-pub struct LevelSwitch(reload::Handle<EnvFilter, Registry>);
+/// How long the end of a process waits for its last lines to be written.
+const FLUSH: Duration = Duration::from_secs(1);
 
-impl LevelSwitch {
-    /// Logs from this level on.
-    pub fn set(&self, level: Level) {
+/// A log that has begun.
+#[derive(Clone)]
+pub struct Logging {
+    levels: reload::Handle<EnvFilter, Registry>,
+    queue: Queue,
+}
+
+impl Logging {
+    /// Logs these levels from now on. Where `RUST_LOG` is set, that stays in force.
+    pub fn set(&self, levels: &Levels) {
         // It fails only where nobody logs any more.
-        let _ = self.0.reload(filter(level));
+        let _ = self.levels.reload(filter(levels));
+    }
+
+    /// Counts the lines that are left out, since standard error does not take them fast enough, in this counter too.
+    pub fn count(&self, left_out: IntCounter) {
+        self.queue.count(left_out);
+    }
+
+    /// Waits until everything logged so far is written, for a second at most.
+    pub fn flush(&self) {
+        self.queue.flush(FLUSH);
     }
 }
 
-fn filter(level: Level) -> EnvFilter {
-    // Other crates speak up only when something is wrong: what they say below that, they say of bytes on the wire. What the crate rdkafka
-    // says of its own, our callbacks hear too, and say better.
-    let default = format!("warn,user_courier={level},librdkafka={level},rdkafka=off");
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default))
+fn filter(levels: &Levels) -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives(levels)))
 }
 
-/// Begins to log. `RUST_LOG` wins over `level`. Panics go the way of the log.
-pub fn start(level: Level, format: LogFormat) -> LevelSwitch {
-    let (filter, switch) = reload::Layer::new(filter(level));
+fn directives(Levels { all, of }: &Levels) -> String {
+    // Other crates speak up only when something is wrong: what they say below that, they say of bytes on the wire. What the crate rdkafka
+    // says of its own, our callbacks hear too, and say better.
+    let mut directives = format!("warn,user_courier={all},librdkafka={all},rdkafka=off");
+    for (module, level) in of {
+        directives += &format!(",{module}={level}");
+    }
+    directives
+}
+
+/// A queue to that output, as the log has one to standard error.
+#[cfg(test)]
+pub(crate) fn queue_to(out: impl std::io::Write + Send + 'static) -> impl Clone + Send + for<'a> fmt::MakeWriter<'a> + 'static {
+    Queue::start(out, true)
+}
+
+/// Begins to log. `RUST_LOG` wins over `levels`. Panics go the way of the log.
+pub fn start(levels: &Levels, format: LogFormat) -> Logging {
+    let (filter, handle) = reload::Layer::new(filter(levels));
     let json = match format {
         LogFormat::Auto => !stderr().is_terminal(),
         LogFormat::Json => true,
         LogFormat::Text => false,
     };
-    let lines = fmt::layer().with_writer(stderr);
+    let queue = Queue::start(stderr(), json);
+    let lines = fmt::layer().with_writer(queue.clone());
     let registry = tracing_subscriber::registry().with(filter);
     let started = match json {
         true => registry.with(lines.json().flatten_event(false)).try_init(),
         false => registry.with(lines.with_ansi(stderr().is_terminal())).try_init(),
     };
+    let logging = Logging { levels: handle, queue: queue.clone() };
     if started.is_ok() {
-        std::panic::set_hook(Box::new(|panic| {
+        std::panic::set_hook(Box::new(move |panic| {
             if !panic_is_expected() {
                 let place = panic.location().map(ToString::to_string).unwrap_or_default();
                 // Not the message: it may quote what was being worked on.
                 error!(place, "a panic: please report this, it is a fault of this service");
+                // It may be the last line.
+                queue.flush(FLUSH);
             }
         }));
     }
-    LevelSwitch(switch)
+    logging
 }

@@ -1,5 +1,7 @@
 //! Metrics: what Prometheus reads at `/metrics`. Each is defined once, here, and its help text is its documentation.
 
+mod process;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use self::process::Process;
 use crate::engine::{Cause, State};
 use crate::outcome::Kind;
 use crate::verdict::{Reason, Verdict};
@@ -46,6 +49,7 @@ struct Families {
     other_user: IntCounterVec,
     kafka_round_trip: GaugeVec,
     kafka_fetched: IntGaugeVec,
+    process: Process,
 }
 
 impl Metrics {
@@ -76,11 +80,8 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
-        let build = IntGaugeVec::new(Opts::new("user_courier_build_info", "1, with the version that runs."), &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        registry.register(Box::new(build))?;
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Metrics(Arc::new(Families {
+            process: Process::register(&registry)?,
             consumed: counter("records_consumed_total", "Records read by this subscriber.", &["target"])?,
             claimed: counter("records_claimed_total", "Records read that are this subscriber's own.", &["target"])?,
             outcomes: counter(
@@ -145,6 +146,21 @@ impl Metrics {
             kafka_fetched: gauge("kafka_fetched_records", "Records fetched by the Kafka client that wait to be read.", &["target"])?,
             registry,
         })))
+    }
+
+    /// `log_lines_left_out_total`.
+    pub fn log_lines_left_out(&self) -> IntCounter {
+        self.0.process.log_lines_left_out.clone()
+    }
+
+    /// `spans_left_out_total`.
+    pub fn spans_left_out(&self) -> IntCounter {
+        self.0.process.spans_left_out.clone()
+    }
+
+    /// The configuration was read again: `taken`, `refused` or `unchanged`.
+    pub fn reloaded(&self, result: &str) {
+        self.0.process.reloads.with_label_values(&[result]).inc();
     }
 
     /// The metrics of one target, all of them present from the start.
@@ -225,6 +241,11 @@ pub struct TargetMetrics {
 }
 
 impl TargetMetrics {
+    /// The target's name, or `unclaimed`.
+    pub fn name(&self) -> &str {
+        &self.target
+    }
+
     /// A call of the API ended.
     pub fn attempted(&self, verdict: Verdict, status: &str, took: Duration) {
         self.families.attempts.with_label_values(&[&*self.target, verdict.as_str(), status]).inc();

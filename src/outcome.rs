@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::api::ApiError;
-use crate::event::{Identity, UserId};
+use crate::event::{Identity, TraceContext, UserId};
 use crate::record::{Header, Place};
 use crate::text;
 use crate::verdict::Reason;
@@ -153,8 +153,8 @@ pub struct Facts<'a> {
     pub received_at: Timestamp,
     /// When its ending was known.
     pub finished_at: Timestamp,
-    /// The record's valid `traceparent` ([`crate::event::traceparent`]).
-    pub traceparent: Option<&'a str>,
+    /// Where it belongs in a trace.
+    pub trace: Option<&'a TraceContext>,
 }
 
 /// The outcome as a Kafka message in CloudEvents' binary mode: headers and value. Its key is the update's.
@@ -190,9 +190,7 @@ fn headers(facts: &Facts<'_>, finished_at: &str) -> Vec<Header> {
     if let Some(user) = facts.user {
         headers.push(Header::text("ce_subject", subject(target, user)));
     }
-    if let Some(traceparent) = facts.traceparent {
-        headers.push(Header::text("traceparent", traceparent));
-    }
+    headers.extend(facts.trace.into_iter().flat_map(TraceContext::headers).map(|(name, value)| Header::text(name, value)));
     headers
 }
 

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::config::{Config, Mistakes};
-use crate::logging::LevelSwitch;
+use crate::logging::Logging;
+use crate::metrics::Metrics;
 
 /// How often the file is looked at. Its content counts, so links that are swapped are seen, and a mere touch is not.
 const LOOK: Duration = Duration::from_secs(2);
@@ -24,22 +25,23 @@ pub struct Reload {
     pub load: Box<dyn Fn() -> Result<Config, Mistakes> + Send + Sync>,
     /// Where the configuration in force is shown.
     pub current: watch::Sender<Arc<Config>>,
-    /// The log's level.
-    pub level: LevelSwitch,
+    /// SIGHUP, caught since the process began.
+    pub hangups: Signal,
+    /// The log, whose levels may change.
+    pub logging: Logging,
+    /// Where it is counted how a change went.
+    pub metrics: Metrics,
 }
 
 impl Reload {
     /// Reads anew with SIGHUP and when the file's content changes, for as long as the process lives.
-    pub async fn watch(self) {
-        let Ok(mut hangups) = signal(SignalKind::hangup()) else {
-            return warn!("signals cannot be listened for: the configuration is read at the start only");
-        };
+    pub async fn watch(mut self) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = self.content().await;
         loop {
             tokio::select! {
-                _ = hangups.recv() => seen = self.content().await,
+                _ = self.hangups.recv() => seen = self.content().await,
                 _ = looks.tick() => {
                     let content = self.content().await;
                     // A file that is away for a moment is being replaced.
@@ -67,6 +69,7 @@ impl Reload {
         let config = match (self.load)() {
             Ok(config) => config,
             Err(mistakes) => {
+                self.metrics.reloaded("refused");
                 for mistake in &mistakes.0 {
                     error!("{mistake}");
                 }
@@ -75,6 +78,7 @@ impl Reload {
         };
         let change = config.change_since(&self.current.borrow());
         if !change.refused.is_empty() {
+            self.metrics.reloaded("refused");
             let keys = change.refused.join(", ");
             return error!(
                 keys,
@@ -82,11 +86,13 @@ impl Reload {
             );
         }
         if change.taken.is_empty() {
+            self.metrics.reloaded("unchanged");
             return info!("the configuration was read again: nothing has changed");
         }
         let keys = change.taken.join(", ");
-        self.level.set(config.log.level);
+        self.logging.set(&config.log.level);
         self.current.send_replace(Arc::new(config));
+        self.metrics.reloaded("taken");
         info!(keys, "the changed configuration is in force");
     }
 }

@@ -4,19 +4,18 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::config::Config;
-use crate::kafka::client;
+use crate::kafka::missing_topics;
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::status::Board;
 use crate::subscriber::{Ended, Subscriber, names_of};
+use crate::traces::Tracer;
 
 /// The pause before a broken subscriber begins anew, and between two looks for the broker.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -47,6 +46,7 @@ pub async fn run(
     configs: watch::Receiver<Arc<Config>>,
     only: HashSet<String>,
     metrics: Metrics,
+    tracer: Option<Tracer>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let config = configs.borrow().clone();
@@ -60,13 +60,14 @@ pub async fn run(
     let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
     let mut subscribers = JoinSet::new();
     for (name, metrics) in handles {
-        let (configs, router, board, stop) = (configs.clone(), router.clone(), board.clone(), stop.clone());
+        let (configs, router, tracer) = (configs.clone(), router.clone(), tracer.clone());
+        let (board, stop) = (board.clone(), stop.clone());
         let subscriber = async move {
             loop {
                 let mut configs = configs.clone();
                 let config = configs.borrow_and_update().clone();
                 let target = config.targets.iter().find(|target| target.name == name);
-                let subscriber = Subscriber::start(&config, target, router.clone(), metrics.clone(), board.clone())?;
+                let subscriber = Subscriber::start(&config, target, router.clone(), metrics.clone(), tracer.clone(), board.clone())?;
                 info!(target = name, "subscriber started");
                 match subscriber.run(configs, stop.clone()).await {
                     Ended::Left => return Ok(()),
@@ -111,36 +112,6 @@ async fn await_topics(config: &Config, stop: &mut watch::Receiver<bool>) -> Resu
             _ = stop.wait_for(|stop| *stop) => {}
         }
     }
-}
-
-/// Those of the three topics that do not exist.
-///
-/// # Errors
-/// If the broker cannot be asked.
-pub fn missing_topics(kafka: &crate::config::Kafka) -> anyhow::Result<Vec<String>> {
-    Ok(partition_counts(kafka)?.into_iter().filter(|(_, partitions)| *partitions == 0).map(|(topic, _)| topic).collect())
-}
-
-/// The three topics with their numbers of partitions; 0 where one does not exist.
-///
-/// # Errors
-/// If the broker cannot be asked.
-pub fn partition_counts(kafka: &crate::config::Kafka) -> anyhow::Result<Vec<(String, usize)>> {
-    let inspector: BaseConsumer =
-        client::inspector(kafka)?.create().map_err(|error| anyhow::anyhow!("no Kafka client: {}", client::words(&error)))?;
-    let topics = &kafka.topics;
-    let mut counts = Vec::new();
-    for topic in [&topics.updates, &topics.outcomes, &topics.dead_letters] {
-        let metadata = inspector.fetch_metadata(Some(topic), Duration::from_secs(5))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions = match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())) {
-            None | Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _)) => 0,
-            Some((None, partitions)) => partitions,
-            Some((Some(code), _)) => anyhow::bail!("the topic {topic} cannot be looked at: {code}"),
-        };
-        counts.push((topic.clone(), partitions));
-    }
-    Ok(counts)
 }
 
 /// Words for missing topics, with the command that makes each.

@@ -6,7 +6,6 @@ use crate::api::ApiError;
 use crate::config::Topics;
 use crate::dead_letter::{self, DeadLetter};
 use crate::engine::{Batch, End, Ending};
-use crate::event;
 use crate::kafka::{Message, Settlement};
 use crate::outcome::{self, Kind};
 use crate::record::Place;
@@ -36,7 +35,7 @@ pub struct Settler {
 
 impl Settler {
     /// The batch as a transaction.
-    pub fn settlement(&self, batch: Batch<Update, Facts>) -> Settlement {
+    pub fn settlement(&self, batch: &Batch<Update, Facts>) -> Settlement {
         let mut messages = Vec::with_capacity(batch.endings.len());
         for ending in &batch.endings {
             let finished_at = finished_at(ending);
@@ -46,7 +45,7 @@ impl Settler {
             }
             messages.push(self.outcome(ending, error, finished_at));
         }
-        Settlement { batch: batch.id, messages, commits: batch.commits }
+        Settlement { batch: batch.id, messages, commits: batch.commits.clone() }
     }
 
     fn outcome(&self, ending: &Ending<Update, Facts>, error: Option<ApiError>, finished_at: Timestamp) -> Message {
@@ -71,7 +70,7 @@ impl Settler {
             error,
             received_at: update.received_at,
             finished_at,
-            traceparent: event::traceparent(&update.record),
+            trace: update.trace().as_deref(),
         });
         Message {
             settles: update.record.place.partition,
@@ -130,7 +129,8 @@ fn finished_at(ending: &Ending<Update, Facts>) -> Timestamp {
     answered.map_or_else(Timestamp::now, |facts| facts.finished_at)
 }
 
-fn error(ending: &Ending<Update, Facts>) -> Option<ApiError> {
+/// Why it is undeliverable, where it is, with secrets masked.
+pub fn error(ending: &Ending<Update, Facts>) -> Option<ApiError> {
     let words = |message: String| Some(ApiError { message, ..ApiError::default() });
     let last = || ending.facts.as_ref().and_then(|facts| facts.error.clone());
     match ending.end {

@@ -2,6 +2,7 @@
 //! decides. It waits for nothing but them, and it needs no lock.
 
 mod report;
+mod settling;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,17 +16,18 @@ use tokio::task::AbortHandle;
 use tracing::{debug, error, warn};
 
 use self::report::{Stalls, TimeOfDay};
-use crate::attempt::{Attempt, Caller};
+use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Target, UNCLAIMED};
 use crate::engine::{Action, Batch, Engine, Settings, Ticket};
+use crate::event::TraceContext;
 use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Order, Ownership, Publisher, Read, Settled, Shared};
 use crate::metrics::TargetMetrics;
-use crate::outcome::Kind;
 use crate::route::Router;
-use crate::settle::{Facts, Settler, kind};
+use crate::settle::{Facts, Settler};
 use crate::status::Board;
+use crate::traces::Tracer;
 use crate::update::{Claims, Update};
-use crate::verdict::{Reason, Verdict};
+use crate::verdict::Verdict;
 
 /// Bytes of records held in memory, for each target, at the most.
 const MAX_BYTES: usize = 64 << 20;
@@ -41,15 +43,6 @@ pub enum Ended {
     InstanceTaken,
     /// Its client could not go on: it must be started anew.
     Broken(String),
-}
-
-/// What settling a record will be counted as.
-struct Counted {
-    partition: i32,
-    epoch: u64,
-    kind: Kind,
-    reason: Option<Reason>,
-    written_ms: Option<i64>,
 }
 
 /// One target's loop.
@@ -70,8 +63,10 @@ pub struct Subscriber {
     ownership: Arc<Ownership>,
     releasing: HashMap<i32, SyncSender<i32>>,
     ends: HashMap<i32, End>,
-    settling: Vec<Counted>,
+    /// What is being committed.
+    settling: Option<Arc<Batch<Update, Facts>>>,
     metrics: TargetMetrics,
+    tracer: Option<Tracer>,
     board: Board,
     state: (&'static str, &'static str),
     since: TimeOfDay,
@@ -91,6 +86,7 @@ impl Subscriber {
         target: Option<&Target>,
         router: Arc<Router>,
         metrics: TargetMetrics,
+        tracer: Option<Tracer>,
         board: Board,
     ) -> anyhow::Result<Self> {
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
@@ -121,8 +117,9 @@ impl Subscriber {
             ownership,
             releasing: HashMap::new(),
             ends: HashMap::new(),
-            settling: Vec::new(),
+            settling: None,
             metrics,
+            tracer,
             board,
             state: ("flowing", "none"),
             since: TimeOfDay::default(),
@@ -253,7 +250,14 @@ impl Subscriber {
                 // Twice: the record, and the event parsed out of it.
                 let size = 2 * update.record.size();
                 let work = update.work;
-                self.engine.arrived(partition, offset, size, Arc::from(update), work);
+                let update = Arc::from(update);
+                if self.engine.arrived(partition, offset, size, Arc::clone(&update), work)
+                    && let Some(tracer) = &self.tracer
+                {
+                    let span = tracer.arrived(&self.settler.group_id, &self.name, &update);
+                    // It is set here only.
+                    let _ = update.span.set(Box::new(span));
+                }
             }
         }
     }
@@ -299,15 +303,20 @@ impl Subscriber {
         for update in merged.iter().chain([&update]) {
             let _ = update.first_attempt_at.set(now);
         }
+        if let Some(span) = update.span.get() {
+            span.carries(merged.iter().filter_map(|merged| merged.span.get().map(|span| &**span)));
+        }
         let together = if merged.is_empty() { None } else { update.call_with(merged) };
         let finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
-        debug!(target = self.name, %place, merged = merged.len(), "calling");
+        let ids = update.trace.as_ref().map(TraceContext::ids);
+        debug!(target = self.name, record = %place, trace_id = ids.map(|(trace, _)| trace), merged = merged.len(), "calling");
         let call = tokio::spawn(async move {
             let mut finish = finish;
             if let Some(call) = together.as_ref().or(update.call.as_ref()) {
                 let left = || lease.until().map(|until| until.saturating_duration_since(Instant::now()));
                 let leased = || left().filter(|left| *left >= timeout / 2);
-                finish.attempt = Some(caller.attempt(call, timeout, leased).await);
+                let trace = update.span.get().map_or(Trace::Passed(update.trace.as_ref()), |span| Trace::Span(span));
+                finish.attempt = Some(caller.attempt(call, trace, timeout, leased).await);
             }
         });
         self.calls.insert(ticket, call.abort_handle());
@@ -341,36 +350,6 @@ impl Subscriber {
         let calls = u32::try_from(attempt.calls.len()).unwrap_or(u32::MAX);
         let facts = Facts { http_status, error: attempt.error, finished_at };
         self.engine.finished(ticket, attempt.verdict, calls, facts, Instant::now());
-    }
-
-    fn settle(&mut self, batch: Batch<Update, Facts>) {
-        let epochs: HashMap<i32, u64> = batch.commits.iter().map(|commit| (commit.partition, commit.epoch)).collect();
-        for ending in &batch.endings {
-            let partition = ending.update.record.place.partition;
-            let (kind, reason) = kind(ending.end);
-            let written_ms = ending.update.record.timestamp_ms;
-            let epoch = epochs.get(&partition).copied().unwrap_or_default();
-            self.settling.push(Counted { partition, epoch, kind, reason, written_ms });
-            if let Some(reason) = reason {
-                let place = &ending.update.record.place;
-                let why = ending.facts.as_ref().and_then(|facts| facts.error.as_ref()).map(|error| error.message.as_str());
-                let why = ending.update.problem.as_deref().or(why).unwrap_or("-");
-                warn!(target = self.name, %place, reason = reason.as_str(), attempts = ending.spent.calls, why, "dead-lettered");
-            }
-        }
-        let settler = self.settler.clone();
-        self.publisher.settle(move || settler.settlement(batch));
-    }
-
-    fn committed(&mut self, Settled(batch): Settled) {
-        let now_ms = Timestamp::now().as_millisecond();
-        for Counted { partition, epoch, kind, reason, written_ms } in self.settling.drain(..) {
-            if self.ownership.holds(partition, epoch) {
-                let since_written = written_ms.map(|written| Duration::from_millis(u64::try_from(now_ms - written).unwrap_or(0)));
-                self.metrics.settled(kind, reason, since_written);
-            }
-        }
-        self.engine.settled(batch);
     }
 }
 

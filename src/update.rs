@@ -1,5 +1,6 @@
 //! An update: a record that a subscriber has claimed, with everything needed to call for it, settle it, or dead-letter it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -13,11 +14,12 @@ use crate::api::Api;
 use crate::attempt;
 use crate::dead_letter::REPLAY_OF;
 use crate::engine::{Merge, Work};
-use crate::event::{self, Event, Identity, InvalidChanges, UserId};
+use crate::event::{self, Event, Identity, InvalidChanges, TraceContext, UserId};
 use crate::kafka::Claim;
 use crate::outcome;
 use crate::record::Record;
 use crate::route::{self, Router};
+use crate::traces::DeliverSpan;
 use crate::verdict::Reason;
 
 /// A claimed record.
@@ -32,6 +34,10 @@ pub struct Update {
     pub fields: Option<Vec<String>>,
     /// The API to send it to. `None` where there is none.
     pub api: Option<&'static dyn Api>,
+    /// The trace that the record belongs to.
+    pub trace: Option<TraceContext>,
+    /// Its span, where traces are sent.
+    pub span: OnceLock<Box<DeliverSpan>>,
     /// What to send. `None` where nothing can be sent.
     pub call: Option<attempt::Update>,
     /// Why nothing can be sent, in words.
@@ -45,6 +51,14 @@ pub struct Update {
 }
 
 impl Update {
+    /// The place in a trace that its outcome and its log line have: its span's where there is one, else what came with the record.
+    pub fn trace(&self) -> Option<Cow<'_, TraceContext>> {
+        match self.span.get() {
+            Some(span) => Some(Cow::Owned(span.context())),
+            None => self.trace.as_ref().map(Cow::Borrowed),
+        }
+    }
+
     /// What to send where earlier updates of the same user are sent in the same call, the first first.
     pub fn call_with(&self, merged: &[Arc<Update>]) -> Option<attempt::Update> {
         let mut call = self.call.clone()?;
@@ -109,6 +123,8 @@ impl Claim<Update> for Claims {
         let Claimed { identity, user, fields, call, problem, work } = claimed;
         let received_at = Timestamp::now();
         Some(Box::new(Update {
+            trace: TraceContext::of(&record),
+            span: OnceLock::new(),
             record,
             identity,
             user,
@@ -130,12 +146,7 @@ impl Claims {
                 user: Some(user),
                 fields: Some(event.fields()),
                 work: Work::Call { user, expires_at: event.expires_at.map(instant) },
-                call: Some(attempt::Update {
-                    user,
-                    changes,
-                    idempotency_key: self.outcome_id(record),
-                    traceparent: event::traceparent(record).map(str::to_owned),
-                }),
+                call: Some(attempt::Update { user, changes, idempotency_key: self.outcome_id(record) }),
                 problem: None,
                 identity: event.identity,
             },

@@ -34,7 +34,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Http {
     client: Client<Connector, Full<Bytes>>,
-    /// The target's address without a slash at its end: paths are put behind it.
+    base_url: Url,
+    /// The same as text, without a slash at its end: paths are put behind it.
     base: String,
 }
 
@@ -48,7 +49,7 @@ impl Http {
         let connect_timeout = (request_timeout * 4 / 5).min(CONNECT_TIMEOUT);
         let connector = Connector::new(tls, base_url.scheme() == "https", connect_timeout)?;
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).build(connector);
-        Ok(Http { client, base: base_url.as_str().trim_end_matches('/').to_owned() })
+        Ok(Http { client, base_url: base_url.clone(), base: base_url.as_str().trim_end_matches('/').to_owned() })
     }
 
     /// Sends the request once and reads the answer, all within `timeout`.
@@ -72,6 +73,13 @@ impl Http {
             read(response, enough).await
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(Lost::too_late(timeout)))
+    }
+
+    /// The address of a path below the base URL.
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.base_url.clone();
+        url.set_path(&format!("{}{path}", self.base_url.path().trim_end_matches('/')));
+        url
     }
 
     fn request(&self, request: Request, token: Option<&SecretString>, mut headers: HeaderMap) -> Result<hyper::Request<Full<Bytes>>, Lost> {

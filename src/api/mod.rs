@@ -75,7 +75,7 @@ pub fn by_name(name: &str) -> Option<&'static dyn Api> {
     ALL.into_iter().find(|api| api.name() == name)
 }
 
-/// An HTTP request, as far as an API decides it. The sender adds `Idempotency-Key` and `traceparent`.
+/// An HTTP request, as far as an API decides it. The sender adds `Idempotency-Key`, `traceparent` and `tracestate`.
 pub struct Request {
     /// The method.
     pub method: hyper::Method,

@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use super::*;
 use crate::api::by_name;
 use crate::api::testing::{Reply, Server, answer, json, nowhere, read_request, tcp_server};
+use crate::logging::Captured;
 use crate::secret::Secret;
 
 mod tls;
@@ -20,16 +21,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// For tests that wait for it to pass.
 const SHORT: Duration = Duration::from_millis(400);
 
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const RETRY: Verdict = Verdict::Retry { unreachable: false };
 const UNREACHABLE: Verdict = Verdict::Retry { unreachable: true };
 
 fn update(changes: Value) -> Update {
-    Update {
-        user: UserId::new(52).unwrap(),
-        changes: changes.as_object().unwrap().clone(),
-        idempotency_key: Uuid::from_u128(7),
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-    }
+    Update { user: UserId::new(52).unwrap(), changes: changes.as_object().unwrap().clone(), idempotency_key: Uuid::from_u128(7) }
 }
 
 fn permissions() -> Update {
@@ -50,7 +47,8 @@ fn caller(api: &str, url: Url, tls: &Tls, by_login: bool) -> (Caller, TempDir) {
 
 async fn attempt_at(api: &str, url: Url, tls: &Tls, update: &Update, timeout: Duration) -> Attempt {
     let (caller, _folder) = caller(api, url, tls, false);
-    let attempt = caller.attempt(update, timeout, || Some(TIMEOUT)).await;
+    let trace = TraceContext { traceparent: TRACEPARENT.into(), tracestate: Some("rojo=1".into()) };
+    let attempt = caller.attempt(update, Trace::Passed(Some(&trace)), timeout, || Some(TIMEOUT)).await;
     assert!(!format!("{attempt:?} {update:?}").contains("canary"), "{attempt:?}");
     attempt
 }
@@ -80,7 +78,8 @@ async fn a_call_to_aipix_is_as_documented() {
         ("accept", Some("application/json")),
         ("content-type", Some("application/json")),
         ("idempotency-key", Some("00000000-0000-0000-0000-000000000007")),
-        ("traceparent", Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
+        ("traceparent", Some(TRACEPARENT)),
+        ("tracestate", Some("rojo=1")),
         ("accept-encoding", None),
         ("cookie", None),
     ] {
@@ -93,7 +92,7 @@ async fn a_fixed_token_may_be_written_with_the_word_before_it() {
     let server = Server::start(|_| Reply::Bytes(json(200, r#"{"id":52}"#))).await;
     let (caller, folder) = caller("aipix", server.url.clone(), &Tls::default(), false);
     std::fs::write(folder.path().join("secret"), "Bearer abc.def\n").unwrap();
-    let attempt = caller.attempt(&permissions(), TIMEOUT, || Some(TIMEOUT)).await;
+    let attempt = caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
     assert_eq!(attempt.verdict, Verdict::Delivered);
     assert_eq!(server.seen()[0].header("authorization"), Some("Bearer abc.def"));
 }
@@ -103,10 +102,10 @@ async fn a_call_to_valt_carries_its_token_in_the_url_only() {
     let server = Server::start(|_| Reply::Bytes(answer(200, "set-cookie: a=b\r\n", r#"{"data":{"id":48}}"#))).await;
     let (caller, folder) = caller("valt", server.url.clone(), &Tls::default(), false);
     std::fs::write(folder.path().join("secret"), "canary&token= +").unwrap();
-    let mut update = update(value!({ "rooms": [1] }));
-    update.traceparent = Some("no\nheader".into());
+    let update = update(value!({ "rooms": [1] }));
+    let trace = TraceContext { traceparent: "no\nheader".into(), tracestate: None };
     for _ in 0..2 {
-        let attempt = caller.attempt(&update, TIMEOUT, || Some(TIMEOUT)).await;
+        let attempt = caller.attempt(&update, Trace::Passed(Some(&trace)), TIMEOUT, || Some(TIMEOUT)).await;
         assert_eq!((attempt.verdict, attempt.other_user), (Verdict::Delivered, true));
     }
     for seen in server.seen() {
@@ -166,7 +165,7 @@ async fn valt() -> (Server, Arc<std::sync::atomic::AtomicUsize>) {
 async fn without_a_token_no_call_is_made() {
     let server = Server::start(|_| Reply::Bytes(json(401, r#"{"data":"Invalid username or password"}"#))).await;
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
-    let attempt = caller.attempt(&update(value!({ "rooms": [1] })), TIMEOUT, || Some(TIMEOUT)).await;
+    let attempt = caller.attempt(&update(value!({ "rooms": [1] })), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
     assert_eq!((attempt.verdict, attempt.calls.len(), attempt.http_status()), (Verdict::Unauthorized, 0, None));
     assert_eq!(server.seen().len(), 1);
     assert!(attempt.error.unwrap().message.contains("refused the login of `john` (401)"));
@@ -177,12 +176,12 @@ async fn no_call_is_made_once_it_may_not() {
     let (server, valid) = valt().await;
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
     let update = update(value!({ "rooms": [1] }));
-    let attempt = caller.attempt(&update, TIMEOUT, || None).await;
+    let attempt = caller.attempt(&update, Trace::Passed(None), TIMEOUT, || None).await;
     assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (RETRY, 0, 0));
     // The lease ends between the 401 and the repeated call.
     valid.fetch_add(1, Ordering::SeqCst);
     let leased = AtomicBool::new(true);
-    let attempt = caller.attempt(&update, TIMEOUT, || leased.swap(false, Ordering::SeqCst).then_some(TIMEOUT)).await;
+    let attempt = caller.attempt(&update, Trace::Passed(None), TIMEOUT, || leased.swap(false, Ordering::SeqCst).then_some(TIMEOUT)).await;
     assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (RETRY, 1, 1));
 }
 
@@ -201,20 +200,8 @@ async fn secrets_are_masked_in_what_the_api_says() {
 
 #[tokio::test]
 async fn no_secret_reaches_the_log() {
-    #[derive(Clone, Default)]
-    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let log = Captured::default();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     tracing::trace!("the log works");
     let (server, valid) = valt().await;
@@ -222,9 +209,9 @@ async fn no_secret_reaches_the_log() {
     let update = update(value!({ "password": "canary-pass" }));
     for _ in 0..3 {
         valid.fetch_add(1, Ordering::SeqCst);
-        caller.attempt(&update, TIMEOUT, || Some(TIMEOUT)).await;
+        caller.attempt(&update, Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
     }
-    let shown = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let shown = log.text();
     assert!(shown.contains("the log works"));
     assert!(!shown.contains("canary"), "{shown}");
 }

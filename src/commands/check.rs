@@ -17,6 +17,7 @@ use crate::api::session::Session;
 use crate::api::{Answer, Request};
 use crate::config::{Config, Credentials, Target};
 use crate::event::UserId;
+use crate::kafka::partition_counts;
 use crate::service;
 
 /// How long one question to an API may take.
@@ -84,12 +85,10 @@ async fn look(config: &Config) -> Vec<Finding> {
 async fn look_at_kafka(config: &Config) -> Vec<Finding> {
     let kafka = config.kafka.clone();
     let place = format!("Kafka at {}", kafka.bootstrap_servers);
-    let counts = match tokio::task::spawn_blocking(move || service::partition_counts(&kafka)).await.map_err(anyhow::Error::from) {
+    let counts = match tokio::task::spawn_blocking(move || partition_counts(&kafka)).await.map_err(anyhow::Error::from) {
         Ok(Ok(counts)) => counts,
         Ok(Err(error)) | Err(error) => {
-            return vec![Err(format!(
-                "{place}: no answer ({error}): check kafka.bootstrap_servers and [kafka.properties], and that the broker runs"
-            ))];
+            return vec![Err(format!("{place}: {error:#}"))];
         }
     };
     let mut findings = vec![Ok(format!("{place}: answers"))];

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use tracing::Level;
+use tracing::level_filters::LevelFilter;
 
 use super::{Exit, fail, load};
 use crate::config::{Config, UNCLAIMED};
@@ -126,7 +126,7 @@ pub(super) fn open(args: &ConfigArgs, check: impl FnOnce(&Config) -> Result<(), 
     let config = load(&args.config, &args.set)?;
     check(&config)?;
     // Errors are said in words of our own. The log is there for panics.
-    let _ = logging::start(Level::ERROR, config.log.format);
+    let _ = logging::start(&LevelFilter::ERROR.into(), config.log.format);
     Desk::open(&config).map_err(failed)
 }
 

@@ -15,6 +15,7 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::reload::Reload;
 use crate::service::{self, Failure};
+use crate::traces::Traces;
 
 /// Runs the service until SIGTERM or SIGINT, then drains and exits 0.
 #[derive(Args, Debug)]
@@ -35,6 +36,12 @@ pub struct RunArgs {
 
 /// Runs the service.
 pub async fn run(args: RunArgs) -> Exit {
+    // Before anything else: a signal that nobody listens for ends the process.
+    let hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return fail(Exit::Failed, format!("signals cannot be listened for: {error}")),
+    };
+    let stop = stop_signal();
     let (config, flags) = match load(&args.config, &args.set).and_then(|config| Ok((config, flags(&args.set)?))) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
@@ -44,20 +51,34 @@ pub async fn run(args: RunArgs) -> Exit {
         let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]).collect();
         return fail(Exit::Usage, format!("--target {unknown}: there is no such target; the configuration has {}", names.join(", ")));
     }
-    let level = logging::start(config.log.level, config.log.format);
-    info!(version = env!("CARGO_PKG_VERSION"), instance_id = config.kafka.instance_id, "user-courier starts");
-    for warning in &config.warnings {
-        warn!("{warning}");
-    }
     let metrics = match Metrics::new() {
         Ok(metrics) => metrics,
         Err(error) => return fail(Exit::Failed, error.to_string()),
     };
+    let logging = logging::start(&config.log.level, config.log.format);
+    logging.count(metrics.log_lines_left_out());
+    info!(version = env!("CARGO_PKG_VERSION"), instance_id = config.kafka.instance_id, "user-courier starts");
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let traces = match Traces::start(&config.traces, &config.kafka.instance_id, metrics.spans_left_out()) {
+        Ok(traces) => traces,
+        Err(error) => {
+            logging.flush();
+            return fail(Exit::Usage, format!("{error:#}"));
+        }
+    };
+    let tracer = traces.as_ref().map(Traces::tracer);
     let (current, configs) = watch::channel(Arc::new(config));
     let file = args.config.clone();
     let load = Box::new(move || read(&args.config, &flags));
-    tokio::spawn(Reload { file, load, current, level }.watch());
-    match service::run(configs, args.targets.into_iter().collect::<HashSet<_>>(), metrics, stop_signal()).await {
+    tokio::spawn(Reload { file, load, current, hangups, logging: logging.clone(), metrics: metrics.clone() }.watch());
+    let ended = service::run(configs, args.targets.into_iter().collect::<HashSet<_>>(), metrics, tracer, stop).await;
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
+    logging.flush();
+    match ended {
         Ok(()) => Exit::Done,
         Err(Failure::Topics(words)) => fail(Exit::Unreachable, words),
         Err(error) => fail(Exit::Failed, format!("{:#}", anyhow::Error::from(error))),

@@ -90,7 +90,8 @@ fn sources(key: &str) -> [String; 2] {
     [format!("{key}_file"), format!("{key}_env")]
 }
 
-fn read_secret(section: &mut Section<'_>, key: &str, reading: &mut Reading) -> Option<Secret> {
+/// The secret whose place stands under the key with `_file` or `_env` behind it.
+pub(super) fn read_secret(section: &mut Section<'_>, key: &str, reading: &mut Reading) -> Option<Secret> {
     let [file_key, env_key] = sources(key);
     if let Some(node) = section.plain_secret(key) {
         let message = format!(

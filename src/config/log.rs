@@ -1,17 +1,26 @@
 //! `[log]`: what is logged, and in which form.
 
-use tracing::Level;
+use tracing::level_filters::LevelFilter;
 
 use super::mistake::Reading;
-use super::section::Section;
+use super::section::{Section, quoted};
 
 /// Logging to standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// The least severe level that is logged; `RUST_LOG` wins over it.
-    pub level: Level,
+    /// What is logged; `RUST_LOG` wins over it.
+    pub level: Levels,
     /// The form of a line.
     pub format: LogFormat,
+}
+
+/// The least severe level that is logged, and another one for the lines of some modules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// For all of the service's lines.
+    pub all: LevelFilter,
+    /// For those of the modules that these begin with, such as `user_courier::ending`. The longest that fits wins.
+    pub of: Vec<(String, LevelFilter)>,
 }
 
 /// The form of a log line.
@@ -27,21 +36,83 @@ pub enum LogFormat {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { level: Level::INFO, format: LogFormat::Auto }
+        Log { level: LevelFilter::INFO.into(), format: LogFormat::Auto }
     }
+}
+
+impl From<LevelFilter> for Levels {
+    fn from(all: LevelFilter) -> Self {
+        Levels { all, of: Vec::new() }
+    }
+}
+
+impl Levels {
+    /// Reads a level, or a list such as `info,user_courier::ending=warn`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let (mut all, mut of) = (None, Vec::new());
+        for part in text.split(',').map(str::trim) {
+            match part.split_once('=') {
+                Some((module, word)) if is_module(module) => of.push((module.to_owned(), level(word)?)),
+                Some((module, _)) => return Err(format!("{} is no module: write it as user_courier::ending=warn", quoted(module))),
+                None if all.is_some() => return Err("has more than one level for all: keep one of them".to_owned()),
+                None => all = Some(level(part)?),
+            }
+        }
+        Ok(Levels { all: all.unwrap_or(LevelFilter::INFO), of })
+    }
+}
+
+fn level(word: &str) -> Result<LevelFilter, String> {
+    const LEVELS: [LevelFilter; 6] =
+        [LevelFilter::ERROR, LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG, LevelFilter::TRACE, LevelFilter::OFF];
+    let found = LEVELS.into_iter().find(|level| level.to_string() == word);
+    found.ok_or_else(|| {
+        let words = LEVELS.map(|level| level.to_string()).join(", ");
+        format!("{} is not one of {words}; a list is written as \"info,user_courier::ending=warn\"", quoted(word))
+    })
+}
+
+fn is_module(text: &str) -> bool {
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    text.split("::").all(is_name)
 }
 
 impl Log {
     pub(super) fn read(mut section: Section<'_>, reading: &mut Reading) -> Self {
-        let default = Log::default();
-        let levels =
-            [("error", Level::ERROR), ("warn", Level::WARN), ("info", Level::INFO), ("debug", Level::DEBUG), ("trace", Level::TRACE)];
+        let mut log = Log::default();
         let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
-        let log = Log {
-            level: section.word("level", &levels, reading).unwrap_or(default.level),
-            format: section.word("format", &formats, reading).unwrap_or(default.format),
-        };
+        match section.text("level", reading).as_deref().map(Levels::read) {
+            Some(Ok(level)) => log.level = level,
+            Some(Err(message)) => section.wrong("level", message, reading),
+            None => {}
+        }
+        log.format = section.word("format", &formats, reading).unwrap_or(log.format);
         section.finish(reading);
         log
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_may_be_followed_by_those_of_modules() {
+        assert_eq!(Levels::read("warn"), Ok(LevelFilter::WARN.into()));
+        let of = vec![("user_courier::ending".to_owned(), LevelFilter::WARN), ("librdkafka".to_owned(), LevelFilter::OFF)];
+        assert_eq!(Levels::read("user_courier::ending=warn, debug,librdkafka=off"), Ok(Levels { all: LevelFilter::DEBUG, of }));
+        assert_eq!(Levels::read("librdkafka=off").unwrap().all, LevelFilter::INFO);
+    }
+
+    #[test]
+    fn what_is_no_level_is_a_mistake_and_never_taken_for_a_module() {
+        for wrong in
+            ["loud", "INFO", "info,", "info,debug", "user_courier", "=warn", "a b=warn", "user_courier::=warn", "user_courier=loud"]
+        {
+            assert!(Levels::read(wrong).is_err(), "{wrong}");
+        }
     }
 }

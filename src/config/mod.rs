@@ -2,6 +2,7 @@
 //!
 //! Each section is a struct in a file of its own, plain data with a `read` that checks it. [`Config::load`] puts them together.
 
+mod address;
 mod admin;
 mod change;
 mod credentials;
@@ -24,6 +25,7 @@ mod tests;
 mod timing;
 mod tls;
 mod topics;
+mod traces;
 mod tree;
 
 use std::path::Path;
@@ -34,7 +36,7 @@ pub use credentials::Credentials;
 pub use delivery::Delivery;
 pub use kafka::Kafka;
 pub(crate) use librdkafka::{TRANSACTION_TIMEOUT_MS, fit_into_transaction};
-pub use log::{Log, LogFormat};
+pub use log::{Levels, Log, LogFormat};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use properties::{Properties, PropertyValue};
 pub use retry::Retry;
@@ -43,6 +45,7 @@ pub use shutdown::Shutdown;
 pub use target::{Target, UNCLAIMED};
 pub use tls::{ClientCertificate, Tls};
 pub use topics::Topics;
+pub use traces::Traces;
 
 use mistake::Reading;
 use section::Section;
@@ -60,6 +63,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[log]`.
     pub log: Log,
+    /// `[traces]`.
+    pub traces: Traces,
     /// `[shutdown]`.
     pub shutdown: Shutdown,
     /// What is allowed but should be looked at, for the log of each start. No secret stands in it.
@@ -91,10 +96,11 @@ impl Config {
         let routes = Route::read_all(section.node("routes"), &names, &mut reading);
         let admin = Admin::read(section.section("admin", &mut reading), &mut reading);
         let log = Log::read(section.section("log", &mut reading), &mut reading);
+        let traces = Traces::read(section.section("traces", &mut reading), &mut reading);
         let shutdown = Shutdown::read(section.section("shutdown", &mut reading), &timing, &mut reading);
         section.finish(&mut reading);
         let warnings = reading.finish()?;
-        Ok(Config { kafka, targets, routes, admin, log, shutdown, warnings, keys })
+        Ok(Config { kafka, targets, routes, admin, log, traces, shutdown, warnings, keys })
     }
 
     /// How this configuration differs from the one that was read before it.

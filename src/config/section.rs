@@ -162,6 +162,23 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A number from 0 to 1, or the default.
+    pub(super) fn ratio(&mut self, key: &str, default: f64, reading: &mut Reading) -> f64 {
+        let number = match self.node(key).map(|node| &node.value) {
+            None => return default,
+            Some(Value::Integer(number)) => number.to_string().parse().ok(),
+            Some(Value::Float(text) | Value::Untyped(text)) => text.trim().parse::<f64>().ok(),
+            Some(_) => None,
+        };
+        match number.filter(|number| (0.0..=1.0).contains(number)) {
+            Some(number) => number,
+            None => {
+                self.wrong(key, "must be a number from 0 to 1, such as 0.1", reading);
+                default
+            }
+        }
+    }
+
     /// A boolean, or the default.
     pub(super) fn boolean(&mut self, key: &str, default: bool, reading: &mut Reading) -> bool {
         let Some(node) = self.node(key) else {

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use url::{Host, Url};
+use url::Url;
 
+use super::address;
 use super::credentials::{self, Credentials};
 use super::delivery::Delivery;
 use super::mistake::Reading;
@@ -115,40 +116,16 @@ fn read_base_url(section: &mut Section<'_>, reading: &mut Reading) -> Option<Url
         }
         return None;
     };
-    // The URL itself is never quoted: somebody may have put a password or a token into it.
-    let url = match Url::parse(&text) {
+    let url = match address::parse(&text, "https://vms.example.com") {
         Ok(url) => url,
-        Err(error) => {
-            let message = format!("is not a URL such as \"https://vms.example.com\": {error}");
+        Err(message) => {
             section.wrong("base_url", message, reading);
             return None;
         }
     };
-    let mistake = if !matches!(url.scheme(), "http" | "https") {
-        Some("must begin with https:// or http://")
-    } else if !url.username().is_empty() || url.password().is_some() {
-        Some("must not hold a user name or a password: they have keys of their own")
-    } else if url.query().is_some() || url.fragment().is_some() {
-        Some("must not have a query (?) or a fragment (#)")
-    } else {
-        None
-    };
-    if let Some(mistake) = mistake {
-        section.wrong("base_url", mistake, reading);
-        return None;
-    }
-    if url.scheme() == "http" && !is_loopback(&url) {
+    if address::is_open(&url) {
         let message = "is http:// and not loopback: credentials and updates can be read on their way; use https://";
         reading.warn(&section.origin_of("base_url"), &section.key("base_url"), message);
     }
     Some(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    }
 }

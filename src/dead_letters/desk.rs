@@ -8,7 +8,7 @@ use super::spots::Spots;
 use super::topic::{Go, Sight, Span, Spot, Topic, header};
 use super::{Failure, Filter, Letter, Watch};
 use crate::config::{Config, Kafka};
-use crate::kafka::{client, headers};
+use crate::kafka::{Unreachable, client, headers, missing_topics};
 use crate::outcome::{Kind, OutcomeData};
 use crate::record::Place;
 use crate::service;
@@ -44,8 +44,8 @@ impl Desk {
     /// If the broker cannot be reached, or a topic is missing.
     pub fn open(config: &Config) -> Result<Self, Failure> {
         let kafka = &config.kafka;
-        let missing = service::missing_topics(kafka).map_err(|error| match error.downcast::<rdkafka::error::KafkaError>() {
-            Ok(error) => super::topic::unreachable(kafka, &error),
+        let missing = missing_topics(kafka).map_err(|error| match error.downcast::<Unreachable>() {
+            Ok(Unreachable(words)) => Failure::Unreachable(format!("Kafka at {}: {words}", kafka.bootstrap_servers)),
             Err(error) => Failure::Other(error),
         })?;
         if !missing.is_empty() {

@@ -14,7 +14,7 @@ use super::plan::{Action, Step};
 use super::sender::{Outgoing, Sender, Trouble};
 use super::topic::{Go, Sight, Span, Spot, Topic};
 use super::{Failure, Watch, changes};
-use crate::event;
+use crate::event::{self, TraceContext};
 use crate::kafka::headers;
 use crate::outcome::{self, Facts, Kind};
 use crate::record::{Place, Record};
@@ -295,7 +295,7 @@ impl Replay<'_, '_> {
             error: None,
             received_at: now,
             finished_at: now,
-            traceparent: event::traceparent(&item.content),
+            trace: TraceContext::of(&item.content).as_ref(),
         });
         Outgoing {
             topic: self.desk.kafka.topics.outcomes.clone(),

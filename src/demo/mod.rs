@@ -62,7 +62,7 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receive
     let metrics = Metrics::new()?;
     let (end_service, service_ends) = watch::channel(false);
     let mut service =
-        tokio::spawn(service::run(watch::channel(Arc::new(stage.config.clone())).1, HashSet::new(), metrics.clone(), service_ends));
+        tokio::spawn(service::run(watch::channel(Arc::new(stage.config.clone())).1, HashSet::new(), metrics.clone(), None, service_ends));
 
     let sent = Arc::new(AtomicUsize::new(0));
     let mut progress = Progress::new(&samples, sent.clone(), &metrics);

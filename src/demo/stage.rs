@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use globset::Glob;
-use tracing::Level;
+use tracing::level_filters::LevelFilter;
 
 use super::broker::{Broker, Spot};
 use super::evidence::{Evidence, Seen};
@@ -16,7 +16,7 @@ use super::samples::{AIPIX, FIRST_USER, NOBODY, Sample, VALT};
 use crate::api;
 use crate::config::{
     Admin, Config, Credentials, Delivery, Kafka, Keys, Log, LogFormat, Properties, PropertyValue, Retry, Route, Shutdown, Target, Tls,
-    Topics,
+    Topics, Traces,
 };
 use crate::secret::Secret;
 use crate::stand_in::{Fault, Kind, Rule, StandIn, Users};
@@ -124,7 +124,8 @@ fn config(broker: &Broker, topics: Topics, targets: Vec<Target>) -> anyhow::Resu
         targets,
         routes: vec![billing],
         admin: Admin { listen: ([127, 0, 0, 1], 0).into() },
-        log: Log { level: Level::WARN, format: LogFormat::Auto },
+        traces: Traces::default(),
+        log: Log { level: LevelFilter::WARN.into(), format: LogFormat::Auto },
         shutdown: Shutdown::default(),
         warnings: Vec::new(),
         keys: Keys::default(),

@@ -85,7 +85,7 @@ async fn evidence() -> Evidence {
     let mut config = stage.config.clone();
     // So that users have several calls, whose order can be broken.
     config.targets.iter_mut().for_each(|target| target.delivery.merge = false);
-    let service = tokio::spawn(service::run(watch::channel(Arc::new(config)).1, HashSet::new(), metrics.clone(), service_ends));
+    let service = tokio::spawn(service::run(watch::channel(Arc::new(config)).1, HashSet::new(), metrics.clone(), None, service_ends));
     let sent = Arc::new(AtomicUsize::new(0));
     let sending = send(&stage, samples.clone(), Duration::ZERO, sent.clone());
     let mut progress = Progress::new(&samples, sent, &metrics);

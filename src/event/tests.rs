@@ -173,7 +173,12 @@ fn an_expiry_is_read_in_both_modes() {
 #[test]
 fn a_trace_is_taken_from_the_record_header_alone() {
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    assert_eq!(traceparent(&record(&[("traceparent", trace)], "")), Some(trace));
-    assert_eq!(traceparent(&record(&[("traceparent", "nonsense")], "")), None);
-    assert_eq!(traceparent(&record(&[("ce_traceparent", trace)], "")), None);
+    let read = |headers: &[(&str, &str)]| TraceContext::of(&record(headers, ""));
+    let context =
+        |tracestate: Option<&str>| Some(TraceContext { traceparent: trace.to_owned(), tracestate: tracestate.map(str::to_owned) });
+    assert_eq!(read(&[("traceparent", trace)]), context(None));
+    assert_eq!(read(&[("traceparent", trace), ("tracestate", "rojo=1")]), context(Some("rojo=1")));
+    assert_eq!(read(&[("traceparent", trace), ("tracestate", "nonsense")]), context(None));
+    assert_eq!(read(&[("traceparent", "nonsense"), ("tracestate", "rojo=1")]), None);
+    assert_eq!(read(&[("ce_traceparent", trace)]), None);
 }

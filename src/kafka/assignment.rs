@@ -11,7 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
@@ -19,6 +19,7 @@ use tracing::{debug, error, info, warn};
 
 use super::headers::quietly;
 use super::lease::{Coordinator, Lease, Pulse};
+use super::log::Chatter;
 use super::{End, Failure, Input};
 use crate::engine::Commit;
 use crate::metrics::TargetMetrics;
@@ -70,25 +71,27 @@ pub struct Callbacks<C> {
     pub(super) pulse: Mutex<Pulse>,
     /// The partitions' ends, to be handed over after the records that were polled before they became known.
     pub(super) ends: Mutex<Option<Vec<End>>>,
-    /// When a problem was last told.
-    pub(super) complained: Mutex<Option<Instant>>,
+    /// What the client has said lately.
+    pub(super) chatter: Chatter,
     /// Partitions of which the end was polled, and nothing since. Unlike the statistics, that event comes in its turn behind all records.
     pub(super) at_end: Mutex<HashSet<i32>>,
 }
 
 impl<C: Send + 'static> ClientContext for Callbacks<C> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        self.chatter.log(Some(self.metrics.name()), level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        complain(&self.complained, &error, reason);
+        self.chatter.complain(self.metrics.name(), &error, reason);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
         match serde_json::from_slice::<Statistics>(statistics) {
             Ok(statistics) => self.take(&statistics),
-            Err(error) => warn!(%error, "the Kafka client's statistics cannot be read, so leases are not renewed"),
+            Err(error) => {
+                warn!(target = self.metrics.name(), %error, "the Kafka client's statistics cannot be read, so leases are not renewed")
+            }
         }
     }
 }
@@ -98,7 +101,7 @@ impl<C: Send + 'static> ConsumerContext for Callbacks<C> {
         match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
-            other => error!(?other, "a rebalance failed; the client joins the group again"),
+            other => error!(target = self.metrics.name(), ?other, "a rebalance failed; the client joins the group again"),
         }
     }
 }
@@ -111,13 +114,13 @@ impl<C: Send + 'static> Callbacks<C> {
         }
         self.forget_ends();
         let commits = if partitions.count() == 0 { Vec::new() } else { self.committed(consumer, partitions) };
-        info!(partitions = ?commits.iter().map(|(number, _)| number).collect::<Vec<_>>(), "partitions assigned");
+        info!(target = self.metrics.name(), partitions = ?commits.iter().map(|(number, _)| number).collect::<Vec<_>>(), "partitions assigned");
         self.metrics.rebalanced("assigned");
         for (number, commit) in &commits {
             let offset = if commit.offset == 0 { Offset::Beginning } else { Offset::Offset(commit.offset) };
             let mut partition = partitions.find_partition(&self.topic, *number);
             if let Some(Err(error)) = partition.as_mut().map(|partition| partition.set_offset(offset)) {
-                error!(%error, "a start offset cannot be set");
+                error!(target = self.metrics.name(), %error, "a start offset cannot be set");
             }
         }
         self.send(Input::Assigned(commits));
@@ -131,7 +134,7 @@ impl<C: Send + 'static> Callbacks<C> {
         if self.paused.load(Ordering::Relaxed)
             && let Err(error) = consumer.pause(partitions)
         {
-            warn!(%error, "new partitions cannot be paused");
+            warn!(target = self.metrics.name(), %error, "new partitions cannot be paused");
         }
         self.joined.store(true, Ordering::Relaxed);
     }
@@ -143,8 +146,8 @@ impl<C: Send + 'static> Callbacks<C> {
                 Ok(committed) if committed.elements().iter().all(|partition| partition.error().is_ok()) => {
                     return committed.elements().iter().map(|partition| (partition.partition(), commit_of(partition))).collect();
                 }
-                Ok(_) => warn!("the group's offsets cannot be read yet; trying again"),
-                Err(error) => warn!(%error, "the group's offsets cannot be read yet; trying again"),
+                Ok(_) => warn!(target = self.metrics.name(), "the group's offsets cannot be read yet; trying again"),
+                Err(error) => warn!(target = self.metrics.name(), %error, "the group's offsets cannot be read yet; trying again"),
             }
         }
         Vec::new()
@@ -153,7 +156,7 @@ impl<C: Send + 'static> Callbacks<C> {
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let numbers: Vec<i32> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
         let lost = consumer.assignment_lost();
-        info!(partitions = ?numbers, lost, "partitions revoked");
+        info!(target = self.metrics.name(), partitions = ?numbers, lost, "partitions revoked");
         self.metrics.rebalanced(if lost { "lost" } else { "revoked" });
         let give_up_at = Instant::now() + self.drain_timeout;
         let (released, ack) = sync_channel(numbers.len());
@@ -164,7 +167,10 @@ impl<C: Send + 'static> Callbacks<C> {
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    warn!("partitions go before their last updates were settled; their next owner calls those again");
+                    warn!(
+                        target = self.metrics.name(),
+                        "partitions go before their last updates were settled; their next owner calls those again"
+                    );
                     break;
                 }
             }
@@ -223,36 +229,6 @@ pub(super) fn commit_of(partition: &TopicPartitionListElem<'_>) -> Commit {
     // rdkafka panics on a text that is not UTF-8. Such a text is not ours.
     let metadata = quietly(|| partition.metadata().to_owned()).unwrap_or_else(|| "not UTF-8".to_owned());
     Commit { offset, metadata }
-}
-
-/// A client that cannot reach its brokers says so again and again: one line in so long a time is enough.
-const QUIET: Duration = Duration::from_secs(10);
-
-/// Logs what a client reports, unless it is no problem, is told elsewhere, or was told a moment ago.
-pub(super) fn complain(complained: &Mutex<Option<Instant>>, error: &KafkaError, reason: &str) {
-    // The end of a partition comes this way too; and what is fatal is told by what follows from it.
-    if let Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::Fatal) = error.rdkafka_error_code() {
-        return;
-    }
-    let Ok(mut complained) = complained.lock() else { return };
-    if complained.is_none_or(|told| told.elapsed() >= QUIET) {
-        *complained = Some(Instant::now());
-        warn!(%error, reason, "the Kafka client reports a problem; it goes on trying");
-    } else {
-        debug!(%error, reason, "the Kafka client reports a problem; it goes on trying");
-    }
-}
-
-/// librdkafka's own log goes the way of ours.
-pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            error!(target: "librdkafka", facility, "{message}");
-        }
-        RDKafkaLogLevel::Warning => warn!(target: "librdkafka", facility, "{message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(target: "librdkafka", facility, "{message}"),
-        RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{message}"),
-    }
 }
 
 /// The part of librdkafka's statistics that is used here. Times are microseconds.

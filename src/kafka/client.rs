@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
 use crate::config::{Kafka, Properties, TRANSACTION_TIMEOUT_MS, fit_into_transaction};
@@ -164,5 +164,46 @@ pub fn words(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, reason, property, _) => format!("{property}: {reason}"),
         other => other.to_string(),
+    }
+}
+
+/// What to do about an error, in itself and in the client's words for it.
+pub fn advice(error: &KafkaError, reason: &str) -> &'static str {
+    match refusal(error, reason) {
+        Some(Refusal::Login) => "check sasl.mechanism, sasl.username and the file of sasl.password in [kafka.properties]",
+        Some(Refusal::Tls) => {
+            "check in [kafka.properties] ssl.ca.location (the authority of the brokers), and ssl.certificate.location with ssl.key.location \
+             (who we are, where the brokers ask for it)"
+        }
+        Some(Refusal::Rights) => "give the account the rights that docs/configuration.md lists under \"What Kafka must offer\"",
+        None => "check kafka.bootstrap_servers, security.protocol in [kafka.properties], and that the broker runs",
+    }
+}
+
+/// The advice about an error that waiting alone does not mend.
+pub fn refusal_advice(error: &KafkaError, reason: &str) -> Option<&'static str> {
+    refusal(error, reason).map(|_| advice(error, reason))
+}
+
+/// What a broker has said no to, or we have to it.
+enum Refusal {
+    Login,
+    Tls,
+    Rights,
+}
+
+fn refusal(error: &KafkaError, reason: &str) -> Option<Refusal> {
+    match error.rdkafka_error_code()? {
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::IllegalSASLState => {
+            Some(Refusal::Login)
+        }
+        Code::SSL => Some(Refusal::Tls),
+        // A broker that misses our certificate, or does not accept it, says so only after the handshake.
+        Code::BrokerTransportFailure if reason.contains("SSL alert") => Some(Refusal::Tls),
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::ClusterAuthorizationFailed => Some(Refusal::Rights),
+        _ => None,
     }
 }

@@ -14,9 +14,10 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use tracing::{debug, warn};
 
-use super::assignment::{Callbacks, Ownership, complain};
+use super::assignment::{Callbacks, Ownership};
 use super::headers;
 use super::lease::{Lease, Pulse};
+use super::log::Chatter;
 use super::{Claim, Failure, Input, Read, client};
 use crate::config::Kafka;
 use crate::metrics::TargetMetrics;
@@ -91,7 +92,7 @@ impl<C: Send + 'static> Consumer<C> {
             pulse: std::sync::Mutex::new(Pulse::default()),
             ends: std::sync::Mutex::default(),
             at_end: std::sync::Mutex::default(),
-            complained: std::sync::Mutex::default(),
+            chatter: Chatter::default(),
         };
         let client: BaseConsumer<_> = client::consumer(kafka, target)?
             .create_with_context(callbacks)
@@ -241,7 +242,10 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
                 std::thread::sleep(POLL);
             }
             KafkaError::PartitionEOF(partition) => self.at_end(*partition, true),
-            other => complain(&self.client.context().complained, other, "reading is disturbed"),
+            other => {
+                let context = self.client.context();
+                context.chatter.complain(context.metrics.name(), other, "reading is disturbed");
+            }
         }
     }
 

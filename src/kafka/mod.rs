@@ -7,7 +7,9 @@ pub mod client;
 mod committed;
 mod consumer;
 pub mod headers;
+mod inspector;
 mod lease;
+mod log;
 mod publisher;
 
 use std::sync::mpsc::SyncSender;
@@ -16,6 +18,7 @@ use std::time::Instant;
 pub use self::assignment::Ownership;
 pub use self::committed::committed;
 pub use self::consumer::{BATCHES, Consumer, Order, Shared};
+pub use self::inspector::{Unreachable, missing_topics, partition_counts};
 pub use self::lease::Lease;
 pub use self::publisher::{Message, Publisher, Settled, Settlement};
 use crate::engine::Commit;

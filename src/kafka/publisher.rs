@@ -21,7 +21,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
-use super::assignment::{self, Callbacks, Ownership};
+use super::assignment::{Callbacks, Ownership};
+use super::log::Chatter;
 use super::{client, headers};
 use crate::config::{Kafka, TRANSACTION_TIMEOUT_MS};
 use crate::dead_letter::OMITTED;
@@ -139,20 +140,20 @@ impl Publisher {
 }
 
 /// The producer's callbacks. A message that fails fails the transaction, so only those are noted that would fail again.
-#[derive(Default)]
 struct Deliveries {
+    target: String,
     /// The places, within the settlement, of messages that the broker found too large.
     too_large: Mutex<BTreeSet<usize>>,
-    complained: Mutex<Option<Instant>>,
+    chatter: Chatter,
 }
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        assignment::log(level, facility, message);
+        self.chatter.log(Some(&self.target), level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        assignment::complain(&self.complained, &error, reason);
+        self.chatter.complain(&self.target, &error, reason);
     }
 }
 
@@ -214,7 +215,13 @@ impl<C: Send + 'static> Work<C> {
             match self.make() {
                 Ok(producer) => self.producer = Some(Arc::new(producer)),
                 Err(error) => {
-                    warn!(error = client::words(&error), "the transactional producer is not ready yet; trying again");
+                    let advice = client::refusal_advice(&error, "");
+                    warn!(
+                        target = self.metrics.name(),
+                        error = client::words(&error),
+                        advice,
+                        "the transactional producer is not ready yet; trying again"
+                    );
                     std::thread::sleep(PAUSE);
                 }
             }
@@ -223,7 +230,8 @@ impl<C: Send + 'static> Work<C> {
     }
 
     fn make(&self) -> KafkaResult<BaseProducer<Deliveries>> {
-        let producer: BaseProducer<Deliveries> = self.settings.create_with_context(Deliveries::default())?;
+        let deliveries = Deliveries { target: self.metrics.name().to_owned(), too_large: Mutex::default(), chatter: Chatter::default() };
+        let producer: BaseProducer<Deliveries> = self.settings.create_with_context(deliveries)?;
         let mut waiting = Waiting::new();
         loop {
             match producer.init_transactions(CALL) {
@@ -260,14 +268,18 @@ impl<C: Send + 'static> Work<C> {
                 }
                 Err(Failure::Abort(error)) => {
                     self.metrics.committed("aborted");
-                    info!(%error, "a transaction was aborted; it is made again");
+                    if let Some(advice) = client::refusal_advice(&error, "") {
+                        warn!(target = self.metrics.name(), %error, advice, "a transaction was refused; it is made again");
+                    } else {
+                        info!(target = self.metrics.name(), %error, "a transaction was aborted; it is made again");
+                    }
                     too_large.append(&mut self.found_too_large());
                     self.abort();
                     std::thread::sleep(PAUSE);
                 }
                 Err(Failure::Lost(error)) => {
                     self.metrics.committed("failed");
-                    warn!(%error, "the transactional producer is lost; a new one takes over");
+                    warn!(target = self.metrics.name(), %error, "the transactional producer is lost; a new one takes over");
                     self.producer = None;
                     doubtful = true;
                 }
@@ -338,7 +350,7 @@ impl<C: Send + 'static> Work<C> {
     fn abort(&mut self) {
         let Some(producer) = &self.producer else { return };
         if let Err(Failure::Abort(error) | Failure::Lost(error)) = self.again(|| producer.abort_transaction(CALL)) {
-            warn!(%error, "a transaction cannot be aborted; a new producer takes over");
+            warn!(target = self.metrics.name(), %error, "a transaction cannot be aborted; a new producer takes over");
             self.producer = None;
         }
     }
@@ -360,7 +372,9 @@ impl<C: Send + 'static> Work<C> {
                         })
                     }));
                 }
-                Err(error) => warn!(%error, "whether a transaction went through cannot be told yet; asking again"),
+                Err(error) => {
+                    warn!(target = self.metrics.name(), %error, "whether a transaction went through cannot be told yet; asking again")
+                }
             }
         }
         None

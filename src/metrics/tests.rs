@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::*;
 
+/// The metrics that are no target's.
+const OF_THE_PROCESS: [&str; 4] = ["build_info", "config_reloads_total", "log_lines_left_out_total", "spans_left_out_total"];
 /// What Prometheus and the scrape configuration add to every series.
 const ADDED: [&str; 4] = ["instance", "job", "le", "__name__"];
 
@@ -46,7 +48,7 @@ fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
             let name = cells[1].trim_matches('`');
             let mut labels: BTreeSet<_> = cells[3].split(", ").map(|label| label.trim_matches('`').to_owned()).collect();
             labels.remove("");
-            if name != "build_info" {
+            if !OF_THE_PROCESS.contains(&name) {
                 labels.insert("target".to_owned());
             }
             (format!("user_courier_{name}"), (cells[2].to_owned(), labels))
@@ -144,6 +146,8 @@ fn a_counter_is_there_before_it_counts() {
         r#"rebalances_total{kind="lost",target="valt"} 0"#,
         r#"outcomes_total{outcome="dead_lettered",reason="expired",target="valt"} 0"#,
         r#"order_violations_total{target="valt"} 0"#,
+        r#"config_reloads_total{result="refused"} 0"#,
+        "spans_left_out_total 0",
     ] {
         assert!(text.contains(&format!("user_courier_{series}")), "{series} is missing");
     }

@@ -22,7 +22,7 @@ fn facts<'a>(place: &'a Place, identity: &'a Identity) -> Facts<'a> {
         error: None,
         received_at: "2026-11-22T09:00:00.1239Z".parse().unwrap(),
         finished_at: "2026-11-22T10:00:01+01:00".parse().unwrap(),
-        traceparent: None,
+        trace: None,
     }
 }
 
@@ -43,7 +43,7 @@ fn an_outcome_is_as_documented() {
         attempts: 2,
         http_status: Some(200),
         into: Some(&later),
-        traceparent: Some("00-trace"),
+        trace: Some(&TraceContext { traceparent: "00-trace".into(), tracestate: Some("a=b".into()) }),
         ..facts(&place, &identity)
     });
     let wanted = json!({
@@ -66,6 +66,7 @@ fn an_outcome_is_as_documented() {
         ("content-type", "application/json"),
         ("ce_subject", "valt/users/52"),
         ("traceparent", "00-trace"),
+        ("tracestate", "a=b"),
     ];
     assert_eq!(headers, wanted.map(|(name, value)| (name.to_owned(), value.to_owned())));
 }

@@ -70,14 +70,17 @@ fn messages() -> Value {
         "ce_type": "com.example.billing.user-changed",
         "content-type": "application/json",
     });
-    let structured_headers =
-        headers(&[("content-type", "`application/cloudevents+json`; parameters may follow.")], &[("traceparent", TRACEPARENT)]);
+    let structured_headers = headers(
+        &[("content-type", "`application/cloudevents+json`; parameters may follow.")],
+        &[("traceparent", TRACEPARENT), ("tracestate", TRACESTATE)],
+    );
     let binary_headers = headers(
         &[("ce_specversion", "`1.0`."), ("ce_id", "See `id`."), ("ce_source", "See `source`."), ("ce_type", "See `type`.")],
         &[
             ("ce_expirytime", "Past this time of RFC 3339 the update is no longer delivered."),
             ("content-type", "`application/json` or another JSON type."),
             ("traceparent", TRACEPARENT),
+            ("tracestate", TRACESTATE),
         ],
     );
     let outcome_headers = headers(
@@ -92,7 +95,7 @@ fn messages() -> Value {
             ("ce_time", "When the record's ending was known."),
             ("content-type", "`application/json`."),
         ],
-        &[("ce_subject", "`<target>/users/<user>`, where the user is known."), ("traceparent", TRACEPARENT)],
+        &[("ce_subject", "`<target>/users/<user>`, where the user is known."), ("traceparent", TRACEPARENT), ("tracestate", TRACESTATE)],
     );
     let (outcome_example, outcome_payload) = outcome_example();
     json!({
@@ -106,6 +109,7 @@ fn messages() -> Value {
 }
 
 const TRACEPARENT: &str = "The trace, as W3C Trace Context writes it.";
+const TRACESTATE: &str = "What tracing systems add to it, as W3C Trace Context writes it.";
 
 /// A schema for headers, which are all text.
 fn headers(required: &[(&str, &str)], optional: &[(&str, &str)]) -> Value {
@@ -166,7 +170,7 @@ fn outcome_example() -> (Value, Value) {
         error: None,
         received_at: jiff::Timestamp::constant(1_795_338_000, 123_000_000),
         finished_at: jiff::Timestamp::constant(1_795_338_001, 456_000_000),
-        traceparent: None,
+        trace: None,
     });
     (as_object(headers), serde_json::from_slice(&payload).unwrap_or_default())
 }

@@ -72,14 +72,14 @@ impl Subscriber {
         let told = self.state.0 != "flowing" && self.state.1 == cause;
         self.state = (state, cause);
         self.metrics.state(now);
-        let why = self.last_error.as_deref().unwrap_or_default();
+        let error = self.last_error.as_deref();
         match now {
-            State::Flowing => info!(target = self.name, "the target flows again"),
+            State::Flowing => info!(target = self.name, state, cause, "the target flows again"),
             State::Holding { probe_at, .. } if !told => {
-                let next_probe_in = probe_at.saturating_duration_since(Instant::now());
-                warn!(target = self.name, cause, why, ?next_probe_in, "the target holds: its updates wait, none is lost");
+                let next_probe_in_ms = u64::try_from(probe_at.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX);
+                warn!(target = self.name, state, cause, error, next_probe_in_ms, "the target holds: its updates wait, none is lost");
             }
-            State::Holding { .. } | State::Probing { .. } => debug!(target = self.name, state, cause, why, "probing"),
+            State::Holding { .. } | State::Probing { .. } => debug!(target = self.name, state, cause, error, "the target is probed"),
         }
         self.show_status();
     }
@@ -109,8 +109,8 @@ impl Subscriber {
                         partition,
                         offset = lowest,
                         lag,
-                        ?user,
-                        ?stalled,
+                        user,
+                        stalled_ms = u64::try_from(stalled.as_millis()).unwrap_or(u64::MAX),
                         "this partition makes no progress: the update at this offset is not settled"
                     );
                 }

@@ -103,6 +103,28 @@ impl Bench {
         table.insert(last.to_owned(), value.into());
     }
 
+    /// Forgets a key, or a whole section.
+    pub(crate) fn unset(&mut self, key: &str) {
+        let (section, last) = key.rsplit_once('.').expect("a key has parts");
+        let table = section.split('.').try_fold(&mut self.config, |table, part| table.get_mut(part)?.as_table_mut());
+        table.expect("a section").remove(last);
+    }
+
+    /// Runs a command with the configuration to its end: its exit code and all that it said.
+    pub(crate) fn command(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_user-courier"));
+        command.args(arguments).arg("--config").arg(self.config_file()).stdin(std::process::Stdio::null());
+        let output = command.output().expect("the command can be run");
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// A file of this content beside the configuration.
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
     /// Adds a route.
     pub(crate) fn route(&mut self, source: &str, target: &str) {
         let route = Table::from_iter([("source", source), ("target", target)].map(|(key, value)| (key.to_owned(), value.into())));

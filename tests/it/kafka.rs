@@ -29,10 +29,16 @@ pub(crate) fn bootstrap() -> &'static str {
 }
 
 /// Starts a cluster and returns its address.
-fn start(name: &[&str]) -> String {
-    script(&[&["up"], name].concat());
-    let exported = script(&[&["env"], name].concat());
-    exported.trim().rsplit_once('=').expect("`scripts/kafka env` prints an assignment").1.to_owned()
+fn start(arguments: &[&str]) -> String {
+    script(&[&["up"], arguments].concat());
+    exported(&[&["env"], arguments].concat(), "KAFKA_BOOTSTRAP_SERVERS")
+}
+
+/// The value of a variable that `scripts/kafka env` prints.
+fn exported(env: &[&str], name: &str) -> String {
+    let printed = script(env);
+    let value = printed.lines().find_map(|line| line.strip_prefix("export ")?.strip_prefix(name)?.strip_prefix('='));
+    value.expect("`scripts/kafka env` prints assignments").to_owned()
 }
 
 /// Runs `scripts/kafka`, and returns what it printed.
@@ -54,6 +60,21 @@ impl OwnBrokers {
     /// Three of them replicate everything, and two suffice to go on.
     pub(crate) fn start(name: &'static str, brokers: usize) -> Self {
         OwnBrokers { name, servers: start(&["--brokers", &brokers.to_string(), "--name", name]) }
+    }
+
+    /// One with secured listeners beside the open one.
+    pub(crate) fn secured(name: &'static str) -> Self {
+        OwnBrokers { name, servers: start(&["--secure", "--name", name]) }
+    }
+
+    /// What `scripts/kafka env` tells of them.
+    pub(crate) fn env(&self, name: &str) -> String {
+        exported(&["env", "--name", self.name], name)
+    }
+
+    /// One of Kafka's tools.
+    pub(crate) fn tool(&self, arguments: &[&str]) {
+        script(&[&["--name", self.name, "tool"], arguments].concat());
     }
 
     /// `stop`, `kill` or `start` of one of them, as `scripts/kafka` knows them. Returns once it is so.

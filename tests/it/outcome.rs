@@ -17,6 +17,8 @@ pub(crate) struct Outcome {
     pub(crate) event_type: String,
     pub(crate) subject: Option<String>,
     pub(crate) key: Option<Vec<u8>>,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) tracestate: Option<String>,
     pub(crate) data: Data,
 }
 
@@ -88,6 +90,8 @@ impl Outcome {
             event_type: attribute("type").expect("ce_type"),
             subject: attribute("subject"),
             key: message.key.clone(),
+            traceparent: message.header("traceparent").map(str::to_owned),
+            tracestate: message.header("tracestate").map(str::to_owned),
             data,
         };
         assert_eq!(message.header("ce_specversion"), Some("1.0"));

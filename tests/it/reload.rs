@@ -1,9 +1,11 @@
 //! A configuration that changes while the service runs.
 
+use std::io::Write;
 use std::time::Duration;
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::Bench;
+use crate::service::Service;
 use crate::update::Update;
 
 /// Updates in one round, of one user each.
@@ -30,7 +32,7 @@ async fn limits_and_the_log_level_change_under_load_and_nothing_is_lost_or_calle
     service.signal("HUP");
     service.wait_for_log("the changed configuration is in force");
     places.extend(bench.send(&round(1)));
-    let limit = |service: &crate::service::Service| service.metrics().sum("concurrency_limit", &[("target", "valt")]);
+    let limit = |service: &Service| service.metrics().sum("concurrency_limit", &[("target", "valt")]);
     service.wait_until("the new limit is grown into", |service| limit(service) > 2.0);
     service.wait_for_log(r#""level":"DEBUG""#);
 
@@ -53,4 +55,19 @@ async fn limits_and_the_log_level_change_under_load_and_nothing_is_lost_or_calle
     service.wait_for_log("kafka.bootstrap");
     service.wait_for_log("the one before stays in force");
     assert_eq!(service.terminate().code, Some(0));
+}
+
+#[test]
+fn a_hangup_before_the_configuration_is_read_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("user-courier.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let service = Service::spawn(["run", "--config", pipe.to_str().unwrap()]);
+    // Opening it waits for the service, which then waits for what stands in it.
+    let mut config = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    service.signal("HUP");
+    config.write_all(b"[kafka]\nbootstrap = 1\n").unwrap();
+    drop(config);
+    let ended = service.wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.errors);
 }

@@ -90,7 +90,7 @@ async fn tls_that_is_cut_off_is_unreachable_and_what_is_no_tls_a_fault() {
     std::fs::write(folder.path().join("ca.pem"), "canary").unwrap();
     let api = by_name("aipix").unwrap();
     let caller = Caller::new(api, url, credentials, &Tls::default(), SHORT, Box::new(|_| ())).unwrap();
-    let attempt = caller.attempt(&permissions(), SHORT, || Some(TIMEOUT)).await;
+    let attempt = caller.attempt(&permissions(), Trace::Passed(None), SHORT, || Some(TIMEOUT)).await;
     assert_eq!((attempt.verdict, statuses(&attempt)[0].as_str()), (UNREACHABLE, "retry connect"));
 }
 

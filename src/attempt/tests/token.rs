@@ -7,9 +7,9 @@ async fn a_401_leads_to_one_login_and_a_repeated_call() {
     let (server, valid) = valt().await;
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
     let update = update(value!({ "rooms": [1] }));
-    assert_eq!(statuses(&caller.attempt(&update, TIMEOUT, || Some(TIMEOUT)).await), ["delivered 200"]);
+    assert_eq!(statuses(&caller.attempt(&update, Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await), ["delivered 200"]);
     valid.fetch_add(1, Ordering::SeqCst);
-    let attempt = caller.attempt(&update, TIMEOUT, || Some(TIMEOUT)).await;
+    let attempt = caller.attempt(&update, Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
     assert_eq!(statuses(&attempt), ["unauthorized 401", "delivered 200"]);
     assert_eq!((attempt.verdict, attempt.error.clone(), attempt.http_status()), (Verdict::Delivered, None, Some(200)));
     assert_eq!(server.count("/login"), 2);
@@ -20,12 +20,12 @@ async fn two_hundred_401_at_once_lead_to_one_login() {
     let (server, valid) = valt().await;
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
     let update = update(value!({ "rooms": [1] }));
-    caller.attempt(&update, TIMEOUT, || Some(TIMEOUT)).await;
+    caller.attempt(&update, Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
     valid.fetch_add(1, Ordering::SeqCst);
     let caller = Arc::new(caller);
     let tasks = (0..200).map(|_| {
         let (caller, update) = (caller.clone(), update.clone());
-        tokio::spawn(async move { caller.attempt(&update, TIMEOUT, || Some(TIMEOUT)).await })
+        tokio::spawn(async move { caller.attempt(&update, Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await })
     });
     let attempts = futures::future::try_join_all(tasks).await.unwrap();
     assert!(attempts.iter().all(|attempt| attempt.verdict == Verdict::Delivered));
@@ -45,7 +45,7 @@ async fn a_401_after_a_fresh_login_holds() {
         })
         .await;
         let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
-        let attempt = caller.attempt(&update(value!({ "rooms": [1] })), TIMEOUT, || Some(TIMEOUT)).await;
+        let attempt = caller.attempt(&update(value!({ "rooms": [1] })), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
         assert_eq!((attempt.verdict, attempt.calls.len()), (Verdict::Unauthorized, 2));
         assert_eq!(server.count("/login"), 2);
         assert!(!format!("{attempt:?}").contains("canary"));
@@ -62,7 +62,7 @@ async fn a_403_leads_to_no_login() {
     })
     .await;
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
-    let attempt = caller.attempt(&update(value!({ "rooms": [1] })), TIMEOUT, || Some(TIMEOUT)).await;
+    let attempt = caller.attempt(&update(value!({ "rooms": [1] })), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
     assert_eq!((attempt.verdict, statuses(&attempt)[0].as_str()), (Verdict::Unauthorized, "unauthorized 403"));
     assert_eq!((attempt.calls.len(), server.count("/login")), (1, 1));
 }
@@ -75,11 +75,11 @@ async fn a_refused_fixed_token_is_called_with_once_until_its_file_changes() {
     })
     .await;
     let (caller, folder) = caller("aipix", server.url.clone(), &Tls::default(), false);
-    let attempt = caller.attempt(&permissions(), TIMEOUT, || Some(TIMEOUT)).await;
+    let attempt = caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
     assert_eq!((attempt.verdict, statuses(&attempt)), (Verdict::Unauthorized, vec!["unauthorized 401".to_owned()]));
     assert_eq!(attempt.http_status(), Some(401));
     assert!(!caller.credentials_changed());
     std::fs::write(folder.path().join("secret"), "canary-new\n").unwrap();
     assert!(caller.credentials_changed());
-    assert_eq!(statuses(&caller.attempt(&permissions(), TIMEOUT, || Some(TIMEOUT)).await), ["delivered 200"]);
+    assert_eq!(statuses(&caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await), ["delivered 200"]);
 }

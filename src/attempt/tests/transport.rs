@@ -61,11 +61,11 @@ async fn an_idle_connection_that_dies_costs_at_most_a_retry() {
     })
     .await;
     let (caller, _folder) = caller("aipix", format!("http://127.0.0.1:{port}").parse().unwrap(), &Tls::default(), false);
-    assert_eq!(caller.attempt(&permissions(), TIMEOUT, || Some(TIMEOUT)).await.verdict, Verdict::Delivered);
-    let attempt = caller.attempt(&permissions(), TIMEOUT, || Some(TIMEOUT)).await;
+    assert_eq!(caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await.verdict, Verdict::Delivered);
+    let attempt = caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
     assert_eq!((attempt.verdict, attempt.ambiguous), (RETRY, true));
     assert_eq!(statuses(&attempt), ["retry protocol"]);
-    assert_eq!(caller.attempt(&permissions(), TIMEOUT, || Some(TIMEOUT)).await.verdict, Verdict::Delivered);
+    assert_eq!(caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await.verdict, Verdict::Delivered);
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn connections_are_used_again() {
     .await;
     let (caller, _folder) = caller("aipix", format!("http://127.0.0.1:{port}").parse().unwrap(), &Tls::default(), false);
     for _ in 0..10 {
-        assert_eq!(caller.attempt(&permissions(), TIMEOUT, || Some(TIMEOUT)).await.verdict, Verdict::Delivered);
+        assert_eq!(caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await.verdict, Verdict::Delivered);
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }

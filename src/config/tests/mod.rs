@@ -5,6 +5,7 @@ mod layers;
 mod mistakes;
 mod properties;
 mod targets;
+mod traces;
 mod whole;
 
 use std::fs;

@@ -18,7 +18,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!((&target.delivery, &target.retry, &target.tls), (&Delivery::default(), &Retry::default(), &Tls::default()));
     assert_eq!(target.delivery.request_timeout.as_secs(), 10);
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9464");
-    assert_eq!((config.log.level, config.log.format), (tracing::Level::INFO, LogFormat::Auto));
+    assert_eq!((config.log.level, config.log.format), (tracing::level_filters::LevelFilter::INFO.into(), LogFormat::Auto));
     assert_eq!(config.shutdown.drain_timeout.as_secs(), 20);
     assert!(config.routes.is_empty());
     assert_eq!(config.warnings, [""; 0]);
@@ -143,6 +143,7 @@ fn the_example_is_read_and_holds_the_defaults() {
         (least.kafka.topics, least.kafka.group_id, least.kafka.instance_id)
     );
     assert_eq!((config.admin, config.log, config.shutdown), (least.admin, least.log, least.shutdown));
+    assert_eq!(config.traces, least.traces);
 
     // What it leaves out by a comment is right too.
     let commented = text.replace(

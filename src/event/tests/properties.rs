@@ -88,7 +88,7 @@ proptest! {
         if let Err(undecodable) = decode(&record) {
             prop_assert!(undecodable.message.len() < 500);
         }
-        let _ = traceparent(&record);
+        let _ = TraceContext::of(&record);
     }
 
     #[test]

@@ -1,0 +1,111 @@
+//! The inspector: a client that only looks whether the brokers let us in, and which topics they have.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+
+use super::client;
+use super::log::Chatter;
+use crate::config::Kafka;
+
+/// How long the answer about one topic may take.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long is waited before one looks whether the client has reported why there is none.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The brokers cannot be asked: why, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreachable(pub String);
+
+/// Keeps what the client reports: a call itself fails with no more than that the broker cannot be reached.
+#[derive(Default)]
+struct Reports {
+    kept: Mutex<Option<(KafkaError, String)>>,
+    chatter: Chatter,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What is worse than a warning comes as an error too.
+        if level as i32 >= RDKafkaLogLevel::Warning as i32 {
+            self.chatter.log(None, level, facility, message);
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Ok(mut kept) = self.kept.lock() else { return };
+        // That all brokers are down follows from what was reported of each.
+        if kept.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *kept = Some((error, reason.to_owned()));
+        }
+    }
+}
+
+impl ConsumerContext for Reports {}
+
+/// The three topics with their numbers of partitions; 0 where one does not exist.
+///
+/// # Errors
+/// [`Unreachable`], if the broker cannot be asked; anything else if there is no client to ask with.
+pub fn partition_counts(kafka: &Kafka) -> anyhow::Result<Vec<(String, usize)>> {
+    let inspector: BaseConsumer<Reports> = client::inspector(kafka)?
+        .create_with_context(Reports::default())
+        .map_err(|error| anyhow::anyhow!("no Kafka client: {}", client::words(&error)))?;
+    let topics = &kafka.topics;
+    let mut counts = Vec::new();
+    for topic in [&topics.updates, &topics.outcomes, &topics.dead_letters] {
+        let metadata = ask(&inspector, topic).map_err(|error| no_answer(&inspector, error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let partitions = match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())) {
+            None | Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _)) => 0,
+            Some((None, partitions)) => partitions,
+            Some((Some(code), _)) => {
+                let advice = client::advice(&KafkaError::MetadataFetch(code), "");
+                anyhow::bail!(Unreachable(format!("the topic {topic} cannot be looked at ({code}): {advice}")));
+            }
+        };
+        counts.push((topic.clone(), partitions));
+    }
+    Ok(counts)
+}
+
+/// Those of the three topics that do not exist.
+///
+/// # Errors
+/// As [`partition_counts`].
+pub fn missing_topics(kafka: &Kafka) -> anyhow::Result<Vec<String>> {
+    Ok(partition_counts(kafka)?.into_iter().filter(|(_, partitions)| *partitions == 0).map(|(topic, _)| topic).collect())
+}
+
+/// Asks about a topic. A refused login or certificate is not waited out: the client would go on trying.
+fn ask(inspector: &BaseConsumer<Reports>, topic: &str) -> KafkaResult<Metadata> {
+    let deadline = Instant::now() + ANSWER;
+    loop {
+        let error = match inspector.fetch_metadata(Some(topic), LOOK) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        // Reports are handed over by polling only; a poll of no time ends with the first of them.
+        while inspector.poll(LOOK / 10).is_some() {}
+        let is_refusal = |kept: &(KafkaError, String)| client::refusal_advice(&kept.0, &kept.1).is_some();
+        let refused = inspector.context().kept.lock().is_ok_and(|kept| kept.as_ref().is_some_and(is_refusal));
+        if refused || Instant::now() >= deadline {
+            return Err(error);
+        }
+    }
+}
+
+fn no_answer(inspector: &BaseConsumer<Reports>, error: KafkaError) -> Unreachable {
+    let kept = inspector.context().kept.lock().ok().and_then(|mut kept| kept.take());
+    let (error, reason) = kept.unwrap_or_else(|| {
+        let words = client::words(&error);
+        (error, words)
+    });
+    Unreachable(format!("no answer ({reason}): {}", client::advice(&error, &reason)))
+}

@@ -1,0 +1,44 @@
+//! Settling: what ended goes to the publisher, and is told of when it is committed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Subscriber;
+use crate::ending;
+use crate::engine::Batch;
+use crate::kafka::Settled;
+use crate::settle::{Facts, kind};
+use crate::update::Update;
+
+impl Subscriber {
+    /// Hands what ended over to the publisher.
+    pub(super) fn settle(&mut self, batch: Batch<Update, Facts>) {
+        let (batch, settler) = (Arc::new(batch), self.settler.clone());
+        self.settling = Some(batch.clone());
+        self.publisher.settle(move || settler.settlement(&batch));
+    }
+
+    /// A transaction has gone through: only now is it counted, logged and told to traces what ended.
+    pub(super) fn committed(&mut self, Settled(id): Settled) {
+        let Some(batch) = self.settling.take() else { return };
+        let epochs: HashMap<i32, u64> = batch.commits.iter().map(|commit| (commit.partition, commit.epoch)).collect();
+        let now_ms = Timestamp::now().as_millisecond();
+        for ending in &batch.endings {
+            let record = &ending.update.record;
+            let epoch = epochs.get(&record.place.partition).copied().unwrap_or_default();
+            if self.ownership.holds(record.place.partition, epoch) {
+                let since_written = record.timestamp_ms.map(|written| Duration::from_millis(u64::try_from(now_ms - written).unwrap_or(0)));
+                let (kind, reason) = kind(ending.end);
+                self.metrics.settled(kind, reason, since_written);
+                ending::log(&self.name, ending);
+                if let Some(span) = ending.update.span.get() {
+                    span.settled(ending.end, ending.spent.calls);
+                }
+            }
+        }
+        self.engine.settled(id);
+    }
+}

@@ -1,0 +1,94 @@
+//! Traces: where a collector is configured, each record has a span from its arrival to its commit, and each call one below it.
+//!
+//! A record's own trace is continued; one without begins its own, as often as `sample_ratio` says. Without a collector nothing of this
+//! is done, and what came with a record is passed on as it is.
+
+#[cfg(feature = "otlp")]
+mod export;
+mod span;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::EnvResourceDetector;
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use prometheus::IntCounter;
+
+use crate::config;
+
+pub use self::span::{AttemptSpan, DeliverSpan};
+
+/// How long the end of the process waits for the last spans to be sent.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Makes the spans. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tracer(SdkTracer);
+
+/// Traces that are being sent.
+pub struct Traces {
+    tracer: Tracer,
+    #[cfg(feature = "otlp")]
+    export: export::Export,
+}
+
+impl Traces {
+    /// Begins to send traces to the collector, if one is configured. Spans that are lost on the way are counted.
+    ///
+    /// # Errors
+    /// Where the exporter does not take what OpenTelemetry's variables say.
+    pub fn start(config: &config::Traces, instance_id: &str, left_out: IntCounter) -> anyhow::Result<Option<Self>> {
+        let Some(endpoint) = &config.endpoint else { return Ok(None) };
+        let mut provider = SdkTracerProvider::builder().with_resource(resource(instance_id));
+        // Where the standard variable is set, the provider follows it.
+        if std::env::var_os("OTEL_TRACES_SAMPLER").is_none() {
+            provider = provider.with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio))));
+        }
+        #[cfg(feature = "otlp")]
+        {
+            let (processor, export) = export::start(endpoint, config.headers.clone(), &resource(instance_id), left_out)?;
+            let tracer = tracer(&provider.with_span_processor(processor).build());
+            Ok(Some(Traces { tracer, export }))
+        }
+        #[cfg(not(feature = "otlp"))]
+        {
+            let _ = (endpoint, left_out);
+            Ok(Some(Traces { tracer: tracer(&provider.build()) }))
+        }
+    }
+
+    /// What makes the spans.
+    pub fn tracer(&self) -> Tracer {
+        self.tracer.clone()
+    }
+
+    /// Sends what is left, for 5 s at most.
+    pub async fn end(self) {
+        #[cfg(feature = "otlp")]
+        self.export.end(FLUSH).await;
+    }
+}
+
+fn tracer(provider: &SdkTracerProvider) -> Tracer {
+    let scope = InstrumentationScope::builder("user-courier").with_version(env!("CARGO_PKG_VERSION")).build();
+    Tracer(provider.tracer_with_scope(scope))
+}
+
+/// Who we are, as far as OpenTelemetry's variables do not say otherwise.
+fn resource(instance_id: &str) -> Resource {
+    let resource = Resource::builder_empty()
+        .with_service_name("user-courier")
+        .with_attributes([
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", instance_id.to_owned()),
+        ])
+        .with_detector(Box::new(EnvResourceDetector::new()));
+    match std::env::var("OTEL_SERVICE_NAME") {
+        Ok(name) if !name.is_empty() => resource.with_service_name(name).build(),
+        _ => resource.build(),
+    }
+}
