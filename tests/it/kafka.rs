@@ -142,6 +142,15 @@ pub(crate) async fn create_topic(servers: &str, name: &str, partitions: i32, set
     for result in admin.create_topics([&topic], &options).await.expect("the broker answers") {
         result.unwrap_or_else(|(topic, code)| panic!("{topic} was not created: {code}"));
     }
+    // The controller has made it; brokers hear of that a moment later, and till then say that there is no such topic.
+    let deadline = Instant::now() + PATIENCE;
+    let is_known = || {
+        let metadata = admin.inner().fetch_metadata(Some(name), PATIENCE).expect("the broker answers");
+        metadata.topics().iter().all(|topic| topic.error().is_none() && !topic.partitions().is_empty())
+    };
+    while !is_known() {
+        assert!(Instant::now() < deadline, "{name} was created, and no broker knows it");
+    }
 }
 
 /// Writes records to one topic.
