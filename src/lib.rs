@@ -8,6 +8,7 @@ pub mod api;
 pub mod attempt;
 pub mod commands;
 pub mod config;
+pub mod console;
 pub mod dead_letter;
 pub mod dead_letters;
 #[cfg(feature = "demo")]

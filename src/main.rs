@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use user_courier::commands::{Exit, check, dead_letters, demo, explain, fail, run, say, schema, stand_in};
+use user_courier::commands::{Exit, check, console, dead_letters, demo, explain, fail, run, say, schema, stand_in};
 
 /// Calls are made of many small pieces of memory that one thread takes and another gives back.
 #[global_allocator]
@@ -24,6 +24,7 @@ enum Command {
     Check(check::CheckArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Explain(explain::ExplainArgs),
+    Console(console::ConsoleArgs),
     StandIn(stand_in::StandInArgs),
     /// Prints the JSON Schemas and the AsyncAPI document of the events.
     #[command(after_help = "Example:\n  user-courier schema > schemas.json")]
@@ -38,6 +39,7 @@ async fn main() -> ExitCode {
         Command::Check(args) => check::run(args).await,
         Command::DeadLetters(args) => dead_letters::run(args).await,
         Command::Explain(args) => explain::run(args).await,
+        Command::Console(args) => console::run(args).await,
         Command::StandIn(args) => match stand_in::run(args).await {
             Ok(()) => Exit::Done,
             Err(error) => fail(Exit::Failed, format!("{error:#}")),

@@ -2,6 +2,7 @@
 
 mod bar;
 pub mod check;
+pub mod console;
 pub mod dead_letters;
 pub mod demo;
 pub mod explain;

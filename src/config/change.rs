@@ -59,6 +59,8 @@ fn is_taken_up(path: &[String]) -> bool {
     matches!(
         path[..],
         ["log", "level"]
+            // Nothing of it concerns a running service.
+            | ["console", ..]
             | ["targets", _, "delivery", "max_concurrency" | "rate_limit" | "max_waiting" | "merge"]
             | ["targets", _, "retry", _]
     )

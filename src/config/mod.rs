@@ -5,6 +5,7 @@
 mod address;
 mod admin;
 mod change;
+mod console;
 mod credentials;
 mod delivery;
 mod duration;
@@ -32,6 +33,7 @@ use std::path::Path;
 
 pub use admin::Admin;
 pub use change::{Change, Keys};
+pub use console::Console;
 pub use credentials::Credentials;
 pub use delivery::Delivery;
 pub use kafka::Kafka;
@@ -61,6 +63,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[admin]`.
     pub admin: Admin,
+    /// `[console]`.
+    pub console: Console,
     /// `[log]`.
     pub log: Log,
     /// `[traces]`.
@@ -95,12 +99,13 @@ impl Config {
         let targets = Target::read_all(&targets, &timing, &mut reading);
         let routes = Route::read_all(section.node("routes"), &names, &mut reading);
         let admin = Admin::read(section.section("admin", &mut reading), &mut reading);
+        let console = Console::read(section.section("console", &mut reading), &admin, &mut reading);
         let log = Log::read(section.section("log", &mut reading), &mut reading);
         let traces = Traces::read(section.section("traces", &mut reading), &mut reading);
         let shutdown = Shutdown::read(section.section("shutdown", &mut reading), &timing, &mut reading);
         section.finish(&mut reading);
         let warnings = reading.finish()?;
-        Ok(Config { kafka, targets, routes, admin, log, traces, shutdown, warnings, keys })
+        Ok(Config { kafka, targets, routes, admin, console, log, traces, shutdown, warnings, keys })
     }
 
     /// How this configuration differs from the one that was read before it.

@@ -123,6 +123,30 @@ impl<'a> Section<'a> {
         self.text(key, reading).map(PathBuf::from)
     }
 
+    /// A list of texts.
+    pub(super) fn texts(&mut self, key: &str, reading: &mut Reading) -> Option<Vec<String>> {
+        let node = self.node(key)?;
+        let items = match &node.value {
+            // From the environment and from flags, which know only text.
+            Value::Untyped(text) => {
+                return Some(text.split(',').map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect());
+            }
+            Value::Array(items) => items,
+            other => {
+                self.wrong(key, format!("is {} and should be a list of strings: [\"…\", \"…\"]", other.kind()), reading);
+                return None;
+            }
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            match &item.value {
+                Value::Text(text) | Value::Untyped(text) => texts.push(text.clone()),
+                other => reading.mistake(&item.origin, self.key(key), format!("holds {} and should be a list of strings", other.kind())),
+            }
+        }
+        Some(texts)
+    }
+
     /// One of several words, each with what it means.
     pub(super) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)], reading: &mut Reading) -> Option<T> {
         let text = self.text(key, reading)?;

@@ -124,6 +124,7 @@ fn config(broker: &Broker, topics: Topics, targets: Vec<Target>) -> anyhow::Resu
         targets,
         routes: vec![billing],
         admin: Admin { listen: ([127, 0, 0, 1], 0).into() },
+        console: Default::default(),
         traces: Traces::default(),
         log: Log { level: LevelFilter::WARN.into(), format: LogFormat::Auto },
         shutdown: Shutdown::default(),

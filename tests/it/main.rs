@@ -5,6 +5,7 @@
 
 mod api;
 mod bench;
+mod browser;
 mod kafka;
 mod load;
 mod outcome;
@@ -14,6 +15,7 @@ mod update;
 mod wire;
 
 mod bad_input;
+mod console;
 mod dead_letters;
 mod endings;
 mod examples;

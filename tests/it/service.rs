@@ -99,9 +99,33 @@ impl Service {
     #[track_caller]
     pub(crate) fn run_unready(config: &Path) -> Self {
         let mut service = Self::spawn(["run", "--config", config.to_str().expect("a path of text")]);
-        let address = service.log.wait_for(|lines, _| lines.iter().find_map(|line| admin_address(line)));
-        service.admin = Some(address.expect("the service logs where its admin endpoint listens"));
+        service.find_address("admin endpoint listening");
         service
+    }
+
+    /// Starts `user-courier console` on a free port of the loopback address, and waits until it listens. [`Service::get`] asks it then.
+    #[track_caller]
+    pub(crate) fn console(config: &Path) -> Self {
+        Self::console_at(config, "127.0.0.1:0")
+    }
+
+    /// The same on another address.
+    #[track_caller]
+    pub(crate) fn console_at(config: &Path, listen: &str) -> Self {
+        let mut console = Self::spawn(["console", "--config", config.to_str().expect("a path of text"), "--listen", listen]);
+        console.find_address("console listening");
+        console
+    }
+
+    #[track_caller]
+    fn find_address(&mut self, words: &str) {
+        let address = self.log.wait_for(|lines, _| lines.iter().find_map(|line| address_in(line, words)));
+        self.admin = Some(address.expect("it logs where it listens"));
+    }
+
+    /// Where its admin endpoint, or its page, listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.admin.expect("it has an address")
     }
 
     #[track_caller]
@@ -214,11 +238,11 @@ impl Drop for Service {
     }
 }
 
-/// The address in the log line that tells where the admin endpoint listens.
-fn admin_address(line: &str) -> Option<SocketAddr> {
+/// The address in the log line that begins with these words.
+fn address_in(line: &str, words: &str) -> Option<SocketAddr> {
     let line: Value = serde_json::from_str(line).ok()?;
     let fields = line.get("fields").unwrap_or(&line);
-    if fields.get("message")? != "admin endpoint listening" {
+    if !fields.get("message")?.as_str()?.starts_with(words) {
         return None;
     }
     fields.get("address")?.as_str()?.parse().ok()

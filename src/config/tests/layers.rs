@@ -89,7 +89,7 @@ fn mistakes_in_the_environment_and_the_flags_name_them() {
         "environment variable USER_COURIER__TARGETS__AIPIX__DELIVERY__REQUEST_TIMEOUT: targets.aipix.delivery.request_timeout: request_timeout (1m) must be below session.timeout.ms (15s), or a call of a lost instance could land after its successor's",
         "environment variable USER_COURIER__TARGETS__AIPIX__RETRY__MAX_ATTEMPTS: targets.aipix.retry.max_attempts: is a string and should be a whole number",
         "environment variable USER_COURIER__TARGETS__AIPIX__TOKEN: targets.aipix.token: a secret is never written in the configuration: name a file in `token_file` or an environment variable in `token_env`",
-        "environment variable USER_COURIER__TARGET__X__API: target: unknown key; the nearest known one is `targets` (known here: kafka, targets, routes, admin, log, traces, shutdown)",
+        "environment variable USER_COURIER__TARGET__X__API: target: unknown key; the nearest known one is `targets` (known here: kafka, targets, routes, admin, console, log, traces, shutdown)",
         "--set : names no key: write it as --set section.key=value",
         "--set a = 1?b: names no key: write it as --set section.key=value",
         "--set kafka group: names no key: write it as --set section.key=value",

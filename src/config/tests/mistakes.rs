@@ -133,6 +133,22 @@ fn sections_are_checked() {
             &["8:1: admin.listen: is not an address: write an IP address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\""],
         ),
         (
+            "[console]\ninstances = [\"localhost:9464\"]\nhosts = [\"A:1\"]\ntoken = \"hunter2\"\n",
+            &[
+                "8:1: console.instances: should be the addresses of admin endpoints, such as \"http://courier-1:9464\": http://, a host and a port, nothing else",
+                "9:1: console.hosts: `A:1` is no host's name: write it in lower case and without a port, such as \"courier.example.com\"",
+                "10:1: console.token: a secret is never written in the configuration: name a file in `token_file` or an environment variable in `token_env`",
+            ],
+        ),
+        (
+            "[console]\ninstances = 7\nhosts = [8]\ntoken_env = \"SET\"\n",
+            &[
+                "8:1: console.instances: is a whole number and should be a list of strings: [\"…\", \"…\"]",
+                "9:10: console.hosts: holds a whole number and should be a list of strings",
+                "10:1: console.token_env: the token is too short: 16 characters at least, such as those of `openssl rand -hex 32`",
+            ],
+        ),
+        (
             "[kafka.topics]\nupdates = \"a/b\"\n",
             &["8:1: kafka.topics.updates: is no topic's name: 1 to 249 letters, digits, `.`, `_` or `-`"],
         ),

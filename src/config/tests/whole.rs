@@ -19,6 +19,8 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(target.delivery.request_timeout.as_secs(), 10);
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9464");
     assert_eq!((config.log.level, config.log.format), (tracing::level_filters::LevelFilter::INFO.into(), LogFormat::Auto));
+    assert_eq!(config.console.instances.iter().map(|url| url.as_str()).collect::<Vec<_>>(), ["http://127.0.0.1:9464/"]);
+    assert_eq!((&config.console.hosts[..], &config.console.token), (&[][..], &None));
     assert_eq!(config.shutdown.drain_timeout.as_secs(), 20);
     assert!(config.routes.is_empty());
     assert_eq!(config.warnings, [""; 0]);

@@ -1,0 +1,196 @@
+//! Instances: asks each process of the group what it does, and what it has counted.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::exposition::{self, Counts};
+use crate::text;
+
+/// How long an instance may take to answer both questions.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// An answer is read up to this size, in bytes.
+const LONGEST: usize = 4 * 1024 * 1024;
+/// The bytes of what an instance says in words.
+const WORDS: usize = 500;
+
+/// What a target does, as an instance says.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Seen {
+    pub(super) state: String,
+    pub(super) cause: String,
+    pub(super) since: Timestamp,
+    pub(super) next_probe_at: Option<Timestamp>,
+    pub(super) lag: i64,
+    pub(super) in_flight: u64,
+    pub(super) waiting: u64,
+    pub(super) concurrency_limit: u64,
+    pub(super) last_error: Option<String>,
+}
+
+/// The page `/status` of an instance.
+#[derive(Clone, Debug, Deserialize)]
+struct Status {
+    version: String,
+    instance_id: String,
+    targets: BTreeMap<String, Seen>,
+}
+
+/// One process of the group.
+pub(super) struct Instance {
+    url: Url,
+    /// Since when it answers, or does not.
+    since: Timestamp,
+    error: Option<String>,
+    took: Duration,
+    status: Option<Status>,
+    counts: Option<(Instant, BTreeMap<String, Counts>)>,
+}
+
+/// What a target was seen to do since the last look.
+pub(super) struct Grown {
+    pub(super) counts: Counts,
+    pub(super) seconds: f64,
+}
+
+/// An instance, for the page.
+#[derive(Serialize)]
+pub(super) struct Shown<'a> {
+    address: &'a str,
+    id: Option<&'a str>,
+    version: Option<&'a str>,
+    answers: bool,
+    since: String,
+    error: Option<&'a str>,
+    milliseconds: u64,
+}
+
+/// An answer, or why there is none.
+pub(super) type Answer = Result<Heard, String>;
+
+/// What an instance answered.
+pub(super) struct Heard {
+    status: Status,
+    counts: BTreeMap<String, Counts>,
+    took: Duration,
+}
+
+/// A client for admin endpoints: nothing but what stands behind the given address is asked.
+///
+/// # Errors
+/// If it cannot be set up.
+pub(super) fn client() -> anyhow::Result<reqwest::Client> {
+    // Fails only where one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().http1_only().no_proxy().redirect(reqwest::redirect::Policy::none());
+    // They are spoken to without TLS, so that nobody's certificates are wanted.
+    Ok(client.retry(reqwest::retry::never()).tls_certs_only([]).timeout(TIMEOUT).build()?)
+}
+
+/// Asks an instance.
+pub(super) async fn ask(client: &reqwest::Client, url: &Url) -> Answer {
+    let began = Instant::now();
+    let both = async { Ok((get(client, url, "status").await?, get(client, url, "metrics").await?)) };
+    let (status, metrics) = tokio::time::timeout(TIMEOUT, both).await.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))?;
+    let status: Status = serde_json::from_str(&status).map_err(|_| "what answers there is no admin endpoint of user-courier".to_owned())?;
+    Ok(Heard { status, counts: exposition::read(&metrics), took: began.elapsed() })
+}
+
+async fn get(client: &reqwest::Client, url: &Url, page: &str) -> Result<String, String> {
+    let mut url = url.clone();
+    url.set_path(page);
+    let mut answer = client.get(url).send().await.map_err(|error| words(&error))?;
+    if !answer.status().is_success() {
+        return Err(format!("/{page} answers {}", answer.status().as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(|error| words(&error))? {
+        body.extend_from_slice(&piece);
+        if body.len() > LONGEST {
+            return Err(format!("/{page} is longer than any page of user-courier"));
+        }
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The innermost cause, which says the most.
+fn words(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {TIMEOUT:?}");
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    text::name(&cause.to_string(), WORDS)
+}
+
+impl Instance {
+    /// One that was not asked yet.
+    pub(super) fn new(url: Url) -> Self {
+        Instance { url, since: Timestamp::now(), error: None, took: Duration::ZERO, status: None, counts: None }
+    }
+
+    /// Where it is asked.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Takes up what it answered, and says what each target has counted since it was last asked.
+    pub(super) fn take(&mut self, answer: Answer) -> BTreeMap<String, Grown> {
+        let heard = match answer {
+            Ok(heard) => heard,
+            Err(error) => {
+                if self.error.is_none() {
+                    self.since = Timestamp::now();
+                }
+                self.error = Some(error);
+                self.status = None;
+                return BTreeMap::new();
+            }
+        };
+        if self.error.take().is_some() || self.counts.is_none() {
+            self.since = Timestamp::now();
+        }
+        self.took = heard.took;
+        self.status = Some(heard.status);
+        let now = Instant::now();
+        let Some((then, before)) = self.counts.replace((now, heard.counts.clone())) else { return BTreeMap::new() };
+        let seconds = now.duration_since(then).as_secs_f64();
+        let none = Counts::default();
+        let grown = |(name, counts): (String, Counts)| {
+            let counts = counts.since(before.get(&name).unwrap_or(&none));
+            (name, Grown { counts, seconds })
+        };
+        heard.counts.into_iter().map(grown).collect()
+    }
+
+    /// What it says of a target, and its own name.
+    pub(super) fn target(&self, name: &str) -> Option<(&str, &Seen)> {
+        let status = self.status.as_ref()?;
+        Some((&status.instance_id, status.targets.get(name)?))
+    }
+
+    /// For the page.
+    pub(super) fn shown(&self) -> Shown<'_> {
+        Shown {
+            address: self.url.as_str().trim_start_matches("http://").trim_end_matches('/'),
+            id: self.status.as_ref().map(|status| status.instance_id.as_str()),
+            version: self.status.as_ref().map(|status| status.version.as_str()),
+            answers: self.status.is_some(),
+            since: crate::outcome::timestamp(self.since),
+            error: self.error.as_deref(),
+            milliseconds: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Seen {
+    /// Why the last call failed, short enough for a card.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.last_error.as_deref().map(|words| text::cut(words, WORDS).into_owned())
+    }
+}

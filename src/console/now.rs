@@ -1,0 +1,190 @@
+//! Now: what every target does, over all instances, and how it went in the last minutes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::exposition::Histogram;
+use super::instances::{self, Grown, Instance, Seen};
+use crate::config::{Config, UNCLAIMED};
+use crate::outcome::timestamp;
+
+/// How often the instances are asked.
+const PERIOD: Duration = Duration::from_secs(1);
+/// So many samples are kept: ten minutes.
+const KEPT: usize = 600;
+/// A quantile is that of so many samples, since one second may have seen only a few calls.
+const WINDOW: usize = 10;
+
+/// What is known of the group.
+pub(super) struct Now(Mutex<Group>);
+
+struct Group {
+    instances: Vec<Instance>,
+    targets: Vec<Target>,
+    looked_at: Option<Timestamp>,
+}
+
+struct Target {
+    name: String,
+    api: Option<&'static str>,
+    samples: VecDeque<Sample>,
+    calls: VecDeque<Histogram>,
+    deliveries: VecDeque<Histogram>,
+}
+
+/// One look at a target.
+struct Sample {
+    /// In seconds since 1970: it tells the page what it has seen already.
+    at: i64,
+    /// Updates delivered each second; `None` where nobody could tell.
+    rate: Option<f64>,
+    dead: f64,
+    call_p99: Option<f64>,
+    delivery_p99: Option<f64>,
+    lag: i64,
+    state: Option<String>,
+}
+
+impl Now {
+    /// Nothing is known yet.
+    pub(super) fn new(config: &Config) -> Self {
+        let target = |name: &str, api| Target {
+            name: name.to_owned(),
+            api,
+            samples: VecDeque::new(),
+            calls: VecDeque::new(),
+            deliveries: VecDeque::new(),
+        };
+        let targets = config.targets.iter().map(|one| target(&one.name, Some(one.api.name()))).chain([target(UNCLAIMED, None)]);
+        let instances = config.console.instances.iter().cloned().map(Instance::new);
+        Now(Mutex::new(Group { instances: instances.collect(), targets: targets.collect(), looked_at: None }))
+    }
+
+    /// Asks the instances again and again.
+    ///
+    /// # Errors
+    /// If no client for it can be set up.
+    pub(super) async fn watch(&self) -> anyhow::Result<()> {
+        let client = instances::client()?;
+        let mut looks = interval(PERIOD);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let urls: Vec<_> = self.group().instances.iter().map(|instance| instance.url().clone()).collect();
+            let answers = join_all(urls.iter().map(|url| instances::ask(&client, url))).await;
+            self.group().take(answers);
+        }
+    }
+
+    /// What the page shows. Samples only from after that second.
+    pub(super) fn page(&self, after: i64) -> Value {
+        let group = self.group();
+        json!({
+            "now": timestamp(Timestamp::now()),
+            "looked": group.looked_at.is_some(),
+            "kept": KEPT,
+            "instances": group.instances.iter().map(Instance::shown).collect::<Vec<_>>(),
+            "targets": group.targets.iter().map(|target| group.card(target, after)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn group(&self) -> std::sync::MutexGuard<'_, Group> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Group {
+    fn take(&mut self, answers: Vec<instances::Answer>) {
+        let now = Timestamp::now();
+        self.looked_at = Some(now);
+        let grown: Vec<_> = self.instances.iter_mut().zip(answers).map(|(instance, answer)| instance.take(answer)).collect();
+        for at in 0..self.targets.len() {
+            let (state, lag) = {
+                let seen = self.seen(&self.targets[at].name);
+                (worst(&seen).map(|(_, seen)| seen.state.clone()), seen.iter().map(|(_, seen)| seen.lag).sum())
+            };
+            self.targets[at].take(now.as_second(), &grown, state, lag);
+        }
+    }
+
+    /// What the instances that answer say of a target.
+    fn seen(&self, name: &str) -> Vec<(&str, &Seen)> {
+        self.instances.iter().filter_map(|instance| instance.target(name)).collect()
+    }
+
+    fn card(&self, target: &Target, after: i64) -> Value {
+        let seen = self.seen(&target.name);
+        let worst = worst(&seen).map(|(_, seen)| seen);
+        let sum = |of: fn(&Seen) -> u64| seen.iter().map(|(_, seen)| of(seen)).sum::<u64>();
+        // Of those that are as bad as the worst: since when the first of them is, and when the next of them probes.
+        let alike = || seen.iter().filter(|(_, seen)| worst.is_some_and(|worst| worst.state == seen.state)).map(|(_, seen)| seen);
+        let lag: i64 = seen.iter().map(|(_, seen)| seen.lag).sum();
+        json!({
+            "name": target.name,
+            "api": target.api,
+            "state": worst.map(|worst| &worst.state),
+            "cause": worst.map(|worst| &worst.cause),
+            "since": alike().map(|seen| seen.since).min().map(timestamp),
+            "next_probe_at": alike().filter_map(|seen| seen.next_probe_at).min().map(timestamp),
+            "last_error": worst.and_then(Seen::last_error),
+            "lag": (!seen.is_empty()).then_some(lag),
+            "waiting": (!seen.is_empty()).then(|| sum(|seen| seen.waiting)),
+            "in_flight": (!seen.is_empty()).then(|| sum(|seen| seen.in_flight)),
+            "limit": (!seen.is_empty()).then(|| sum(|seen| seen.concurrency_limit)),
+            "instances": seen.iter().map(|(id, seen)| json!({ "id": id, "state": seen.state, "cause": seen.cause })).collect::<Vec<_>>(),
+            "samples": target.samples.iter().filter(|sample| sample.at > after).map(Sample::row).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The one in the worst state.
+fn worst<'a>(seen: &[(&'a str, &'a Seen)]) -> Option<(&'a str, &'a Seen)> {
+    let badness = |state: &str| ["flowing", "probing", "holding"].iter().position(|known| *known == state);
+    seen.iter().copied().max_by_key(|(_, seen)| (badness(&seen.state), std::cmp::Reverse(seen.since)))
+}
+
+impl Target {
+    fn take(&mut self, at: i64, grown: &[BTreeMap<String, Grown>], state: Option<String>, lag: i64) {
+        let grown: Vec<&Grown> = grown.iter().filter_map(|of| of.get(&self.name)).collect();
+        let sum = |of: fn(&Grown) -> f64| grown.iter().map(|grown| of(grown)).sum::<f64>();
+        let sample = Sample {
+            at,
+            rate: (!grown.is_empty()).then(|| sum(|grown| grown.counts.delivered / grown.seconds.max(0.001))),
+            dead: sum(|grown| grown.counts.dead),
+            call_p99: p99(&mut self.calls, grown.iter().map(|grown| &grown.counts.calls)),
+            delivery_p99: p99(&mut self.deliveries, grown.iter().map(|grown| &grown.counts.deliveries)),
+            lag,
+            state,
+        };
+        self.samples.push_back(sample);
+        if self.samples.len() > KEPT {
+            self.samples.pop_front();
+        }
+    }
+}
+
+fn p99<'a>(window: &mut VecDeque<Histogram>, grown: impl Iterator<Item = &'a Histogram>) -> Option<f64> {
+    let add = |mut sum: Histogram, one: &Histogram| {
+        sum.add(one);
+        sum
+    };
+    window.push_back(grown.fold(Histogram::default(), add));
+    if window.len() > WINDOW {
+        window.pop_front();
+    }
+    window.iter().fold(Histogram::default(), add).quantile(0.99)
+}
+
+impl Sample {
+    /// A short form, since there are hundreds: second, rate, dead letters, p99 of calls, p99 of deliveries, lag, state.
+    fn row(&self) -> Value {
+        let round = |value: Option<f64>| value.map(|value| (value * 1e4).round() / 1e4);
+        json!([self.at, round(self.rate), self.dead, round(self.call_p99), round(self.delivery_p99), self.lag, self.state])
+    }
+}
