@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rig::{Load, Rig, Run};
 
-const HELP: &str = "measurements: start, throughput, latency, hanging, foreign, catch-up, memory, growth, instances (all of them, unless named); rounds by BENCH_ROUNDS (3)";
+const HELP: &str = "measurements: start, throughput, log, latency, hanging, foreign, catch-up, memory, growth, instances (all of them, unless named); rounds by BENCH_ROUNDS (3)";
 
 fn main() {
     // cargo adds --bench.
@@ -31,6 +31,7 @@ fn main() {
     let all = [
         ("start", start as fn(&Rig, usize)),
         ("throughput", throughput),
+        ("log", log),
         ("latency", latency),
         ("hanging", hanging),
         ("foreign", foreign),
@@ -63,8 +64,8 @@ fn quantile(values: &[f64], share: f64) -> f64 {
 
 /// Calls a second and CPU time, beside the bare loop's, with the API answering at once and late.
 fn throughput(rig: &Rig, rounds: usize) {
-    println!("API        calls/s                 CPU s per 1000 calls                    peak memory, MiB");
-    println!("latency    service    bare  ratio  service   bare  ratio  plain consumer   service  bare  plain consumer");
+    println!("API      calls/s                CPU s per 1000 calls                                     peak memory, MiB");
+    println!("latency  service   bare  ratio  service   bare  ratio  consumer  stand-in  broker        service  bare  consumer");
     for (latency, concurrency, events) in [(0, 256, 200_000), (10, 256, 120_000), (100, 1024, 120_000)] {
         let load = Load { events, ..Load::default() };
         let (mut rates, mut cpus) = (Vec::new(), Vec::new());
@@ -76,12 +77,14 @@ fn throughput(rig: &Rig, rounds: usize) {
             let reader = rig.bare_consumer(&topic, load.events);
             let (rate, cpu) = (service.rate() / bare.rate(), service.cpu_per_thousand() / bare.cpu_per_thousand());
             println!(
-                "{latency:>4} ms {:>10.0} {:>7.0} {rate:>6.2} {:>8.3} {:>6.3} {cpu:>6.2} {:>15.4} {:>9.0} {:>5.0} {:>15.0}",
+                "{latency:>4} ms {:>8.0} {:>6.0} {rate:>6.2} {:>8.3} {:>6.3} {cpu:>6.2} {:>9.4} {:>9.3} {:>7.3} {:>14.0} {:>5.0} {:>9.0}",
                 service.rate(),
                 bare.rate(),
                 service.cpu_per_thousand(),
                 bare.cpu_per_thousand(),
                 reader.cpu_per_thousand(),
+                service.per_thousand(service.server_cpu),
+                service.per_thousand(service.broker_cpu),
                 service.peak_memory,
                 bare.peak_memory,
                 reader.peak_memory,
@@ -95,6 +98,22 @@ fn throughput(rig: &Rig, rounds: usize) {
             median(cpus)
         );
     }
+}
+
+/// What a line in the log for each ending costs.
+fn log(rig: &Rig, rounds: usize) {
+    let server = rig.server(Duration::ZERO);
+    let load = Load { events: 100_000, ..Load::default() };
+    let cost = |log| {
+        let costs =
+            (0..rounds).map(|_| rig.run(&rig.filled(&load), &server, &Run { log, ..Run::default() }, load.events).cpu_per_thousand());
+        median(costs.collect())
+    };
+    let [with, without] = [cost("info"), cost("info,user_courier::ending=warn")];
+    println!(
+        "median: {with:.3} CPU s per 1000 calls with a line for each ending, {without:.3} without: {:.1} us a line",
+        (with - without) * 1000.0
+    );
 }
 
 /// From a record's sending to its call's arrival, beside a plain consumer of the same records at the same time.

@@ -53,10 +53,7 @@ impl Process {
 
     /// User and system time so far, in seconds.
     pub(crate) fn cpu(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
-        // In hundredths of a second.
-        fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+        cpu(&self.child.id().to_string())
     }
 
     /// Its peak memory, in MiB.
@@ -91,6 +88,21 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// The CPU time of a process so far, in seconds.
+fn cpu(process: &str) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
+    // In hundredths of a second.
+    fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// The CPU time so far of all Kafka brokers that run on this machine, in seconds.
+pub(crate) fn broker_cpu() -> f64 {
+    let is_broker = |process: &str| fs::read_to_string(format!("/proc/{process}/cmdline")).is_ok_and(|line| line.contains("kafka.Kafka"));
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    processes.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && is_broker(name)).map(|name| cpu(&name)).sum()
 }
 
 /// A line of `/proc/PROCESS/status`, such as `VmHWM`, in MiB.

@@ -14,7 +14,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
-use crate::process::{Process, Scrape};
+use crate::process::{Process, Scrape, broker_cpu};
 
 const COURIER: &str = env!("CARGO_BIN_EXE_user-courier");
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -39,11 +39,13 @@ pub(crate) struct Run {
     pub(crate) concurrency: usize,
     pub(crate) merge: bool,
     pub(crate) targets: usize,
+    /// What is logged.
+    pub(crate) log: &'static str,
 }
 
 impl Default for Run {
     fn default() -> Self {
-        Run { concurrency: 256, merge: false, targets: 1 }
+        Run { concurrency: 256, merge: false, targets: 1, log: "info,user_courier::ending=warn" }
     }
 }
 
@@ -54,6 +56,10 @@ pub(crate) struct Measured {
     pub(crate) seconds: f64,
     pub(crate) cpu: f64,
     pub(crate) peak_memory: f64,
+    /// CPU time of the stand-in meanwhile…
+    pub(crate) server_cpu: f64,
+    /// …and of the brokers that run on this machine.
+    pub(crate) broker_cpu: f64,
 }
 
 impl Measured {
@@ -62,7 +68,11 @@ impl Measured {
     }
 
     pub(crate) fn cpu_per_thousand(&self) -> f64 {
-        self.cpu / self.events as f64 * 1000.0
+        self.per_thousand(self.cpu)
+    }
+
+    pub(crate) fn per_thousand(&self, cpu: f64) -> f64 {
+        cpu / self.events as f64 * 1000.0
     }
 }
 
@@ -70,7 +80,7 @@ impl Measured {
 pub(crate) struct Server {
     address: SocketAddr,
     url: String,
-    _process: Process,
+    process: Process,
 }
 
 impl Server {
@@ -165,7 +175,7 @@ impl Rig {
             assert!(Instant::now() < deadline, "the stand-in does not answer");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Server { address, url: format!("http://{address}"), _process: process }
+        Server { address, url: format!("http://{address}"), process }
     }
 
     /// A fresh topic with so many updates on it.
@@ -218,7 +228,9 @@ impl Rig {
             send(&producer, &topic, "valt", 1 + number % 10_000, &now);
         }
         let output = reader.wait_with_output().unwrap();
-        let read = String::from_utf8(output.stdout).unwrap().lines().map(|late| late.parse().unwrap()).collect();
+        // The reader had to connect first.
+        let warm_up = usize::try_from(events / 5).unwrap();
+        let read = String::from_utf8(output.stdout).unwrap().lines().skip(warm_up).map(|late| late.parse().unwrap()).collect();
         // All but those of a user that hangs, of whom there are at most so many.
         let most = events - seconds.max(events / 10_000 + 1);
         while service.scrape().sum("outcomes_total", &[]) < most as f64 {
@@ -254,7 +266,7 @@ impl Rig {
 
     fn service(&self, topic: &str, server: &Server, run: &Run, instance: usize) -> Process {
         let mut command = Command::new(COURIER);
-        command.arg("run").arg("--config").arg(self.config(topic, server, run, instance)).env("RUST_LOG", "info");
+        command.arg("run").arg("--config").arg(self.config(topic, server, run, instance)).env("RUST_LOG", run.log);
         for number in 0..run.targets {
             command.args(["--target", &if number == 0 { "valt".to_owned() } else { format!("valt{number}") }]);
         }
@@ -272,7 +284,9 @@ impl Rig {
         services.iter().for_each(Process::wait_until_ready);
         let sum = |name: &str, labels: &[&str]| services.iter().map(|service| service.scrape().sum(name, labels)).sum::<f64>();
         let cpu = || services.iter().map(Process::cpu).sum::<f64>();
+        let others = || (server.process.cpu(), broker_cpu());
         let (began, cpu_before, before) = (Instant::now(), cpu(), sum("outcomes_total", &[]));
+        let (server_before, broker_before) = others();
         let mut done = before;
         while done < events as f64 {
             assert!(began.elapsed() < PATIENCE, "{done} of {events} events are done after {PATIENCE:?}");
@@ -284,7 +298,9 @@ impl Rig {
         assert!((delivered - events as f64).abs() < 0.5, "{delivered} of {events} events were delivered");
         let calls = sum("attempts_total", &[]) as u64;
         let peak_memory = services.iter().map(Process::peak_memory).fold(0.0, f64::max);
-        Measured { events: measured, calls, seconds: began.elapsed().as_secs_f64(), cpu: cpu() - cpu_before, peak_memory }
+        let (seconds, (server, broker)) = (began.elapsed().as_secs_f64(), others());
+        let (server_cpu, broker_cpu) = (server - server_before, broker - broker_before);
+        Measured { events: measured, calls, seconds, cpu: cpu() - cpu_before, peak_memory, server_cpu, broker_cpu }
     }
 
     /// Runs an instance until it has read all records, of which none is its own.
@@ -296,7 +312,7 @@ impl Rig {
             std::thread::sleep(Duration::from_millis(50));
         }
         let (seconds, cpu) = (began.elapsed().as_secs_f64(), service.cpu());
-        Measured { events: records, calls: 0, seconds, cpu, peak_memory: service.peak_memory() }
+        Measured { events: records, calls: 0, seconds, cpu, peak_memory: service.peak_memory(), server_cpu: 0.0, broker_cpu: 0.0 }
     }
 
     /// The resident memory of an instance, in MiB, once that is so, for each of the conditions in turn; and the most it ever had.
@@ -337,7 +353,7 @@ impl Rig {
         let text = String::from_utf8(output.stdout).unwrap();
         let mut figures = text.split_whitespace().map(|figure| figure.parse::<f64>().unwrap());
         let [seconds, cpu, peak_memory] = std::array::from_fn(|_| figures.next().unwrap());
-        Measured { events, calls: events, seconds, cpu, peak_memory }
+        Measured { events, calls: events, seconds, cpu, peak_memory, server_cpu: 0.0, broker_cpu: 0.0 }
     }
 
     pub(crate) fn bare_loop(&self, server: &Server, calls: u64, concurrency: usize) -> Measured {
