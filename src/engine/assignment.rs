@@ -62,6 +62,7 @@ impl<U, F> Engine<U, F> {
         };
         if assigned.going.is_none() {
             assigned.going = Some(Going { give_up_at, gave_up: false });
+            self.going.insert(partition);
             self.abandon_waiting(partition);
         }
     }
@@ -69,14 +70,20 @@ impl<U, F> Engine<U, F> {
     /// A partition is gone already: another instance may own it. Nothing of it is called or settled any more.
     pub fn lost(&mut self, partition: i32, now: Instant) {
         let Some(gone) = self.partitions.remove(&partition) else { return };
+        self.going.remove(&partition);
         let tickets: Vec<Ticket> = gone.ledger.tickets().collect();
         for ticket in &tickets {
             self.abandon_call(*ticket, now);
         }
+        let ended = |ticket| self.entries.get(ticket).is_some_and(|entry| matches!(entry.phase, Phase::Ended(_)));
+        let some_ended = tickets.iter().any(ended);
         for ticket in tickets {
             self.forget(ticket);
         }
-        self.ended.retain(|ticket| self.entries.contains_key(ticket));
+        if some_ended {
+            self.ended.retain(|ticket| self.entries.contains_key(ticket));
+        }
+        debug_assert!(!self.partitions.is_empty() || self.entries.is_empty() && self.waiting == 0);
     }
 
     fn abandon_waiting(&mut self, partition: i32) {
@@ -93,7 +100,8 @@ impl<U, F> Engine<U, F> {
     /// Gives up the calls in flight of partitions whose time is over.
     pub(super) fn give_up(&mut self, now: Instant) {
         let mut tickets: Vec<Ticket> = Vec::new();
-        for partition in self.partitions.values_mut() {
+        for number in &self.going {
+            let Some(partition) = self.partitions.get_mut(number) else { continue };
             if partition.give_up_at().is_some_and(|give_up_at| give_up_at <= now) {
                 partition.going = Some(Going { give_up_at: now, gave_up: true });
                 tickets.extend(partition.ledger.tickets());
@@ -111,6 +119,9 @@ impl<U, F> Engine<U, F> {
             Phase::Waiting => {}
             Phase::InFlight => {
                 entry.spent.calls = entry.spent.calls.saturating_add(1);
+                if let Some(partition) = self.partitions.get_mut(&entry.partition) {
+                    partition.ledger.tried(entry.offset);
+                }
                 // A merged call is its last update's.
                 if let Some(user) = entry.user
                     && self.in_flight.get(&user) == Some(&ticket)
@@ -128,12 +139,9 @@ impl<U, F> Engine<U, F> {
 
     /// Lets those partitions go that are drained and have nothing left to commit.
     pub(super) fn release(&mut self, now: Instant) {
-        let done: Vec<i32> = self
-            .partitions
-            .iter()
-            .filter(|(_, partition)| partition.is_going() && self.is_drained(partition) && !self.has_news(partition))
-            .map(|(number, _)| *number)
-            .collect();
+        let done =
+            |number: &&i32| self.partitions.get(number).is_some_and(|partition| self.is_drained(partition) && !self.has_news(partition));
+        let done: Vec<i32> = self.going.iter().filter(done).copied().collect();
         for partition in done {
             self.lost(partition, now);
             self.actions.push(Action::Released(partition));

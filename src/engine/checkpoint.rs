@@ -70,34 +70,8 @@ impl Checkpoint {
 
     /// Writes the commit at `offset`, the lowest unsettled one; `None` if the holes do not fit. Spent attempts that do not fit are left out.
     pub fn write(&self, offset: i64) -> Option<Commit> {
-        let holes: Vec<i64> = self.open.range(offset..self.horizon.max(offset)).map(|(hole, _)| *hole).collect();
-        if self.horizon.saturating_sub(offset) > MAX_WINDOW || holes.len() > MAX_HOLES {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        put(&mut bytes, (self.horizon - offset).max(0) as u64);
-        if self.horizon > offset {
-            put_holes(&mut bytes, offset, self.horizon, &holes);
-        }
-        if text_length(bytes.len()) > FULL_TEXT {
-            return None;
-        }
-        let bare = bytes.len();
-        let mut before = offset;
-        for (at, spent) in self.open.range(offset..).filter(|(_, spent)| spent.calls > 0) {
-            let fits = bytes.len();
-            put(&mut bytes, (at - before) as u64);
-            put(&mut bytes, spent.calls.into());
-            put(&mut bytes, spent.failures.into());
-            if text_length(bytes.len()) > FULL_TEXT || at - before > MAX_WINDOW {
-                bytes.truncate(fits);
-                break;
-            }
-            before = *at;
-        }
-        let nothing_to_say = self.horizon <= offset && bytes.len() == bare;
-        let metadata = if nothing_to_say { String::new() } else { format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes)) };
-        Some(Commit { offset, metadata })
+        let open: Vec<(i64, Spent)> = self.open.range(offset..).map(|(at, spent)| (*at, *spent)).collect();
+        write(offset, self.horizon, &open)
     }
 
     /// Reads a commit back. An empty text says nothing, and that is fine.
@@ -109,6 +83,38 @@ impl Checkpoint {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Unreadable::Damaged)?;
         parse(commit.offset, &bytes).ok_or(Unreadable::Damaged)
     }
+}
+
+/// As [`Checkpoint::write`]; `open` goes up, and begins at `offset` or above.
+pub(super) fn write(offset: i64, horizon: i64, open: &[(i64, Spent)]) -> Option<Commit> {
+    let holes = &open[..open.partition_point(|(at, _)| *at < horizon)];
+    if horizon.saturating_sub(offset) > MAX_WINDOW || holes.len() > MAX_HOLES {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    put(&mut bytes, (horizon - offset).max(0) as u64);
+    if horizon > offset {
+        put_holes(&mut bytes, offset, horizon, holes);
+    }
+    if text_length(bytes.len()) > FULL_TEXT {
+        return None;
+    }
+    let bare = bytes.len();
+    let mut before = offset;
+    for (at, spent) in open.iter().filter(|(_, spent)| spent.calls > 0) {
+        let fits = bytes.len();
+        put(&mut bytes, (at - before) as u64);
+        put(&mut bytes, spent.calls.into());
+        put(&mut bytes, spent.failures.into());
+        if text_length(bytes.len()) > FULL_TEXT || at - before > MAX_WINDOW {
+            bytes.truncate(fits);
+            break;
+        }
+        before = *at;
+    }
+    let nothing_to_say = horizon <= offset && bytes.len() == bare;
+    let metadata = if nothing_to_say { String::new() } else { format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes)) };
+    Some(Commit { offset, metadata })
 }
 
 fn text_length(bytes: usize) -> usize {
@@ -123,25 +129,27 @@ fn put(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-fn put_holes(bytes: &mut Vec<u8>, offset: i64, horizon: i64, holes: &[i64]) {
+fn put_holes(bytes: &mut Vec<u8>, offset: i64, horizon: i64, holes: &[(i64, Spent)]) {
+    let bitmap_length = ((horizon - offset) as u64).div_ceil(8);
     let mut runs = Vec::new();
     let mut at = offset;
     let mut rest = holes;
-    while let Some(first) = rest.first() {
-        let length = rest.iter().zip(*first..).take_while(|(hole, expected)| **hole == *expected).count();
+    while let Some((first, _)) = rest.first()
+        && runs.len() as u64 <= bitmap_length
+    {
+        let length = rest.iter().zip(*first..).take_while(|((hole, _), expected)| hole == expected).count();
         put(&mut runs, (first - at) as u64);
         put(&mut runs, length as u64);
         at = first + length as i64;
         rest = &rest[length..];
     }
-    let bitmap_length = ((horizon - offset) as u64).div_ceil(8);
     if runs.len() as u64 <= bitmap_length {
         bytes.push(0);
         put(bytes, runs.len() as u64);
         bytes.append(&mut runs);
     } else {
         let mut bitmap = vec![0u8; bitmap_length as usize];
-        for hole in holes {
+        for (hole, _) in holes {
             let bit = (hole - offset) as usize;
             bitmap[bit / 8] |= 1 << (bit % 8);
         }
@@ -192,11 +200,13 @@ fn parse(offset: i64, bytes: &[u8]) -> Option<Checkpoint> {
         reader.0 = rest;
         let length = reader.number()?;
         let holes = reader.take(length)?;
-        match kind {
-            0 => read_runs(offset, horizon, holes, &mut checkpoint)?,
-            1 => read_bitmap(offset, horizon, holes, &mut checkpoint)?,
+        let holes = match kind {
+            0 => read_runs(offset, horizon, holes)?,
+            1 => read_bitmap(offset, horizon, holes)?,
             _ => return None,
-        }
+        };
+        // In one go: one by one would take as long as all the rest together, for each of perhaps a thousand partitions.
+        checkpoint.open = holes.into_iter().map(|hole| (hole, Spent::default())).collect();
     }
     let mut at = offset;
     while !reader.0.is_empty() {
@@ -208,35 +218,37 @@ fn parse(offset: i64, bytes: &[u8]) -> Option<Checkpoint> {
     Some(checkpoint)
 }
 
-fn read_runs(offset: i64, horizon: i64, bytes: &[u8], checkpoint: &mut Checkpoint) -> Option<()> {
+fn read_runs(offset: i64, horizon: i64, bytes: &[u8]) -> Option<Vec<i64>> {
+    let mut holes = Vec::new();
     let mut reader = Reader(bytes);
     let mut at = offset;
     while !reader.0.is_empty() {
         at = at.checked_add(reader.distance()?)?;
         let end = at.checked_add(reader.distance()?)?;
-        if end > horizon || checkpoint.open.len() + (end - at) as usize > MAX_HOLES {
+        if end > horizon || holes.len() + (end - at) as usize > MAX_HOLES {
             return None;
         }
-        checkpoint.open.extend((at..end).map(|hole| (hole, Spent::default())));
+        holes.extend(at..end);
         at = end;
     }
-    Some(())
+    Some(holes)
 }
 
-fn read_bitmap(offset: i64, horizon: i64, bitmap: &[u8], checkpoint: &mut Checkpoint) -> Option<()> {
+fn read_bitmap(offset: i64, horizon: i64, bitmap: &[u8]) -> Option<Vec<i64>> {
     if bitmap.len() as u64 != ((horizon - offset) as u64).div_ceil(8) {
         return None;
     }
+    let mut holes = Vec::new();
     for (index, byte) in bitmap.iter().enumerate() {
         for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
             let hole = offset.checked_add((index * 8 + bit) as i64)?;
             if hole >= horizon {
                 return None;
             }
-            checkpoint.open.insert(hole, Spent::default());
+            holes.push(hole);
         }
     }
-    Some(())
+    Some(holes)
 }
 
 #[cfg(test)]

@@ -60,7 +60,17 @@ pub(super) struct Entry<U, F> {
     /// When it was last called.
     pub(super) started: Option<Instant>,
     pub(super) facts: Option<Arc<F>>,
+    /// Changed by [`Entry::enter`] alone.
     pub(super) phase: Phase,
+}
+
+impl<U, F> Entry<U, F> {
+    /// Changes the phase, and keeps count of those that wait.
+    pub(super) fn enter(&mut self, phase: Phase, waiting: &mut usize) {
+        *waiting -= usize::from(self.phase == Phase::Waiting);
+        *waiting += usize::from(phase == Phase::Waiting);
+        self.phase = phase;
+    }
 }
 
 /// The engine of one target. `U` is an update, `F` what an attempt leaves for people to read; it looks into neither.
@@ -70,8 +80,12 @@ pub struct Engine<U, F> {
     pub(super) backoff: Backoff,
     pub(super) rng: fastrand::Rng,
     pub(super) entries: HashMap<Ticket, Entry<U, F>>,
+    /// How many of them wait.
+    pub(super) waiting: usize,
     pub(super) lanes: Lanes,
     pub(super) partitions: BTreeMap<i32, Partition>,
+    /// Those of them that must be let go: mostly none, of perhaps a thousand.
+    pub(super) going: BTreeSet<i32>,
     pub(super) expiries: BTreeSet<(Instant, Ticket)>,
     pub(super) ended: VecDeque<Ticket>,
     pub(super) health: Health,
@@ -133,8 +147,10 @@ impl<U, F> Engine<U, F> {
             backoff,
             rng: fastrand::Rng::with_seed(seed),
             entries: HashMap::new(),
+            waiting: 0,
             lanes: Lanes::default(),
             partitions: BTreeMap::new(),
+            going: BTreeSet::new(),
             expiries: BTreeSet::new(),
             ended: VecDeque::new(),
             health: Health::new(backoff, now),
@@ -190,6 +206,7 @@ impl<U, F> Engine<U, F> {
             Work::Dead { user, reason } => (user, Some(reason), None),
         };
         self.bytes += size;
+        self.waiting += 1;
         self.entries.insert(
             ticket,
             Entry {
@@ -236,6 +253,10 @@ impl<U, F> Engine<U, F> {
             if let Some(entry) = self.entries.get_mut(ticket) {
                 entry.spent.calls = entry.spent.calls.saturating_add(calls);
                 entry.facts = Some(facts.clone());
+                // What was delivered is settled with the next commit.
+                if let Some(partition) = self.partitions.get_mut(&entry.partition).filter(|_| verdict != Verdict::Delivered) {
+                    partition.ledger.tried(entry.offset);
+                }
             }
         }
         let busy = self.in_flight.len() * 2 > self.limit.current();
@@ -322,7 +343,7 @@ impl<U, F> Engine<U, F> {
             } else if entry.expires_at.is_some_and(|expires_at| expires_at <= now) {
                 self.end(ticket, End::Dead(Reason::Expired));
             } else {
-                entry.phase = Phase::Waiting;
+                entry.enter(Phase::Waiting, &mut self.waiting);
                 left.push((ticket, entry.failures, entry.partition));
             }
         }
@@ -349,7 +370,7 @@ impl<U, F> Engine<U, F> {
         let mut next = Some((ticket, end));
         while let Some((ticket, end)) = next {
             let Some(entry) = self.entries.get_mut(&ticket) else { return };
-            entry.phase = Phase::Ended(end);
+            entry.enter(Phase::Ended(end), &mut self.waiting);
             self.ended.push_back(ticket);
             next = self.leave_lane(ticket);
         }
@@ -358,7 +379,7 @@ impl<U, F> Engine<U, F> {
     /// The update is left to the next owner of its partition.
     pub(super) fn abandon(&mut self, ticket: Ticket) {
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
-        entry.phase = Phase::Abandoned;
+        entry.enter(Phase::Abandoned, &mut self.waiting);
         if let Some((next, end)) = self.leave_lane(ticket) {
             self.end(next, end);
         }
@@ -401,7 +422,7 @@ impl<U, F> Engine<U, F> {
     pub fn gauges(&self) -> Gauges {
         Gauges {
             in_flight: self.in_flight.len(),
-            waiting: self.entries.values().filter(|entry| entry.phase == Phase::Waiting).count(),
+            waiting: self.waiting,
             concurrency_limit: self.limit.current(),
             state: self.health.state(),
             since: self.health.since(),
@@ -429,9 +450,9 @@ impl<U, F> Engine<U, F> {
     }
 
     /// When `step` has something to do though nothing happened.
-    pub fn wake_at(&mut self, now: Instant) -> Option<Instant> {
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let expiry = self.expiries.first().map(|(at, _)| *at);
-        let going = self.partitions.values().filter_map(Partition::give_up_at).min();
+        let going = self.going.iter().filter_map(|partition| self.partitions.get(partition)?.give_up_at()).min();
         let settle = (self.settling.is_none() && !self.ended.is_empty()).then_some(self.settle_not_before);
         let commit = (self.settling.is_none() && !self.partitions.is_empty()).then_some(self.commit_at);
         let call = self.call_at(now);

@@ -25,7 +25,7 @@ impl<U: Merge, F> Engine<U, F> {
         let mut updates = Vec::with_capacity(run.len());
         for ticket in &run {
             let Some(entry) = self.entries.get_mut(ticket) else { return };
-            entry.phase = Phase::InFlight;
+            entry.enter(Phase::InFlight, &mut self.waiting);
             entry.first_started.get_or_insert(now);
             entry.started = Some(now);
             updates.push(entry.update.clone());
@@ -48,7 +48,7 @@ impl<U: Merge, F> Engine<U, F> {
 
 impl<U, F> Engine<U, F> {
     /// When a call may start that may not start now, for reasons of time.
-    pub(super) fn call_at(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn call_at(&self, now: Instant) -> Option<Instant> {
         if !self.lanes.any_ready() || self.leased_timeout(now).is_none() {
             return None;
         }

@@ -1,6 +1,6 @@
 //! Lanes: a queue for each user, first in, first out, with at most one call in flight.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 use super::Ticket;
@@ -9,8 +9,8 @@ use crate::event::UserId;
 /// What a lane does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Its head may be called.
-    Ready,
+    /// Its head may be called, at this place in line.
+    Ready(u64),
     /// Its head is being called.
     InFlight,
     /// Its head waits for another attempt.
@@ -19,52 +19,72 @@ enum Phase {
 
 #[derive(Debug)]
 struct Lane {
+    /// In the order of arrival, so the tickets go up.
     queue: VecDeque<Ticket>,
     phase: Phase,
+}
+
+/// Where lanes wait for their turn. A lane stands in one of the two lines, or in none while its head is being called.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Users whose head may be called, by their place in line: the longest-waiting first.
+    ready: BTreeMap<u64, UserId>,
+    next_place: u64,
+    backoff: BTreeSet<(Instant, UserId)>,
+}
+
+impl Lines {
+    /// To the end of those that may be called.
+    fn ready(&mut self, user: UserId) -> Phase {
+        let place = self.next_place;
+        self.next_place += 1;
+        self.ready.insert(place, user);
+        Phase::Ready(place)
+    }
+
+    fn backoff(&mut self, user: UserId, at: Instant) -> Phase {
+        self.backoff.insert((at, user));
+        Phase::Backoff(at)
+    }
+
+    /// Nothing is left behind of a lane that goes: who comes and goes while nobody is called must not lengthen the line.
+    fn leave(&mut self, user: UserId, phase: Phase) {
+        match phase {
+            Phase::Ready(place) => drop(self.ready.remove(&place)),
+            Phase::Backoff(at) => drop(self.backoff.remove(&(at, user))),
+            Phase::InFlight => {}
+        }
+    }
 }
 
 /// All lanes of a target.
 #[derive(Debug, Default)]
 pub struct Lanes {
     lanes: HashMap<UserId, Lane>,
-    /// Users whose head may be called, the longest-waiting first. May name a user twice or one that is not ready any more: `next` looks.
-    ready: VecDeque<UserId>,
-    backoff: BTreeSet<(Instant, UserId)>,
+    lines: Lines,
 }
 
 impl Lanes {
     /// Puts a ticket behind whatever waits for that user.
     pub fn push(&mut self, user: UserId, ticket: Ticket) {
         let lane = self.lanes.entry(user).or_insert_with(|| {
-            self.ready.push_back(user);
-            Lane { queue: VecDeque::with_capacity(1), phase: Phase::Ready }
+            let phase = self.lines.ready(user);
+            Lane { queue: VecDeque::with_capacity(1), phase }
         });
         lane.queue.push_back(ticket);
     }
 
     /// Whether some lane is ready.
-    pub fn any_ready(&mut self) -> bool {
-        while let Some(user) = self.ready.front() {
-            if self.lanes.get(user).is_some_and(|lane| lane.phase == Phase::Ready) {
-                return true;
-            }
-            self.ready.pop_front();
-        }
-        false
+    pub fn any_ready(&self) -> bool {
+        !self.lines.ready.is_empty()
     }
 
     /// Takes the longest-ready lane: its head's call is now in flight.
     pub fn take(&mut self) -> Option<(UserId, Ticket)> {
-        while let Some(user) = self.ready.pop_front() {
-            if let Some(lane) = self.lanes.get_mut(&user)
-                && lane.phase == Phase::Ready
-                && let Some(head) = lane.queue.front()
-            {
-                lane.phase = Phase::InFlight;
-                return Some((user, *head));
-            }
-        }
-        None
+        let (_, user) = self.lines.ready.pop_first()?;
+        let lane = self.lanes.get_mut(&user)?;
+        lane.phase = Phase::InFlight;
+        lane.queue.front().map(|head| (user, *head))
     }
 
     /// What waits behind the head of that user's lane, in order.
@@ -75,16 +95,16 @@ impl Lanes {
     /// The head that was in flight must be called again, not before `at`.
     pub fn retry(&mut self, user: UserId, at: Instant) {
         if let Some(lane) = self.lanes.get_mut(&user) {
-            lane.phase = Phase::Backoff(at);
-            self.backoff.insert((at, user));
+            self.lines.leave(user, lane.phase);
+            lane.phase = self.lines.backoff(user, at);
         }
     }
 
     /// The head that was in flight must be called again, behind all lanes that are ready.
     pub fn requeue(&mut self, user: UserId) {
         if let Some(lane) = self.lanes.get_mut(&user) {
-            lane.phase = Phase::Ready;
-            self.ready.push_back(user);
+            self.lines.leave(user, lane.phase);
+            lane.phase = self.lines.ready(user);
         }
     }
 
@@ -105,45 +125,40 @@ impl Lanes {
         let was_head = lane.queue.front() == Some(&ticket);
         if was_head {
             lane.queue.pop_front();
-        } else {
-            lane.queue.retain(|other| *other != ticket);
+        } else if let Ok(index) = lane.queue.binary_search(&ticket) {
+            lane.queue.remove(index);
         }
-        if lane.queue.is_empty() {
-            if let Phase::Backoff(at) = lane.phase {
-                self.backoff.remove(&(at, user));
-            }
+        let Some(head) = lane.queue.front().copied() else {
+            self.lines.leave(user, lane.phase);
             self.lanes.remove(&user);
             return None;
-        }
+        };
         if !was_head {
             return None;
         }
-        if lane.phase != Phase::Ready {
-            if let Phase::Backoff(at) = lane.phase {
-                self.backoff.remove(&(at, user));
-            }
-            lane.phase = Phase::Ready;
-            self.ready.push_back(user);
+        // One that is ready keeps its place.
+        if !matches!(lane.phase, Phase::Ready(_)) {
+            self.lines.leave(user, lane.phase);
+            lane.phase = self.lines.ready(user);
         }
-        lane.queue.front().copied()
+        Some(head)
     }
 
     /// Makes those lanes ready whose wait is over.
     pub fn wake(&mut self, now: Instant) {
-        while let Some((at, user)) = self.backoff.first().copied()
+        while let Some((at, user)) = self.lines.backoff.first().copied()
             && at <= now
         {
-            self.backoff.pop_first();
+            self.lines.backoff.pop_first();
             if let Some(lane) = self.lanes.get_mut(&user) {
-                lane.phase = Phase::Ready;
-                self.ready.push_back(user);
+                lane.phase = self.lines.ready(user);
             }
         }
     }
 
     /// When the next wait is over.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.backoff.first().map(|(at, _)| *at)
+        self.lines.backoff.first().map(|(at, _)| *at)
     }
 }
 
@@ -210,5 +225,19 @@ mod tests {
         lanes.remove(user(1), Ticket(0));
         assert_eq!(lanes.take(), Some((user(1), Ticket(1))));
         assert_eq!(lanes.wake_at(), None);
+    }
+
+    #[test]
+    fn who_goes_before_the_call_leaves_nothing_behind() {
+        // An outage of hours: somebody waits in front, while updates of others expire and new ones of theirs arrive.
+        let mut lanes = Lanes::default();
+        lanes.push(user(1), Ticket(0));
+        for ticket in 1..1000 {
+            lanes.push(user(2), Ticket(ticket));
+            lanes.remove(user(2), Ticket(ticket));
+        }
+        assert_eq!((lanes.lines.ready.len(), lanes.lanes.len()), (1, 1));
+        lanes.remove(user(1), Ticket(0));
+        assert!(!lanes.any_ready());
     }
 }

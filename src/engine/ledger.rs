@@ -1,9 +1,9 @@
 //! The ledger of one partition: which offsets are settled, and so what may be committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Ticket;
-use super::checkpoint::{Checkpoint, Commit, Spent};
+use super::checkpoint::{self, Checkpoint, Commit, Spent};
 
 /// What an arriving offset is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Ledger {
     position: i64,
     /// Ours, in memory, unsettled.
     open: BTreeMap<i64, Ticket>,
+    /// Of those, the ones on which attempts were spent that the next owner must know of.
+    tried: BTreeSet<i64>,
     /// Read from the checkpoint and not yet arrived again.
     expected: BTreeMap<i64, Spent>,
     /// Below this the checkpoint knows what is settled.
@@ -39,6 +41,7 @@ impl Ledger {
         Ledger {
             position: committed.offset,
             open: BTreeMap::new(),
+            tried: BTreeSet::new(),
             expected: checkpoint.open,
             known: checkpoint.horizon,
             horizon: checkpoint.horizon,
@@ -59,7 +62,12 @@ impl Ledger {
         let spent = self.expected.remove(&offset);
         self.advance(offset + 1);
         match spent {
-            Some(spent) => Some(Arrival::Open(spent)),
+            Some(spent) => {
+                if spent != Spent::default() {
+                    self.tried.insert(offset);
+                }
+                Some(Arrival::Open(spent))
+            }
             None if offset < self.known => Some(Arrival::Settled),
             None => Some(Arrival::Open(Spent::default())),
         }
@@ -89,6 +97,11 @@ impl Ledger {
         self.open.insert(offset, ticket);
     }
 
+    /// Attempts were spent on an offset that is not settled.
+    pub fn tried(&mut self, offset: i64) {
+        self.tried.insert(offset);
+    }
+
     /// The tickets of what is unsettled in memory, lowest offset first.
     pub fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
         self.open.values().copied()
@@ -106,20 +119,25 @@ impl Ledger {
         self.position.min(open).min(expected)
     }
 
-    /// What would be committed if the offsets for which `settling` says so were settled; `None` if the text would not fit.
+    /// What would be committed if the offsets `settling`, lowest first, were settled; `None` if the text would not fit.
     /// `spent` tells the attempts spent on a ticket.
-    pub fn commit(&self, settling: impl Fn(i64) -> bool, spent: impl Fn(Ticket) -> Spent) -> Option<Commit> {
-        let mut horizon = self.horizon;
-        let mut open = self.expected.clone();
-        for (offset, ticket) in &self.open {
-            if settling(*offset) {
-                horizon = horizon.max(offset + 1);
-            } else {
-                open.insert(*offset, spent(*ticket));
-            }
+    ///
+    /// What waits above the horizon without an attempt is not looked at: there may be thousands of them.
+    pub fn commit(&self, settling: &[i64], spent: impl Fn(Ticket) -> Spent) -> Option<Commit> {
+        let horizon = settling.last().map_or(self.horizon, |last| self.horizon.max(last + 1));
+        let stays = |offset: &i64| settling.binary_search(offset).is_err();
+        let mut open: Vec<(i64, Spent)> = self.expected.iter().map(|(offset, spent)| (*offset, *spent)).collect();
+        let below = self.open.range(..horizon);
+        let above = self.tried.range(horizon..).filter_map(|offset| self.open.get_key_value(offset));
+        for (offset, ticket) in below.chain(above).filter(|(offset, _)| stays(offset)) {
+            let spent = if self.tried.contains(offset) { spent(*ticket) } else { Spent::default() };
+            open.push((*offset, spent));
         }
-        let lowest = open.keys().next().map_or(self.position, |lowest| self.position.min(*lowest));
-        Checkpoint { horizon, open }.write(lowest)
+        // Two runs that are in order each, or one.
+        open.sort_by_key(|(offset, _)| *offset);
+        let waits = self.open.range(horizon..).next().map(|(offset, _)| *offset);
+        let lowest = open.first().map(|(offset, _)| *offset).into_iter().chain(waits).fold(self.position, i64::min);
+        checkpoint::write(lowest, horizon, &open)
     }
 
     /// Whether this commit says anything new.
@@ -131,6 +149,7 @@ impl Ledger {
     pub fn committed(&mut self, commit: Commit, settled: impl IntoIterator<Item = i64>) {
         for offset in settled {
             self.open.remove(&offset);
+            self.tried.remove(&offset);
             self.horizon = self.horizon.max(offset + 1);
         }
         self.committed = commit;
@@ -157,7 +176,7 @@ mod tests {
             assert_eq!(ledger.arrive(offset), Some(Arrival::Open(Spent::default())));
             ledger.open(offset, Ticket(offset as u64));
         }
-        let commit = ledger.commit(|offset| offset >= 12, no_attempts).unwrap();
+        let commit = ledger.commit(&[12, 13, 14], no_attempts).unwrap();
         assert_eq!(commit.offset, 10);
         ledger.committed(commit.clone(), 12..15);
 
@@ -175,7 +194,7 @@ mod tests {
         ledger.open(0, Ticket(0));
         ledger.arrive(100);
         ledger.advance(250);
-        let commit = ledger.commit(|_| true, no_attempts).unwrap();
+        let commit = ledger.commit(&[0], no_attempts).unwrap();
         assert_eq!(commit.offset, 250);
     }
 
@@ -200,7 +219,7 @@ mod tests {
         let mut ledger = ledger(500);
         assert_eq!(ledger.arrive(0), Some(Arrival::Open(Spent::default())));
         assert_eq!(ledger.arrive(0), None);
-        let commit = ledger.commit(|_| true, no_attempts).unwrap();
+        let commit = ledger.commit(&[], no_attempts).unwrap();
         assert_eq!(commit.offset, 1);
         assert!(ledger.is_news(&commit));
     }
@@ -211,7 +230,8 @@ mod tests {
         ledger.arrive(0);
         ledger.open(0, Ticket(0));
         let spent = Spent { calls: 4, failures: 3 };
-        let commit = ledger.commit(|_| false, |_| spent).unwrap();
+        ledger.tried(0);
+        let commit = ledger.commit(&[], |_| spent).unwrap();
         let mut next = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
         assert_eq!(next.arrive(0), Some(Arrival::Open(spent)));
     }
