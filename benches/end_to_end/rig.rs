@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -216,7 +216,9 @@ impl Rig {
         service.wait_until_ready();
         let events = rate * seconds;
         let arguments = ["--bare-latency", &self.servers, &topic, &events.to_string()];
-        let reader = Command::new(std::env::current_exe().unwrap()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut reader = Command::new(std::env::current_exe().unwrap()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(reader.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().as_deref(), Some("ready"));
         let mut config = self.client();
         config.set("linger.ms", "0");
         let producer: ThreadedProducer<_> = config.create_with_context(DefaultProducerContext).unwrap();
@@ -227,10 +229,8 @@ impl Rig {
             let now = jiff::Timestamp::now().as_nanosecond().to_string();
             send(&producer, &topic, "valt", 1 + number % 10_000, &now);
         }
-        let output = reader.wait_with_output().unwrap();
-        // The reader had to connect first.
-        let warm_up = usize::try_from(events / 5).unwrap();
-        let read = String::from_utf8(output.stdout).unwrap().lines().skip(warm_up).map(|late| late.parse().unwrap()).collect();
+        let read = lines.map(|late| late.parse().unwrap()).collect();
+        reader.wait().unwrap();
         // All but those of a user that hangs, of whom there are at most so many.
         let most = events - seconds.max(events / 10_000 + 1);
         while service.scrape().sum("outcomes_total", &[]) < most as f64 {

@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use user_courier::kafka::Claim;
 use user_courier::record::Record;
 use user_courier::update::Update;
 use user_courier::verdict::Verdict;

@@ -9,6 +9,7 @@ use user_courier::api;
 use user_courier::config::Topics;
 use user_courier::engine::{Batch, End, Ending, Spent};
 use user_courier::event;
+use user_courier::kafka::Claim;
 use user_courier::record::{Header, Place, Record};
 use user_courier::route::Router;
 use user_courier::settle::{Facts, Settler};
@@ -70,12 +71,8 @@ pub fn binary(target: &str, more_headers: usize) -> Record {
 
 /// What decides whose a record is, for the target `valt`.
 pub fn claims() -> Claims {
-    Claims {
-        group_id: "user-courier".to_owned(),
-        subscriber: "valt".to_owned(),
-        api: api::by_name("valt"),
-        router: Arc::new(Router::new(vec!["aipix".to_owned(), "valt".to_owned()], Vec::new())),
-    }
+    let router = Router::new(vec!["aipix".to_owned(), "valt".to_owned()], Vec::new());
+    Claims::new("user-courier".to_owned(), "valt".to_owned(), api::by_name("valt"), Arc::new(router))
 }
 
 fn decoded(record: Record) -> Round {
@@ -96,6 +93,6 @@ fn settled(end: End) -> Round {
     Box::new(move || {
         let ending = Ending { update: update.clone(), end, spent: Spent { calls: 1, failures: 0 }, facts: Some(facts.clone()) };
         let batch = Batch { id: 1, endings: vec![ending], commits: Vec::new() };
-        drop(black_box(settler.settlement(batch)));
+        drop(black_box(settler.settlement(&batch)));
     })
 }
