@@ -9,8 +9,6 @@ mod span;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
@@ -21,9 +19,6 @@ use prometheus::IntCounter;
 use crate::config;
 
 pub use self::span::{AttemptSpan, DeliverSpan};
-
-/// How long the end of the process waits for the last spans to be sent.
-const FLUSH: Duration = Duration::from_secs(5);
 
 /// Makes the spans. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -69,7 +64,7 @@ impl Traces {
     /// Sends what is left, for 5 s at most.
     pub async fn end(self) {
         #[cfg(feature = "otlp")]
-        self.export.end(FLUSH).await;
+        self.export.end().await;
     }
 }
 

@@ -30,6 +30,8 @@ const BATCH: usize = 512;
 const GATHER: Duration = Duration::from_secs(1);
 /// The bound of one export with its repetitions, whatever the collector does.
 const EXPORT: Duration = Duration::from_secs(15);
+/// How long the end of the process waits for the last spans to be sent.
+const FLUSH: Duration = Duration::from_secs(5);
 /// An answer of a collector is read up to this size, in bytes.
 const ANSWER: usize = 64 << 10;
 
@@ -83,10 +85,10 @@ pub(super) struct Export {
 
 impl Export {
     /// Sends what waits, and ends.
-    pub(super) async fn end(mut self, patience: Duration) {
+    pub(super) async fn end(mut self) {
         // The task is gone only where it panicked, which the log tells.
         let _ = self.stop.send(());
-        if timeout(patience, &mut self.task).await.is_err() {
+        if timeout(FLUSH, &mut self.task).await.is_err() {
             self.task.abort();
             let spans = self.counts.waiting.load(Ordering::Relaxed);
             self.counts.lost(spans);

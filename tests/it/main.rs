@@ -22,6 +22,7 @@ mod examples;
 mod explain;
 mod kills;
 mod life_cycle;
+mod logs;
 mod main_path;
 mod merging;
 mod million;
