@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use user_courier::stand_in::{Rule, Users};
@@ -49,16 +49,25 @@ async fn a_log_that_nobody_reads_holds_up_nothing() {
     // Much more than a pipe holds.
     let updates: Vec<_> = (1..=2000).map(|user| Update::valt(user, "Anna")).collect();
     let places = bench.send(&updates);
-    let mut service = Command::new(env!("CARGO_BIN_EXE_user-courier"))
+    let service = Command::new(env!("CARGO_BIN_EXE_user-courier"))
         .args(["run", "--config", bench.config_file().to_str().unwrap()])
         .env_remove("RUST_LOG")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut service = Unread(service.unwrap());
     let outcomes = bench.outcomes_of(&places);
     assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered"));
-    assert!(Command::new("kill").args(["-s", "TERM", &service.id().to_string()]).status().unwrap().success());
-    // `wait` would close the pipe first if it were standard input; standard error stays as it is.
-    assert_eq!(service.wait().unwrap().code(), Some(0));
+    assert!(Command::new("kill").args(["-s", "TERM", &service.0.id().to_string()]).status().unwrap().success());
+    assert_eq!(service.0.wait().unwrap().code(), Some(0));
+}
+
+/// A process whose standard error nobody reads. Killed when dropped.
+struct Unread(Child);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
