@@ -184,20 +184,24 @@ fn foreign(rig: &Rig, rounds: usize) {
     }
 }
 
-/// 100,000 waiting updates of 5,000 users, with merging and without.
+/// 100,000 waiting updates of 5,000 users at an API that takes 50 ms: without merging, with it, and with it and room for all of them.
 fn catch_up(rig: &Rig, rounds: usize) {
-    let mut ratios = Vec::new();
+    let (mut ratios, mut roomy) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let load = Load { events: 100_000, users: 5_000, ..Load::default() };
-        let server = rig.server(Duration::from_millis(10));
-        let [merged, single] = [true, false].map(|merge| {
+        let server = rig.server(Duration::from_millis(50));
+        let [single, merged, all] = [(false, 10_000), (true, 10_000), (true, 100_000)].map(|(merge, max_waiting)| {
             let topic = rig.filled(&load);
-            rig.run(&topic, &server, &Run { merge, ..Run::default() }, load.events)
+            rig.run(&topic, &server, &Run { merge, max_waiting, ..Run::default() }, load.events)
         });
+        println!(
+            "single: {:.1} s and {} calls; merged: {:.1} s and {} calls; with max_waiting = 100000: {:.1} s and {} calls, {:.0} MiB",
+            single.seconds, single.calls, merged.seconds, merged.calls, all.seconds, all.calls, all.peak_memory
+        );
         ratios.push(single.seconds / merged.seconds);
-        println!("merged: {:.1} s and {} calls; single: {:.1} s and {} calls", merged.seconds, merged.calls, single.seconds, single.calls);
+        roomy.push(single.seconds / all.seconds);
     }
-    println!("median: {:.1} times faster", median(ratios));
+    println!("median: {:.1} times faster, and {:.1} times with room for all", median(ratios), median(roomy));
 }
 
 /// CPU time per event as things grow.

@@ -38,6 +38,7 @@ impl Default for Load {
 pub(crate) struct Run {
     pub(crate) concurrency: usize,
     pub(crate) merge: bool,
+    pub(crate) max_waiting: usize,
     pub(crate) targets: usize,
     /// What is logged.
     pub(crate) log: &'static str,
@@ -45,7 +46,7 @@ pub(crate) struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Run { concurrency: 256, merge: false, targets: 1, log: "info,user_courier::ending=warn" }
+        Run { concurrency: 256, merge: false, max_waiting: 10_000, targets: 1, log: "info,user_courier::ending=warn" }
     }
 }
 
@@ -249,10 +250,10 @@ impl Rig {
         );
         for number in 0..run.targets {
             let name = if number == 0 { "valt".to_owned() } else { format!("valt{number}") };
-            let (url, concurrency, merge) = (&server.url, run.concurrency, run.merge);
+            let (url, concurrency, merge, waiting) = (&server.url, run.concurrency, run.merge, run.max_waiting);
             write!(
                 text,
-                "[targets.{name}]\napi = 'valt'\nbase_url = '{url}'\naccess_token_file = '{}'\ndelivery = {{ max_concurrency = {concurrency}, merge = {merge} }}\n",
+                "[targets.{name}]\napi = 'valt'\nbase_url = '{url}'\naccess_token_file = '{}'\ndelivery = {{ max_concurrency = {concurrency}, max_waiting = {waiting}, merge = {merge} }}\n",
                 token.display()
             )
             .unwrap();
