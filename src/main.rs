@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use user_courier::commands::{Exit, check, console, dead_letters, demo, explain, fail, run, say, schema, stand_in};
+use user_courier::commands::{Exit, check, console, dead_letters, demo, explain, fail, run, say, schema, stand_in, warn};
+use user_courier::process;
 
 /// Carries user updates from Apache Kafka to user-management APIs: in order per user, with retries, outcomes and replayable dead letters.
 #[derive(Parser)]
@@ -29,6 +30,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Err(error) = process::forbid_core_dumps() {
+        warn(format_args!("core dumps cannot be switched off ({error}): if it crashes, one may hold passwords"));
+    }
     let exit = match Arguments::parse().command {
         Command::Run(args) => run::run(args).await,
         Command::Demo(args) => demo::run(args).await,
