@@ -1,14 +1,21 @@
-//! The admin endpoint: metrics, liveness, readiness and status over HTTP. Nothing here changes anything.
+//! The admin endpoint: metrics, liveness, readiness and status over HTTP. Nothing here changes anything, and whoever reaches it can
+//! occupy no more of the service than its limits say.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tracing::{error, info};
+use tokio::sync::Semaphore;
+use tracing::{debug, info};
 
 use crate::metrics::Metrics;
 use crate::status::Board;
@@ -23,12 +30,49 @@ pub async fn serve(listen: SocketAddr, metrics: Metrics, board: Board) -> anyhow
     })?;
     let address = listener.local_addr()?;
     info!(%address, "admin endpoint listening");
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes(metrics, board)).await {
-            error!(%error, "the admin endpoint ended");
-        }
-    });
+    tokio::spawn(accept(listener, routes(metrics, board), LIMITS));
     Ok(address)
+}
+
+/// What one who reaches the port may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Connections at once; more wait until one ends.
+    connections: usize,
+    /// How long a connection lasts, whatever is done with it. Each serves one request.
+    lifetime: Duration,
+    /// The head of a request, in bytes.
+    head: usize,
+}
+
+const LIMITS: Limits = Limits { connections: 64, lifetime: Duration::from_secs(5), head: 16 * 1024 };
+
+/// The pause after a connection that could not be had, as where the process has too many files open.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts connections for ever.
+async fn accept(listener: TcpListener, routes: Router, limits: Limits) {
+    let room = Arc::new(Semaphore::new(limits.connections));
+    while let Ok(place) = room.clone().acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                debug!(%error, "the admin endpoint could not accept a connection");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        let connection = http1::Builder::new().keep_alive(false).max_buf_size(limits.head).serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            let _place = place;
+            match tokio::time::timeout(limits.lifetime, connection).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "a request to the admin endpoint was not served"),
+                Err(_) => debug!("a connection to the admin endpoint took too long"),
+            }
+        });
+    }
 }
 
 fn routes(metrics: Metrics, board: Board) -> Router {
@@ -54,3 +98,6 @@ fn verdict(bad: &[String], what: &str) -> (StatusCode, String) {
         (StatusCode::SERVICE_UNAVAILABLE, format!("{what}: {}\n", bad.join(", ")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ pub mod kafka;
 pub mod logging;
 pub mod metrics;
 pub mod outcome;
+pub mod process;
 pub mod record;
 pub mod reload;
 pub mod retry_after;

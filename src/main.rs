@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use user_courier::commands::{Exit, check, console, dead_letters, demo, explain, fail, run, say, schema, stand_in};
+use user_courier::commands::{Exit, check, console, dead_letters, demo, explain, fail, run, say, schema, stand_in, warn};
+use user_courier::process;
 
 /// Calls are made of many small pieces of memory that one thread takes and another gives back.
 #[global_allocator]
@@ -33,6 +34,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Err(error) = process::forbid_core_dumps() {
+        warn(format_args!("core dumps cannot be switched off ({error}): if it crashes, one may hold passwords"));
+    }
     let exit = match Arguments::parse().command {
         Command::Run(args) => run::run(args).await,
         Command::Demo(args) => demo::run(args).await,

@@ -1,23 +1,31 @@
 //! The mask: takes secret values out of an API's words, and cuts those to what an outcome may hold.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
 use super::ApiError;
 
 /// A secret with fewer characters cannot be masked: its like stands in any text, and what is left would show it.
 const SHORTEST_MASKABLE: usize = 4;
+/// The beginning of a secret that is masked where the rest of it was cut off, in bytes.
+const BEGINNING: usize = 8;
 
 /// Takes `secrets` out of `error` and cuts it to 2 KiB of JSON.
 ///
-/// Each secret is replaced by `***` wherever it stands, in upper or lower case, as it is or in the way JSON, HTML or a
-/// URL write it. Where one has fewer than 4 characters, all the words are left out.
+/// Each secret is replaced by `***` wherever it stands, in upper or lower case, as it is or in the way JSON, HTML, a URL or Base64
+/// write it; so is its beginning, from 8 bytes on, where the API has cut it. Where one has fewer than 4 characters, all the words are left out.
 pub fn mask(error: ApiError, secrets: &[&str]) -> ApiError {
     if secrets.iter().any(|secret| secret.chars().count() < SHORTEST_MASKABLE) {
         return ApiError::new("the API refused the update; its words are left out, as they could show a short secret value");
     }
-    let mut forms: Vec<String> = secrets.iter().flat_map(|secret| forms(secret)).collect();
-    // A secret may be a part of another one: the longer goes first.
-    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    forms.dedup();
-    let clean = |text: &str| one_line(&forms.iter().fold(text.to_owned(), |text, form| without(&text, form)));
+    let forms: Vec<String> = secrets.iter().flat_map(|secret| forms(secret)).collect();
+    let whole = |text: &str| {
+        let found = forms.iter().map(|form| common(text, form)).filter(|(_, whole)| *whole);
+        found.map(|(length, _)| length).max().unwrap_or(0)
+    };
+    let beginning = |text: &str| forms.iter().map(|form| common(text, form).0).max().filter(|length| *length >= BEGINNING).unwrap_or(0);
+    // Whole ones first: what looks like a beginning may overlap one.
+    let clean = |text: &str| one_line(&without(&without(text, whole), beginning));
     let fields = error.fields.iter().map(|(name, texts)| (clean(name), texts.iter().map(|text| clean(text)).collect()));
     ApiError { message: clean(&error.message), fields: fields.collect() }.cut()
 }
@@ -37,23 +45,47 @@ fn forms(secret: &str) -> Vec<String> {
         .collect();
     let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     let url: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let base64 = [STANDARD_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(secret)];
     let forms = [secret.to_owned(), json, php, html.replace('\'', "&#039;"), html.replace('\'', "&#39;"), url.replace('+', "%20"), url];
-    forms.map(|form| form.to_ascii_lowercase()).to_vec()
+    forms.into_iter().chain(base64).map(|form| form.chars().map(fold).collect()).collect()
 }
 
-/// `text` with each place of `form` replaced, whatever the case of its ASCII letters.
-fn without(text: &str, form: &str) -> String {
-    // Lower case of ASCII keeps every place where it was.
-    let lower = text.to_ascii_lowercase();
+/// `text` with each place replaced at which `length` finds something to take out.
+fn without(text: &str, length: impl Fn(&str) -> usize) -> String {
     let mut masked = String::with_capacity(text.len());
-    let mut from = 0;
-    for (place, found) in lower.match_indices(form) {
-        masked.push_str(&text[from..place]);
-        masked.push_str("***");
-        from = place + found.len();
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        match length(rest) {
+            0 => {
+                masked.push(next);
+                rest = &rest[next.len_utf8()..];
+            }
+            length => {
+                masked.push_str("***");
+                rest = &rest[length..];
+            }
+        }
     }
-    masked.push_str(&text[from..]);
     masked
+}
+
+/// How many bytes of `text` begin as `form` does, and whether that is all of it.
+fn common(text: &str, form: &str) -> (usize, bool) {
+    let mut wanted = form.chars();
+    let mut length = 0;
+    for found in text.chars() {
+        match wanted.next() {
+            Some(wanted) if fold(found) == wanted => length += found.len_utf8(),
+            Some(_) => return (length, false),
+            None => return (length, true),
+        }
+    }
+    (length, wanted.next().is_none())
+}
+
+/// The character in lower case. Of the few that become several characters, the first.
+fn fold(character: char) -> char {
+    character.to_lowercase().next().unwrap_or(character)
 }
 
 /// No line of a log can be forged by what an API says.
@@ -94,9 +126,28 @@ mod tests {
             "pa/ss &quot;é&lt;&#39;&amp;",
             "pa%2Fss+%22%C3%A9%3C%27%26",
             "pa%2fss%20%22%c3%a9%3c%27%26",
+            "cGEvc3MgIsOpPCcm",
+            "PA/SS \"É<'&",
         ] {
             assert_eq!(masked(&format!("<{written}>"), secret), "<***>");
         }
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_that_was_cut_is_masked() {
+        let secret = "correct-horse-bättery";
+        for (said, masked_to) in [
+            ("`correct-horse-bä…` is weak", "`***…` is weak"),
+            ("CORRECT-H", "***"),
+            ("correct-", "***"),
+            ("correct", "correct"),
+            ("correct-correct-horse-bättery!", "******!"),
+            ("Y29ycmVjdC1ob3JzZS1iw6R0dG", "***"),
+            ("correct-horse-b%C3%A4", "***"),
+        ] {
+            assert_eq!(masked(said, secret), masked_to, "{said}");
+        }
+        assert_eq!(masked("pass and passw", "passw"), "pass and ***", "a short one only as a whole");
     }
 
     #[test]

@@ -30,9 +30,14 @@ pub enum Exit {
 
 /// Says on standard error why the command ends so.
 pub fn fail(exit: Exit, words: impl std::fmt::Display) -> Exit {
+    warn(words);
+    exit
+}
+
+/// Says something on standard error.
+pub fn warn(words: impl std::fmt::Display) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "user-courier: {words}");
-    exit
 }
 
 /// Says something on standard output. Whoever reads it may stop reading, as `head` does: that is no failure.

@@ -13,6 +13,9 @@ use super::section::Section;
 use super::tree::{Node, Value};
 use crate::secret::{Secret, SecretError};
 
+/// What takes the checking of certificates away.
+const UNCHECKED: [(&str, &str); 2] = [("enable.ssl.certificate.verification", "false"), ("ssl.endpoint.identification.algorithm", "none")];
+
 /// librdkafka properties by name. `Debug` shows the names only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Properties(pub BTreeMap<String, PropertyValue>);
@@ -164,6 +167,13 @@ fn check_plain(name: &str, text: &str, node: &Node, shown: &str, reading: &mut R
     if is_secret && !matches!(node.origin, Origin::Environment(_)) {
         let message = format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`");
         reading.warn(&node.origin, shown, &message);
+    }
+    if UNCHECKED.contains(&(name, text.trim())) {
+        reading.warn(
+            &node.origin,
+            shown,
+            "leaves the brokers' certificates unchecked, so that anybody in between can read all passwords: remove it",
+        );
     }
     // "probe" makes librdkafka look for the authorities in the usual places.
     if librdkafka::FILES.contains(&name) && text != "probe" {

@@ -7,6 +7,7 @@ mod api;
 mod bench;
 mod browser;
 mod kafka;
+mod leaky;
 mod load;
 mod outcome;
 mod schema;
@@ -15,6 +16,7 @@ mod update;
 mod wire;
 
 mod bad_input;
+mod canary;
 mod console;
 mod dead_letters;
 mod endings;

@@ -11,7 +11,7 @@ const WRONG: &str = "wrong-Canary-password";
 
 /// How the service is to come in.
 #[derive(Clone, Copy)]
-enum Way {
+pub(crate) enum Way {
     /// With a client certificate.
     Certificate,
     /// With a user's name, and the mechanism.
@@ -19,7 +19,7 @@ enum Way {
 }
 
 /// Points the service at one of the secured listeners.
-fn come_by(bench: &mut Bench, brokers: &OwnBrokers, way: Way) {
+pub(crate) fn come_by(bench: &mut Bench, brokers: &OwnBrokers, way: Way) {
     let tls = brokers.env("KAFKA_TLS");
     bench.set("kafka.properties.ssl.ca.location", format!("{tls}/ca.pem"));
     match way {

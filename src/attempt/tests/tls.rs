@@ -95,7 +95,7 @@ async fn tls_that_is_cut_off_is_unreachable_and_what_is_no_tls_a_fault() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_shown_and_its_lack_is_a_fault() {
+async fn a_client_certificate_is_shown_and_one_that_is_missing_or_not_accepted_is_a_fault() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), authority());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();
@@ -104,12 +104,18 @@ async fn a_client_certificate_is_shown_and_its_lack_is_a_fault() {
     let port = tls_server(config, json(200, r#"{"id":52}"#)).await;
     let without = trusting(&authority, &folder);
     assert_eq!(statuses(&call(port, &without).await), ["fault tls"]);
-    let (certificate, key) = certificate(&authority, "client", false);
-    let (cert_file, key_file) = (folder.path().join("client.pem"), folder.path().join("client.key"));
-    std::fs::write(&cert_file, certificate.pem()).unwrap();
-    std::fs::write(&key_file, key.serialize_pem()).unwrap();
-    let with = Tls { client_certificate: Some(ClientCertificate { cert_file, key_file }), ..without };
-    assert_eq!(statuses(&call(port, &with).await), ["delivered 200"]);
+    let other_authority = self::authority();
+    for (issuer, is_expired, expected) in
+        [(&authority, false, "delivered 200"), (&authority, true, "fault tls"), (&other_authority, false, "fault tls")]
+    {
+        let (certificate, key) = certificate(issuer, "client", is_expired);
+        let (cert_file, key_file) = (folder.path().join("client.pem"), folder.path().join("client.key"));
+        std::fs::write(&cert_file, certificate.pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        let with = Tls { client_certificate: Some(ClientCertificate { cert_file, key_file }), ..without.clone() };
+        let attempt = call(port, &with).await;
+        assert_eq!(statuses(&attempt), [expected], "{is_expired} {:?}", attempt.error);
+    }
 }
 
 #[test]

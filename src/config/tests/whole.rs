@@ -159,3 +159,20 @@ fn the_example_is_read_and_holds_the_defaults() {
     assert!(config.kafka.common.0.contains_key("sasl.password"));
     assert!(config.kafka.producer.0.contains_key("compression.type"));
 }
+
+#[test]
+fn what_leaves_the_brokers_certificates_unchecked_is_warned_about() {
+    for (property, unsafe_value, safe_value) in
+        [("enable.ssl.certificate.verification", "false", "true"), ("ssl.endpoint.identification.algorithm", "\"none\"", "\"https\"")]
+    {
+        for (value, count) in [(unsafe_value, 1), (safe_value, 0)] {
+            let text = format!("{LEAST}[kafka.properties]\n\"{property}\" = {value}\n");
+            let warnings = Fixture::new().load(&text, &[], &[]).unwrap().warnings;
+            assert_eq!(warnings.len(), count, "{warnings:?}");
+            assert!(
+                warnings.iter().all(|warning| warning.contains(property) && warning.contains("certificates unchecked")),
+                "{warnings:?}"
+            );
+        }
+    }
+}
