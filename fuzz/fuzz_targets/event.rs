@@ -65,7 +65,7 @@ fn settle(claims: &Claims, update: Update, said: impl Fn(&str)) {
     };
     let kept: BTreeSet<_> = update.record.headers.iter().map(|header| header.name.clone()).collect();
     let ending = Ending { update: Arc::new(update), end, spent: Spent::default(), facts: None };
-    let settlement = settler.settlement(Batch { id: 0, endings: vec![ending], commits: Vec::new() });
+    let settlement = settler.settlement(&Batch { id: 0, endings: vec![ending], commits: Vec::new() });
     for message in settlement.messages {
         let is_letter = message.topic == settler.topics.dead_letters;
         for header in message.headers.iter().filter(|header| !is_letter || !kept.contains(&header.name)) {
