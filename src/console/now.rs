@@ -94,6 +94,13 @@ impl Now {
         })
     }
 
+    /// What the worst instance says of a target, and which that is.
+    pub(super) fn state(&self, target: &str) -> Option<(String, Value)> {
+        let group = self.group();
+        let (id, seen) = worst(&group.seen(target))?;
+        Some((id.to_owned(), serde_json::to_value(seen).ok()?))
+    }
+
     fn group(&self) -> std::sync::MutexGuard<'_, Group> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
