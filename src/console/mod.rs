@@ -27,7 +27,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::config::Config;
 use gate::Gate;
@@ -72,11 +72,7 @@ pub async fn run(config: Config, listen: SocketAddr, stop: watch::Receiver<bool>
         busy: Arc::default(),
     });
     let watched = desktop.clone();
-    tokio::spawn(async move {
-        if let Err(error) = watched.now.watch().await {
-            error!(error = format!("{error:#}"), "the instances cannot be asked");
-        }
-    });
+    tokio::spawn(async move { watched.now.watch().await });
     let (tail, config, end) = (desktop.tail.clone(), desktop.config.clone(), stop.clone());
     // The Kafka client's calls block.
     std::thread::spawn(move || tail.run(&config, &end));

@@ -67,11 +67,8 @@ impl Now {
     }
 
     /// Asks the instances again and again.
-    ///
-    /// # Errors
-    /// If no client for it can be set up.
-    pub(super) async fn watch(&self) -> anyhow::Result<()> {
-        let client = instances::client()?;
+    pub(super) async fn watch(&self) {
+        let client = instances::client();
         let mut looks = interval(PERIOD);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
