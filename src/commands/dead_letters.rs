@@ -2,8 +2,8 @@
 
 mod export;
 mod list;
-mod replay;
-mod show;
+pub(crate) mod replay;
+pub(crate) mod show;
 
 use std::path::PathBuf;
 

@@ -1,6 +1,5 @@
 //! `user-courier explain`: what is known of one user at one target.
 
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -11,16 +10,18 @@ use serde_json::{Value, json};
 
 use super::bar::Bar;
 use super::dead_letters::{ConfigArgs, failed, open, time, user};
-use super::table::{of, table, times};
+use super::sheet::{Section, Sheet};
+use super::table::{of, times};
 use super::{Exit, fail, say};
+use crate::dead_letters::Letter;
 use crate::dead_letters::judge::Lane;
 use crate::event::UserId;
-use crate::explain::Explanation;
-use crate::outcome::timestamp;
+use crate::explain::{Changed, Explanation, Waiting};
+use crate::outcome::{OutcomeData, timestamp};
 use crate::text;
 
 /// How far back outcomes are read unless said.
-const LATELY: SignedDuration = SignedDuration::from_hours(7 * 24);
+pub(crate) const LATELY: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long the admin endpoint may take.
 const STATUS: Duration = Duration::from_secs(1);
 
@@ -66,7 +67,11 @@ fn explain(args: &ExplainArgs) -> Result<Exit, Exit> {
     let lane = Lane { target: args.target.clone(), user: args.user };
     let found = Explanation::read(&desk, lane, since, &mut Bar::new()).map_err(failed)?;
     let state = admin.and_then(|address| status(address, &args.target));
-    say(if args.json { json(&found, state).to_string() } else { page(&found, state, since).trim_end().to_owned() });
+    say(if args.json {
+        json(&found, state).to_string()
+    } else {
+        sheet(&found, state.map(|state| ("the instance on this machine", state)), since).to_string().trim_end().to_owned()
+    });
     Ok(Exit::Done)
 }
 
@@ -95,92 +100,83 @@ fn json(found: &Explanation, state: Option<Value>) -> Value {
     })
 }
 
-fn page(found: &Explanation, state: Option<Value>, since: Timestamp) -> String {
-    let mut page = format!("user {} at {}\n\n", found.lane.user, found.lane.target);
+/// All that is told of the user. `state`: who says what of the target.
+pub(crate) fn sheet(found: &Explanation, state: Option<(&str, Value)>, since: Timestamp) -> Sheet {
+    let mut sheet = Sheet { title: format!("user {} at {}", found.lane.user, found.lane.target), ..Sheet::default() };
+    let target = sheet.section("target");
     match state {
-        Some(state) => {
+        Some((who, state)) => {
             let text = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
             let cause = if text("cause") == "none" { String::new() } else { format!(" ({})", text("cause")) };
-            let _ = writeln!(page, "target\n  {}{cause} since {}, as the instance on this machine says", text("state"), text("since"));
+            target.line(format!("{}{cause} since {}, as {who} says", text("state"), text("since")));
             if text("state") != "flowing" {
                 let next = Some(text("next_probe_at"))
                     .filter(|next| !next.is_empty())
                     .map_or_else(|| "under way".to_owned(), |next| format!("at {next}"));
-                let _ = writeln!(page, "  because: {}; next probe {next}", text::name(&text("last_error"), 200));
+                target.line(format!("because: {}; next probe {next}", text::name(&text("last_error"), 200)));
             }
         }
-        None => page.push_str("target\n  no instance answers at admin.listen, so what the target does is not known here\n"),
+        None => drop(target.line("no instance answers at admin.listen, so what the target does is not known here")),
     }
 
-    page.push_str("\nwaiting\n");
-    if found.waiting.is_empty() {
-        page.push_str("  nothing\n");
-    } else {
-        let _ = writeln!(page, "  {}, called in this order, one after the other", of(found.waiting_count, "update", "updates"));
-        let rows: Vec<_> = found
-            .waiting
-            .iter()
-            .enumerate()
-            .map(|(at, update)| {
-                let behind = match at {
-                    0 if update.attempts > 0 => format!("next, called {} so far", times(update.attempts)),
-                    0 => "next".to_owned(),
-                    1 => "behind the first".to_owned(),
-                    more => format!("behind {more} others"),
-                };
-                vec![update.written_at.clone().unwrap_or_default(), behind, names(&update.fields), update.record.to_string()]
-            })
-            .collect();
-        page.push_str(&table(&["written (UTC)", "stands", "fields", "record"], &rows));
-    }
+    waiting(sheet.section("waiting"), found);
+    delivered(sheet.section(format!("delivered since {}", timestamp(since))), found);
 
-    let _ = writeln!(page, "\ndelivered since {}", timestamp(since));
-    if found.delivered.is_empty() {
-        page.push_str("  nothing\n");
-    } else {
-        let more = if found.delivered_count > found.delivered.len() { ", of which the last" } else { "" };
-        let _ = writeln!(page, "  {}{more}", of(found.delivered_count, "update", "updates"));
-        let rows: Vec<_> = found
-            .delivered
-            .iter()
-            .map(|data| {
-                let into = data.into.as_ref().map_or_else(String::new, |into| format!(" into {}", into.offset));
-                vec![
-                    data.finished_at.clone(),
-                    format!("{}{into}", data.outcome.as_str()),
-                    names(data.fields.as_deref().unwrap_or_default()),
-                    data.record.to_string(),
-                ]
-            })
-            .collect();
-        page.push_str(&table(&["confirmed (UTC)", "outcome", "fields", "record"], &rows));
-    }
-
-    page.push_str("\ndead letters\n");
+    let dead = sheet.section("dead letters");
     if found.dead.is_empty() {
-        page.push_str("  none is open\n");
+        dead.line("none is open");
     } else {
-        let rows: Vec<_> = found
-            .dead
-            .iter()
-            .map(|letter| vec![timestamp(letter.facts.failed_at), letter.facts.reason.as_str().to_owned(), letter.place().to_string()])
-            .collect();
-        page.push_str(&table(&["given up (UTC)", "reason", "place"], &rows));
-        page.push_str("  `user-courier dead-letters show PLACE` tells more of each\n");
+        let row =
+            |letter: &Letter| vec![timestamp(letter.facts.failed_at), letter.facts.reason.as_str().to_owned(), letter.place().to_string()];
+        dead.rows(&["given up (UTC)", "reason", "place"], found.dead.iter().map(row).collect());
+        dead.line("`user-courier dead-letters show PLACE` tells more of each");
     }
 
-    page.push_str("\nfields last changed\n");
+    let fields = sheet.section("fields last changed");
     if found.fields.is_empty() {
-        page.push_str("  none in that time\n");
+        fields.line("none in that time");
     } else {
-        let rows: Vec<_> = found
-            .fields
-            .iter()
-            .map(|(field, changed)| vec![text::name(field, 60), changed.at.clone(), changed.record.to_string()])
-            .collect();
-        page.push_str(&table(&["field", "confirmed (UTC)", "record"], &rows));
+        let row = |(field, changed): (&String, &Changed)| vec![text::name(field, 60), changed.at.clone(), changed.record.to_string()];
+        fields.rows(&["field", "confirmed (UTC)", "record"], found.fields.iter().map(row).collect());
     }
-    page
+    sheet
+}
+
+fn waiting(section: &mut Section, found: &Explanation) {
+    if found.waiting.is_empty() {
+        section.line("nothing");
+        return;
+    }
+    section.line(format!("{}, called in this order, one after the other", of(found.waiting_count, "update", "updates")));
+    let row = |(at, update): (usize, &Waiting)| {
+        let behind = match at {
+            0 if update.attempts > 0 => format!("next, called {} so far", times(update.attempts)),
+            0 => "next".to_owned(),
+            1 => "behind the first".to_owned(),
+            more => format!("behind {more} others"),
+        };
+        vec![update.written_at.clone().unwrap_or_default(), behind, names(&update.fields), update.record.to_string()]
+    };
+    section.rows(&["written (UTC)", "stands", "fields", "record"], found.waiting.iter().enumerate().map(row).collect());
+}
+
+fn delivered(section: &mut Section, found: &Explanation) {
+    if found.delivered.is_empty() {
+        section.line("nothing");
+        return;
+    }
+    let more = if found.delivered_count > found.delivered.len() { ", of which the last" } else { "" };
+    section.line(format!("{}{more}", of(found.delivered_count, "update", "updates")));
+    let row = |data: &OutcomeData| {
+        let into = data.into.as_ref().map_or_else(String::new, |into| format!(" into {}", into.offset));
+        vec![
+            data.finished_at.clone(),
+            format!("{}{into}", data.outcome.as_str()),
+            names(data.fields.as_deref().unwrap_or_default()),
+            data.record.to_string(),
+        ]
+    };
+    section.rows(&["confirmed (UTC)", "outcome", "fields", "record"], found.delivered.iter().map(row).collect());
 }
 
 fn names(fields: &[String]) -> String {

@@ -10,15 +10,19 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Where each is, its kind, and what is in it.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 13] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/style.css", CSS, include_str!("page/style.css")),
     ("/icon.svg", SVG, include_str!("page/icon.svg")),
     ("/app.js", JS, include_str!("page/app.js")),
     ("/dom.js", JS, include_str!("page/dom.js")),
     ("/net.js", JS, include_str!("page/net.js")),
+    ("/letters.js", JS, include_str!("page/letters.js")),
     ("/now.js", JS, include_str!("page/now.js")),
     ("/plot.js", JS, include_str!("page/plot.js")),
+    ("/replay.js", JS, include_str!("page/replay.js")),
+    ("/sheet.js", JS, include_str!("page/sheet.js")),
+    ("/user.js", JS, include_str!("page/user.js")),
     ("/words.js", JS, include_str!("page/words.js")),
 ];
 

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -78,20 +82,16 @@ pub(super) struct Heard {
     took: Duration,
 }
 
-/// A client for admin endpoints: nothing but what stands behind the given address is asked.
-///
-/// # Errors
-/// If it cannot be set up.
-pub(super) fn client() -> anyhow::Result<reqwest::Client> {
-    // Fails only where one is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().http1_only().no_proxy().redirect(reqwest::redirect::Policy::none());
-    // They are spoken to without TLS, so that nobody's certificates are wanted.
-    Ok(client.retry(reqwest::retry::never()).tls_certs_only([]).timeout(TIMEOUT).build()?)
+/// Asks admin endpoints. They are spoken to without TLS, and nothing but what stands at the given address is asked.
+pub(super) type Client = legacy::Client<HttpConnector, Empty<Bytes>>;
+
+/// A client for all instances.
+pub(super) fn client() -> Client {
+    legacy::Client::builder(TokioExecutor::new()).build_http()
 }
 
 /// Asks an instance.
-pub(super) async fn ask(client: &reqwest::Client, url: &Url) -> Answer {
+pub(super) async fn ask(client: &Client, url: &Url) -> Answer {
     let began = Instant::now();
     let both = async { Ok((get(client, url, "status").await?, get(client, url, "metrics").await?)) };
     let (status, metrics) = tokio::time::timeout(TIMEOUT, both).await.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))?;
@@ -99,29 +99,19 @@ pub(super) async fn ask(client: &reqwest::Client, url: &Url) -> Answer {
     Ok(Heard { status, counts: exposition::read(&metrics), took: began.elapsed() })
 }
 
-async fn get(client: &reqwest::Client, url: &Url, page: &str) -> Result<String, String> {
-    let mut url = url.clone();
-    url.set_path(page);
-    let mut answer = client.get(url).send().await.map_err(|error| words(&error))?;
+async fn get(client: &Client, url: &Url, page: &str) -> Result<String, String> {
+    let uri = format!("{url}{page}").parse().map_err(|_| "this is no address".to_owned())?;
+    let answer = client.get(uri).await.map_err(|error| words(&error))?;
     if !answer.status().is_success() {
         return Err(format!("/{page} answers {}", answer.status().as_u16()));
     }
-    let mut body = Vec::new();
-    while let Some(piece) = answer.chunk().await.map_err(|error| words(&error))? {
-        body.extend_from_slice(&piece);
-        if body.len() > LONGEST {
-            return Err(format!("/{page} is longer than any page of user-courier"));
-        }
-    }
-    Ok(String::from_utf8_lossy(&body).into_owned())
+    let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(|error| words(&*error))?;
+    Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
 
 /// The innermost cause, which says the most.
-fn words(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return format!("no answer within {TIMEOUT:?}");
-    }
-    let mut cause: &dyn std::error::Error = error;
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }

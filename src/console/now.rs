@@ -67,11 +67,8 @@ impl Now {
     }
 
     /// Asks the instances again and again.
-    ///
-    /// # Errors
-    /// If no client for it can be set up.
-    pub(super) async fn watch(&self) -> anyhow::Result<()> {
-        let client = instances::client()?;
+    pub(super) async fn watch(&self) {
+        let client = instances::client();
         let mut looks = interval(PERIOD);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -92,6 +89,13 @@ impl Now {
             "instances": group.instances.iter().map(Instance::shown).collect::<Vec<_>>(),
             "targets": group.targets.iter().map(|target| group.card(target, after)).collect::<Vec<_>>(),
         })
+    }
+
+    /// What the worst instance says of a target, and which that is.
+    pub(super) fn state(&self, target: &str) -> Option<(String, Value)> {
+        let group = self.group();
+        let (id, seen) = worst(&group.seen(target))?;
+        Some((id.to_owned(), serde_json::to_value(seen).ok()?))
     }
 
     fn group(&self) -> std::sync::MutexGuard<'_, Group> {

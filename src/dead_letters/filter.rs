@@ -28,11 +28,30 @@ pub struct Filter {
 impl Filter {
     /// Whether the dead letter is wanted; whether it is open is asked elsewhere.
     pub fn takes(&self, letter: &DeadLetter) -> bool {
-        self.target.as_ref().is_none_or(|target| *target == letter.target)
-            && self.reason.is_none_or(|reason| reason == letter.reason)
-            && self.user.is_none_or(|user| letter.user == Some(user))
-            && self.since.is_none_or(|since| since <= letter.failed_at)
-            && self.until.is_none_or(|until| letter.failed_at <= until)
+        self.fits(&letter.target, letter.reason, letter.user, letter.failed_at)
+    }
+
+    /// The same by what it asks for.
+    pub fn fits(&self, target: &str, reason: Reason, user: Option<UserId>, failed_at: Timestamp) -> bool {
+        self.target.as_ref().is_none_or(|wanted| wanted == target)
+            && self.reason.is_none_or(|wanted| wanted == reason)
+            && self.user.is_none_or(|wanted| user == Some(wanted))
+            && self.since.is_none_or(|since| since <= failed_at)
+            && self.until.is_none_or(|until| failed_at <= until)
+    }
+
+    /// In words, for a log.
+    pub fn words(&self) -> String {
+        let parts = [
+            self.target.as_ref().map(|target| format!("target={target}")),
+            self.reason.map(|reason| format!("reason={}", reason.as_str())),
+            self.user.map(|user| format!("user={user}")),
+            self.since.map(|since| format!("since={since}")),
+            self.until.map(|until| format!("until={until}")),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        let of = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(" ")) };
+        format!("{}{of}", if self.all { "all" } else { "all open ones" })
     }
 }
 

@@ -18,6 +18,7 @@ pub mod replay;
 mod sender;
 pub mod spots;
 pub mod story;
+pub mod tally;
 pub mod topic;
 
 pub use desk::Desk;

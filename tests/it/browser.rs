@@ -157,3 +157,22 @@ impl WebDriverCompatibleCommand for Extra {
         (hyper::Method::POST, Some(self.body.to_string()))
     }
 }
+
+/// Asks until there is an answer.
+pub(crate) async fn patiently<T>(what: &str, mut answer: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = answer().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} until {what}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+/// A number with its thousands apart, as the page writes it.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned()).collect();
+    groups.join(",")
+}

@@ -11,19 +11,19 @@ use crate::kafka::PATIENCE;
 use crate::service::Service;
 use crate::update::Update;
 
-const TOKEN: &str = "correct-horse-battery-staple";
+pub(crate) const TOKEN: &str = "correct-horse-battery-staple";
 
 /// An answer of the console: its status, its head in lower case, and its body.
-struct Answer(u16, String, String);
+pub(crate) struct Answer(pub(crate) u16, pub(crate) String, pub(crate) String);
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.2).unwrap_or_else(|error| panic!("{error}: {}", self.2))
     }
 }
 
 /// Asks with these headers and nothing else; a body makes it a POST.
-fn ask(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Answer {
+pub(crate) fn ask(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let method = if body.is_some() { "POST" } else { "GET" };
@@ -40,7 +40,7 @@ fn ask(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Option<&
 }
 
 /// A bench whose console asks this service, and takes [`TOKEN`].
-fn console(bench: &mut Bench, service: Option<&Service>) -> Service {
+pub(crate) fn console(bench: &mut Bench, service: Option<&Service>) -> Service {
     let instances: Vec<toml::Value> = service.iter().map(|service| format!("http://{}", service.address()).into()).collect();
     if !instances.is_empty() {
         bench.set("console.instances", instances);

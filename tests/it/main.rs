@@ -18,6 +18,7 @@ mod wire;
 mod bad_input;
 mod canary;
 mod console;
+mod console_letters;
 mod dead_letters;
 mod endings;
 mod examples;

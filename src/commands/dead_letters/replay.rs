@@ -17,6 +17,7 @@ use crate::dead_letters::choice::{Choice, Mended};
 use crate::dead_letters::history::{Chosen, History};
 use crate::dead_letters::plan::{Action, Step};
 use crate::dead_letters::replay::{self, Pace, Summary};
+use crate::dead_letters::tally::Tally;
 use crate::dead_letters::{Desk, changes, mend};
 use crate::event::UserId;
 use crate::text;
@@ -80,9 +81,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
     if args.dry_run {
         return Ok(Exit::Done);
     }
-    let to_do: usize = [Action::Send, Action::Trim, Action::Supersede].into_iter().map(|action| plan.of(action)).sum();
+    let to_do: usize = [Action::Send, Action::Trim, Action::Supersede].into_iter().map(|action| plan.tally.of(action)).sum();
     if to_do == 0 {
-        return Ok(if plan.of(Action::Refuse) == 0 { Exit::Done } else { Exit::Failed });
+        return Ok(if plan.tally.of(Action::Refuse) == 0 { Exit::Done } else { Exit::Failed });
     }
     if !args.yes && !ask(&plan) {
         note("nothing was sent");
@@ -118,14 +119,8 @@ fn from_file(desk: &Desk, path: &PathBuf, bar: &mut Bar) -> Result<(Choice, Mend
 /// What a plan comes to.
 #[derive(Default)]
 struct Plan {
-    counts: BTreeMap<(String, &'static str), BTreeMap<Action, usize>>,
+    tally: Tally,
     samples: BTreeMap<Action, Vec<String>>,
-}
-
-impl Plan {
-    fn of(&self, action: Action) -> usize {
-        self.counts.values().filter_map(|counts| counts.get(&action)).sum()
-    }
 }
 
 fn plan(desk: &Desk, history: &History<'_>, letters: &[Chosen], args: &ReplayArgs) -> Plan {
@@ -135,7 +130,7 @@ fn plan(desk: &Desk, history: &History<'_>, letters: &[Chosen], args: &ReplayArg
         if args.json {
             say(line(desk, one, &step));
         }
-        *plan.counts.entry((one.target.to_string(), one.reason.as_str())).or_default().entry(step.action).or_default() += 1;
+        plan.tally.add(one, step.action);
         let samples = plan.samples.entry(step.action).or_default();
         if samples.len() < SAMPLES {
             samples.push(sample(desk, one, &step));
@@ -157,9 +152,9 @@ fn show(plan: &Plan, total: usize, all: bool) {
     let row = |((target, reason), counts): (&(String, &str), _)| {
         [target.clone(), (*reason).to_owned()].into_iter().chain(cells(counts)).collect()
     };
-    let mut rows: Vec<Vec<String>> = plan.counts.iter().map(row).collect();
+    let mut rows: Vec<Vec<String>> = plan.tally.counts.iter().map(row).collect();
     if rows.len() > 1 {
-        let sums = Action::ALL.map(|action| count(plan.of(action)));
+        let sums = Action::ALL.map(|action| count(plan.tally.of(action)));
         rows.push([String::new(), "in all".to_owned()].into_iter().chain(sums).collect());
     }
     say(table(&["target", "reason", ">send", ">trim", ">supersede", ">refuse"], &rows));
@@ -194,7 +189,8 @@ fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
     format!("{place}  {whose}: {words}")
 }
 
-fn line(desk: &Desk, one: &Chosen, step: &Step) -> Value {
+/// A step of the plan in one JSON object.
+pub(crate) fn line(desk: &Desk, one: &Chosen, step: &Step) -> Value {
     let names = |parts: &[String]| changes::names(&one.parts, parts);
     json!({
         "action": step.action.as_str(),
@@ -209,7 +205,7 @@ fn line(desk: &Desk, one: &Chosen, step: &Step) -> Value {
 }
 
 fn ask(plan: &Plan) -> bool {
-    let [send, trim, supersede] = [Action::Send, Action::Trim, Action::Supersede].map(|action| plan.of(action));
+    let [send, trim, supersede] = [Action::Send, Action::Trim, Action::Supersede].map(|action| plan.tally.of(action));
     let question = format!("Send {}, and settle {} without sending? [y/N] ", of(send + trim, "event", "events"), count(supersede));
     let _ = write!(stderr(), "\n{question}");
     let _ = stderr().flush();

@@ -1,7 +1,5 @@
 //! `dead-letters show`: everything about one of them.
 
-use std::fmt::Write;
-
 use clap::Args;
 use serde_json::Value;
 
@@ -9,7 +7,8 @@ use super::{ConfigArgs, failed, open};
 use crate::api::ApiError;
 use crate::api::mask::mask as without_secrets;
 use crate::commands::bar::Bar;
-use crate::commands::table::{of, table, times};
+use crate::commands::sheet::{Section, Sheet};
+use crate::commands::table::{of, times};
 use crate::commands::{Exit, fail, say};
 use crate::dead_letters::plan::{Action, Step};
 use crate::dead_letters::story::Story;
@@ -40,57 +39,55 @@ pub(super) fn run(args: &ShowArgs) -> Result<Exit, Exit> {
         return Err(fail(Exit::Failed, words));
     };
     let story = Story::read(&desk, letter, &mut Bar::new()).map_err(failed)?;
-    say(page(&story, args.reveal).trim_end());
+    say(sheet(&story, args.reveal).to_string().trim_end());
     Ok(Exit::Done)
 }
 
-fn page(story: &Story, reveal: bool) -> String {
+/// All that is told of it.
+pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
     let letter = &story.letter;
     let facts = &letter.facts;
-    let mut page = String::new();
     let whose = facts.user.map_or_else(|| "no known user".to_owned(), |user| format!("user {user}"));
-    let _ = writeln!(page, "{}: {}, {whose}, {}", letter.place(), facts.target, facts.reason.as_str());
-    let _ = writeln!(page, "  {}\n", meaning(facts.reason));
+    let title = format!("{}: {}, {whose}, {}", letter.place(), facts.target, facts.reason.as_str());
+    let mut sheet = Sheet { title, meaning: Some(meaning(facts.reason).to_owned()), sections: Vec::new() };
 
+    let why = sheet.section("why");
     let error = story.outcome.as_ref().and_then(|outcome| outcome.error.clone());
     let error = error.unwrap_or_else(|| ApiError::new(&facts.message));
-    let _ = writeln!(page, "why\n  {}", plain(&error.message));
+    why.line(plain(&error.message));
     for (field, messages) in &error.fields {
-        let _ = writeln!(page, "  {}: {}", plain(field), plain(&messages.join(", ")));
+        why.line(format!("{}: {}", plain(field), plain(&messages.join(", "))));
     }
     let status = facts.http_status.map_or_else(|| "no answer".to_owned(), |status| format!("last answer {status}"));
     let first = facts.first_attempt_at.map_or_else(String::new, |time| format!(", first call {}", timestamp(time)));
-    let _ = writeln!(page, "  {}, {status}{first}, given up {}", of(facts.attempts as usize, "call", "calls"), timestamp(facts.failed_at));
-    let _ = writeln!(page, "  record {}, replayed {}", facts.origin, times(facts.replays));
+    why.line(format!("{}, {status}{first}, given up {}", of(facts.attempts as usize, "call", "calls"), timestamp(facts.failed_at)));
+    why.line(format!("record {}, replayed {}", facts.origin, times(facts.replays)));
     if facts.replays > 0 && story.chosen.blind.is_none() {
-        let _ = writeln!(page, "  first stood at {}/{}/{}", facts.origin.topic, facts.origin.partition, story.chosen.first);
+        why.line(format!("first stood at {}/{}/{}", facts.origin.topic, facts.origin.partition, story.chosen.first));
     }
 
-    event(&mut page, story, reveal);
-    headers(&mut page, &letter.record, story, reveal);
+    event(sheet.section("event"), story, reveal);
+    headers(sheet.section("headers"), &letter.record, story, reveal);
 
-    let _ = writeln!(page, "\nsince then");
+    let since = sheet.section("since then");
     if story.later_count == 0 {
-        let _ = writeln!(page, "  no other update of this user has ended");
+        since.line("no other update of this user has ended");
     } else {
-        let _ = writeln!(page, "  {} of this user ended{}", of(story.later_count, "other update", "other updates"), last(story));
-        let rows: Vec<_> = story.later.iter().map(row).collect();
-        page.push_str(&table(&["ended (UTC)", "outcome", "fields", "record"], &rows));
+        since.line(format!("{} of this user ended{}", of(story.later_count, "other update", "other updates"), last(story)));
+        since.rows(&["ended (UTC)", "outcome", "fields", "record"], story.later.iter().map(row).collect());
     }
 
-    let _ = writeln!(page, "\nnow");
-    page.push_str(&now(story));
-    page
+    now(sheet.section("now"), story);
+    sheet
 }
 
 fn last(story: &Story) -> String {
     if story.later_count > story.later.len() { format!("; the last {}:", story.later.len()) } else { ":".to_owned() }
 }
 
-fn event(page: &mut String, story: &Story, reveal: bool) {
-    let _ = writeln!(page, "\nevent");
+fn event(section: &mut Section, story: &Story, reveal: bool) {
     let Some(content) = &story.content else {
-        let _ = writeln!(page, "  its value was too large for the dead-letter topic, and the record itself is gone from the update topic");
+        section.line("its value was too large for the dead-letter topic, and the record itself is gone from the update topic");
         return;
     };
     let length = content.value.as_ref().map_or(0, Vec::len);
@@ -100,16 +97,16 @@ fn event(page: &mut String, story: &Story, reveal: bool) {
             if !reveal {
                 mask::mask(&mut event);
             }
-            indent(page, &format!("{event:#}"));
+            verbatim(section, &format!("{event:#}"));
         }
-        None if reveal => indent(page, &String::from_utf8_lossy(content.value.as_deref().unwrap_or_default())),
+        None if reveal => verbatim(section, &String::from_utf8_lossy(content.value.as_deref().unwrap_or_default())),
         None => {
-            let _ = writeln!(page, "  {length} bytes that cannot be decoded, so nothing in them can be masked: --reveal shows them");
+            section.line(format!("{length} bytes that cannot be decoded, so nothing in them can be masked: --reveal shows them"));
         }
     }
 }
 
-fn headers(page: &mut String, record: &Record, story: &Story, reveal: bool) {
+fn headers(section: &mut Section, record: &Record, story: &Story, reveal: bool) {
     let event = story.content.as_ref().and_then(export::event);
     let secrets = event.map(|event| mask::secrets(&event)).unwrap_or_default();
     // What is too short to be found for sure, is found in too many places to be taken out.
@@ -129,8 +126,7 @@ fn headers(page: &mut String, record: &Record, story: &Story, reveal: bool) {
             vec![plain(&header.name), shown]
         })
         .collect();
-    let _ = writeln!(page, "\nheaders");
-    page.push_str(&table(&["name", "value"], &rows));
+    section.rows(&["name", "value"], rows);
 }
 
 /// Senders put all kinds of things into headers.
@@ -149,16 +145,16 @@ fn row(outcome: &OutcomeData) -> Vec<String> {
     ]
 }
 
-fn now(story: &Story) -> String {
+fn now(section: &mut Section, story: &Story) {
     if let Some(settled) = &story.settled {
         let into = settled.into.as_ref().map_or_else(String::new, |into| format!(" as {into}"));
-        return format!("  settled: {}{into} at {}\n", settled.outcome.as_str(), settled.finished_at);
+        section.line(format!("settled: {}{into} at {}", settled.outcome.as_str(), settled.finished_at));
+        return;
     }
-    let mut text = format!("  open. A replay would {}\n", would(&story.step, story));
+    section.line(format!("open. A replay would {}", would(&story.step, story)));
     if let Some(remark) = story.chosen.remark.as_ref().filter(|_| story.step.action != Action::Supersede) {
-        let _ = writeln!(text, "  {}", plain(remark));
+        section.line(plain(remark));
     }
-    text
 }
 
 fn would(step: &Step, story: &Story) -> String {
@@ -177,10 +173,9 @@ fn would(step: &Step, story: &Story) -> String {
     }
 }
 
-fn indent(page: &mut String, text: &str) {
-    for line in text.lines() {
-        let _ = writeln!(page, "  {}", plain(line));
-    }
+fn verbatim(section: &mut Section, text: &str) {
+    section.verbatim = true;
+    section.lines.extend(text.lines().map(plain));
 }
 
 /// On one line, without what a terminal would act upon.

@@ -1,8 +1,11 @@
 // The frame of the page: which part is shown, keeping it fresh, the token, and the keys.
 
 import { h } from "./dom.js";
-import { hello, Refused } from "./net.js";
+import { LettersPage } from "./letters.js";
+import { hello, lock, Refused, unlock, whoever } from "./net.js";
 import { NowPage } from "./now.js";
+import { problem } from "./sheet.js";
+import { UserPage } from "./user.js";
 import { span } from "./words.js";
 
 const main = document.getElementById("main");
@@ -16,6 +19,7 @@ let silentSince = null;
 let timer = 0;
 
 function show() {
+  if (known.locked && !whoever()) return askToken();
   const [name] = (location.hash.slice(1) || "now").split(/[/?]/);
   const wanted = Object.hasOwn(pages, name) ? name : "now";
   for (const anchor of document.querySelectorAll("nav a")) {
@@ -40,6 +44,7 @@ async function refresh() {
     if (!known) await begin();
     await current?.update();
     tellLink(null);
+    tellLock();
   } catch (error) {
     tellLink(error);
   }
@@ -51,15 +56,35 @@ async function refresh() {
 
 async function begin() {
   known = await hello();
-  pages = { now: new NowPage() };
+  pages = { now: new NowPage(), letters: new LettersPage(known), user: new UserPage(known) };
   show();
+}
+
+/** Away from loopback nothing is shown without the token. */
+function askToken() {
+  const name = h("input", { id: "operator", autocomplete: "username", maxlength: 40, required: true });
+  const token = h("input", { id: "token", type: "password", autocomplete: "current-password", required: true });
+  const trouble = h("div");
+  const enter = async (event) => {
+    event.preventDefault();
+    try {
+      await unlock(name.value, token.value);
+      show();
+    } catch (error) {
+      trouble.replaceChildren(problem(error.message));
+    }
+  };
+  const field = (label, input) => h("label", { for: input.id }, h("span", {}, label), input);
+  current = null;
+  main.replaceChildren(h("form", { class: "filter", onsubmit: enter }, field("your name, for the log", name), field("token", token), h("button", { type: "submit", class: "main" }, "Show the page"), trouble));
+  name.focus();
 }
 
 /** Whether the console answers; what is shown is old where it does not. */
 function tellLink(error) {
   if (!error || error instanceof Refused) {
     silentSince = null;
-    link.replaceChildren(h("span", { class: "live" }, "live"), h("span", { class: "wide" }, ` ${known.group} · ${known.brokers}`));
+    link.replaceChildren(h("span", { class: "live" }, "live"), h("span", { class: "wide" }, ` · ${known.group} · ${known.brokers}`));
     alarm.hidden = !error;
     if (error) alarm.textContent = error.message;
     return;
@@ -68,6 +93,30 @@ function tellLink(error) {
   link.textContent = "no answer";
   alarm.hidden = false;
   alarm.textContent = `The console does not answer for ${span((Date.now() - silentSince) / 1000)}: what stands here is old. It is asked again by itself.`;
+}
+
+/** Keys that go to a part of the page, unless somebody is typing. */
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]") || event.target.closest?.("input:not([type=checkbox]), select, textarea")) return;
+  if (event.key === "/" && current?.search) {
+    current.search.focus();
+    event.preventDefault();
+  }
+  if (event.key === "p" && current === pages.letters) pages.letters.plan();
+  const anchor = document.querySelectorAll("nav a")[["1", "2", "3"].indexOf(event.key)];
+  if (anchor) location.hash = anchor.hash;
+});
+
+/** Who has given the token, and the way to forget it. */
+function tellLock() {
+  const button = document.getElementById("lock");
+  button.hidden = !whoever();
+  button.textContent = `Forget ${whoever()}'s token`;
+  button.onclick = () => {
+    lock();
+    known = null;
+    refresh();
+  };
 }
 
 addEventListener("hashchange", show);

@@ -21,7 +21,7 @@ function fill(element, attributes, children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -40,12 +40,13 @@ export function shown(value) {
   return element;
 }
 
-/** Puts children in place of those that are there; leaves everything alone where the key is the same as before. */
+/** Puts children in place of those that are there; leaves everything alone where the key is the same as before. They may be made by a function. */
 export function set(element, key, ...children) {
   const text = JSON.stringify(key);
   if (element.dataset.key === text) return;
   element.dataset.key = text;
-  element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  if (typeof children[0] === "function") children = [children[0]()];
+  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
 }
 
 const SHAPES = {

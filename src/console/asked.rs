@@ -1,0 +1,172 @@
+//! What a page asks for: read strictly, since whatever reaches the port may have written it.
+
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::gate::Refusal;
+use super::letters::Cursor;
+use crate::config::{Config, UNCLAIMED};
+use crate::dead_letters::topic::Spot;
+use crate::dead_letters::{Filter, filter};
+use crate::event::UserId;
+use crate::record::Place;
+use crate::verdict::Reason;
+
+/// So many letters can be chosen one by one.
+const CHOSEN: usize = 1_000;
+
+/// A filter as it was typed. What is empty does not matter.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Typed {
+    target: String,
+    reason: String,
+    user: String,
+    since: String,
+    until: String,
+    all: bool,
+    /// Where the rows of the page before end.
+    before: String,
+    /// The version that was seen last.
+    pub(super) seen: Option<u64>,
+}
+
+impl Typed {
+    /// The filter.
+    ///
+    /// # Errors
+    /// In words, with what can be written.
+    pub(super) fn filter(&self, config: &Config) -> Result<Filter, Refusal> {
+        let now = Timestamp::now();
+        let time = |text: &str| given(text).map(|text| filter::time(text, now)).transpose().map_err(wrong);
+        let found = Filter {
+            target: given(&self.target).map(|name| target(config, name)).transpose()?,
+            reason: given(&self.reason).map(reason).transpose()?,
+            user: given(&self.user).map(user).transpose()?,
+            since: time(&self.since)?,
+            until: time(&self.until)?,
+            all: self.all,
+        };
+        if found.since.zip(found.until).is_some_and(|(since, until)| since > until) {
+            return Err(wrong("the earliest time is later than the latest: nothing can lie between them"));
+        }
+        Ok(found)
+    }
+
+    /// Where the rows begin.
+    ///
+    /// # Errors
+    /// If that is no place between two rows.
+    pub(super) fn cursor(&self) -> Result<Option<Cursor>, Refusal> {
+        let parse = |text: &str| {
+            let (time, spot) = text.split_once('.')?;
+            let (partition, offset) = spot.split_once('.')?;
+            Some((time.parse().ok()?, partition.parse().ok()?, offset.parse().ok()?))
+        };
+        given(&self.before).map(|text| parse(text).ok_or_else(|| wrong("there is no such page"))).transpose()
+    }
+}
+
+/// Dead letters that are to be replayed: those that were ticked, or else all that the filter takes.
+#[derive(Debug, Deserialize)]
+pub(super) struct ToReplay {
+    #[serde(default)]
+    filter: Typed,
+    places: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) force: bool,
+}
+
+/// Which dead letters.
+pub(super) enum Wanted {
+    /// All that a filter takes.
+    All(Filter),
+    /// These.
+    These(Vec<Spot>),
+}
+
+impl ToReplay {
+    /// Which those are.
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    pub(super) fn wanted(&self, config: &Config) -> Result<Wanted, Refusal> {
+        let Some(places) = &self.places else { return Ok(Wanted::All(self.filter.filter(config)?)) };
+        if places.is_empty() || places.len() > CHOSEN {
+            return Err(wrong(format!("tick 1 to {CHOSEN} of them, or take all that the filter takes")));
+        }
+        let spot = |text: &String| letter(config, text).map(|place| (place.partition, place.offset));
+        Ok(Wanted::These(places.iter().map(spot).collect::<Result<_, _>>()?))
+    }
+}
+
+/// A yes to a plan.
+#[derive(Debug, Deserialize)]
+pub(super) struct Agreed {
+    pub(super) operator: String,
+    pub(super) rate: Option<u32>,
+}
+
+/// What is to be read.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToRead {
+    /// The dead letter at this place.
+    Letter(String),
+    /// What is known of a user.
+    User { target: String, user: String, since: String },
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// If it is not what is asked for here.
+pub(super) fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes).map_err(|error| wrong(format!("this cannot be read: {error}")))
+}
+
+/// The place of a dead letter.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn letter(config: &Config, text: &str) -> Result<Place, Refusal> {
+    let place: Place = text.parse().map_err(|error: crate::record::NotAPlace| wrong(error.to_string()))?;
+    if *place.topic == *config.kafka.topics.dead_letters { Ok(place) } else { Err(wrong("this is not the dead-letter topic")) }
+}
+
+/// The name of a target, or `unclaimed`.
+///
+/// # Errors
+/// If there is none of that name.
+pub(super) fn target(config: &Config, name: &str) -> Result<String, Refusal> {
+    let names = || config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]);
+    if names().any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    Err(wrong(format!("there is no such target; the configuration has {}", names().collect::<Vec<_>>().join(", "))))
+}
+
+/// A user's number.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn user(text: &str) -> Result<UserId, Refusal> {
+    let number = text.trim().parse().ok().and_then(UserId::new);
+    number.ok_or_else(|| wrong("a user is a whole number from 1 to 9223372036854775807"))
+}
+
+fn reason(name: &str) -> Result<Reason, Refusal> {
+    let names = || Reason::ALL.map(Reason::as_str).join(", ");
+    Reason::ALL.into_iter().find(|reason| reason.as_str() == name).ok_or_else(|| wrong(format!("the reasons are {}", names())))
+}
+
+/// What was typed, if anything was.
+pub(super) fn given(text: &str) -> Option<&str> {
+    Some(text.trim()).filter(|text| !text.is_empty())
+}
+
+/// This cannot be asked so.
+pub(super) fn wrong(words: impl Into<String>) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, words.into())
+}

@@ -1,0 +1,275 @@
+//! Letters: an index of the dead-letter topic in memory, read once and then kept up to date.
+//!
+//! It is for looking only. What a replay would do is asked of the topics themselves, by the same code as the command.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::{PoisonError, RwLock};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::texts::Texts;
+use crate::dead_letter::DeadLetter;
+use crate::dead_letters::spots::Spots;
+use crate::dead_letters::topic::Spot;
+use crate::dead_letters::{Filter, Letter};
+use crate::event::{self, UserId};
+use crate::outcome::timestamp;
+use crate::verdict::Reason;
+
+/// So many letters are kept, the latest; a letter takes 48 bytes.
+const MOST: usize = 1_000_000;
+/// The rows of one answer.
+pub(super) const ROWS: usize = 200;
+/// The bars of the plot over time.
+const BARS: usize = 60;
+/// The bytes kept of an error, and of the names of fields.
+const WORDS: usize = 160;
+
+/// What is known of a letter without reading it again.
+#[derive(Clone, Debug)]
+struct Row {
+    failed_at: i64,
+    offset: i64,
+    /// 0 where it is not known.
+    user: u64,
+    target: u32,
+    words: u32,
+    fields: u32,
+    attempts: u16,
+    /// 0 where there was no answer.
+    status: u16,
+    reason: Reason,
+    replays: u8,
+    settled: bool,
+}
+
+/// What the index takes of a letter.
+pub(super) struct Draft {
+    spot: Spot,
+    facts: DeadLetter,
+    fields: String,
+}
+
+impl Draft {
+    /// Of this letter.
+    pub(super) fn of(letter: &Letter) -> Self {
+        let fields = event::decode(&letter.record).map(|event| event.fields().join(", ")).unwrap_or_default();
+        Draft { spot: (letter.place().partition, letter.place().offset), facts: letter.facts.clone(), fields }
+    }
+}
+
+/// Where a page of rows ends and the next begins: the time in milliseconds, partition and offset.
+pub(super) type Cursor = (i64, i32, i64);
+
+/// The index.
+#[derive(Default)]
+pub(super) struct Letters(RwLock<Index>);
+
+#[derive(Default)]
+struct Index {
+    partitions: BTreeMap<i32, Vec<Row>>,
+    count: usize,
+    texts: Texts,
+    settled: Spots,
+    /// Whether it is known which are open.
+    outcomes_read: bool,
+    forgotten: usize,
+    strangers: u64,
+    /// Grows with each change.
+    version: u64,
+}
+
+impl Letters {
+    /// Adds letters, those of one partition in their order, and the number of records that are none.
+    pub(super) fn add(&self, letters: impl IntoIterator<Item = Draft>, strangers: u64) {
+        let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for letter in letters {
+            index.add(&letter);
+        }
+        index.strangers += strangers;
+        index.version += 1;
+        index.bound();
+    }
+
+    /// These letters were replayed or superseded.
+    pub(super) fn settle(&self, spots: impl IntoIterator<Item = Spot>) {
+        let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for spot in spots {
+            index.settled.insert(spot);
+            if let Some(rows) = index.partitions.get_mut(&spot.0)
+                && let Ok(at) = rows.binary_search_by_key(&spot.1, |row| row.offset)
+            {
+                rows[at].settled = true;
+            }
+            index.version += 1;
+        }
+    }
+
+    /// From now on it is known which are open.
+    pub(super) fn outcomes_read(&self) {
+        let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        index.outcomes_read = true;
+        index.version += 1;
+    }
+
+    /// What stands before that offset is gone from the topic.
+    pub(super) fn forget_before(&self, partition: i32, offset: i64) {
+        let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(rows) = index.partitions.get_mut(&partition) else { return };
+        let gone = rows.partition_point(|row| row.offset < offset);
+        if gone > 0 {
+            rows.drain(..gone);
+            index.count -= gone;
+            index.version += 1;
+        }
+    }
+
+    /// When the first of them was given up.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let oldest = index.partitions.values().flatten().map(|row| row.failed_at).min()?;
+        Timestamp::from_millisecond(oldest).ok()
+    }
+
+    /// The letters that the filter takes: how many of each target and reason, how they lie in time, and the latest before `cursor`.
+    /// `None` where nothing has changed since `seen`.
+    pub(super) fn page(&self, topic: &str, filter: &Filter, cursor: Option<Cursor>, seen: Option<u64>) -> Option<Value> {
+        let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        (seen != Some(index.version)).then(|| index.page(topic, filter, cursor))
+    }
+}
+
+impl Index {
+    fn add(&mut self, Draft { spot: (partition, offset), facts, fields }: &Draft) {
+        let (partition, offset) = (*partition, *offset);
+        let row = Row {
+            failed_at: facts.failed_at.as_millisecond(),
+            offset,
+            user: facts.user.map_or(0, UserId::get),
+            target: self.texts.number(&facts.target, WORDS),
+            words: self.texts.number(&facts.message, WORDS),
+            fields: self.texts.number(fields, WORDS),
+            attempts: u16::try_from(facts.attempts).unwrap_or(u16::MAX),
+            status: facts.http_status.unwrap_or(0),
+            reason: facts.reason,
+            replays: u8::try_from(facts.replays).unwrap_or(u8::MAX),
+            settled: self.settled.contains((partition, offset)),
+        };
+        let rows = self.partitions.entry(partition).or_default();
+        // One that is read again, since the client began anew, is known.
+        if rows.last().is_none_or(|last| last.offset < offset) {
+            rows.push(row);
+            self.count += 1;
+        }
+    }
+
+    /// Forgets the oldest where there are too many.
+    fn bound(&mut self) {
+        if self.count <= MOST {
+            return;
+        }
+        let mut times: Vec<i64> = self.partitions.values().flatten().map(|row| row.failed_at).collect();
+        let excess = self.count - MOST + MOST / 16;
+        let (_, limit, _) = times.select_nth_unstable(excess);
+        let limit = *limit;
+        self.partitions.values_mut().for_each(|rows| rows.retain(|row| row.failed_at >= limit));
+        let left = self.partitions.values().map(Vec::len).sum();
+        self.forgotten += self.count - left;
+        self.count = left;
+    }
+
+    fn page(&self, topic: &str, filter: &Filter, cursor: Option<Cursor>) -> Value {
+        let mut targets: HashMap<u32, usize> = HashMap::new();
+        let mut reasons: HashMap<&str, usize> = HashMap::new();
+        // By time and place, and by number within the partition.
+        let mut latest: BinaryHeap<Reverse<(Cursor, usize)>> = BinaryHeap::with_capacity(ROWS + 1);
+        let (mut total, mut times) = (0, Vec::new());
+        let apart = Filter { target: None, reason: None, ..filter.clone() };
+        let all = self
+            .partitions
+            .iter()
+            .flat_map(|(partition, rows)| rows.iter().enumerate().map(move |(number, row)| (*partition, number, row)));
+        for (partition, number, row) in all {
+            if row.settled && !filter.all {
+                continue;
+            }
+            let user = UserId::new(row.user);
+            let Ok(failed_at) = Timestamp::from_millisecond(row.failed_at) else { continue };
+            let target = self.texts.get(row.target);
+            if !apart.fits(target, row.reason, user, failed_at) {
+                continue;
+            }
+            // Each count shows what choosing it would bring, so its own part of the filter is left out.
+            let (of_target, of_reason) =
+                (filter.target.as_deref().is_none_or(|wanted| wanted == target), filter.reason.is_none_or(|wanted| wanted == row.reason));
+            if of_reason {
+                *targets.entry(row.target).or_default() += 1;
+            }
+            if of_target {
+                *reasons.entry(row.reason.as_str()).or_default() += 1;
+            }
+            if !(of_target && of_reason) {
+                continue;
+            }
+            total += 1;
+            times.push(row.failed_at);
+            let at = (row.failed_at, partition, row.offset);
+            if cursor.is_some_and(|cursor| at >= cursor)
+                || latest.len() >= ROWS && latest.peek().is_some_and(|Reverse((oldest, _))| at < *oldest)
+            {
+                continue;
+            }
+            latest.push(Reverse((at, number)));
+            if latest.len() > ROWS {
+                latest.pop();
+            }
+        }
+        let row = |Reverse((at, number)): Reverse<(Cursor, usize)>| Some((at, self.partitions.get(&at.1)?.get(number)?));
+        let rows: Vec<(Cursor, &Row)> = latest.into_sorted_vec().into_iter().filter_map(row).collect();
+        let more = rows.len() == ROWS;
+        let next = rows.last().filter(|_| more).map(|(at, _)| *at);
+        json!({
+            "version": self.version,
+            "known": self.count,
+            "forgotten": self.forgotten,
+            "strangers": self.strangers,
+            "outcomes_read": self.outcomes_read,
+            "total": total,
+            "targets": targets.into_iter().map(|(target, count)| (self.texts.get(target).to_owned(), count)).collect::<BTreeMap<_, _>>(),
+            "reasons": reasons.into_iter().collect::<BTreeMap<_, _>>(),
+            "times": bars(&times),
+            "rows": rows.iter().map(|(at, row)| self.row(topic, *at, row)).collect::<Vec<_>>(),
+            "next": next.map(|(at, partition, offset)| format!("{at}.{partition}.{offset}")),
+        })
+    }
+
+    fn row(&self, topic: &str, (failed_at, partition, offset): Cursor, row: &Row) -> Value {
+        json!({
+            "place": format!("{topic}/{partition}/{offset}"),
+            "failed_at": Timestamp::from_millisecond(failed_at).map(timestamp).ok(),
+            "target": self.texts.get(row.target),
+            "user": (row.user > 0).then(|| row.user.to_string()),
+            "reason": row.reason.as_str(),
+            "status": (row.status > 0).then_some(row.status),
+            "attempts": row.attempts,
+            "fields": self.texts.get(row.fields),
+            "words": self.texts.get(row.words),
+            "replays": row.replays,
+            "settled": self.outcomes_read.then_some(row.settled),
+        })
+    }
+}
+
+/// How many lie in each of equal stretches of time; from when to when.
+fn bars(times: &[i64]) -> Option<Value> {
+    let (from, to) = (*times.iter().min()?, *times.iter().max()?);
+    let width = (to - from) / i64::try_from(BARS).unwrap_or(1) + 1;
+    let mut counts = [0_usize; BARS];
+    for time in times {
+        counts[usize::try_from((time - from) / width).unwrap_or(0).min(BARS - 1)] += 1;
+    }
+    let written = |millis| Timestamp::from_millisecond(millis).map(timestamp).ok();
+    Some(json!({ "from": written(from), "to": written(to), "counts": counts.to_vec() }))
+}

@@ -1,0 +1,48 @@
+// The page "A user": what waits, what was delivered, what is dead, and which fields last changed when.
+
+import { h, shown } from "./dom.js";
+import { read } from "./sheet.js";
+
+export class UserPage {
+  constructor(known) {
+    const targets = known.targets.filter((name) => name !== "unclaimed");
+    this.target = h("select", { id: "user-target" }, targets.map((name) => h("option", { value: name }, name)));
+    this.user = h("input", { id: "user-number", inputmode: "numeric", autocomplete: "off", maxlength: 19, size: 12, required: true, placeholder: "52" });
+    this.since = h("input", { id: "user-since", autocomplete: "off", size: 12, placeholder: "7d" });
+    const field = (label, input) => h("label", { for: input.id }, h("span", {}, label), input);
+    const form = h("form", { class: "filter", onsubmit: (event) => this.submit(event) },
+      field("target", this.target), field("user's number", this.user), field("delivered since", this.since), h("button", { type: "submit", class: "main" }, "Look"));
+    this.result = h("div", { class: "result" }, h("p", { class: "soft" }, "What waits for a user and behind what, what was delivered lately, what is dead, and which fields last changed when."));
+    this.element = h("section", { "aria-label": "A user" }, form, this.result);
+  }
+
+  period = 5000;
+
+  /** For the key `/`. */
+  get search() {
+    return this.user;
+  }
+
+  submit(event) {
+    event.preventDefault();
+    const parts = [this.target.value, this.user.value.trim(), this.since.value.trim()].filter(Boolean).map(encodeURIComponent);
+    const hash = `#user/${parts.join("/")}`;
+    if (location.hash === hash) this.enter(hash.slice(1), true);
+    else location.hash = hash;
+  }
+
+  enter(path, again = false) {
+    const [, target, user, since = ""] = path.split("/").map(decodeURIComponent);
+    if (!user) return this.user.focus();
+    if (path === this.path && !again) return;
+    this.path = path;
+    [this.target.value, this.user.value, this.since.value] = [target, user, since];
+    document.title = `${target} ${user} – user-courier`;
+    read({ user: { target, user, since } }, this.result, (section, column, value) => {
+      if (section !== "dead letters" || column !== "place") return null;
+      return h("a", { href: `#letters?user=${encodeURIComponent(user)}&target=${encodeURIComponent(target)}&open=${encodeURIComponent(value)}` }, shown(value));
+    });
+  }
+
+  async update() {}
+}

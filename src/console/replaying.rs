@@ -1,0 +1,157 @@
+//! Replaying from the page: a plan, a yes, and then what the plan says, by the same code as the command. The log says who did it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use tracing::{error, info};
+
+use super::asked::Wanted;
+use super::tail::Tail;
+use super::work::{Job, State, Yes};
+use crate::commands::dead_letters::replay::line;
+use crate::config::Config;
+use crate::dead_letters::choice::{Choice, Mended};
+use crate::dead_letters::history::History;
+use crate::dead_letters::plan::Action;
+use crate::dead_letters::replay::{self, Pace, Summary};
+use crate::dead_letters::tally::Tally;
+use crate::dead_letters::topic::Spot;
+use crate::dead_letters::{Desk, Failure, Letter};
+use crate::text;
+
+/// So many letters of each action are shown of a plan.
+const SHOWN: usize = 50;
+/// The bytes of a name or a filter in the log.
+const WORDS: usize = 400;
+
+/// What a replay works with.
+pub(super) struct Replayer {
+    pub(super) config: Arc<Config>,
+    pub(super) tail: Arc<Tail>,
+    /// A replay is under way: a second one would take its right away.
+    pub(super) busy: Arc<AtomicBool>,
+}
+
+impl Replayer {
+    /// Makes the plan, and carries it out if somebody says yes.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub(super) fn run(&self, job: &Job, wanted: &Wanted, force: bool) -> Result<Value, Failure> {
+        let desk = Desk::open(&self.config)?;
+        let mut watch = &job.progress;
+        let mut choice = match wanted {
+            Wanted::All(filter) => Choice::by_filter(&desk, filter, &mut watch)?,
+            Wanted::These(spots) => {
+                let mut found = desk.letters.fetch(spots.iter().copied())?;
+                let letters: Vec<_> = spots.iter().filter_map(|spot| Letter::read(found.remove(spot)?)).collect();
+                Choice::of(&desk, &letters, &Mended::new())?
+            }
+        };
+        let mut history = choice.history(&desk, &mut watch)?;
+        choice.without_settled(&history);
+        let (tally, plan) = planned(&desk, &history, &choice, force);
+        let Some(yes) = job.ask(plan.clone()) else { return Ok(json!({ "given_up": true })) };
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return Err(Failure::Other(anyhow::anyhow!(
+                "another replay of this console is under way: wait for its end, and make the plan again"
+            )));
+        }
+        let _free = Free(&self.busy);
+        job.set(State::Replaying(plan));
+        self.tail.follows.begin(&job.id, choice.letters.iter().map(|one| one.spot).collect());
+        let mut summary = Summary::default();
+        let who = Who { yes: &yes, wanted: self.words(wanted, force) };
+        who.log_begin(&tally);
+        let pace = Pace { force, rate: yes.rate, stop: &|| job.is_stopped() };
+        let done = replay::run(&desk, &mut history, &choice.letters, &Mended::new(), pace, &mut watch, &mut summary);
+        who.log_end(&summary, done.as_ref().err());
+        let mut told = told(&desk, &summary, choice.letters.len());
+        if let Err(failure) = done {
+            told["failure"] = failure.to_string().into();
+        }
+        Ok(told)
+    }
+
+    fn words(&self, wanted: &Wanted, force: bool) -> String {
+        let words = match wanted {
+            Wanted::All(filter) => filter.words(),
+            Wanted::These(spots) => {
+                let topic = &self.config.kafka.topics.dead_letters;
+                spots.iter().map(|(partition, offset)| format!("{topic}/{partition}/{offset}")).collect::<Vec<_>>().join(" ")
+            }
+        };
+        text::name(&format!("{}{words}", if force { "forced: " } else { "" }), WORDS)
+    }
+}
+
+/// Whatever ends the replay, the next may begin.
+struct Free<'a>(&'a AtomicBool);
+
+impl Drop for Free<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+fn planned(desk: &Desk, history: &History<'_>, choice: &Choice, force: bool) -> (Tally, Value) {
+    let mut tally = Tally::default();
+    let mut steps: Vec<Value> = Vec::new();
+    for one in &choice.letters {
+        let step = history.step(one, force);
+        tally.add(one, step.action);
+        if tally.of(step.action) <= SHOWN {
+            steps.push(line(desk, one, &step));
+        }
+    }
+    let rows: Vec<_> = tally
+        .counts
+        .iter()
+        .map(|((target, reason), counts)| {
+            let count = |action: Action| counts.get(&action).copied().unwrap_or(0);
+            json!({ "target": target, "reason": reason, "counts": Action::ALL.map(count) })
+        })
+        .collect();
+    let plan = json!({ "total": choice.letters.len(), "sums": Action::ALL.map(|action| tally.of(action)), "rows": rows, "steps": steps });
+    (tally, plan)
+}
+
+fn told(desk: &Desk, summary: &Summary, total: usize) -> Value {
+    let sums = Action::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
+    let place = |(partition, offset): Spot| format!("{}/{partition}/{offset}", desk.letters.name);
+    json!({
+        "sums": sums,
+        "refused": summary.refused.iter().map(|(spot, why)| json!({ "place": place(*spot), "why": why })).collect::<Vec<_>>(),
+        "elsewhere": summary.settled_elsewhere,
+        "left": total - (sums.iter().sum::<usize>() + summary.settled_elsewhere).min(total),
+        "stopped": summary.stopped,
+    })
+}
+
+/// Who replays what, for the log.
+struct Who<'a> {
+    yes: &'a Yes,
+    wanted: String,
+}
+
+impl Who<'_> {
+    fn log_begin(&self, tally: &Tally) {
+        let [send, trim, supersede, refuse] = Action::ALL.map(|action| tally.of(action));
+        let Yes { operator, peer, rate } = self.yes;
+        info!(operator, peer, wanted = self.wanted, rate, send, trim, supersede, refuse, "a replay begins, asked for by the console");
+    }
+
+    fn log_end(&self, summary: &Summary, failure: Option<&Failure>) {
+        let [sent, trimmed, superseded, refused] = Action::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
+        let Yes { operator, peer, .. } = self.yes;
+        let (wanted, stopped) = (&self.wanted, summary.stopped);
+        match failure {
+            None => info!(operator, peer, wanted, sent, trimmed, superseded, refused, stopped, "the replay has ended"),
+            Some(failure) => {
+                let error = failure.to_string();
+                error!(operator, peer, wanted, sent, trimmed, superseded, refused, error, "the replay has broken off");
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The tail: reads the dead-letter topic and the outcomes into the index, and then whatever is added to them, until the console ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rdkafka::message::Message;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::follow::Follows;
+use super::letters::{Draft, Letters};
+use super::progress::Progress;
+use crate::config::Config;
+use crate::dead_letters::topic::{Go, Span, Spot};
+use crate::dead_letters::{Desk, Failure, Letter, desk};
+use crate::kafka::headers;
+use crate::outcome::{Kind, OutcomeData, timestamp};
+
+/// How long after one look the next comes.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long after a failure it is tried anew.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Letters are added so many at a time.
+const CHUNK: usize = 1_000;
+
+/// The reading of the topics, and how it goes.
+#[derive(Default)]
+pub(super) struct Tail {
+    pub(super) letters: Letters,
+    pub(super) follows: Follows,
+    progress: Progress,
+    failure: Mutex<Option<Trouble>>,
+}
+
+/// Why the topics cannot be read.
+struct Trouble {
+    since: Timestamp,
+    words: String,
+    /// It was so more than once. A leader that moves is found again at the next look, and worries nobody.
+    lasts: bool,
+}
+
+/// How far each partition was read.
+#[derive(Default)]
+struct Positions {
+    letters: BTreeMap<i32, i64>,
+    /// None until the letters were read once.
+    outcomes: Option<BTreeMap<i32, i64>>,
+    /// Endings whose replay was not seen yet: partitions are not read at the same time.
+    endings: HashMap<Spot, OutcomeData>,
+}
+
+impl Tail {
+    /// How the reading goes, for the page.
+    pub(super) fn shown(&self) -> Value {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        json!({
+            "progress": self.progress.shown(),
+            "failure": failure.as_ref().filter(|one| one.lasts).map(|one| json!({ "since": timestamp(one.since), "words": one.words })),
+        })
+    }
+
+    /// Reads until it is told to stop. Blocks.
+    pub(super) fn run(&self, config: &Config, stop: &watch::Receiver<bool>) {
+        let mut positions = Positions::default();
+        while !*stop.borrow() {
+            let ended = Desk::open(config).and_then(|desk| self.keep_up(&desk, &mut positions, stop));
+            let Err(failure) = ended else { return };
+            let words = failure.to_string();
+            let mut known = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.as_ref().is_some_and(|known| !known.lasts) {
+                warn!(error = words, "the dead letters cannot be read; it is tried again");
+            }
+            let since = known.as_ref().map_or_else(Timestamp::now, |known| known.since);
+            *known = Some(Trouble { since, words, lasts: known.is_some() });
+            drop(known);
+            pause(AGAIN, stop);
+        }
+    }
+
+    fn keep_up(&self, desk: &Desk, positions: &mut Positions, stop: &watch::Receiver<bool>) -> Result<(), Failure> {
+        while !*stop.borrow() {
+            self.read_letters(desk, positions, stop)?;
+            self.read_outcomes(desk, positions, stop)?;
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            pause(PAUSE, stop);
+        }
+        Ok(())
+    }
+
+    fn read_letters(&self, desk: &Desk, positions: &mut Positions, stop: &watch::Receiver<bool>) -> Result<(), Failure> {
+        let mut spans = desk.letters.spans()?;
+        for span in &mut spans {
+            self.letters.forget_before(span.partition, span.from);
+            advance(span, &mut positions.letters);
+        }
+        let (mut drafts, mut strangers) = (Vec::new(), 0);
+        let first = positions.outcomes.is_none();
+        let (mut watch, mut silent) = (&self.progress, ());
+        if first {
+            crate::dead_letters::Watch::begin(&mut watch, "reading dead letters", desk::steps(&spans));
+        }
+        let positions = &mut positions.letters;
+        let read = desk.letters.scan(&spans, if first { &mut watch } else { &mut silent }, |message| {
+            match Letter::read(headers::record(&desk.letters.name, message)) {
+                Some(letter) => drafts.push(Draft::of(&letter)),
+                None => strangers += 1,
+            }
+            if drafts.len() >= CHUNK {
+                self.letters.add(drafts.drain(..), std::mem::take(&mut strangers));
+            }
+            positions.insert(message.partition(), message.offset() + 1);
+            going(stop)
+        });
+        if !drafts.is_empty() || strangers > 0 {
+            self.letters.add(drafts, strangers);
+        }
+        read?;
+        positions.extend(spans.iter().map(|span| (span.partition, span.to.max(span.from))));
+        Ok(())
+    }
+
+    fn read_outcomes(&self, desk: &Desk, positions: &mut Positions, stop: &watch::Receiver<bool>) -> Result<(), Failure> {
+        let mut spans = desk.outcomes.spans()?;
+        let first = positions.outcomes.is_none();
+        let mut known = match positions.outcomes.take() {
+            Some(known) => known,
+            None => {
+                let since = desk::earlier(self.letters.oldest().unwrap_or_else(Timestamp::now));
+                desk.outcomes.since(since, spans.clone())?.iter().map(|span| (span.partition, span.from)).collect()
+            }
+        };
+        spans.iter_mut().for_each(|span| advance(span, &mut known));
+        let (mut watch, mut silent) = (&self.progress, ());
+        if first {
+            crate::dead_letters::Watch::begin(&mut watch, "reading outcomes", desk::steps(&spans));
+        }
+        let followed = self.follows.any();
+        let (mut settled, mut seen) = (Vec::new(), HashMap::new());
+        let read = desk.outcomes.scan(&spans, if first { &mut watch } else { &mut silent }, |message| {
+            match desk::kind(message) {
+                Some(Kind::Replayed | Kind::Superseded) => settled.extend(desk::data(message)),
+                Some(_) if followed => {
+                    if let Some(data) = desk::data(message).filter(|data| data.record.topic == *desk.updates.name) {
+                        seen.insert((data.record.partition, data.record.offset), data);
+                    }
+                }
+                _ => {}
+            }
+            known.insert(message.partition(), message.offset() + 1);
+            going(stop)
+        });
+        self.settle(desk, &settled);
+        let whole = read.is_ok();
+        if whole {
+            known.extend(spans.iter().map(|span| (span.partition, span.to.max(span.from))));
+        }
+        // What was read once need not be read again; but the first reading is whole or nothing, since only then it is known which are open.
+        positions.outcomes = (whole || !first).then_some(known);
+        positions.endings.extend(seen.iter().map(|(spot, data)| (*spot, data.clone())));
+        self.follows.ended(&mut positions.endings);
+        positions.endings = seen;
+        read?;
+        if first {
+            self.letters.outcomes_read();
+            crate::dead_letters::Watch::end(&mut watch);
+        }
+        Ok(())
+    }
+
+    fn settle(&self, desk: &Desk, settled: &[OutcomeData]) {
+        let letters = settled.iter().filter_map(|data| Some((desk::settled_by(data, &desk.letters.name)?, data)));
+        for (letter, data) in letters.clone() {
+            let into = data.into.as_ref().filter(|into| into.topic == *desk.updates.name);
+            self.follows.settled(letter, into.map(|into| (into.partition, into.offset)));
+        }
+        if !settled.is_empty() {
+            self.letters.settle(letters.map(|(letter, _)| letter));
+        }
+    }
+}
+
+/// Begins where it was left, unless that is gone from the topic.
+fn advance(span: &mut Span, positions: &mut BTreeMap<i32, i64>) {
+    let known = positions.entry(span.partition).or_insert(span.from);
+    span.from = span.from.max(*known);
+}
+
+fn going(stop: &watch::Receiver<bool>) -> Result<Go, Failure> {
+    if *stop.borrow() { Err(Failure::Other(anyhow::anyhow!("the console ends"))) } else { Ok(Go::On) }
+}
+
+fn pause(time: Duration, stop: &watch::Receiver<bool>) {
+    const STEP: Duration = Duration::from_millis(100);
+    let mut left = time;
+    while !left.is_zero() && !*stop.borrow() {
+        std::thread::sleep(STEP.min(left));
+        left = left.saturating_sub(STEP);
+    }
+}

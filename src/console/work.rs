@@ -1,0 +1,189 @@
+//! Work: what takes long, such as reading a user's history or a replay. Each piece is a job in a thread of its own, which the page asks about.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::gate::Refusal;
+use super::progress::Progress;
+use crate::dead_letters::Failure;
+
+/// Jobs at once: each has a thread, and clients of Kafka.
+const AT_ONCE: usize = 6;
+/// Jobs that are remembered after their end.
+const REMEMBERED: usize = 32;
+/// How long a plan waits for a yes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// All jobs.
+pub(super) struct Work {
+    jobs: Mutex<VecDeque<Arc<Job>>>,
+    room: Arc<Semaphore>,
+}
+
+/// One of them.
+pub(super) struct Job {
+    /// What it is asked for by. Nobody can guess it.
+    pub(super) id: String,
+    pub(super) progress: Progress,
+    state: Mutex<State>,
+    yes: Mutex<Option<SyncSender<Yes>>>,
+    stop: AtomicBool,
+}
+
+/// How far a job is.
+pub(super) enum State {
+    /// It reads.
+    Running,
+    /// The plan is made, and waits for a yes.
+    Planned(Value),
+    /// The plan is carried out.
+    Replaying(Value),
+    /// It has ended, with this.
+    Done(Value),
+    /// It could not be done, in words.
+    Failed(String),
+}
+
+/// An operator's yes to a plan.
+pub(super) struct Yes {
+    /// The name that he gave.
+    pub(super) operator: String,
+    /// Where he asked from.
+    pub(super) peer: String,
+    /// Events a second.
+    pub(super) rate: Option<u32>,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Work { jobs: Mutex::default(), room: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Work {
+    /// Begins a job.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub(super) fn begin(&self, task: impl FnOnce(&Job) -> Result<Value, Failure> + Send + 'static) -> Result<String, Refusal> {
+        let Ok(place) = self.room.clone().try_acquire_owned() else {
+            let words = "so much is being read already that this would only wait: try again soon";
+            return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, words.to_owned()));
+        };
+        let job = Arc::new(Job {
+            id: Uuid::new_v4().simple().to_string(),
+            progress: Progress::default(),
+            state: Mutex::new(State::Running),
+            yes: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
+        let id = job.id.clone();
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.push_back(job.clone());
+        if jobs.len() > REMEMBERED
+            && let Some(ended) = jobs.iter().position(|job| job.has_ended())
+        {
+            jobs.remove(ended);
+        }
+        drop(jobs);
+        // The Kafka client's calls block; and what is still being read when the console ends is left behind.
+        std::thread::spawn(move || {
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| task(&job)));
+            job.set(match ended {
+                Ok(Ok(value)) => State::Done(value),
+                Ok(Err(failure)) => State::Failed(failure.to_string()),
+                Err(_) => State::Failed("a panic: please report this, it is a fault of this program".to_owned()),
+            });
+            drop(place);
+        });
+        Ok(id)
+    }
+
+    /// The job of that number.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn job(&self, id: &str) -> Result<Arc<Job>, Refusal> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = jobs.iter().find(|job| job.id == id).cloned();
+        found.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, "this is not known any more: ask for it again".to_owned()))
+    }
+
+    /// Waits until no replay is under way: each ends with the batch that it is at.
+    pub(super) async fn drain(&self) {
+        let jobs: Vec<_> = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        jobs.iter().for_each(|job| job.cancel());
+        for job in jobs {
+            while matches!(*job.state.lock().unwrap_or_else(PoisonError::into_inner), State::Replaying(_)) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+impl Job {
+    /// From now on it is so.
+    pub(super) fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Done(_) | State::Failed(_))
+    }
+
+    /// Shows the plan and waits for a yes; `None` where that did not come.
+    pub(super) fn ask(&self, plan: Value) -> Option<Yes> {
+        let (sender, answer): (_, Receiver<Yes>) = sync_channel(1);
+        *self.yes.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        // It may have been given up just before.
+        if self.is_stopped() {
+            return None;
+        }
+        self.set(State::Planned(plan));
+        let yes = answer.recv_timeout(PATIENCE).ok();
+        self.yes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        yes
+    }
+
+    /// Says yes to its plan, once.
+    ///
+    /// # Errors
+    /// If it does not wait for that.
+    pub(super) fn say(&self, yes: Yes) -> Result<(), Refusal> {
+        let sender = self.yes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let said = sender.is_some_and(|sender| sender.send(yes).is_ok());
+        let words = "this plan waits for no answer any more: make it again";
+        if said { Ok(()) } else { Err(Refusal(StatusCode::CONFLICT, words.to_owned())) }
+    }
+
+    /// Gives up a plan, or ends a replay after the batch that is under way.
+    pub(super) fn cancel(&self) {
+        self.stop.store(true, Relaxed);
+        self.yes.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Whether it was told to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// For the page.
+    pub(super) fn shown(&self) -> Value {
+        let (state, result) = match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Running => ("running", Value::Null),
+            State::Planned(plan) => ("planned", plan.clone()),
+            State::Replaying(plan) => ("replaying", plan.clone()),
+            State::Done(value) => ("done", value.clone()),
+            State::Failed(words) => ("failed", json!(words)),
+        };
+        json!({ "state": state, "progress": self.progress.shown(), "result": result })
+    }
+}
