@@ -15,6 +15,8 @@ pub(super) struct Counts {
     pub(super) calls: Histogram,
     /// How long it took from a record's timestamp to its outcome.
     pub(super) deliveries: Histogram,
+    /// Partitions of the update topic that it owns now.
+    pub(super) partitions: u32,
 }
 
 /// Cumulative counts by upper bound, in microseconds; the last bound is the largest number there is.
@@ -33,6 +35,7 @@ impl Counts {
             dead: self.dead - before.dead,
             calls: self.calls.since(&before.calls),
             deliveries: self.deliveries.since(&before.deliveries),
+            partitions: self.partitions,
         }
     }
 }
@@ -88,6 +91,7 @@ pub(super) fn read(text: &str) -> BTreeMap<String, Counts> {
                 Some(kind) if kind == Kind::Delivered.as_str() || kind == Kind::Merged.as_str() => counts.delivered += value,
                 _ => {}
             },
+            "consumer_lag" => counts.partitions += 1,
             "attempt_duration_seconds_bucket" => counts.calls.bucket(labels, value),
             "delivery_duration_seconds_bucket" => counts.deliveries.bucket(labels, value),
             _ => {}
@@ -128,7 +132,7 @@ mod tests {
     fn what_the_service_writes_is_read() {
         let metrics = Metrics::new().unwrap();
         let valt = metrics.target("valt");
-        metrics.target("aipix");
+        metrics.target("aipix").lag("user-updates", [(0, 5), (7, 0)].into());
         valt.settled(Kind::Delivered, None, Some(Duration::from_millis(30)));
         valt.settled(Kind::Merged, None, Some(Duration::from_millis(30)));
         valt.settled(Kind::DeadLettered, Some(Reason::Rejected), Some(Duration::from_secs(100_000)));
@@ -136,6 +140,7 @@ mod tests {
         let before = read(&metrics.text().unwrap());
         assert_eq!(before.keys().collect::<Vec<_>>(), ["aipix", "valt"]);
         assert_eq!((before["valt"].delivered, before["valt"].dead), (2.0, 1.0));
+        assert_eq!((before["aipix"].partitions, before["valt"].partitions), (2, 0));
         let p99 = before["valt"].calls.quantile(0.99).unwrap();
         assert!((0.005..=0.01).contains(&p99), "{p99}");
         assert_eq!(before["valt"].deliveries.quantile(1.0), Some(7200.0), "past the last bound nothing is known");

@@ -164,6 +164,12 @@ impl Instance {
         Some((&status.instance_id, status.targets.get(name)?))
     }
 
+    /// How many partitions it owns for a target; `None` where it does not answer.
+    pub(super) fn partitions(&self, name: &str) -> Option<u32> {
+        self.status.as_ref()?;
+        Some(self.counts.as_ref()?.1.get(name)?.partitions)
+    }
+
     /// For the page.
     pub(super) fn shown(&self) -> Shown<'_> {
         Shown {

@@ -138,6 +138,7 @@ impl Group {
             "next_probe_at": alike().filter_map(|seen| seen.next_probe_at).min().map(timestamp),
             "last_error": worst.and_then(Seen::last_error),
             "lag": (!seen.is_empty()).then_some(lag),
+            "partitions": (!seen.is_empty()).then(|| self.instances.iter().filter_map(|one| one.partitions(&target.name)).sum::<u32>()),
             "waiting": (!seen.is_empty()).then(|| sum(|seen| seen.waiting)),
             "in_flight": (!seen.is_empty()).then(|| sum(|seen| seen.in_flight)),
             "limit": (!seen.is_empty()).then(|| sum(|seen| seen.concurrency_limit)),

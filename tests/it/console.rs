@@ -138,7 +138,7 @@ async fn an_outage_appears_on_the_page_and_heals_without_a_reload() {
     browser.until_text(".card[data-state=holding] .state", "unreachable: the API cannot be reached").await;
     browser.until_text(".card[data-state=holding] .error", "connect").await;
     browser.until_text("#announcer", "valt is holding").await;
-    browser.until(&format!("{}.querySelectorAll('.figures dd')[1].innerText === '1'", card("valt"))).await;
+    browser.until(&format!("{}.querySelectorAll('.figures dd')[2].innerText === '1'", card("valt"))).await;
     assert_eq!(browser.run(&format!("return {}", state("aipix", "flowing"))).await, true, "the other goes on");
     bench.valt.open_port().await;
     browser.until(&state("valt", "flowing")).await;

@@ -88,7 +88,7 @@ class Card {
     const error = state === "flowing" ? null : target.last_error;
     set(this.error, error, error ? shown(error) : "");
     this.error.hidden = !error;
-    set(this.figures, [target.lag, target.waiting, target.in_flight, target.limit], figures(target, this.calls));
+    set(this.figures, [target.partitions, target.lag, target.waiting, target.in_flight, target.limit], figures(target, this.calls));
     const differ = new Set(target.instances.map((one) => one.state)).size > 1;
     set(this.apart, differ ? target.instances : null, differ ? target.instances.map((one) => h("span", { class: tone(one.state) }, sign(one.state), shown(one.id), " ", shown(one.state))) : "");
     this.apart.hidden = !differ;
@@ -118,6 +118,8 @@ function stateWords(target, state, now, probe, { instances, looked }) {
 function figures(target, calls) {
   const pair = (label, title, ...value) => h("div", { title }, h("dt", {}, label), h("dd", {}, value));
   return [
+    // Lag is that of the owned partitions: where there are none, it says nothing.
+    target.partitions === 0 ? h("div", { class: "failed" }, h("dt", {}, "partitions"), h("dd", {}, sign("failed"), " 0 owned")) : pair("partitions", "partitions of the update topic that these instances own", count(target.partitions)),
     pair("lag", "records not settled yet", count(target.lag)),
     pair("waiting", "records in memory that wait for a call", count(target.waiting)),
     calls && pair("in flight", "calls under way, and how many may be", count(target.in_flight), target.limit === null ? "" : h("small", {}, ` of ${count(target.limit)}`)),
