@@ -88,8 +88,14 @@ impl Topic {
     /// # Errors
     /// If the broker does not answer.
     pub fn span(&self, partition: i32) -> Result<Span, Failure> {
-        let (from, to) = self.consumer.fetch_watermarks(&self.name, partition, ANSWER).map_err(|error| self.silent(&error))?;
-        Ok(Span { partition, from, to })
+        let began = Instant::now();
+        loop {
+            match self.consumer.fetch_watermarks(&self.name, partition, ANSWER) {
+                Ok((from, to)) => return Ok(Span { partition, from, to }),
+                Err(error) if has_moved(&error) && began.elapsed() < ANSWER => std::thread::sleep(Duration::from_millis(100)),
+                Err(error) => return Err(self.silent(&error)),
+            }
+        }
     }
 
     /// The spans without what is older than `time` by the records' own timestamps.
@@ -261,6 +267,12 @@ pub fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a st
 fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
     matches!(error, KafkaError::MessageConsumption(BrokerTransportFailure | AllBrokersDown | OperationTimedOut))
+}
+
+/// Whether the partition's leader is another one than the client believes, which it will learn.
+fn has_moved(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition};
+    matches!(error, KafkaError::MetadataFetch(LeaderNotAvailable | NotLeaderForPartition | UnknownPartition))
 }
 
 /// The failure of a broker that does not answer.

@@ -126,7 +126,7 @@ export class Replay {
       const figure = (label, number, mark) => h("div", { class: mark }, h("b", {}, count(number)), " ", label);
       set(this.frame.counts, [follow.sent, follow.waiting, follow.delivered, follow.dead], figure("sent", follow.sent, ""), figure("waiting", follow.waiting, ""), h("div", { class: "flowing" }, sign("flowing"), h("b", {}, count(follow.delivered)), " delivered"),
         h("div", { class: follow.dead ? "failed" : "" }, follow.dead ? sign("failed") : null, h("b", {}, count(follow.dead)), " dead again"));
-      set(this.frame.latest, follow.latest, follow.latest.map((one) => h("li", { class: one.outcome === "dead_lettered" ? "failed" : "flowing" }, sign(one.outcome === "dead_lettered" ? "failed" : "flowing"), h("span", {}, shown(one.target), " ", one.user ?? ""), h("b", {}, shown(one.outcome)), one.error ? h("span", { class: "soft" }, shown(one.error)) : null)));
+      set(this.frame.latest, follow.latest, follow.latest.map((one) => h("li", { class: one.outcome === "dead_lettered" ? "failed" : "flowing" }, sign(one.outcome === "dead_lettered" ? "failed" : "flowing"), h("span", {}, shown(one.target), " ", one.user ?? ""), h("b", {}, shown(one.outcome), one.reason ? ` ${one.reason}` : ""), one.error ? h("span", { class: "soft" }, shown(one.error)) : null)));
     }
   }
 }
