@@ -418,7 +418,7 @@ impl<U, F> Engine<U, F> {
         self.health.state()
     }
 
-    /// What the metrics show. Looks at every record held.
+    /// What the metrics show.
     pub fn gauges(&self) -> Gauges {
         Gauges {
             in_flight: self.in_flight.len(),
