@@ -17,6 +17,9 @@ use crate::verdict::Reason;
 /// and an outcome that the broker does not take would stop the service.
 const MAX_IDENTITY_BYTES: usize = 8192;
 
+/// As long as most payloads are, or longer.
+const USUAL_BYTES: usize = 512;
+
 /// How a record ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -125,6 +128,8 @@ impl From<&Place> for RecordPlace {
 /// All that an outcome tells.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
+    /// The outcome's id ([`outcome_id`]).
+    pub id: Uuid,
     /// The service's group id, without the target.
     pub group_id: &'a str,
     /// The target, or `unclaimed`.
@@ -163,7 +168,9 @@ pub fn message(facts: Facts<'_>) -> (Vec<Header>, Vec<u8>) {
     let headers = headers(&facts, &finished_at);
     let data = data(facts, finished_at);
     // Strings, numbers and lists of them always have a JSON form, so the error cannot occur.
-    let payload = serde_json::to_vec(&data).unwrap_or_default();
+    let mut payload = Vec::with_capacity(USUAL_BYTES);
+    let written = serde_json::to_writer(&mut payload, &data);
+    debug_assert!(written.is_ok());
     (headers, payload)
 }
 
@@ -181,7 +188,7 @@ fn headers(facts: &Facts<'_>, finished_at: &str) -> Vec<Header> {
     let Facts { group_id, target, kind, .. } = facts;
     let mut headers = vec![
         Header::text("ce_specversion", "1.0"),
-        Header::text("ce_id", outcome_id(group_id, target, facts.place).to_string()),
+        Header::text("ce_id", facts.id.to_string()),
         Header::text("ce_source", format!("/user-courier/{group_id}/{target}")),
         Header::text("ce_type", format!("user-courier.update.{}", kind.as_str())),
         Header::text("ce_time", finished_at),

@@ -1,5 +1,6 @@
 //! A record: what Kafka handed over, before anyone has looked into it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -47,14 +48,14 @@ impl FromStr for Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The name, as text.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// The value's bytes; `None` is Kafka's null.
     pub value: Option<Vec<u8>>,
 }
 
 impl Header {
     /// A header whose value is text.
-    pub fn text(name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn text(name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         Header { name: name.into(), value: Some(value.into().into_bytes()) }
     }
 }

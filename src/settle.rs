@@ -55,10 +55,13 @@ impl Settler {
             End::Merged { into } => Some(Place { offset: into, ..update.record.place.clone() }),
             End::Delivered | End::Dead(_) => None,
         };
+        let place = &update.record.place;
+        let id = || outcome::outcome_id(&self.group_id, &self.subscriber, place);
         let (headers, value) = outcome::message(outcome::Facts {
+            id: update.call.as_ref().map_or_else(id, |call| call.idempotency_key),
             group_id: &self.group_id,
             target: &self.subscriber,
-            place: &update.record.place,
+            place,
             kind,
             reason,
             user: update.user,

@@ -109,9 +109,10 @@ impl Claim<Update> for Claims {
 
     /// The update in the record, if it is this subscriber's.
     fn claim(&self, record: Record) -> Option<Box<Update>> {
+        let outcome_id = || outcome::outcome_id(&self.group_id, &self.subscriber, &record.place);
         let claimed = match event::decode(&record) {
             Ok(event) => match (self.router.claim(&event), self.api) {
-                (route::Claim::Target(target), Some(api)) if target == self.subscriber => self.ours(&record, event, api),
+                (route::Claim::Target(target), Some(api)) if target == self.subscriber => self.ours(outcome_id(), event, api),
                 (route::Claim::Unroutable { message }, None) => {
                     Claimed::dead(event.identity.clone(), Reason::Unroutable, message, Some(&event))
                 }
@@ -140,34 +141,33 @@ impl Claim<Update> for Claims {
 }
 
 impl Claims {
-    fn ours(&self, record: &Record, event: Event, api: &'static dyn Api) -> Claimed {
-        match valid(&event, api) {
-            Ok((user, changes)) => Claimed {
-                user: Some(user),
-                fields: Some(event.fields()),
-                work: Work::Call { user, expires_at: event.expires_at.map(instant) },
-                call: Some(attempt::Update { user, changes, idempotency_key: self.outcome_id(record) }),
-                problem: None,
-                identity: event.identity,
-            },
-            Err(invalid) => Claimed::dead(event.identity.clone(), Reason::InvalidChanges, invalid.message, Some(&event)),
+    fn ours(&self, outcome_id: Uuid, event: Event, api: &'static dyn Api) -> Claimed {
+        let user = match valid(&event, api) {
+            Ok(user) => user,
+            Err(invalid) => return Claimed::dead(event.identity.clone(), Reason::InvalidChanges, invalid.message, Some(&event)),
+        };
+        let fields = event.fields();
+        // It is an object: that was checked.
+        let changes = if let Some(Value::Object(changes)) = event.changes { changes } else { Map::new() };
+        Claimed {
+            user: Some(user),
+            fields: Some(fields),
+            work: Work::Call { user, expires_at: event.expires_at.map(instant) },
+            call: Some(attempt::Update { user, changes, idempotency_key: outcome_id }),
+            problem: None,
+            identity: event.identity,
         }
-    }
-
-    fn outcome_id(&self, record: &Record) -> Uuid {
-        outcome::outcome_id(&self.group_id, &self.subscriber, &record.place)
     }
 }
 
-/// The user and the changes of an event for that API.
+/// The user of an event whose changes that API takes.
 ///
 /// # Errors
-/// The first thing about them that it does not take.
-pub fn valid(event: &Event, api: &'static dyn Api) -> Result<(UserId, Map<String, Value>), InvalidChanges> {
+/// The first thing about user and changes that it does not take.
+pub fn valid(event: &Event, api: &'static dyn Api) -> Result<UserId, InvalidChanges> {
     let user = event.user_id()?;
-    let changes = event.changes_map()?;
-    api.validate(changes)?;
-    Ok((user, changes.clone()))
+    api.validate(event.changes_map()?)?;
+    Ok(user)
 }
 
 /// An update without what every record has.

@@ -20,48 +20,66 @@ pub(super) enum Kind {
 /// A field's name and what it may hold.
 pub(super) type Field = (&'static str, Kind);
 
+/// A mistake: where below the object that is checked, and what is wrong there. The path is put together on the way out, so that it costs nothing
+/// where there is none.
+struct Mistake {
+    path: String,
+    what: String,
+}
+
+impl Mistake {
+    fn new(what: impl Into<String>) -> Self {
+        Mistake { path: String::new(), what: what.into() }
+    }
+
+    fn below(self, step: &str) -> Self {
+        Mistake { path: format!("{step}{}", self.path), what: self.what }
+    }
+}
+
 /// Checks all of `changes`.
 ///
 /// # Errors
 /// The first mistake, with its path in the data; it quotes no value.
 pub(super) fn check(fields: &[Field], changes: &Map<String, Value>) -> Result<(), InvalidChanges> {
-    check_object("data.changes", fields, changes).map_err(|message| InvalidChanges { message })
+    check_object(fields, changes).map_err(|Mistake { path, what }| InvalidChanges { message: format!("data.changes{path}: {what}") })
 }
 
 /// An empty object is refused: for `changes` it would be a call that changes nothing, for an object inside it
 /// nobody knows whether an API takes it as "leave all" or as "clear all".
-fn check_object(path: &str, fields: &[Field], object: &Map<String, Value>) -> Result<(), String> {
+fn check_object(fields: &[Field], object: &Map<String, Value>) -> Result<(), Mistake> {
     if object.is_empty() {
         let names: Vec<_> = fields.iter().map(|(name, _)| format!("`{name}`")).collect();
-        return Err(format!("{path}: must hold at least one of {}", names.join(", ")));
+        return Err(Mistake::new(format!("must hold at least one of {}", names.join(", "))));
     }
     for (name, value) in object {
-        let path = format!("{path}.{}", text::name(name, 64));
-        match fields.iter().find(|(known, _)| known == name) {
-            Some((_, kind)) => check_value(&path, kind, value)?,
+        let checked = match fields.iter().find(|(known, _)| known == name) {
+            Some((_, kind)) => check_value(kind, value),
             None => {
                 let nearest = text::nearest(name, fields.iter().map(|(known, _)| *known)).unwrap_or_default();
-                return Err(format!("{path}: there is no such field; the nearest is `{nearest}`"));
+                Err(Mistake::new(format!("there is no such field; the nearest is `{nearest}`")))
             }
-        }
+        };
+        checked.map_err(|mistake| mistake.below(&format!(".{}", text::name(name, 64))))?;
     }
     Ok(())
 }
 
-fn check_value(path: &str, kind: &Kind, value: &Value) -> Result<(), String> {
-    let wrong = |path: &str, wanted: &str, value: &Value| Err(format!("{path}: must be {wanted}, not {}", kind_of(value)));
-    match (kind, value) {
-        (Kind::Text, Value::String(_)) => Ok(()),
-        (Kind::Text, _) => wrong(path, "a string", value),
-        (Kind::Integer, Value::Number(number)) if number.is_i64() => Ok(()),
-        (Kind::Integer, _) => wrong(path, "an integer of 64 bits", value),
+fn check_value(kind: &Kind, value: &Value) -> Result<(), Mistake> {
+    let wanted = match (kind, value) {
+        (Kind::Text, Value::String(_)) => return Ok(()),
+        (Kind::Integer, Value::Number(number)) if number.is_i64() => return Ok(()),
         (Kind::Integers, Value::Array(items)) => {
-            items.iter().enumerate().try_for_each(|(index, item)| check_value(&format!("{path}[{index}]"), &Kind::Integer, item))
+            let check = |(index, item)| check_value(&Kind::Integer, item).map_err(|mistake| mistake.below(&format!("[{index}]")));
+            return items.iter().enumerate().try_for_each(check);
         }
-        (Kind::Integers, _) => wrong(path, "an array of integers", value),
-        (Kind::Object(fields), Value::Object(object)) => check_object(path, fields, object),
-        (Kind::Object(_), _) => wrong(path, "an object", value),
-    }
+        (Kind::Object(fields), Value::Object(object)) => return check_object(fields, object),
+        (Kind::Text, _) => "a string",
+        (Kind::Integer, _) => "an integer of 64 bits",
+        (Kind::Integers, _) => "an array of integers",
+        (Kind::Object(_), _) => "an object",
+    };
+    Err(Mistake::new(format!("must be {wanted}, not {}", kind_of(value))))
 }
 
 fn kind_of(value: &Value) -> &'static str {

@@ -105,7 +105,7 @@ impl Http {
         let mut built = hyper::Request::new(Full::from(request.body));
         *built.method_mut() = request.method;
         // Fails for a token that makes the address longer than 64 KiB; the error would show it.
-        *built.uri_mut() = Uri::from_maybe_shared(address).map_err(|_| Lost::unsendable())?;
+        *built.uri_mut() = Uri::from_maybe_shared(Bytes::from(address)).map_err(|_| Lost::unsendable())?;
         *built.headers_mut() = headers;
         Ok(built)
     }

@@ -21,7 +21,7 @@ fn record(headers: &[(&str, &str)]) -> Record {
         key: None,
         value: None,
         timestamp_ms: None,
-        headers: headers.iter().map(|(name, value)| Header::text(*name, *value)).collect(),
+        headers: headers.iter().map(|(name, value)| Header::text(name.to_string(), *value)).collect(),
         verbatim_headers: None,
     }
 }

@@ -69,7 +69,7 @@ mod tests {
             key: None,
             value: Some(value.as_bytes().to_vec()),
             timestamp_ms: None,
-            headers: headers.iter().map(|(name, value)| Header::text(*name, *value)).collect(),
+            headers: headers.iter().map(|(name, value)| Header::text(name.to_string(), *value)).collect(),
             verbatim_headers: None,
         }
     }

@@ -61,7 +61,7 @@ mod tests {
             verbatim_headers: None,
         };
         let sent = headers_to_send(&record, &place, 2);
-        let sent: Vec<_> = sent.iter().map(|header| (header.name.as_str(), header.value.as_deref().unwrap())).collect();
+        let sent: Vec<_> = sent.iter().map(|header| (&*header.name, header.value.as_deref().unwrap())).collect();
         let wanted: [(&str, &[u8]); 5] = [("ce_id", b"1"), ("x", b"1"), ("x", b"1"), ("replay-of", b"letters/1/7"), ("replay-count", b"2")];
         assert_eq!(sent, wanted);
     }

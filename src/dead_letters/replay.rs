@@ -280,8 +280,10 @@ impl Replay<'_, '_> {
         let fields = changes::names(&item.one.parts, parts);
         let now = Timestamp::now();
         let into = into.map(|(partition, offset)| Place { topic: self.desk.updates.name.clone(), partition, offset });
+        let group_id = &self.desk.kafka.group_id;
         let (headers, value) = outcome::message(Facts {
-            group_id: &self.desk.kafka.group_id,
+            id: outcome::outcome_id(group_id, &facts.target, item.letter.place()),
+            group_id,
             target: &facts.target,
             place: item.letter.place(),
             kind: if into.is_some() { Kind::Replayed } else { Kind::Superseded },

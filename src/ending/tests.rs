@@ -29,7 +29,7 @@ fn ending(end: End, headers: &[(&str, &str)]) -> Ending<Update, Facts> {
         key: None,
         value: Some(event.to_string().into_bytes()),
         timestamp_ms: None,
-        headers: headers.map(|(name, value)| Header::text(*name, *value)).collect(),
+        headers: headers.map(|(name, value)| Header::text(name.to_string(), *value)).collect(),
         verbatim_headers: None,
     };
     let router = Arc::new(Router::new(vec!["valt".to_owned()], Vec::new()));

@@ -487,6 +487,6 @@ impl<U, F> Engine<U, F> {
 /// A target counts as delivering others for so long after it delivered one.
 const DELIVERS: Duration = Duration::from_secs(60);
 /// How long a transaction is waited with, so that endings gather: a commit costs the broker the same for one as for hundreds.
-pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
+pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
 /// How often offsets are committed where no ending carries them along.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(2);

@@ -141,7 +141,7 @@ fn no_value(record: &Record) -> Option<String> {
 
 /// What is wrong with the `ce_` headers as a whole.
 fn headers_problem(record: &Record) -> Option<String> {
-    let names = record.headers.iter().map(|header| header.name.as_str());
+    let names = record.headers.iter().map(|header| &*header.name);
     let mut names: Vec<&str> = names.filter(|name| name.starts_with("ce_")).collect();
     if names.is_empty() {
         let neither = "neither a `content-type` of `application/cloudevents+json` nor `ce_` headers";

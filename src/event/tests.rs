@@ -16,7 +16,7 @@ fn record(headers: &[(&str, &str)], value: impl Into<Vec<u8>>) -> Record {
         key: Some(b"52".to_vec()),
         value: Some(value.into()),
         timestamp_ms: None,
-        headers: headers.iter().map(|(name, value)| Header::text(*name, *value)).collect(),
+        headers: headers.iter().map(|(name, value)| Header::text(name.to_string(), *value)).collect(),
         verbatim_headers: None,
     }
 }
@@ -140,7 +140,7 @@ fn a_bad_envelope_is_named() {
 fn bad_headers_are_named() {
     for (index, (name, value)) in BINARY.iter().enumerate() {
         let mut twice = record(&BINARY, DATA);
-        twice.headers.push(Header::text(*name, *value));
+        twice.headers.push(Header::text(name.to_string(), *value));
         refused(&twice, &format!("the header `{name}` is there twice"));
         for (value, wanted) in [(None, "has no value"), (Some(vec![b'1', 0xff]), "is not UTF-8")] {
             let mut bad = record(&BINARY, DATA);

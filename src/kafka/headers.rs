@@ -24,7 +24,7 @@ fn read(headers: &BorrowedHeaders) -> (Vec<Header>, Option<OwnedHeaders>) {
     let mut readable = Vec::with_capacity(count);
     for index in 0..count {
         let header = quietly(|| headers.try_get(index).map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))));
-        readable.extend(header.flatten().map(|(name, value)| Header { name, value }));
+        readable.extend(header.flatten().map(|(name, value)| Header { name: name.into(), value }));
     }
     let verbatim = (readable.len() < count).then(|| headers.detach());
     (readable, verbatim)

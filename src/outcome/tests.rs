@@ -8,6 +8,7 @@ fn place(offset: i64) -> Place {
 
 fn facts<'a>(place: &'a Place, identity: &'a Identity) -> Facts<'a> {
     Facts {
+        id: outcome_id("user-courier", "valt", place),
         group_id: "user-courier",
         target: "valt",
         place,
@@ -28,7 +29,7 @@ fn facts<'a>(place: &'a Place, identity: &'a Identity) -> Facts<'a> {
 
 fn read(facts: Facts<'_>) -> (Vec<(String, String)>, Value) {
     let (headers, payload) = message(facts);
-    let text = |header: Header| (header.name, String::from_utf8(header.value.unwrap()).unwrap());
+    let text = |header: Header| (header.name.into_owned(), String::from_utf8(header.value.unwrap()).unwrap());
     (headers.into_iter().map(text).collect(), serde_json::from_slice(&payload).unwrap())
 }
 

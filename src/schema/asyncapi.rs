@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{UpdateData, UpdateEvent, of};
 use crate::dead_letter::{DeadLetter, FailureHeaders};
 use crate::event::{Identity, UserId};
-use crate::outcome::{Facts, Kind, OutcomeData, message};
+use crate::outcome::{Facts, Kind, OutcomeData, message, outcome_id};
 use crate::record::{Header, Place};
 use crate::verdict::Reason;
 
@@ -155,10 +155,12 @@ fn outcome_example() -> (Value, Value) {
         source: Some("/billing/eu".to_owned()),
         event_type: Some("com.example.billing.user-changed".to_owned()),
     };
+    let place = example_place();
     let (headers, payload) = message(Facts {
+        id: outcome_id("user-courier", "valt", &place),
         group_id: "user-courier",
         target: "valt",
-        place: &example_place(),
+        place: &place,
         kind: Kind::Delivered,
         reason: None,
         user: UserId::new(52),

@@ -84,7 +84,7 @@ proptest! {
     ) {
         let mut record = record(&[], "");
         record.value = value;
-        record.headers = headers.into_iter().map(|(name, value)| Header { name, value }).collect();
+        record.headers = headers.into_iter().map(|(name, value)| Header { name: name.into(), value }).collect();
         if let Err(undecodable) = decode(&record) {
             prop_assert!(undecodable.message.len() < 500);
         }
