@@ -34,6 +34,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    process::use_small_pages();
     if let Err(error) = process::forbid_core_dumps() {
         warn(format_args!("core dumps cannot be switched off ({error}): if it crashes, one may hold passwords"));
     }

@@ -66,7 +66,7 @@ fn quantile(values: &[f64], share: f64) -> f64 {
 fn throughput(rig: &Rig, rounds: usize) {
     println!("API      calls/s                CPU s per 1000 calls                                     peak memory, MiB");
     println!("latency  service   bare  ratio  service   bare  ratio  consumer  stand-in  broker        service  bare  consumer");
-    for (latency, concurrency, events) in [(0, 256, 200_000), (10, 256, 120_000), (100, 1024, 120_000)] {
+    for (latency, concurrency, events) in [(0, 256, 200_000), (10, 64, 100_000), (10, 256, 200_000), (100, 1024, 300_000)] {
         let load = Load { events, ..Load::default() };
         let (mut rates, mut cpus) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
@@ -207,21 +207,24 @@ fn catch_up(rig: &Rig, rounds: usize) {
 /// CPU time per event as things grow.
 fn growth(rig: &Rig, rounds: usize) {
     let server = rig.server(Duration::ZERO);
-    let base = Load { events: 40_000, ..Load::default() };
+    let base = Load { events: 100_000, ..Load::default() };
+    let run = Run::default();
+    // As many calls at once as there are users at the least, since more connections cost more whoever they serve.
+    let ten = Run { concurrency: 10, ..Run::default() };
     let cases = [
-        ("1 partition", Load { partitions: 1, ..base }, 1),
-        ("64 partitions", Load { partitions: 64, ..base }, 1),
-        ("10 users", Load { users: 10, ..base }, 1),
-        ("1,000,000 users", Load { users: 1_000_000, ..base }, 1),
-        ("1 target", base, 1),
-        ("10 targets, all events of one", base, 10),
+        (("1 partition", Load { partitions: 1, ..base }, &run), ("64 partitions", Load { partitions: 64, ..base }, &run)),
+        (("10 users", Load { users: 10, ..base }, &ten), ("1,000,000 users", Load { users: 1_000_000, ..base }, &ten)),
+        (("1 target", base, &run), ("10 targets, all events of one", base, &Run { targets: 10, ..Run::default() })),
     ];
-    for (name, load, targets) in cases {
-        let costs = (0..rounds).map(|_| {
-            let topic = rig.filled(&load);
-            rig.run(&topic, &server, &Run { targets, ..Run::default() }, load.events).cpu_per_thousand()
-        });
-        println!("{name}: {:.3} CPU s per 1000 events (median)", median(costs.collect()));
+    for (few, many) in cases {
+        let (mut of_few, mut of_many) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            for ((_, load, run), costs) in [(&few, &mut of_few), (&many, &mut of_many)] {
+                costs.push(rig.run(&rig.filled(load), &server, run, load.events).cpu_per_thousand() * 1000.0);
+            }
+        }
+        let (one, other) = (median(of_few), median(of_many));
+        println!("{}: {one:.0} us of CPU time for an event; {}: {other:.0} us, {:.2} times as much (medians)", few.0, many.0, other / one);
     }
 }
 
