@@ -25,6 +25,7 @@ pub mod outcome;
 pub mod process;
 pub mod record;
 pub mod reload;
+pub mod renewal;
 pub mod retry_after;
 pub mod route;
 pub mod schema;

@@ -71,12 +71,24 @@ impl Secret {
 
     /// A cheap sign of whether the file has changed. One that is not there has a stamp too; an environment variable never changes.
     pub fn stamp(&self) -> Stamp {
-        let Secret::File(path) = self else {
-            return Stamp(None);
-        };
+        match self {
+            Secret::File(path) => Stamp::of(path),
+            Secret::Env(_) => Stamp(None),
+        }
+    }
+}
+
+impl Stamp {
+    /// The stamp of a file as it is now.
+    pub fn of(path: &Path) -> Self {
         // Through links, as a mounted secret is replaced by turning a link. The inode too: many are replaced by renaming,
         // within one tick of the clock.
         Stamp(fs::metadata(path).ok().map(|file| (file.modified().ok(), file.len(), file.ino())))
+    }
+
+    /// Whether there is such a file.
+    pub fn is_there(&self) -> bool {
+        self.0.is_some()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The service: builds the parts, lets them run, and drains them.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::admin;
 use crate::config::Config;
 use crate::kafka::missing_topics;
 use crate::metrics::Metrics;
+use crate::renewal::Files;
 use crate::route::Router;
 use crate::status::Board;
 use crate::subscriber::{Ended, Subscriber, names_of};
@@ -61,22 +63,51 @@ pub async fn run(
     let mut subscribers = JoinSet::new();
     for (name, metrics) in handles {
         let (configs, router, tracer) = (configs.clone(), router.clone(), tracer.clone());
-        let (board, stop) = (board.clone(), stop.clone());
+        let (board, mut stop) = (board.clone(), stop.clone());
         let subscriber = async move {
-            loop {
+            let mut first = true;
+            while first || !*stop.borrow() {
                 let mut configs = configs.clone();
                 let config = configs.borrow_and_update().clone();
                 let target = config.targets.iter().find(|target| target.name == name);
-                let subscriber = Subscriber::start(&config, target, router.clone(), metrics.clone(), tracer.clone(), board.clone())?;
+                let files = Files::of(&config.kafka, target);
+                let subscriber = match Subscriber::start(&config, target, router.clone(), metrics.clone(), tracer.clone(), board.clone()) {
+                    Ok(subscriber) => subscriber,
+                    Err(error) if first => return Err(error.into()),
+                    Err(error) => {
+                        error!(target = name, error = format!("{error:#}"), "the subscriber cannot begin anew; trying again");
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                };
+                first = false;
                 info!(target = name, "subscriber started");
-                match subscriber.run(configs, stop.clone()).await {
-                    Ended::Left => return Ok(()),
-                    Ended::InstanceTaken => return Err(Failure::InstanceTaken(config.kafka.instance_id.clone())),
-                    Ended::Broken(why) => error!(target = name, why, "the subscriber ended; it begins anew"),
-                }
+                let (leave, left) = watch::channel(false);
+                let mut run = pin!(subscriber.run(configs, left));
+                let reason = async {
+                    tokio::select! {
+                        () = files.changed() => info!(target = name, "a secret or certificate has changed: the clients are made anew"),
+                        () = asked(&mut stop) => {}
+                    }
+                };
+                let ended = tokio::select! {
+                    ended = &mut run => ended,
+                    () = reason => {
+                        leave.send_replace(true);
+                        run.await
+                    }
+                };
                 board.left(&name);
-                tokio::time::sleep(PAUSE).await;
+                match ended {
+                    Ended::Left => {}
+                    Ended::InstanceTaken => return Err(Failure::InstanceTaken(config.kafka.instance_id.clone())),
+                    Ended::Broken(why) => {
+                        error!(target = name, why, "the subscriber ended; it begins anew");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
             }
+            Ok(())
         };
         // A thread of its own, for the loop and all its calls: what passes between them then costs no other thread's waking, and targets share nothing.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
@@ -94,6 +125,12 @@ pub async fn run(
     Ok(())
 }
 
+/// Waits until the service is to stop.
+async fn asked(stop: &mut watch::Receiver<bool>) {
+    // Nobody can ask any more where the sender is gone.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 /// Waits for the broker, and looks whether the topics are there. False: stopped meanwhile.
 async fn await_topics(config: &Config, stop: &mut watch::Receiver<bool>) -> Result<bool, Failure> {
     loop {
@@ -109,7 +146,7 @@ async fn await_topics(config: &Config, stop: &mut watch::Receiver<bool>) -> Resu
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = asked(stop) => {}
         }
     }
 }

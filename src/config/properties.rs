@@ -16,6 +16,9 @@ use crate::secret::{Secret, SecretError};
 /// What takes the checking of certificates away.
 const UNCHECKED: [(&str, &str); 2] = [("enable.ssl.certificate.verification", "false"), ("ssl.endpoint.identification.algorithm", "none")];
 
+/// Makes librdkafka look for the authorities in the usual places, in place of a file's name.
+const PROBE: &str = "probe";
+
 /// librdkafka properties by name. `Debug` shows the names only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Properties(pub BTreeMap<String, PropertyValue>);
@@ -40,6 +43,15 @@ impl Properties {
             PropertyValue::Secret(secret) => Ok((name.clone(), secret.read()?.expose_secret().to_owned())),
         };
         self.0.iter().map(resolve).collect()
+    }
+
+    /// The files that a client with these properties reads when it is made: of secrets, and of certificates and keys.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().filter_map(|(name, value)| match value {
+            PropertyValue::Secret(Secret::File(path)) => Some(path.as_path()),
+            PropertyValue::Plain(path) if librdkafka::FILES.contains(&name.as_str()) && path != PROBE => Some(Path::new(path)),
+            PropertyValue::Secret(Secret::Env(_)) | PropertyValue::Plain(_) => None,
+        })
     }
 }
 
@@ -175,8 +187,7 @@ fn check_plain(name: &str, text: &str, node: &Node, shown: &str, reading: &mut R
             "leaves the brokers' certificates unchecked, so that anybody in between can read all passwords: remove it",
         );
     }
-    // "probe" makes librdkafka look for the authorities in the usual places.
-    if librdkafka::FILES.contains(&name) && text != "probe" {
+    if librdkafka::FILES.contains(&name) && text != PROBE {
         std::fs::metadata(text).map_err(|error| super::tls::file_error(Path::new(text), &error))?;
     }
     Ok(())

@@ -43,6 +43,14 @@ impl Tls {
     }
 }
 
+impl Tls {
+    /// All files, which are read where a caller is made.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let ours = self.client_certificate.iter().flat_map(|ours| [&ours.cert_file, &ours.key_file]);
+        self.ca_file.iter().chain(ours).map(PathBuf::as_path)
+    }
+}
+
 fn checked(section: &mut Section<'_>, key: &str, check: fn(&Path) -> Result<(), pem::Error>, reading: &mut Reading) -> Option<PathBuf> {
     let path = section.path(key, reading)?;
     if let Err(error) = check(&path) {

@@ -165,3 +165,38 @@ async fn the_documented_rights_suffice_and_a_missing_one_is_named() {
     let (code, said) = bench.command(&["check"]);
     assert_eq!(code, Some(0), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_password_of_kafka_is_taken_up_without_a_restart() {
+    const RENEWED: &str = "renewed-Canary-password";
+    let brokers = OwnBrokers::secured("secured-renewal");
+    let mut bench = Bench::on(&brokers.servers).await;
+    come_by(&mut bench, &brokers, Way::Login("courier", "SCRAM-SHA-512"));
+    let first = std::fs::read_to_string(format!("{}/password", brokers.env("KAFKA_TLS"))).unwrap();
+    let file = bench.file("kafka-password", &first);
+    bench.set("kafka.properties.sasl.password_file", file);
+    let service = bench.start();
+    let before = bench.send(&[Update::valt(52, "Anna")]);
+    bench.outcomes_of(&before);
+    let password = format!("SCRAM-SHA-512=[password={RENEWED}]");
+    brokers.tool(&[
+        "kafka.admin.ConfigCommand",
+        "--alter",
+        "--entity-type",
+        "users",
+        "--entity-name",
+        "courier",
+        "--add-config",
+        &password,
+    ]);
+    // Only what is made of the new file is let in any more.
+    bench.file("kafka-password", RENEWED);
+    service.wait_for_log("the clients are made anew");
+    let after = bench.send(&[Update::valt(52, "Berta"), Update::aipix(7, &[9])]);
+    let endings: Vec<_> = bench.outcomes_of(&after).iter().rev().take(2).map(crate::outcome::Outcome::ending).collect();
+    assert_eq!(endings, ["delivered", "delivered"]);
+    assert_eq!((bench.valt.stats().updates, bench.aipix.stats().updates), (2, 1), "nothing was called again");
+    let ended = service.terminate();
+    assert_eq!(ended.code, Some(0));
+    assert!(!ended.errors.contains("Canary"), "{}", ended.errors);
+}
