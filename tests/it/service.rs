@@ -158,8 +158,14 @@ impl Service {
     /// Waits until a line of its log has this in it.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, words: &str) {
-        let found = self.log.wait_for(|lines, _| lines.iter().any(|line| line.contains(words)).then_some(()));
-        assert!(found.is_some(), "the log never said {words}");
+        self.wait_for_logs(words, 1);
+    }
+
+    /// Waits until so many lines of its log have this in them.
+    #[track_caller]
+    pub(crate) fn wait_for_logs(&self, words: &str, count: usize) {
+        let found = self.log.wait_for(|lines, _| (lines.iter().filter(|line| line.contains(words)).count() >= count).then_some(()));
+        assert!(found.is_some(), "the log never said {words} {count} times");
     }
 
     /// Waits until the process has ended by itself.
