@@ -11,11 +11,12 @@ use crate::secret::Stamp;
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The files that a subscriber's clients are made of, and how they were then.
+/// The files that a subscriber's clients are made of.
 #[derive(Debug)]
 pub struct Files {
     paths: Vec<PathBuf>,
-    made_of: Vec<Stamp>,
+    /// How they were when the clients were made, or when a change was told of.
+    known: Vec<Stamp>,
 }
 
 impl Files {
@@ -28,30 +29,30 @@ impl Files {
     }
 
     fn at(paths: Vec<PathBuf>) -> Self {
-        let mut files = Files { paths, made_of: Vec::new() };
-        files.made_of = files.stamps();
-        files
-    }
-
-    fn stamps(&self) -> Vec<Stamp> {
-        self.paths.iter().map(|path| Stamp::of(path)).collect()
+        let known = stamps(&paths);
+        Files { paths, known }
     }
 
     /// Waits until a file has changed, all are there, and nothing has changed any more between two looks: a certificate and its key are written one
     /// after the other.
-    pub async fn changed(&self) {
+    pub async fn changed(&mut self) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last = self.made_of.clone();
+        let mut last = self.known.clone();
         loop {
             looks.tick().await;
-            let stamps = self.stamps();
-            if stamps != self.made_of && stamps == last && stamps.iter().all(Stamp::is_there) {
+            let now = stamps(&self.paths);
+            if now == last && now != self.known && now.iter().all(Stamp::is_there) {
+                self.known = now;
                 return;
             }
-            last = stamps;
+            last = now;
         }
     }
+}
+
+fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
+    paths.iter().map(|path| Stamp::of(path)).collect()
 }
 
 #[cfg(test)]
@@ -92,7 +93,7 @@ mod tests {
         for path in [&cert, &key] {
             fs::write(path, "old").unwrap();
         }
-        let files = Files::at(vec![cert.clone(), key.clone()]);
+        let mut files = Files::at(vec![cert.clone(), key.clone()]);
         let mut changed = Box::pin(files.changed());
         let mut look = async || {
             tokio::time::advance(LOOK).await;

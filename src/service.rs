@@ -10,13 +10,14 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, Target};
+use crate::kafka::client::try_out;
 use crate::kafka::missing_topics;
 use crate::metrics::Metrics;
 use crate::renewal::Files;
 use crate::route::Router;
 use crate::status::Board;
-use crate::subscriber::{Ended, Subscriber, names_of};
+use crate::subscriber::{Ended, Subscriber, names_of, try_out_tls};
 use crate::traces::Tracer;
 
 /// The pause before a broken subscriber begins anew, and between two looks for the broker.
@@ -70,7 +71,7 @@ pub async fn run(
                 let mut configs = configs.clone();
                 let config = configs.borrow_and_update().clone();
                 let target = config.targets.iter().find(|target| target.name == name);
-                let files = Files::of(&config.kafka, target);
+                let mut files = Files::of(&config.kafka, target);
                 let subscriber = match Subscriber::start(&config, target, router.clone(), metrics.clone(), tracer.clone(), board.clone()) {
                     Ok(subscriber) => subscriber,
                     Err(error) if first => return Err(error.into()),
@@ -86,7 +87,9 @@ pub async fn run(
                 let mut run = pin!(subscriber.run(configs, left));
                 let reason = async {
                     tokio::select! {
-                        () = files.changed() => info!(target = name, "a secret or certificate has changed: the clients are made anew"),
+                        () = renewed(&mut files, &config, target) => {
+                            info!(target = name, "a secret or certificate has changed: the clients are made anew");
+                        }
                         () = asked(&mut stop) => {}
                     }
                 };
@@ -123,6 +126,26 @@ pub async fn run(
     }
     info!("drained");
     Ok(())
+}
+
+/// Waits until a secret or certificate has changed of which the clients are made, and new ones can be made of it.
+async fn renewed(files: &mut Files, config: &Arc<Config>, target: Option<&Target>) {
+    loop {
+        files.changed().await;
+        let (config, target) = (config.clone(), target.cloned());
+        let usable = tokio::task::spawn_blocking(move || {
+            try_out(&config.kafka)?;
+            target.map_or(Ok(()), |target| try_out_tls(&target))
+        });
+        match usable.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                let error = format!("{error:#}");
+                warn!(error, "a secret or certificate has changed and cannot be used: the clients stay as they are until it is mended");
+            }
+            Err(error) => warn!(%error, "whether a changed secret or certificate can be used could not be told"),
+        }
+    }
 }
 
 /// Waits until the service is to stop.
@@ -164,5 +187,6 @@ pub fn create_them(config: &Config, missing: &[String]) -> String {
         };
         words += &format!("\n  kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 8{large}");
     }
+    words += "\nAll three need equally many partitions: where one is there already, take its number in place of 8.";
     words
 }

@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tracing::{debug, error, warn};
 
 use self::report::{Stalls, TimeOfDay};
+use crate::api::http::Http;
 use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Target, UNCLAIMED};
 use crate::engine::{Action, Batch, Engine, Settings, Ticket};
@@ -175,7 +176,17 @@ impl Subscriber {
         self.engine.settings(settings(target), Instant::now());
     }
 
-    async fn end(self, ended: Ended) -> Ended {
+    async fn end(mut self, ended: Ended) -> Ended {
+        // Its partitions are gone or given up: no gauge may go on telling of them.
+        self.ends.clear();
+        self.look_around();
+        let unsettled = self.engine.unsettled();
+        if unsettled > 0 {
+            warn!(
+                target = self.name,
+                unsettled, "updates have ended and are not known to be settled: whoever takes over may call them again"
+            );
+        }
         for call in self.calls.values() {
             call.abort();
         }
@@ -365,6 +376,14 @@ impl Drop for Finish {
         // The loop is gone only when nobody waits for the answer.
         let _ = self.sender.send((self.ticket, self.attempt.take()));
     }
+}
+
+/// Whether calls to the target can be made with its certificates as they are now.
+///
+/// # Errors
+/// Why not.
+pub fn try_out_tls(target: &Target) -> anyhow::Result<()> {
+    Http::new(&target.base_url, &target.tls, target.delivery.request_timeout).map(drop)
 }
 
 fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {

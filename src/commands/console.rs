@@ -50,10 +50,7 @@ pub async fn run(args: ConsoleArgs) -> Exit {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    if args.listen.port() > 0 {
-        say(format_args!("http://{}", args.listen));
-    }
-    let ended = console::run(config, args.listen, stop_signal()).await;
+    let ended = console::run(config, args.listen, stop_signal(), |address| say(format_args!("http://{address}"))).await;
     logging.flush();
     match ended {
         Ok(()) => Exit::Done,

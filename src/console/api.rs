@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -75,12 +76,13 @@ struct After {
     after: Option<i64>,
 }
 
-async fn now(State(desktop): Known, Query(After { after }): Query<After>) -> Response {
-    json(&desktop.now.page(after.unwrap_or(i64::MIN)))
+async fn now(State(desktop): Known, asked: Result<Query<After>, QueryRejection>) -> Answer {
+    Ok(json(&desktop.now.page(asked::query(asked)?.after.unwrap_or(i64::MIN))))
 }
 
 /// The dead letters that a filter takes, from the index.
-async fn letters(State(desktop): Known, Query(typed): Query<Typed>) -> Answer {
+async fn letters(State(desktop): Known, asked: Result<Query<Typed>, QueryRejection>) -> Answer {
+    let typed = asked::query(asked)?;
     let (filter, cursor) = (typed.filter(&desktop.config)?, typed.cursor()?);
     let known = desktop.clone();
     // To count a million takes some hundredths of a second.

@@ -1,5 +1,7 @@
 //! What a page asks for: read strictly, since whatever reaches the port may have written it.
 
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -18,7 +20,7 @@ const CHOSEN: usize = 1_000;
 
 /// A filter as it was typed. What is empty does not matter.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Typed {
     target: String,
     reason: String,
@@ -70,6 +72,7 @@ impl Typed {
 
 /// Dead letters that are to be replayed: those that were ticked, or else all that the filter takes.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ToReplay {
     #[serde(default)]
     filter: Typed,
@@ -103,6 +106,7 @@ impl ToReplay {
 
 /// A yes to a plan.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Agreed {
     pub(super) operator: String,
     pub(super) rate: Option<u32>,
@@ -110,12 +114,20 @@ pub(super) struct Agreed {
 
 /// What is to be read.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum ToRead {
     /// The dead letter at this place.
     Letter(String),
     /// What is known of a user.
     User { target: String, user: String, since: String },
+}
+
+/// Reads the query of an address.
+///
+/// # Errors
+/// If it is not what is asked for here.
+pub(super) fn query<T>(found: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
+    found.map(|Query(asked)| asked).map_err(|rejection| wrong(rejection.body_text()))
 }
 
 /// Reads a body.

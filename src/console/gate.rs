@@ -80,7 +80,11 @@ impl Gate {
             return Ok(());
         }
         let form_token = text(&request.headers, &FORM_TOKEN).unwrap_or_default();
-        if origin.is_none() || !equal(form_token, &self.form_token) {
+        if origin.is_none() {
+            let words = "the header Origin is missing, which browsers send: whatever stands between must pass it on";
+            return Err(Refusal(StatusCode::FORBIDDEN, words.to_owned()));
+        }
+        if !equal(form_token, &self.form_token) {
             return Err(Refusal(StatusCode::FORBIDDEN, "the page is older than this console: load it again".to_owned()));
         }
         Ok(())

@@ -49,11 +49,11 @@ struct Desktop {
     busy: Arc<AtomicBool>,
 }
 
-/// Serves the page until it is told to stop.
+/// Serves the page until it is told to stop. Tells where, once it does.
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub async fn run(config: Config, listen: SocketAddr, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+pub async fn run(config: Config, listen: SocketAddr, stop: watch::Receiver<bool>, tell: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("the console cannot listen on {listen}: choose another --listen, or stop what listens there"))?;
@@ -77,6 +77,7 @@ pub async fn run(config: Config, listen: SocketAddr, stop: watch::Receiver<bool>
     // The Kafka client's calls block.
     std::thread::spawn(move || tail.run(&config, &end));
     info!(%address, "console listening: http://{address}");
+    tell(address);
     let router = files::routes().merge(api::routes(desktop.clone()));
     server::serve(listener, server::guarded(router, gate), stop).await;
     if tokio::time::timeout(LAST, desktop.work.drain()).await.is_err() {

@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::judge::is_secret;
 use crate::event::{self, Event};
 use crate::record::Record;
 
@@ -18,7 +19,10 @@ pub fn parts(changes: &Map<String, Value>) -> Vec<String> {
     let mut parts = Vec::with_capacity(changes.len());
     for (name, value) in changes {
         match value {
-            Value::Object(members) if !members.is_empty() => parts.extend(members.keys().map(|member| format!("{name}.{member}"))),
+            // A secret is no object, and what stands in its place may be one: names in it are no names.
+            Value::Object(members) if !members.is_empty() && !is_secret(name) => {
+                parts.extend(members.keys().map(|member| format!("{name}.{member}")))
+            }
             _ => parts.push(name.clone()),
         }
     }
@@ -152,6 +156,12 @@ mod tests {
     fn left(record: &Record, left_out: &[&str]) -> String {
         let left_out: Vec<_> = left_out.iter().map(|part| (*part).to_owned()).collect();
         String::from_utf8(without(record, &left_out).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn nothing_inside_a_secret_is_named() {
+        let changes = serde_json::json!({ "card_number": { "a-Canary-card": 1 }, "video_access": { "users": [1], "user_groups": [] } });
+        assert_eq!(parts(changes.as_object().unwrap()), ["card_number", "video_access.users", "video_access.user_groups"]);
     }
 
     #[test]

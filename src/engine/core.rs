@@ -434,6 +434,11 @@ impl<U, F> Engine<U, F> {
         self.entries.len()
     }
 
+    /// How many records have ended and are not settled.
+    pub fn unsettled(&self) -> usize {
+        self.ended.len() + self.settling.as_ref().map_or(0, super::settlement::Settling::len)
+    }
+
     /// Whether the record at that place has ended here and is not settled yet.
     pub fn has_ended(&self, partition: i32, offset: i64) -> bool {
         let ticket = self.partitions.get(&partition).and_then(|partition| partition.ledger.ticket(offset));

@@ -27,6 +27,12 @@ pub struct Settling {
     commits: Vec<PartitionCommit>,
 }
 
+impl Settling {
+    pub(super) fn len(&self) -> usize {
+        self.tickets.len()
+    }
+}
+
 impl<U, F> Engine<U, F> {
     /// Starts a transaction if none is under way and there is something to commit.
     pub(super) fn settle(&mut self, now: Instant) {

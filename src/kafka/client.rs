@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
@@ -95,6 +96,18 @@ pub fn reader(kafka: &Kafka) -> anyhow::Result<ClientConfig> {
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true");
     Ok(config)
+}
+
+/// Makes clients of the properties, secrets and certificates as they are now, and throws them away.
+///
+/// # Errors
+/// Why none can be made.
+pub fn try_out(kafka: &Kafka) -> anyhow::Result<()> {
+    let unusable = |error| anyhow::anyhow!("{}: {}", words(&error), advice(&error, ""));
+    let consumer: Result<BaseConsumer, _> = reader(kafka)?.create();
+    consumer.map_err(unusable)?;
+    let producer: Result<BaseProducer, _> = producer(kafka, "try-out")?.create();
+    producer.map(drop).map_err(unusable)
 }
 
 /// The settings of the transactional producer that replays dead letters. Its name is the same wherever it runs: who begins last, fences the others.

@@ -69,6 +69,15 @@ async fn dead_letters_are_found_planned_replayed_and_seen_delivered_by_keys_alon
     let console = console(&mut bench, Some(&service));
     let browser = Browser::start().await;
     browser.look(1280, 900, false).await;
+    // A filter that cannot be meant takes nothing, rather than everything.
+    for (query, words) in [("target=zzz", "there is no such target"), ("reason=zzz", "the reasons are"), ("traget=valt", "unknown field")] {
+        browser.open(&format!("http://{}/#letters?{query}", console.address())).await;
+        browser.until_text(".state-line", words).await;
+        browser.keys("p").await;
+        browser.until_text("dialog .problem", words).await;
+        browser.keys("\u{e00c}").await;
+        browser.until("!document.querySelector('dialog')").await;
+    }
     browser.open(&format!("http://{}/#letters", console.address())).await;
     browser.until_text(".total", "3 open dead letters").await;
     browser.until("document.querySelectorAll('.letters tbody tr').length === 3").await;
@@ -113,9 +122,13 @@ async fn dead_letters_are_found_planned_replayed_and_seen_delivered_by_keys_alon
     browser.run("document.querySelector('#operator').focus()").await;
     browser.keys("Olga\u{e004}not the token\u{e007}").await;
     browser.until_text("dialog .problem", "this is not the token").await;
-    assert_eq!(crate::dead_letters::replays(&bench).len(), 0);
-    browser.run("document.querySelector('#token').value = ''; document.querySelector('#token').focus()").await;
+    // Nor does a limit that is none.
+    browser.run("document.querySelector('#token').value = ''; document.querySelector('#rate').value = '5/s'; document.querySelector('#token').focus()").await;
     browser.keys(&format!("{TOKEN}\u{e007}")).await;
+    browser.until_text("dialog .problem", "write a whole number").await;
+    assert_eq!(crate::dead_letters::replays(&bench).len(), 0);
+    browser.run("document.querySelector('#rate').value = ''; document.querySelector('#token').focus()").await;
+    browser.keys("\u{e007}").await;
     browser.until_text("dialog h2", "The replay has ended").await;
     browser.until_text("dialog .counts", "2 delivered").await;
     browser.until_text("dialog .counts", "1 dead again").await;

@@ -189,14 +189,19 @@ async fn a_renewed_password_of_kafka_is_taken_up_without_a_restart() {
         "--add-config",
         &password,
     ]);
+    // A file that is being written, or was written wrong, ends nothing.
+    bench.file("kafka-password", "");
+    service.wait_for_logs("the clients stay as they are until it is mended", 3);
+    let meanwhile = bench.send(&[Update::valt(53, "Carla")]);
+    bench.outcomes_of(&[before.clone(), meanwhile.clone()].concat());
     // Only what is made of the new file is let in any more.
     bench.file("kafka-password", RENEWED);
     service.wait_for_logs("the clients are made anew", 3);
     service.wait_for_logs("subscriber started", 6);
     let after = bench.send(&[Update::valt(52, "Berta"), Update::aipix(7, &[9])]);
-    let outcomes = bench.outcomes_of(&[before, after].concat());
+    let outcomes = bench.outcomes_of(&[before, meanwhile, after].concat());
     assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered"));
-    assert_eq!((bench.valt.stats().updates, bench.aipix.stats().updates), (2, 1), "nothing was called again");
+    assert_eq!((bench.valt.stats().updates, bench.aipix.stats().updates), (3, 1), "nothing was called again");
     let ended = service.terminate();
     assert_eq!(ended.code, Some(0));
     assert!(!ended.errors.contains("Canary"), "{}", ended.errors);

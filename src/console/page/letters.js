@@ -16,6 +16,7 @@ export class LettersPage {
     this.back = [];
     this.before = "";
     this.seen = null;
+    this.unknown = [];
     const option = (name) => h("option", { value: name }, name);
     const input = (name, hint, size) => h("input", { id: `filter-${name}`, placeholder: hint, size, autocomplete: "off", maxlength: 40 });
     this.inputs = {
@@ -56,15 +57,21 @@ export class LettersPage {
 
   enter(path) {
     const asked = new URLSearchParams(path.split("?")[1] ?? "");
-    for (const name of FIELDS) this.inputs[name].value = asked.get(name) ?? "";
+    for (const name of FIELDS) {
+      const [value, input] = [asked.get(name) ?? "", this.inputs[name]];
+      // One that is unknown here is asked for all the same, and refused: left out, it would take everything.
+      if (input.options && ![...input.options].some((option) => option.value === value)) input.append(h("option", { value }, shown(value)));
+      input.value = value;
+    }
     this.inputs.all.checked = asked.has("all");
+    this.unknown = [...asked].filter(([name]) => !FIELDS.includes(name) && name !== "all" && name !== "open");
     this.opening = asked.get("open");
     [this.back, this.before, this.seen] = [[], "", null];
   }
 
   /** What was typed, for the console and for the address. */
   get filter() {
-    const filter = Object.fromEntries(FIELDS.map((name) => [name, this.inputs[name].value.trim()]).filter(([, value]) => value));
+    const filter = Object.fromEntries(FIELDS.map((name) => [name, this.inputs[name].value.trim()]).filter(([, value]) => value).concat(this.unknown));
     if (this.inputs.all.checked) filter.all = true;
     return filter;
   }
@@ -86,6 +93,7 @@ export class LettersPage {
   clear() {
     for (const name of FIELDS) this.inputs[name].value = "";
     this.inputs.all.checked = false;
+    this.unknown = [];
     this.filtered();
   }
 

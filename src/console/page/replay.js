@@ -96,9 +96,14 @@ export class Replay {
     const trouble = h("div");
     const yes = async (event) => {
       event.preventDefault();
+      const limit = rate.value.trim() ? Number(rate.value) : null;
+      if (limit !== null && !(Number.isInteger(limit) && limit > 0)) {
+        trouble.replaceChildren(problem("events a second: write a whole number, 1 or more, or nothing for as many as there are"));
+        return rate.focus();
+      }
       try {
         if (!whoever()) await unlock(name.value, token.value);
-        await ask(`jobs/${this.job}/yes`, { operator: whoever(), rate: rate.value.trim() ? Number(rate.value) : null });
+        await ask(`jobs/${this.job}/yes`, { operator: whoever(), rate: limit });
         this.changed();
       } catch (error) {
         trouble.replaceChildren(problem(error.message));

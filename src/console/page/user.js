@@ -3,6 +3,15 @@
 import { h, shown } from "./dom.js";
 import { read } from "./sheet.js";
 
+/** A part of the address as text; as it stands where it is no text. */
+function text(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 export class UserPage {
   constructor(known) {
     const targets = known.targets.filter((name) => name !== "unclaimed");
@@ -32,7 +41,7 @@ export class UserPage {
   }
 
   enter(path, again = false) {
-    const [, target, user, since = ""] = path.split("/").map(decodeURIComponent);
+    const [, target, user, since = ""] = path.split("/").map(text);
     if (!user) return this.user.focus();
     if (path === this.path && !again) return;
     this.path = path;
