@@ -113,13 +113,21 @@ export class LettersPage {
       answer = await ask(`letters?${asked}`);
     } catch (error) {
       if (error.status !== 400) throw error;
-      if (this.asking === asked) set(this.state, error.message, problem(error.message));
+      if (this.asking === asked) this.refused(error.message);
       return;
     }
     // An answer that comes after a newer question is of no interest.
     if (this.asking !== asked) return;
     this.tellState(answer);
     if (answer.list) this.show(answer.list);
+  }
+
+  /** What the list before said does not hold for this filter: nothing of it may be planned. */
+  refused(words) {
+    this.list = null;
+    set(this.state, words, problem(words));
+    this.total.replaceChildren();
+    set(this.actions, "refused", null);
   }
 
   tellState({ reading: { progress, failure } }) {
