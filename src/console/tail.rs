@@ -1,6 +1,7 @@
 //! The tail: reads the dead-letter topic and the outcomes into the index, and then whatever is added to them, until the console ends.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::outcome::{Kind, OutcomeData, timestamp};
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long after a failure it is tried anew.
 const AGAIN: Duration = Duration::from_secs(2);
+/// A broker that has not answered for so long is told of, in milliseconds. The client itself goes on asking for longer.
+const SILENT: i64 = 5_000;
 /// Letters are added so many at a time.
 const CHUNK: usize = 1_000;
 
@@ -33,6 +36,8 @@ pub(super) struct Tail {
     pub(super) follows: Follows,
     progress: Progress,
     failure: Mutex<Option<Trouble>>,
+    /// When Kafka last answered, in milliseconds since 1970; 0 before the first time.
+    answered: AtomicI64,
 }
 
 /// Why the topics cannot be read.
@@ -57,10 +62,21 @@ impl Tail {
     /// How the reading goes, for the page.
     pub(super) fn shown(&self) -> Value {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let lasting = failure.as_ref().filter(|one| one.lasts).map(|one| (one.since, one.words.as_str()));
+        let silent = || self.last_answer().filter(|last| Timestamp::now().as_millisecond() - last.as_millisecond() > SILENT);
+        let trouble = lasting.or_else(|| Some((silent()?, "it does not answer")));
         json!({
             "progress": self.progress.shown(),
-            "failure": failure.as_ref().filter(|one| one.lasts).map(|one| json!({ "since": timestamp(one.since), "words": one.words })),
+            "failure": trouble.map(|(since, words)| json!({ "since": timestamp(since), "words": words })),
         })
+    }
+
+    fn last_answer(&self) -> Option<Timestamp> {
+        Some(self.answered.load(Ordering::Relaxed)).filter(|last| *last > 0).and_then(|last| Timestamp::from_millisecond(last).ok())
+    }
+
+    fn answered(&self) {
+        self.answered.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
     }
 
     /// Reads until it is told to stop. Blocks.
@@ -74,7 +90,7 @@ impl Tail {
             if known.as_ref().is_some_and(|known| !known.lasts) {
                 warn!(error = words, "the dead letters cannot be read; it is tried again");
             }
-            let since = known.as_ref().map_or_else(Timestamp::now, |known| known.since);
+            let since = known.as_ref().map_or_else(|| self.last_answer().unwrap_or_else(Timestamp::now), |known| known.since);
             *known = Some(Trouble { since, words, lasts: known.is_some() });
             drop(known);
             pause(AGAIN, stop);
@@ -86,6 +102,7 @@ impl Tail {
             self.read_letters(desk, positions, stop)?;
             self.read_outcomes(desk, positions, stop)?;
             *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.answered();
             pause(PAUSE, stop);
         }
         Ok(())
@@ -113,6 +130,7 @@ impl Tail {
                 self.letters.add(drafts.drain(..), std::mem::take(&mut strangers));
             }
             positions.insert(message.partition(), message.offset() + 1);
+            self.answered();
             going(stop)
         });
         if !drafts.is_empty() || strangers > 0 {
@@ -151,6 +169,7 @@ impl Tail {
                 _ => {}
             }
             known.insert(message.partition(), message.offset() + 1);
+            self.answered();
             going(stop)
         });
         self.settle(desk, &settled);
@@ -199,5 +218,23 @@ fn pause(time: Duration, stop: &watch::Receiver<bool>) {
     while !left.is_zero() && !*stop.borrow() {
         std::thread::sleep(STEP.min(left));
         left = left.saturating_sub(STEP);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_silent_is_told_of_before_the_client_gives_up() {
+        let tail = Tail::default();
+        let told = |last: i64| {
+            tail.answered.store(last, Ordering::Relaxed);
+            tail.shown()["failure"].clone()
+        };
+        let now = Timestamp::now().as_millisecond();
+        assert!(told(0).is_null() && told(now - SILENT / 2).is_null());
+        assert_eq!(told(now - 2 * SILENT)["words"], "it does not answer");
+        assert_eq!(told(now - 2 * SILENT)["since"], timestamp(Timestamp::from_millisecond(now - 2 * SILENT).unwrap()));
     }
 }
