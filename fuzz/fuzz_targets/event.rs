@@ -85,7 +85,7 @@ fn record(bytes: &[u8]) -> Record {
     let headers = head.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| {
         let colon = line.iter().position(|byte| *byte == b':');
         let (name, value) = colon.map_or((line, None), |at| (&line[..at], Some(line[at + 1..].trim_ascii().to_vec())));
-        Header { name: String::from_utf8_lossy(name).into_owned(), value }
+        Header { name: String::from_utf8_lossy(name).into_owned().into(), value }
     });
     Record {
         place: Place { topic: "user-updates".into(), partition: 3, offset: 4711 },
