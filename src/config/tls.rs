@@ -41,9 +41,7 @@ impl Tls {
         let client_certificate = cert_file.zip(key_file).map(|(cert_file, key_file)| ClientCertificate { cert_file, key_file });
         Tls { ca_file, client_certificate }
     }
-}
 
-impl Tls {
     /// All files, which are read where a caller is made.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let ours = self.client_certificate.iter().flat_map(|ours| [&ours.cert_file, &ours.key_file]);

@@ -75,7 +75,7 @@ impl Tail {
         Some(self.answered.load(Ordering::Relaxed)).filter(|last| *last > 0).and_then(|last| Timestamp::from_millisecond(last).ok())
     }
 
-    fn answered(&self) {
+    fn note_answer(&self) {
         self.answered.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
     }
 
@@ -102,7 +102,7 @@ impl Tail {
             self.read_letters(desk, positions, stop)?;
             self.read_outcomes(desk, positions, stop)?;
             *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            self.answered();
+            self.note_answer();
             pause(PAUSE, stop);
         }
         Ok(())
@@ -130,7 +130,7 @@ impl Tail {
                 self.letters.add(drafts.drain(..), std::mem::take(&mut strangers));
             }
             positions.insert(message.partition(), message.offset() + 1);
-            self.answered();
+            self.note_answer();
             going(stop)
         });
         if !drafts.is_empty() || strangers > 0 {
@@ -169,7 +169,7 @@ impl Tail {
                 _ => {}
             }
             known.insert(message.partition(), message.offset() + 1);
-            self.answered();
+            self.note_answer();
             going(stop)
         });
         self.settle(desk, &settled);
