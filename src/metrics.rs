@@ -11,6 +11,9 @@ use prometheus::{
     TextEncoder,
 };
 
+#[cfg(feature = "demo")]
+use prometheus::proto::Metric;
+
 use self::process::Process;
 use crate::engine::{Cause, State};
 use crate::outcome::Kind;
@@ -204,6 +207,18 @@ impl Metrics {
         families.kafka_fetched.with_label_values(label);
         metrics.state(State::Flowing);
         metrics
+    }
+
+    /// The sum of a counter or gauge over the series that have these labels; 0 if there is none.
+    #[cfg(feature = "demo")]
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> usize {
+        let families = self.0.registry.gather();
+        let family = families.iter().find(|family| family.name().strip_prefix("user_courier_") == Some(name));
+        let series = family.iter().flat_map(|family| family.get_metric());
+        let has = |metric: &Metric, (name, value)| metric.get_label().iter().any(|label| label.name() == name && label.value() == value);
+        let wanted = series.filter(|metric| labels.iter().all(|label| has(metric, *label)));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, which fit")]
+        wanted.map(|metric| (metric.get_counter().get_value() + metric.get_gauge().get_value()) as usize).sum()
     }
 
     /// The metrics in Prometheus' text format.
