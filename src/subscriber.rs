@@ -258,9 +258,7 @@ impl Subscriber {
                 self.metrics.consumed.inc();
                 self.metrics.claimed.inc();
                 let (partition, offset) = (update.record.place.partition, update.record.place.offset);
-                // Twice: the record, and the event parsed out of it.
-                let size = 2 * update.record.size();
-                let work = update.work;
+                let (size, work) = (update.size(), update.work);
                 let update = Arc::from(update);
                 if self.engine.arrived(partition, offset, size, Arc::clone(&update), work)
                     && let Some(tracer) = &self.tracer

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use super::changes::{self, Field, Kind};
+use super::changes::{self, Changes, Field, Kind};
 use super::http::without_scheme;
 use super::judge::{self, Body, Refusal, Shape};
 use super::{Answer, Api, ApiError, Judgement, Login, Request, TokenPlace};
@@ -38,23 +39,22 @@ impl Api for Aipix {
         &[]
     }
 
-    fn validate(&self, changes: &Map<String, Value>) -> Result<(), InvalidChanges> {
+    fn validate(&self, changes: &RawValue) -> Result<Changes, InvalidChanges> {
         changes::check(FIELDS, changes)
     }
 
-    fn may_merge(&self, _: &Map<String, Value>, _: &Map<String, Value>) -> bool {
+    fn may_merge(&self, _: &Changes, _: &Changes) -> bool {
         // Each sets the whole list.
         true
     }
 
-    fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request {
-        // Nothing is made up where the event names none: an empty list strips the user of all permissions.
-        let body = Value::Object(changes.iter().filter(|(name, _)| *name == "permissions").map(owned).collect());
+    fn update(&self, user: UserId, changes: &Changes) -> Request {
         Request {
             method: hyper::Method::PUT,
             path: format!("/api/admin/v1/users/{user}"),
             token: TokenPlace::Bearer,
-            body: body.to_string().into_bytes(),
+            // Nothing is made up if the event names none: an empty list strips the user of all permissions.
+            body: changes.body(),
         }
     }
 
@@ -70,7 +70,7 @@ impl Api for Aipix {
             method: hyper::Method::POST,
             path: "/api/admin/v1/auth/token".to_owned(),
             token: TokenPlace::None,
-            body: json!({ "login": username, "password": password.expose_secret() }).to_string().into_bytes(),
+            body: json!({ "login": username, "password": password.expose_secret() }).to_string().into(),
         }
     }
 
@@ -82,10 +82,6 @@ impl Api for Aipix {
             Some((SecretString::from(without_scheme(judge::text(&token)?)), renew_after))
         })
     }
-}
-
-fn owned((name, value): (&String, &Value)) -> (String, Value) {
-    (name.clone(), value.clone())
 }
 
 /// `expires_at` bears no zone, so it may be wrong by half a day either way: it is good for renewing early, and

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json as value;
+use serde_json::value::to_raw_value;
+use serde_json::{Value, json as value};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::api::by_name;
+use crate::api::{ALL, by_name};
 use crate::api::testing::{Reply, Server, answer, json, nowhere, read_request, tcp_server};
 use crate::logging::Captured;
 use crate::secret::Secret;
@@ -26,7 +27,9 @@ const RETRY: Verdict = Verdict::Retry { unreachable: false };
 const UNREACHABLE: Verdict = Verdict::Retry { unreachable: true };
 
 fn update(changes: Value) -> Update {
-    Update { user: UserId::new(52).unwrap(), changes: changes.as_object().unwrap().clone(), idempotency_key: Uuid::from_u128(7) }
+    let changes = to_raw_value(&changes).unwrap();
+    let changes = ALL.iter().find_map(|api| api.validate(&changes).ok()).unwrap();
+    Update { user: UserId::new(52).unwrap(), changes, idempotency_key: Uuid::from_u128(7) }
 }
 
 fn permissions() -> Update {

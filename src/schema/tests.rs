@@ -53,7 +53,7 @@ fn is_taken(event: &Value) -> bool {
     let Ok(event) = decode(&record) else {
         return false;
     };
-    let Ok(changes) = event.changes_map() else {
+    let Ok(changes) = event.changes() else {
         return false;
     };
     let mut apis = ["aipix", "valt"].map(|name| by_name(name).unwrap()).into_iter();
