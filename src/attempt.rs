@@ -25,7 +25,7 @@ pub struct Update {
     pub user: UserId,
     /// What to set, validated by the API.
     pub changes: Changes,
-    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered.
+    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered; of several in one call a key made of their ids.
     pub idempotency_key: Uuid,
 }
 
@@ -142,6 +142,11 @@ impl Caller {
                 Err(why) => return Attempt::without_token(calls, why, false),
             };
         }
+    }
+
+    /// Leaves all connections behind: an API that is in trouble may have moved.
+    pub fn start_anew(&self) {
+        self.http.start_anew();
     }
 
     /// Whether the secret file has changed since it was last read, so that a held target is worth a probe at once. Cheap.

@@ -69,10 +69,14 @@ impl Update {
 
     /// What to send where earlier updates of the same user are sent in the same call, the first first.
     pub fn call_with(&self, merged: &[Arc<Update>]) -> Option<attempt::Update> {
-        let mut call = self.call.clone()?;
-        let all = merged.iter().map(|update| &**update).chain([self]);
-        call.changes = Changes::merged(all.filter_map(|update| update.call.as_ref()).map(|call| &call.changes));
-        Some(call)
+        let calls = || merged.iter().map(|update| &**update).chain([self]).filter_map(|update| update.call.as_ref());
+        let keys: Vec<_> = calls().map(|call| call.idempotency_key.to_string()).collect();
+        Some(attempt::Update {
+            user: self.call.as_ref()?.user,
+            changes: Changes::merged(calls().map(|call| &call.changes)),
+            // One of its own: each of the updates may still have to be sent by itself.
+            idempotency_key: Uuid::new_v5(&Uuid::NAMESPACE_URL, keys.join(",").as_bytes()),
+        })
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::changes::{self, Changes, Field, Kind};
-use super::http::without_scheme;
 use super::judge::{self, Body, Refusal, Shape};
+use super::session::without_scheme;
 use super::{Answer, Api, ApiError, Judgement, Login, Request, TokenPlace};
 use crate::event::{InvalidChanges, UserId};
 
@@ -19,8 +19,8 @@ const FIELDS: &[Field] = &[("permissions", Kind::Integers)];
 
 const SHAPE: Shape = Shape { user: |body| judge::number(&body.get("id")), refusal };
 
-/// How Laravel begins to say that a record is not in the database; a class name and the id follow.
-const MISSING: &str = "No query results for model";
+/// How Laravel begins to say that a record is not in the database; the class, a bracket and the id follow.
+const MISSING: &str = "No query results for model [";
 
 impl Api for Aipix {
     fn name(&self) -> &'static str {
@@ -106,12 +106,17 @@ fn refusal(body: &Body<'_>) -> Refusal {
     let fields = errors.as_object().map(|fields| fields.iter().map(|(name, texts)| (name.clone(), strings(texts))).collect());
     Refusal {
         own_shape: ["message", "errors"].iter().any(|name| body.has(name) || error.get(name).is_some()),
-        user_missing: message.is_some_and(|message| message.starts_with(MISSING)),
+        user_missing: message.and_then(missing_model).is_some_and(|model| model.ends_with("User")),
         words: ApiError {
             message: message.unwrap_or("the API refused the update and gave no message").to_owned(),
             fields: fields.unwrap_or_default(),
         },
     }
+}
+
+/// The class that Laravel says it found no record of, such as `App\Models\User`. A permission may be missing as well.
+fn missing_model(message: &str) -> Option<&str> {
+    message.strip_prefix(MISSING)?.split_once(']').map(|(model, _)| model)
 }
 
 fn strings(texts: &Value) -> Vec<String> {

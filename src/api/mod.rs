@@ -1,8 +1,10 @@
 //! The APIs: what a user-management API must tell the rest of the service. Each API is one file here and one line in [`ALL`].
 
 mod aipix;
+mod body;
 mod changes;
-mod connect;
+pub(crate) mod connect;
+mod connection;
 mod error;
 pub mod http;
 mod judge;
@@ -112,6 +114,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The body, or the outline of one that is longer than 64 KiB: a JSON object with its short members.
     pub body: Vec<u8>,
+    /// Why the body, or the rest of it, could not be read, if so.
+    pub unreadable: Option<&'static str>,
 }
 
 impl fmt::Debug for Answer {
