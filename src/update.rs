@@ -240,14 +240,18 @@ mod tests {
     }
 
     #[test]
-    fn in_a_merged_call_the_later_value_of_a_field_wins_and_the_key_is_the_last_ones() {
+    fn in_a_merged_call_the_later_value_of_a_field_wins_and_the_key_is_its_own() {
         let first = claim(1, &json!({ "display_name": "first", "rooms": [1] }), None);
         let second = claim(2, &json!({ "display_name": "second", "video_access": { "users": [1] } }), None);
         let last = claim(3, &json!({ "display_name": "last", "user_group": 4 }), None);
-        let call = last.call_with(&[first, second]).unwrap();
+        let call = last.call_with(&[first.clone(), second.clone()]).unwrap();
         let expected = json!({ "display_name": "last", "rooms": [1], "video_access": { "users": [1] }, "user_group": 4 });
         assert_eq!(*call.changes.body(), *expected.to_string().as_bytes());
-        assert_eq!(call.idempotency_key, last.call.as_ref().unwrap().idempotency_key);
+        let keys = [&first, &second, &last].map(|update| update.call.as_ref().unwrap().idempotency_key.to_string());
+        assert_eq!(call.idempotency_key, Uuid::new_v5(&Uuid::NAMESPACE_URL, keys.join(",").as_bytes()));
+        let others = [last.call_with(&[second.clone(), first.clone()]), last.call_with(&[second]), last.call_with(&[first])];
+        let keys = others.map(|call| call.unwrap().idempotency_key);
+        assert!(!keys.contains(&call.idempotency_key), "other updates, or in another order, have another key");
     }
 
     #[test]

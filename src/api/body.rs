@@ -11,6 +11,9 @@ use hyper::header::CONTENT_ENCODING;
 
 use super::lost::Lost;
 
+const NO_GZIP: &str = "its Content-Encoding is gzip, and it cannot be unpacked";
+const UNKNOWN: &str = "its Content-Encoding is none that can be read (gzip is): none was asked for, so switch it off";
+
 /// A body that comes in.
 pub(super) struct Body {
     body: Incoming,
@@ -36,7 +39,7 @@ impl Body {
             packing = match (packing, &*encoding) {
                 (packing, b"" | b"identity") => packing,
                 (Packing::None, b"gzip" | b"x-gzip") => Packing::Gzip { decoder: Box::new(GzDecoder::new(Vec::new())), packed: Bytes::new() },
-                _ => Packing::Unreadable("its Content-Encoding is not one that can be read (gzip): switch it off, no encoding was asked for"),
+                _ => Packing::Unreadable(UNKNOWN),
             };
         }
         Body { body: response.into_body(), packing }
@@ -63,7 +66,7 @@ impl Body {
                     // What stands behind the end.
                     Ok(0) => packed.clear(),
                     Ok(taken) => packed.advance(taken),
-                    Err(_) => self.packing = Packing::Unreadable("its Content-Encoding is gzip, and it cannot be unpacked"),
+                    Err(_) => self.packing = Packing::Unreadable(NO_GZIP),
                 },
                 Packing::Gzip { .. } => match self.received().await? {
                     Some(piece) => self.feed(piece),
@@ -102,11 +105,12 @@ impl Body {
     /// The last of what was unpacked, also of a body that was cut off.
     fn rest(&mut self) -> Option<Bytes> {
         if let Packing::Gzip { decoder, .. } = &mut self.packing {
-            // An answer is judged by what it says: a checksum is no part of it.
-            let _ = decoder.try_finish();
+            let finished = decoder.try_finish();
+            let rest = self.unpacked();
+            // What was unpacked is judged by what it says, even so.
+            self.packing = finished.map_or(Packing::Unreadable(NO_GZIP), |()| Packing::None);
+            return rest;
         }
-        let rest = self.unpacked();
-        self.packing = Packing::None;
-        rest
+        None
     }
 }

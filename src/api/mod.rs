@@ -29,8 +29,8 @@ use serde_json::value::RawValue;
 use crate::event::{InvalidChanges, UserId};
 use crate::verdict::Verdict;
 
-
 pub use changes::Changes;
+pub(crate) use changes::MAX_ITEMS;
 pub use error::ApiError;
 
 /// One user-management API: how an update becomes a request, and how an answer is judged.

@@ -118,7 +118,7 @@ async fn spaces_around_a_fixed_token_are_not_sent_and_do_not_keep_it_from_being_
         assert!(server.seen().last().unwrap().line().ends_with("?access_token=canary-token HTTP/1.1"));
     }
     let (caller, folder) = caller("valt", server.url.clone(), &Tls::default(), false);
-    std::fs::write(folder.path().join("secret"), "Bearer  ").unwrap();
+    std::fs::write(folder.path().join("secret"), " \t").unwrap();
     let attempt = caller.attempt(&update(value!({ "name": "x" })), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
     assert_eq!((attempt.verdict, attempt.calls.len()), (Verdict::Unauthorized, 0));
 }

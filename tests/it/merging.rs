@@ -1,10 +1,11 @@
 //! Updates of one user that wait are sent in one call, where that comes to the same as sending them one by one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use user_courier::stand_in::{Rule, StandIn};
+use uuid::Uuid;
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::Bench;
@@ -20,6 +21,22 @@ fn check(outcomes: &[Outcome]) {
         assert!(later.ending() == "delivered" && into.offset > outcome.data.record.offset && later.data.user == outcome.data.user);
         assert_eq!((outcome.data.attempts, outcome.data.http_status), (later.data.attempts, Some(200)));
     }
+}
+
+/// The `Idempotency-Key` of each call that delivered something: the `ce_id` of its record's outcome, or, of several in one call, the UUIDv5 of
+/// their `ce_id`s in their order.
+fn keys(outcomes: &[Outcome]) -> HashSet<String> {
+    let delivered = outcomes.iter().filter(|outcome| outcome.ending() == "delivered");
+    let keys = delivered.map(|outcome| {
+        let merged = outcomes.iter().filter(|other| other.data.into.as_ref() == Some(&outcome.data.record));
+        let mut all: Vec<_> = merged.chain([outcome]).collect();
+        all.sort_by_key(|outcome| outcome.data.record.offset);
+        match &*all.iter().map(|outcome| outcome.id.to_string()).collect::<Vec<_>>() {
+            [single] => single.clone(),
+            several => Uuid::new_v5(&Uuid::NAMESPACE_URL, several.join(",").as_bytes()).to_string(),
+        }
+    });
+    keys.collect()
 }
 
 /// Writes the first of these updates, waits until it is being called, and writes the others, which so queue up behind it.
@@ -79,11 +96,8 @@ async fn after_an_outage_the_calls_come_near_the_number_of_users() {
     let count: usize = calls.values().map(Vec::len).sum();
     println!("{count} calls for {} updates of {USERS} users", places.len());
     assert!(count <= 55, "{count} calls");
-    let delivered: HashMap<_, _> =
-        outcomes.iter().filter(|outcome| outcome.ending() == "delivered").map(|outcome| (outcome.id.to_string(), outcome)).collect();
-    assert!(
-        calls.values().flatten().filter(|call| call.applied).all(|call| delivered.contains_key(call.idempotency_key.as_ref().unwrap()))
-    );
+    let keys = keys(&outcomes);
+    assert!(calls.values().flatten().filter(|call| call.applied).all(|call| keys.contains(call.idempotency_key.as_ref().unwrap())));
     // The API shows what the updates come to, one after the other.
     let mut fold: BTreeMap<u64, BTreeMap<String, Value>> = BTreeMap::new();
     for update in &updates {
@@ -144,4 +158,28 @@ async fn passwords_parts_of_video_access_and_replays_are_sent_one_by_one() {
             json!({ "display_name": "last" }),
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_heeds_idempotency_keys_sees_one_body_for_each() {
+    let mut bench = Bench::new().await;
+    bench.aipix.set(|settings| {
+        settings.permissions = Some([1, 2, 3].into());
+        settings.idempotency_keys = true;
+    });
+    let _service = bench.start();
+    // The guilty one stands in the middle: the last one's own call comes after that of all of them was rejected.
+    let updates = [&[1], &[2], &[99], &[3][..]].map(|permissions| Update::aipix(52, permissions));
+    let places = queue_up(&bench, &bench.aipix, &updates).await;
+    let outcomes = bench.outcomes_of(&places);
+    let endings: Vec<_> = outcomes.iter().map(Outcome::ending).collect();
+    assert_eq!(endings, ["delivered", "delivered", "dead_lettered rejected", "delivered"]);
+    assert_eq!(bench.aipix.fields(52).unwrap()["permissions"], json!([3]));
+    let mut bodies: BTreeMap<String, Value> = BTreeMap::new();
+    for call in bench.aipix.calls() {
+        let known = bodies.entry(call.idempotency_key.unwrap()).or_insert(call.body.clone());
+        assert_eq!(*known, call.body, "one key, one body");
+    }
+    assert_eq!(bodies.len(), 5);
+    assert!(keys(&outcomes).iter().all(|key| bodies.contains_key(key)));
 }

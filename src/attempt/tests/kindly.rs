@@ -48,8 +48,8 @@ async fn an_answer_that_is_packed_though_nobody_asked_is_unpacked() {
 async fn an_answer_that_cannot_be_read_for_its_form_is_told_as_that() {
     let many: String = (0..200).map(|number| format!("x-{number}: y\r\n")).collect();
     for (bytes, expected, words) in [
-        (with_encoding(200, "content-encoding: br\r\n", br#"{"id":52}"#), "fault 200", "its Content-Encoding is not one that can be read"),
-        (with_encoding(422, "content-encoding: gzip, br\r\n", b"{}"), "fault 422", "its Content-Encoding is not one that can be read"),
+        (with_encoding(200, "content-encoding: br\r\n", br#"{"id":52}"#), "fault 200", "its Content-Encoding is none that can be read"),
+        (with_encoding(422, "content-encoding: gzip, br\r\n", b"{}"), "fault 422", "its Content-Encoding is none that can be read"),
         (with_encoding(200, "content-encoding: gzip\r\n", br#"{"id":52}"#), "fault 200", "it cannot be unpacked"),
         (with_encoding(200, &many, br#"{"id":52}"#), "fault protocol", "more headers than can be read"),
         (with_encoding(200, &format!("x: {}\r\n", "y".repeat(1_000_000)), b"{}"), "fault protocol", "more headers than can be read"),
