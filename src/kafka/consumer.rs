@@ -31,7 +31,7 @@ const HOLD: Duration = Duration::from_secs(1);
 /// Records read and handed over at once, at the most: few, since what is on its way is held besides what the engine counts.
 const BATCH: usize = 256;
 /// Bytes of claimed records after which a batch is handed over as it is.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 256 << 10;
 /// Batches that may be on their way.
 pub const BATCHES: usize = 2;
 /// How long leaving the group may take.
