@@ -64,7 +64,7 @@ impl Update {
         let texts = [id, source, event_type, &self.problem].into_iter().flatten().chain(self.fields.iter().flatten());
         let texts = texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
         let changes = self.call.as_ref().map_or(0, |call| call.changes.size());
-        self.record.size() + size_of::<Self>() - size_of::<Record>() + texts + changes
+        self.record.size() + size_of::<Self>() - size_of::<Record>() + texts + changes + BOOKKEEPING
     }
 
     /// What to send where earlier updates of the same user are sent in the same call, the first first.
@@ -87,6 +87,9 @@ impl Merge for Update {
         !replayed(self) && !replayed(earlier) && api.may_merge(&before.changes, &call.changes)
     }
 }
+
+/// What the engine holds for an update, at the most (its entry, lane and place in the ledger), in bytes.
+const BOOKKEEPING: usize = 540;
 
 /// Decides which records are one subscriber's, and reads them.
 pub struct Claims {

@@ -40,7 +40,7 @@ fn written(target: &str, user: u64, changes: &str) -> Message {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_lists_that_wait_take_no_more_than_their_text() {
-    const RECORDS: u64 = 60;
+    const RECORDS: u64 = 120;
     let mut bench = Bench::new().await;
     bench.valt.close_port().await;
     let mut service = bench.start();
@@ -51,7 +51,7 @@ async fn large_lists_that_wait_take_no_more_than_their_text() {
     let most = most(&mut service, "valt", RECORDS as usize);
     println!("{RECORDS} records of 800 kB: {idle:.0} MiB idle, {most:.0} MiB at most while they wait");
     // 64 MiB that are counted, what each of three clients has fetched ahead, and what is on its way.
-    assert!(most < idle + 64.0 + 60.0, "{idle:.0} MiB idle, {most:.0} MiB");
+    assert!(most < idle + 64.0 + 45.0, "{idle:.0} MiB idle, {most:.0} MiB");
     bench.valt.open_port().await;
     assert!(bench.outcomes_of(&places).iter().all(|outcome| outcome.ending() == "delivered"));
     let sent = bench.valt.calls().into_iter().rev().find(|call| call.applied).unwrap().body;
@@ -74,7 +74,7 @@ async fn ten_thousand_lists_of_permissions_that_wait_take_what_is_reckoned() {
     let places = bench.writer.write(&messages);
     let most = most(&mut service, "aipix", RECORDS as usize);
     println!("{RECORDS} updates of 300 permissions: {idle:.0} MiB idle, {most:.0} MiB at most while they wait");
-    assert!(most < idle + 64.0 + 60.0, "{idle:.0} MiB idle, {most:.0} MiB");
+    assert!(most < idle + 64.0 + 45.0, "{idle:.0} MiB idle, {most:.0} MiB");
     bench.aipix.open_port().await;
     assert!(bench.outcomes_of(&places).iter().all(|outcome| outcome.ending() == "delivered"));
 }
