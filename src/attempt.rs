@@ -1,11 +1,9 @@
 //! An attempt: one update sent to its API once, with whatever login that takes, and judged.
 
-use std::fmt;
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
@@ -14,29 +12,21 @@ use crate::api::http::Http;
 use crate::api::lost::Status;
 use crate::api::mask::mask;
 use crate::api::session::{NoToken, OnLogin, Session, Token};
-use crate::api::{Api, ApiError, Judgement};
+use crate::api::{Api, ApiError, Changes, Judgement};
 use crate::config::{Credentials, Tls};
 use crate::event::{TraceContext, UserId};
 use crate::traces::DeliverSpan;
 use crate::verdict::Verdict;
 
 /// What is sent.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Update {
     /// The user to update.
     pub user: UserId,
     /// What to set, validated by the API.
-    pub changes: Map<String, Value>,
-    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered.
+    pub changes: Changes,
+    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered; of several in one call a key made of their ids.
     pub idempotency_key: Uuid,
-}
-
-impl fmt::Debug for Update {
-    /// Leaves out the values, as some of them are secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fields: Vec<_> = self.changes.keys().collect();
-        f.debug_struct("Update").field("user", &self.user).field("fields", &fields).finish_non_exhaustive()
-    }
 }
 
 /// Where in a trace the calls of an attempt belong.
@@ -154,6 +144,11 @@ impl Caller {
         }
     }
 
+    /// Leaves all connections behind: an API that is in trouble may have moved.
+    pub fn start_anew(&self) {
+        self.http.start_anew();
+    }
+
     /// Whether the secret file has changed since it was last read, so that a held target is worth a probe at once. Cheap.
     pub fn credentials_changed(&self) -> bool {
         self.session.credentials_changed()
@@ -188,10 +183,10 @@ impl Caller {
         (judgement, ambiguous)
     }
 
-    fn secrets<'a>(&self, update: &'a Update, token: &'a Token) -> Vec<&'a str> {
+    fn secrets(&self, update: &Update, token: &Token) -> Vec<String> {
         let fields = self.api.secret_fields().iter();
-        let values = fields.filter_map(|name| update.changes.get(*name)?.as_str());
-        values.chain([token.secret.expose_secret()]).collect()
+        let values = fields.filter_map(|name| serde_json::from_str(update.changes.get(name)?).ok());
+        values.chain([token.secret.expose_secret().to_owned()]).collect()
     }
 }
 

@@ -19,7 +19,7 @@ use self::report::{Stalls, TimeOfDay};
 use crate::api::http::Http;
 use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Target, UNCLAIMED};
-use crate::engine::{Action, Batch, Engine, Settings, Ticket};
+use crate::engine::{Action, Batch, Engine, Settings, State, Ticket};
 use crate::event::TraceContext;
 use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Order, Ownership, Publisher, Read, Settled, Shared};
 use crate::metrics::TargetMetrics;
@@ -258,9 +258,7 @@ impl Subscriber {
                 self.metrics.consumed.inc();
                 self.metrics.claimed.inc();
                 let (partition, offset) = (update.record.place.partition, update.record.place.offset);
-                // Twice: the record, and the event parsed out of it.
-                let size = 2 * update.record.size();
-                let work = update.work;
+                let (size, work) = (update.size(), update.work);
                 let update = Arc::from(update);
                 if self.engine.arrived(partition, offset, size, Arc::clone(&update), work)
                     && let Some(tracer) = &self.tracer
@@ -309,6 +307,10 @@ impl Subscriber {
 
     fn start_call(&mut self, ticket: Ticket, update: Arc<Update>, merged: &[Arc<Update>], timeout: Duration) {
         let Some(caller) = self.caller.clone() else { return };
+        if self.engine.state() != State::Flowing {
+            // Only probes are made then.
+            caller.start_anew();
+        }
         let (lease, place) = (self.lease.clone(), update.record.place.clone());
         let now = Timestamp::now();
         for update in merged.iter().chain([&update]) {

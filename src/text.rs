@@ -29,9 +29,34 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     known.max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
+/// The members of `changes` whose values are secret, at any API.
+pub const SECRETS: [&str; 2] = ["password", "card_number"];
+
+/// Whether a member of an event of this name holds a secret, or may have been meant to: a field whose name is misspelt
+/// is no less secret.
+pub fn is_secret(name: &str) -> bool {
+    let plain = |name: &str| name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    let name = plain(name);
+    SECRETS.into_iter().map(plain).any(|secret| {
+        name.contains(&secret) || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_secrets_are_known_even_misspelt() {
+        for name in
+            ["password", "card_number", "Password", "pasword", "passwd", "cardNumber", "card-number", "new_password", "card_no_number"]
+        {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["name", "display_name", "rooms", "video_access", "user", "users", "user_group", "permissions", "id", "source"] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_cut_keeps_whole_characters_and_the_limit() {

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use memchr::memchr;
 use memchr::memmem::{self, Finder};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::api::Api;
+use crate::api::{Api, Changes};
 use crate::attempt;
 use crate::dead_letter::REPLAY_OF;
 use crate::engine::{Merge, Work};
@@ -59,12 +58,25 @@ impl Update {
         }
     }
 
+    /// What it takes of memory, in bytes: the record, and what was read out of it.
+    pub fn size(&self) -> usize {
+        let Identity { id, source, event_type } = &self.identity;
+        let texts = [id, source, event_type, &self.problem].into_iter().flatten().chain(self.fields.iter().flatten());
+        let texts = texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        let changes = self.call.as_ref().map_or(0, |call| call.changes.size());
+        self.record.size() + size_of::<Self>() - size_of::<Record>() + texts + changes + BOOKKEEPING
+    }
+
     /// What to send where earlier updates of the same user are sent in the same call, the first first.
     pub fn call_with(&self, merged: &[Arc<Update>]) -> Option<attempt::Update> {
-        let mut call = self.call.clone()?;
-        let all = merged.iter().map(|update| &**update).chain([self]);
-        call.changes = all.filter_map(|update| update.call.as_ref()).flat_map(|call| call.changes.clone()).collect();
-        Some(call)
+        let calls = || merged.iter().map(|update| &**update).chain([self]).filter_map(|update| update.call.as_ref());
+        let keys: Vec<_> = calls().map(|call| call.idempotency_key.to_string()).collect();
+        Some(attempt::Update {
+            user: self.call.as_ref()?.user,
+            changes: Changes::merged(calls().map(|call| &call.changes)),
+            // One of its own: each of the updates may still have to be sent by itself.
+            idempotency_key: Uuid::new_v5(&Uuid::NAMESPACE_URL, keys.join(",").as_bytes()),
+        })
     }
 }
 
@@ -75,6 +87,9 @@ impl Merge for Update {
         !replayed(self) && !replayed(earlier) && api.may_merge(&before.changes, &call.changes)
     }
 }
+
+/// What the engine holds for an update, at the most (its entry, lane and place in the ledger), in bytes.
+const BOOKKEEPING: usize = 540;
 
 /// Decides which records are one subscriber's, and reads them.
 pub struct Claims {
@@ -142,16 +157,13 @@ impl Claim<Update> for Claims {
 
 impl Claims {
     fn ours(&self, outcome_id: Uuid, event: Event, api: &'static dyn Api) -> Claimed {
-        let user = match valid(&event, api) {
-            Ok(user) => user,
+        let (user, changes) = match valid(&event, api) {
+            Ok(valid) => valid,
             Err(invalid) => return Claimed::dead(event.identity.clone(), Reason::InvalidChanges, invalid.message, Some(&event)),
         };
-        let fields = event.fields();
-        // It is an object: that was checked.
-        let changes = if let Some(Value::Object(changes)) = event.changes { changes } else { Map::new() };
         Claimed {
             user: Some(user),
-            fields: Some(fields),
+            fields: Some(changes.names().map(str::to_owned).collect()),
             work: Work::Call { user, expires_at: event.expires_at.map(instant) },
             call: Some(attempt::Update { user, changes, idempotency_key: outcome_id }),
             problem: None,
@@ -160,14 +172,14 @@ impl Claims {
     }
 }
 
-/// The user of an event whose changes that API takes.
+/// The user and the changes of an event, if that API takes them.
 ///
 /// # Errors
 /// The first thing about user and changes that it does not take.
-pub fn valid(event: &Event, api: &'static dyn Api) -> Result<UserId, InvalidChanges> {
+pub fn valid(event: &Event, api: &'static dyn Api) -> Result<(UserId, Changes), InvalidChanges> {
     let user = event.user_id()?;
-    api.validate(event.changes_map()?)?;
-    Ok(user)
+    let changes = api.validate(event.changes()?)?;
+    Ok((user, changes))
 }
 
 /// An update without what every record has.
@@ -206,7 +218,7 @@ mod tests {
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use globset::Glob;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::api;
@@ -231,14 +243,18 @@ mod tests {
     }
 
     #[test]
-    fn in_a_merged_call_the_later_value_of_a_field_wins_and_the_key_is_the_last_ones() {
+    fn in_a_merged_call_the_later_value_of_a_field_wins_and_the_key_is_its_own() {
         let first = claim(1, &json!({ "display_name": "first", "rooms": [1] }), None);
         let second = claim(2, &json!({ "display_name": "second", "video_access": { "users": [1] } }), None);
         let last = claim(3, &json!({ "display_name": "last", "user_group": 4 }), None);
-        let call = last.call_with(&[first, second]).unwrap();
+        let call = last.call_with(&[first.clone(), second.clone()]).unwrap();
         let expected = json!({ "display_name": "last", "rooms": [1], "video_access": { "users": [1] }, "user_group": 4 });
-        assert_eq!(Value::Object(call.changes), expected);
-        assert_eq!(call.idempotency_key, last.call.as_ref().unwrap().idempotency_key);
+        assert_eq!(*call.changes.body(), *expected.to_string().as_bytes());
+        let keys = [&first, &second, &last].map(|update| update.call.as_ref().unwrap().idempotency_key.to_string());
+        assert_eq!(call.idempotency_key, Uuid::new_v5(&Uuid::NAMESPACE_URL, keys.join(",").as_bytes()));
+        let others = [last.call_with(&[second.clone(), first.clone()]), last.call_with(&[second]), last.call_with(&[first])];
+        let keys = others.map(|call| call.unwrap().idempotency_key);
+        assert!(!keys.contains(&call.idempotency_key), "other updates, or in another order, have another key");
     }
 
     #[test]

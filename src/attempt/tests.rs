@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json as value;
+use serde_json::value::to_raw_value;
+use serde_json::{Value, json as value};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::api::by_name;
+use crate::api::{ALL, by_name};
 use crate::api::testing::{Reply, Server, answer, json, nowhere, read_request, tcp_server};
 use crate::logging::Captured;
 use crate::secret::Secret;
 
+mod connections;
+mod kindly;
 mod tls;
 mod token;
 mod transport;
@@ -26,7 +29,9 @@ const RETRY: Verdict = Verdict::Retry { unreachable: false };
 const UNREACHABLE: Verdict = Verdict::Retry { unreachable: true };
 
 fn update(changes: Value) -> Update {
-    Update { user: UserId::new(52).unwrap(), changes: changes.as_object().unwrap().clone(), idempotency_key: Uuid::from_u128(7) }
+    let changes = to_raw_value(&changes).unwrap();
+    let changes = ALL.iter().find_map(|api| api.validate(&changes).ok()).unwrap();
+    Update { user: UserId::new(52).unwrap(), changes, idempotency_key: Uuid::from_u128(7) }
 }
 
 fn permissions() -> Update {
@@ -43,6 +48,11 @@ fn caller(api: &str, url: Url, tls: &Tls, by_login: bool) -> (Caller, TempDir) {
     };
     let caller = Caller::new(by_name(api).unwrap(), url, credentials, tls, TIMEOUT, Box::new(|_| ()));
     (caller.unwrap(), folder)
+}
+
+/// A call to aipix in an attempt that has all the time.
+async fn call(caller: &Caller) -> Attempt {
+    caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await
 }
 
 async fn attempt_at(api: &str, url: Url, tls: &Tls, update: &Update, timeout: Duration) -> Attempt {
@@ -95,6 +105,22 @@ async fn a_fixed_token_may_be_written_with_the_word_before_it() {
     let attempt = caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
     assert_eq!(attempt.verdict, Verdict::Delivered);
     assert_eq!(server.seen()[0].header("authorization"), Some("Bearer abc.def"));
+}
+
+#[tokio::test]
+async fn spaces_around_a_fixed_token_are_not_sent_and_do_not_keep_it_from_being_masked() {
+    let server = Server::start(|_| Reply::Bytes(json(422, r#"{"error":{"code":422,"message":"canary-token is no name"}}"#))).await;
+    for written in ["  canary-token \t", "Bearer canary-token "] {
+        let (caller, folder) = caller("valt", server.url.clone(), &Tls::default(), false);
+        std::fs::write(folder.path().join("secret"), written).unwrap();
+        let attempt = caller.attempt(&update(value!({ "name": "x" })), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
+        assert_eq!(attempt.error.unwrap().message, "*** is no name");
+        assert!(server.seen().last().unwrap().line().ends_with("?access_token=canary-token HTTP/1.1"));
+    }
+    let (caller, folder) = caller("valt", server.url.clone(), &Tls::default(), false);
+    std::fs::write(folder.path().join("secret"), " \t").unwrap();
+    let attempt = caller.attempt(&update(value!({ "name": "x" })), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
+    assert_eq!((attempt.verdict, attempt.calls.len()), (Verdict::Unauthorized, 0));
 }
 
 #[tokio::test]

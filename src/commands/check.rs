@@ -6,15 +6,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args;
 use futures::future::join_all;
 use hyper::header::HeaderMap;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Exit, load, say};
 use crate::api::http::Http;
 use crate::api::session::Session;
-use crate::api::{Answer, Request};
+use crate::api::{Answer, Changes, Request};
 use crate::config::{Config, Credentials, Target};
 use crate::event::UserId;
 use crate::kafka::partition_counts;
@@ -126,8 +127,8 @@ async fn look_at_target(target: &Target) -> Finding {
         return Ok(format!("reached, and `{username}` is logged in"));
     }
     let Some(nobody) = UserId::new(i64::MAX as u64) else { return Err("the user numbers are wrong".to_owned()) };
-    let update = target.api.update(nobody, &Map::new());
-    let request = Request { method: hyper::Method::GET, body: Vec::new(), ..update };
+    let update = target.api.update(nobody, &Changes::default());
+    let request = Request { method: hyper::Method::GET, body: Bytes::new(), ..update };
     let answer = http.exchange(request, Some(&token.secret), HeaderMap::new(), LONGEST, |_| true).await.map_err(|lost| lost.message)?;
     judge(&answer, target)
 }

@@ -21,6 +21,7 @@ use super::log::Chatter;
 use super::{Claim, Failure, Input, Read, client};
 use crate::config::Kafka;
 use crate::metrics::TargetMetrics;
+use crate::record::Record;
 
 /// How long one poll waits for a record. Orders are looked at in between.
 const POLL: Duration = Duration::from_millis(20);
@@ -29,6 +30,8 @@ const POLL: Duration = Duration::from_millis(20);
 const HOLD: Duration = Duration::from_secs(1);
 /// Records read and handed over at once, at the most: few, since what is on its way is held besides what the engine counts.
 const BATCH: usize = 256;
+/// Bytes of claimed records after which a batch is handed over as it is.
+const BATCH_BYTES: usize = 256 << 10;
 /// Batches that may be on their way.
 pub const BATCHES: usize = 2;
 /// How long leaving the group may take.
@@ -189,14 +192,17 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
 
     /// Waits for a record, takes what has come with it, and hands it over.
     fn read(&self) {
-        let mut batch = Vec::new();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
         let mut wait = POLL;
         self.begin();
         for _ in 0..BATCH {
             match self.client.poll(wait) {
                 None => break,
-                Some(Ok(message)) => self.take(&message, &mut batch),
+                Some(Ok(message)) => bytes += self.take(&message, &mut batch),
                 Some(Err(error)) => self.fault(&error),
+            }
+            if bytes >= BATCH_BYTES {
+                break;
             }
             wait = Duration::ZERO;
         }
@@ -213,13 +219,15 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         }
     }
 
-    fn take(&self, message: &BorrowedMessage<'_>, batch: &mut Vec<Read<C>>) {
+    /// Returns how long the record is, if it is claimed.
+    fn take(&self, message: &BorrowedMessage<'_>, batch: &mut Vec<Read<C>>) -> usize {
         let (number, next) = (message.partition(), message.offset() + 1);
         self.at_end(number, false);
         let record = self.claims.may_claim(message.payload()).then(|| headers::record(&self.topic, message));
+        let bytes = record.as_ref().map_or(0, Record::size);
         if let Some(claimed) = record.and_then(|record| self.claims.claim(record)) {
             batch.push(Read::Claimed(claimed));
-            return;
+            return bytes;
         }
         // One step for a run of records that are not ours.
         match batch.last_mut() {
@@ -229,6 +237,7 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
             }
             _ => batch.push(Read::Passed { partition: number, position: next, records: 1 }),
         }
+        0
     }
 
     fn fault(&self, error: &KafkaError) {

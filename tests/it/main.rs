@@ -17,6 +17,7 @@ mod wire;
 
 mod bad_input;
 mod canary;
+mod connections;
 mod console;
 mod console_letters;
 mod dead_letters;
@@ -27,6 +28,7 @@ mod kills;
 mod life_cycle;
 mod logs;
 mod main_path;
+mod memory;
 mod merging;
 mod million;
 mod reload;

@@ -12,7 +12,7 @@ use crate::commands::table::{of, times};
 use crate::commands::{Exit, fail, say};
 use crate::dead_letters::plan::{Action, Step};
 use crate::dead_letters::story::Story;
-use crate::dead_letters::{export, judge, mask};
+use crate::dead_letters::{export, mask};
 use crate::outcome::{OutcomeData, timestamp};
 use crate::record::{Place, Record};
 use crate::text;
@@ -132,7 +132,7 @@ fn headers(section: &mut Section, record: &Record, story: &Story, reveal: bool) 
 /// Senders put all kinds of things into headers.
 fn is_credential(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    judge::is_secret(name) || ["authorization", "cookie", "token", "secret", "api-key", "apikey"].iter().any(|word| lower.contains(word))
+    text::is_secret(name) || ["authorization", "cookie", "token", "secret", "api-key", "apikey"].iter().any(|word| lower.contains(word))
 }
 
 fn row(outcome: &OutcomeData) -> Vec<String> {
