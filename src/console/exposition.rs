@@ -133,9 +133,9 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let valt = metrics.target("valt");
         metrics.target("aipix").lag("user-updates", [(0, 5), (7, 0)].into());
-        valt.settled(Kind::Delivered, None, Some(Duration::from_millis(30)));
-        valt.settled(Kind::Merged, None, Some(Duration::from_millis(30)));
-        valt.settled(Kind::DeadLettered, Some(Reason::Rejected), Some(Duration::from_secs(100_000)));
+        valt.settled(Kind::Delivered, None, Duration::from_millis(30));
+        valt.settled(Kind::Merged, None, Duration::from_millis(30));
+        valt.settled(Kind::DeadLettered, Some(Reason::Rejected), Duration::from_secs(100_000));
         (0..99).for_each(|_| valt.attempted(Verdict::Delivered, "200", Duration::from_millis(7)));
         let before = read(&metrics.text().unwrap());
         assert_eq!(before.keys().collect::<Vec<_>>(), ["aipix", "valt"]);
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(before["valt"].deliveries.quantile(1.0), Some(7200.0), "past the last bound nothing is known");
         assert_eq!(before["aipix"].calls.quantile(0.99), None);
 
-        valt.settled(Kind::Delivered, None, Some(Duration::from_millis(30)));
+        valt.settled(Kind::Delivered, None, Duration::from_millis(30));
         (0..10).for_each(|_| valt.attempted(Verdict::Delivered, "200", Duration::from_millis(700)));
         let now = read(&metrics.text().unwrap());
         let grown = now["valt"].since(&before["valt"]);
