@@ -125,11 +125,7 @@ impl Metrics {
                 "Rebalances of the consumer group as seen here: assigned, revoked, lost.",
                 &["target", "kind"],
             )?,
-            kafka_up: gauge(
-                "kafka_up",
-                "1 while this subscriber is in its consumer group and the brokers answer, else 0.",
-                &["target"],
-            )?,
+            kafka_up: gauge("kafka_up", "1 while this subscriber is in its consumer group and the brokers answer, else 0.", &["target"])?,
             order_violations: counter(
                 "order_violations_total",
                 "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",

@@ -100,12 +100,8 @@ impl Subscriber {
         let claims = Claims::new(group_id.clone(), name.clone(), target.map(|target| target.api), router);
         let drain_timeout = config.shutdown.drain_timeout;
         let membership = Arc::new(Membership::new(drain_timeout));
-        let shared = Shared {
-            lease: lease.clone(),
-            ownership: ownership.clone(),
-            membership: membership.clone(),
-            metrics: metrics.clone(),
-        };
+        let shared =
+            Shared { lease: lease.clone(), ownership: ownership.clone(), membership: membership.clone(), metrics: metrics.clone() };
         let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, claims)?;
         let (settled_sender, settled) = unbounded_channel();
         let publisher = Publisher::spawn(&config.kafka, &name, consumer.client(), ownership.clone(), metrics.clone(), settled_sender)?;
