@@ -103,7 +103,7 @@ impl Membership {
         let while_rebalancing = facts.rebalancing.filter(|_| member).and_then(|since| Some(facts.answered?.min(since + self.rebalance)));
         let proven = facts.heard.max(while_rebalancing.filter(|_| facts.heard.is_some()));
         let up = member && proven.is_some_and(|proven| now.saturating_duration_since(proven) < SILENCE);
-        let report = facts.report.clone().filter(|(at, _)| up || Some(*at) >= facts.heard.max(facts.lost));
+        let report = facts.report.clone().filter(|(at, _)| up || Some(*at) >= facts.heard);
         Standing { up, member, proven, report: report.or_else(|| (!up).then(|| (now, facts.silence().to_owned()))) }
     }
 }
@@ -178,7 +178,8 @@ mod tests {
         assert!(words(&membership, at(40)).is_some_and(|words| words.contains("coordinator does not answer")), "that report is old");
         membership.lost(at(41));
         assert!(words(&membership, at(42)).is_some_and(|words| words.contains("goes on without this instance")));
-        membership.reported(&"x".repeat(5000), at(43));
+        // What was reported since we were last heard is the likely cause.
+        membership.reported(&"x".repeat(5000), at(12));
         assert!(words(&membership, at(44)).is_some_and(|words| words.starts_with("xx") && words.len() <= WORDS));
     }
 }
