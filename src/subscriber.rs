@@ -243,7 +243,7 @@ impl Subscriber {
                     if end.reached {
                         self.engine.passed(end.partition, end.end);
                     }
-                    self.ends.fetched(end.partition, end.end);
+                    self.ends.fetched(end.partition, end.written);
                 }
             }
             Input::Asked(ends) => ends.into_iter().for_each(|(partition, end)| self.ends.asked(partition, end)),

@@ -301,6 +301,9 @@ struct Topic {
 struct Partition {
     leader: i32,
     fetch_state: String,
+    /// The end of the log.
+    hi_offset: i64,
+    /// The end of what can be read: before the first transaction that is open.
     ls_offset: i64,
     eof_offset: i64,
     next_offset: i64,
@@ -314,6 +317,7 @@ impl Partition {
         (self.fetch_state == "active" && self.ls_offset >= 0).then_some(End {
             partition,
             end: self.ls_offset,
+            written: self.hi_offset.max(self.ls_offset),
             reached: self.fetchq_cnt == 0 && self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,
         })
     }
@@ -327,6 +331,7 @@ mod tests {
     fn an_end_is_reached_only_where_no_record_waits_to_be_polled() {
         let partition = |fetchq_cnt, eof_offset, next_offset| Partition {
             leader: 1,
+            hi_offset: 12,
             fetch_state: "active".to_owned(),
             ls_offset: 10,
             eof_offset,

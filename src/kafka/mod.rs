@@ -96,6 +96,8 @@ pub struct End {
     pub partition: i32,
     /// One past the last record that can be read.
     pub end: i64,
+    /// One past the last record: those of a transaction that is open can be read only when it has ended.
+    pub written: i64,
     /// The end was reached: everything below was read, transaction markers and compacted records included.
     pub reached: bool,
 }

@@ -63,9 +63,10 @@ impl Ends {
         }
     }
 
-    /// The end that the partition's leader has told.
+    /// The end that the partition's leader has told: that of what can be read, which a transaction that is open holds back.
     pub(super) fn asked(&mut self, partition: i32, end: i64) {
-        self.0.entry(partition).or_insert(Known { end, fetched: None }).end = end;
+        let known = self.0.entry(partition).or_insert(Known { end, fetched: None });
+        known.end = known.end.max(end);
     }
 
     /// The partition begins anew here.
@@ -237,6 +238,26 @@ impl Subscriber {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_ends_where_the_latest_news_says() {
+        let mut ends = Ends::default();
+        assert_eq!(ends.get(0), None);
+        ends.fetched(0, 50);
+        ends.asked(0, 1050);
+        // Paused, the client repeats what it saw last.
+        ends.fetched(0, 50);
+        assert_eq!(ends.get(0), Some(1050));
+        // It reads on, up to a transaction that is open.
+        ends.fetched(0, 1200);
+        ends.asked(0, 1100);
+        assert_eq!(ends.get(0), Some(1200));
+        // The topic was made anew.
+        ends.fetched(0, 3);
+        assert_eq!(ends.get(0), Some(3));
+        ends.forget(0);
+        assert_eq!(ends.get(0), None);
+    }
 
     #[test]
     fn a_partition_that_stands_still_is_named_and_one_that_moves_or_holds_is_not() {

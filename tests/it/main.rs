@@ -16,6 +16,7 @@ mod service;
 mod update;
 mod wire;
 
+mod alerts;
 mod bad_input;
 mod canary;
 mod console;

@@ -4,8 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::service::Service;
+
+/// Whether a series is a counter's.
+fn counts(series: &str) -> bool {
+    let name = series.split('{').next().unwrap_or_default();
+    ["_total", "_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end))
+}
 
 /// The seconds between two scrapes, as Prometheus is to take it.
 const STEP: usize = 15;
@@ -30,11 +37,23 @@ impl Recording {
         self.0.push(series);
     }
 
-    /// Scrapes, and takes it that it is so for this long.
+    /// Scrapes twice, and takes it that all goes on like that for so many minutes: what counts has grown, and grows on.
     pub(crate) fn hold(&mut self, services: &[&Service], minutes: usize) {
         self.scrape(services);
-        let last = self.0.last().cloned().unwrap_or_default();
-        self.0.extend(std::iter::repeat_n(last, minutes * 60 / STEP - 1));
+        let (before, began) = (self.0.pop().unwrap_or_default(), Instant::now());
+        // The time over which is counted.
+        std::thread::sleep(Duration::from_secs(1));
+        self.scrape(services);
+        let (now, took) = (self.0.pop().unwrap_or_default(), began.elapsed().as_secs_f64());
+        for step in 0..minutes * 60 / STEP {
+            let passed = (step * STEP) as f64;
+            let go_on = |(name, value): (&String, &String)| {
+                let (from, to) = (before.get(name).and_then(|value| value.parse::<f64>().ok()), value.parse::<f64>().ok());
+                let grown = from.zip(to).filter(|(from, to)| counts(name) && to > from).map(|(from, to)| to + (to - from) / took * passed);
+                (name.clone(), grown.map_or_else(|| value.clone(), |value| value.to_string()))
+            };
+            self.0.push(now.iter().map(go_on).collect());
+        }
     }
 
     /// The seconds since the first scrape.
