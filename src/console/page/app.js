@@ -82,6 +82,12 @@ function askToken() {
   name.focus();
 }
 
+const HEADS = {
+  part: "An instance has no Kafka: the others do its work.",
+  stranded: "No instance has Kafka, though this console reaches it: nothing is delivered or settled. Updates wait in Kafka, and all goes on by itself.",
+  down: "Kafka is gone: nothing is delivered or settled, and no replay can begin. Updates wait in Kafka, and all goes on by itself when it is back.",
+};
+
 /** Whether Kafka is there: a banner on every page. */
 function tellKafka(kafka) {
   known.kafka = kafka.state;
@@ -89,7 +95,7 @@ function tellKafka(kafka) {
   const lasting = (since) => `since ${time(since, now)} (${span(between(since, now))})`;
   const lines = instances.map(({ id, since, error }) => [h("b", {}, shown(id)), ` is without Kafka ${lasting(since)}`, error ? [": ", shown(error)] : null]);
   if (failure) lines.unshift([h("b", {}, "This console"), ` gets no answer from Kafka ${lasting(failure.since)}: `, shown(failure.words)]);
-  const head = kafka.state === "part" ? "An instance has no Kafka: the others do its work." : "Kafka is gone: nothing is delivered or settled, and no replay can begin. Updates wait in Kafka, and all goes on by itself when it is back.";
+  const head = HEADS[kafka.state] ?? "";
   banner.hidden = kafka.state === "up";
   set(banner, kafka.state === "up" ? null : [kafka.state, lines.length, now.slice(0, 19)], h("p", {}, sign("failed"), " ", h("b", {}, head)), lines.map((line) => h("p", {}, line)));
 }
@@ -98,7 +104,8 @@ function tellKafka(kafka) {
 function tellLink(error) {
   if (!error || error instanceof Refused) {
     silentSince = null;
-    const state = known.kafka === "down" ? h("span", { class: "dead" }, sign("failed"), " Kafka is gone") : h("span", { class: "live" }, "live");
+    const gone = { down: " Kafka is gone", stranded: " no instance has Kafka" }[known.kafka];
+    const state = gone ? h("span", { class: "dead" }, sign("failed"), gone) : h("span", { class: "live" }, "live");
     link.replaceChildren(state, h("span", { class: "wide" }, ` · ${known.group} · ${known.brokers}`));
     alarm.hidden = !error;
     if (error) alarm.textContent = error.message;

@@ -120,6 +120,8 @@ export class LettersPage {
     if (this.asking !== asked) return;
     this.tellState(answer);
     if (answer.list) this.show(answer.list);
+    // Kafka comes and goes also while the list stays as it is.
+    else if (this.list) this.offer();
   }
 
   /** What the list before said does not hold for this filter: nothing of it may be planned. */
