@@ -86,13 +86,12 @@ async fn now(State(desktop): Known, asked: Result<Query<After>, QueryRejection>)
 async fn kafka(State(desktop): Known) -> Response {
     let (stranded, others) = desktop.now.stranded();
     let failure = desktop.tail.shown()["failure"].take();
-    let is_up = failure.is_null() && stranded.as_array().is_none_or(Vec::is_empty);
-    let state = if is_up {
-        "up"
-    } else if failure.is_null() && others {
-        "part"
-    } else {
-        "down"
+    let none = stranded.as_array().is_none_or(Vec::is_empty);
+    let state = match (failure.is_null(), none, others) {
+        (false, ..) => "down",
+        (true, true, _) => "up",
+        (true, false, true) => "part",
+        (true, false, false) => "stranded",
     };
     json(&json!({ "now": timestamp(Timestamp::now()), "state": state, "failure": failure, "instances": stranded }))
 }

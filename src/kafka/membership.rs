@@ -50,8 +50,8 @@ impl Facts {
     fn silence(&self) -> &'static str {
         if self.heard.is_none() {
             "the consumer group is not joined yet"
-        } else if self.lost > self.heard {
-            "the consumer group goes on without this instance, which joins it again"
+        } else if self.lost > self.heard && self.answered > self.lost {
+            "the consumer group went on without this instance, which joins it again"
         } else {
             "the consumer group's coordinator does not answer"
         }
@@ -177,7 +177,9 @@ mod tests {
         membership.heard(at(10));
         assert!(words(&membership, at(40)).is_some_and(|words| words.contains("coordinator does not answer")), "that report is old");
         membership.lost(at(41));
-        assert!(words(&membership, at(42)).is_some_and(|words| words.contains("goes on without this instance")));
+        assert!(words(&membership, at(42)).is_some_and(|words| words.contains("coordinator does not answer")), "the client gave up itself");
+        membership.answered(at(43));
+        assert!(words(&membership, at(44)).is_some_and(|words| words.contains("went on without this instance")));
         // What was reported since we were last heard is the likely cause.
         membership.reported(&"x".repeat(5000), at(12));
         assert!(words(&membership, at(44)).is_some_and(|words| words.starts_with("xx") && words.len() <= WORDS));

@@ -125,10 +125,6 @@ impl Browser {
         self.client.get_alert_text().await.is_ok()
     }
 
-    pub(crate) async fn shot(&self, path: &str) {
-        std::fs::write(path, self.client.screenshot().await.unwrap()).unwrap();
-    }
-
     async fn devtools(&self, command: &str, parameters: Value) {
         self.command("goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await.expect("the browser obeys");
     }

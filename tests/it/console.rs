@@ -214,13 +214,10 @@ async fn a_kafka_that_is_gone_is_told_of_on_every_page_and_no_replay_is_offered_
             .until(&format!("!{banner}.hidden && {banner}.getBoundingClientRect().height > 20 && {link}.includes('Kafka is gone')"))
             .await;
         assert_eq!(browser.run("return document.querySelectorAll('dialog').length").await, 0, "no plan was begun");
-        browser.look(1280, 800, false).await;
-        browser.shot(&format!("/tmp/truth/gone-{page}.png")).await;
     }
     for (width, dark) in [(1280, false), (1280, true), (375, false), (320, true)] {
         browser.look(width, 800, dark).await;
         browser.until(&format!("innerWidth === {width}")).await;
-        browser.shot(&format!("/tmp/truth/gone-{width}-{dark}.png")).await;
         let fits = browser.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth").await;
         assert_eq!(fits, true, "nothing has to be scrolled sideways at {width}");
     }
