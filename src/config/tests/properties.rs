@@ -116,14 +116,14 @@ fn timers_are_checked() {
         ),
         (
             "[kafka.consumer_properties]\nheartbeat.interval.ms = 10000\n",
-            &["8:25: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (10s) leaves too little of the lease on the \
+            &["8:20: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (10s) leaves too little of the lease on the \
                  partitions: 1s before each heartbeat, and calls of targets.aipix need 5s, half of request_timeout. Set it lower, or leave it out"],
         ),
         ("[kafka.consumer_properties]\nheartbeat.interval.ms = 6000\n", &[]),
         (
             "[kafka.consumer_properties]\nsession.timeout.ms = 60000\nheartbeat.interval.ms = 15000\n",
             &[
-                "9:25: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (15s) must be below what tells in time that Kafka is gone (15s)",
+                "9:20: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (15s) must be below what tells in time that Kafka is gone (15s)",
             ],
         ),
         (
