@@ -80,7 +80,7 @@ fn routes(metrics: Metrics, board: Board) -> Router {
     Router::new()
         .route("/metrics", get(async move || text(&metrics)))
         .route("/livez", get(async move || verdict(&live.stuck(), "stuck")))
-        .route("/readyz", get(async move || verdict(&ready.not_joined(), "not joined yet")))
+        .route("/readyz", get(async move || verdict(&ready.not_ready(), "not ready")))
         .route("/status", get(async move || ([(header::CONTENT_TYPE, "application/json")], board.page())))
 }
 

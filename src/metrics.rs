@@ -47,6 +47,7 @@ struct Families {
     oldest_unsettled: GaugeVec,
     commits: IntCounterVec,
     rebalances: IntCounterVec,
+    kafka_up: IntGaugeVec,
     order_violations: IntCounterVec,
     ambiguous: IntCounterVec,
     other_user: IntCounterVec,
@@ -101,7 +102,7 @@ impl Metrics {
             attempt_duration: histogram("attempt_duration_seconds", "How long a call of the API took, logins apart.", &CALL_BUCKETS)?,
             delivery_duration: histogram(
                 "delivery_duration_seconds",
-                "From a record's timestamp until its outcome was committed.",
+                "From a record's timestamp, as far as it can be believed, until its outcome was committed.",
                 &DELIVERY_BUCKETS,
             )?,
             in_flight: gauge("in_flight", "Calls of the API under way.", &["target"])?,
@@ -127,6 +128,7 @@ impl Metrics {
                 "Rebalances of the consumer group as seen here: assigned, revoked, lost.",
                 &["target", "kind"],
             )?,
+            kafka_up: gauge("kafka_up", "1 while this subscriber is in its consumer group and the brokers answer, else 0.", &["target"])?,
             order_violations: counter(
                 "order_violations_total",
                 "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
@@ -144,7 +146,7 @@ impl Metrics {
             )?,
             kafka_round_trip: seconds(
                 "kafka_round_trip_seconds",
-                "How long the consumer group's coordinator took to answer lately, on average.",
+                "How long the consumer group's coordinator took to answer lately, on average; while it does not answer: for how long it has not.",
             )?,
             kafka_fetched: gauge("kafka_fetched_records", "Records fetched by the Kafka client that wait to be read.", &["target"])?,
             registry,
@@ -203,6 +205,7 @@ impl Metrics {
             lags: Arc::default(),
         };
         families.oldest_unsettled.with_label_values(label).set(0.0);
+        families.kafka_up.with_label_values(label).set(0);
         families.kafka_round_trip.with_label_values(label);
         families.kafka_fetched.with_label_values(label);
         metrics.state(State::Flowing);
@@ -283,14 +286,12 @@ impl TargetMetrics {
     }
 
     /// An outcome was committed, so long after the record was written.
-    pub fn settled(&self, kind: Kind, reason: Option<Reason>, since_written: Option<Duration>) {
+    pub fn settled(&self, kind: Kind, reason: Option<Reason>, since_written: Duration) {
         match (kind, reason) {
             (Kind::Delivered, None) => self.delivered.inc(),
             _ => self.families.outcomes.with_label_values(&[&*self.target, kind.as_str(), reason.map_or("", Reason::as_str)]).inc(),
         }
-        if let Some(since_written) = since_written {
-            self.delivery_duration.observe(since_written.as_secs_f64());
-        }
+        self.delivery_duration.observe(since_written.as_secs_f64());
     }
 
     /// A transaction ended.
@@ -333,7 +334,12 @@ impl TargetMetrics {
         self.lags.lock().map(|lags| lags.values().sum()).unwrap_or(0)
     }
 
-    /// How long the group's coordinator took to answer lately.
+    /// Whether the subscriber is in its group and the brokers answer.
+    pub fn kafka_up(&self, up: bool) {
+        self.families.kafka_up.with_label_values(&[&*self.target]).set(i64::from(up));
+    }
+
+    /// How long the group's coordinator took to answer lately, or has not answered for.
     pub fn kafka_round_trip(&self, mean: Duration) {
         self.families.kafka_round_trip.with_label_values(&[&*self.target]).set(mean.as_secs_f64());
     }

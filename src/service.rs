@@ -57,7 +57,7 @@ pub async fn run(
     let board = Board::new(&config.kafka.instance_id, &names);
     let handles: Vec<_> = names.iter().map(|name| (name.clone(), metrics.target(name))).collect();
     admin::serve(config.admin.listen, metrics, board.clone()).await?;
-    if !await_topics(&config, &mut stop).await? {
+    if !await_topics(&config, &board, &mut stop).await? {
         return Ok(());
     }
     let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
@@ -155,7 +155,7 @@ async fn asked(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Waits for the broker, and looks whether the topics are there. False: stopped meanwhile.
-async fn await_topics(config: &Config, stop: &mut watch::Receiver<bool>) -> Result<bool, Failure> {
+async fn await_topics(config: &Config, board: &Board, stop: &mut watch::Receiver<bool>) -> Result<bool, Failure> {
     loop {
         if *stop.borrow() {
             return Ok(false);
@@ -165,7 +165,10 @@ async fn await_topics(config: &Config, stop: &mut watch::Receiver<bool>) -> Resu
         match found {
             Ok(missing) if missing.is_empty() => return Ok(true),
             Ok(missing) => return Err(Failure::Topics(create_them(config, &missing))),
-            Err(error) => warn!(brokers = config.kafka.bootstrap_servers, %error, "waiting for Kafka"),
+            Err(error) => {
+                warn!(brokers = config.kafka.bootstrap_servers, %error, "waiting for Kafka");
+                board.unreachable(&error.to_string());
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}

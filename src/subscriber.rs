@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{debug, error, warn};
 
-use self::report::{Stalls, TimeOfDay};
+use self::report::{Ends, Shown, Stalls, TimeOfDay};
 use crate::api::http::Http;
 use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Target, UNCLAIMED};
 use crate::engine::{Action, Batch, Engine, Settings, State, Ticket};
 use crate::event::TraceContext;
-use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Order, Ownership, Publisher, Read, Settled, Shared};
+use crate::kafka::{BATCHES, Consumer, Failure, Input, Lease, Membership, Order, Ownership, Publisher, Read, Settled, Shared};
 use crate::metrics::TargetMetrics;
 use crate::route::Router;
 use crate::settle::{Facts, Settler};
@@ -62,8 +62,9 @@ pub struct Subscriber {
     calls: HashMap<Ticket, AbortHandle>,
     lease: Arc<Lease>,
     ownership: Arc<Ownership>,
+    membership: Arc<Membership>,
     releasing: HashMap<i32, SyncSender<i32>>,
-    ends: HashMap<i32, End>,
+    ends: Ends,
     /// What is being committed.
     settling: Option<Arc<Batch<Update, Facts>>>,
     metrics: TargetMetrics,
@@ -73,8 +74,9 @@ pub struct Subscriber {
     since: TimeOfDay,
     next_probe_at: TimeOfDay,
     last_error: Option<String>,
-    polls: u64,
+    beats: u64,
     stalls: Stalls,
+    shown: Shown,
 }
 
 impl Subscriber {
@@ -96,8 +98,10 @@ impl Subscriber {
         let (lease, ownership) = (Arc::new(Lease::new(config.kafka.session_timeout)), Arc::new(Ownership::default()));
         let (sender, inputs) = channel(BATCHES);
         let claims = Claims::new(group_id.clone(), name.clone(), target.map(|target| target.api), router);
-        let shared = Shared { lease: lease.clone(), ownership: ownership.clone(), metrics: metrics.clone() };
         let drain_timeout = config.shutdown.drain_timeout;
+        let membership = Arc::new(Membership::new(drain_timeout));
+        let shared =
+            Shared { lease: lease.clone(), ownership: ownership.clone(), membership: membership.clone(), metrics: metrics.clone() };
         let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, claims)?;
         let (settled_sender, settled) = unbounded_channel();
         let publisher = Publisher::spawn(&config.kafka, &name, consumer.client(), ownership.clone(), metrics.clone(), settled_sender)?;
@@ -116,8 +120,9 @@ impl Subscriber {
             calls: HashMap::new(),
             lease,
             ownership,
+            membership,
             releasing: HashMap::new(),
-            ends: HashMap::new(),
+            ends: Ends::default(),
             settling: None,
             metrics,
             tracer,
@@ -126,8 +131,9 @@ impl Subscriber {
             since: TimeOfDay::default(),
             next_probe_at: TimeOfDay::default(),
             last_error: None,
-            polls: 0,
+            beats: 0,
             stalls: Stalls::default(),
+            shown: Shown::default(),
             name,
         })
     }
@@ -178,8 +184,7 @@ impl Subscriber {
 
     async fn end(mut self, ended: Ended) -> Ended {
         // Its partitions are gone or given up: no gauge may go on telling of them.
-        self.ends.clear();
-        self.look_around();
+        self.show_nothing();
         let unsettled = self.engine.unsettled();
         if unsettled > 0 {
             warn!(
@@ -211,6 +216,7 @@ impl Subscriber {
             Input::Read(batch) => batch.into_iter().for_each(|read| self.read(read)),
             Input::Assigned(commits) => {
                 for (partition, commit) in commits {
+                    self.ends.forget(partition);
                     let offset = commit.offset;
                     let (epoch, unreadable) = self.engine.assigned(partition, commit, now);
                     self.ownership.gained(partition, epoch);
@@ -221,7 +227,6 @@ impl Subscriber {
             }
             Input::Revoked { partitions, lost, give_up_at, released } => {
                 for partition in partitions {
-                    self.ends.remove(&partition);
                     if lost {
                         self.engine.lost(partition, now);
                         self.ownership.gone(partition);
@@ -238,9 +243,10 @@ impl Subscriber {
                     if end.reached {
                         self.engine.passed(end.partition, end.end);
                     }
-                    self.ends.insert(end.partition, end);
+                    self.ends.fetched(end.partition, end.written);
                 }
             }
+            Input::Asked(ends) => ends.into_iter().for_each(|(partition, end)| self.ends.asked(partition, end)),
             Input::Failed(Failure::InstanceTaken) => return Some(Ended::InstanceTaken),
             Input::Failed(Failure::Other(why)) => return Some(Ended::Broken(why)),
             Input::Left => return Some(Ended::Left),
@@ -272,9 +278,8 @@ impl Subscriber {
     }
 
     fn step(&mut self) {
-        if let Some(until) = self.lease.until() {
-            self.engine.lease(until);
-        }
+        // None: no lease any more, or not yet.
+        self.engine.lease(self.lease.until().unwrap_or_else(Instant::now));
         for action in self.engine.step(Instant::now()) {
             match action {
                 Action::Start { ticket, update, merged, timeout } => self.start_call(ticket, update, &merged, timeout),

@@ -67,6 +67,11 @@ impl Update {
         self.record.size() + size_of::<Self>() - size_of::<Record>() + texts + changes + BOOKKEEPING
     }
 
+    /// When its record was written, in milliseconds since 1970, as far as that can be believed.
+    pub fn written_ms(&self) -> i64 {
+        self.record.written_ms(self.received_at.as_millisecond())
+    }
+
     /// What to send where earlier updates of the same user are sent in the same call, the first first.
     pub fn call_with(&self, merged: &[Arc<Update>]) -> Option<attempt::Update> {
         let calls = || merged.iter().map(|update| &**update).chain([self]).filter_map(|update| update.call.as_ref());

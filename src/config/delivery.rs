@@ -53,6 +53,8 @@ impl Delivery {
                 }
                 _ => section.wrong("request_timeout", message, reading),
             }
+        } else if let Some(heartbeat) = &timing.heartbeat {
+            heartbeat.check(delivery.request_timeout, section.path.trim_end_matches(".delivery"), reading);
         }
         section.finish(reading);
         delivery

@@ -45,6 +45,7 @@ pub use retry::Retry;
 pub use route::Route;
 pub use shutdown::Shutdown;
 pub use target::{Target, UNCLAIMED};
+pub(crate) use timing::{heartbeat_interval, statistics_interval};
 pub use tls::{ClientCertificate, Tls};
 pub use topics::Topics;
 pub use traces::Traces;

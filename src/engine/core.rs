@@ -405,7 +405,7 @@ impl<U, F> Engine<U, F> {
 
     /// The lease on all partitions certainly lasts until then.
     pub fn lease(&mut self, until: Instant) {
-        self.lease_until = self.lease_until.max(Some(until));
+        self.lease_until = Some(until);
     }
 
     /// The credentials may have changed: a target that holds over them tries again at once.

@@ -9,7 +9,7 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
-use crate::config::{Kafka, Properties, TRANSACTION_TIMEOUT_MS, fit_into_transaction};
+use crate::config::{Kafka, Properties, TRANSACTION_TIMEOUT_MS, fit_into_transaction, heartbeat_interval, statistics_interval};
 
 /// Memory for records that were fetched and not yet read, of each consumer.
 const FETCHED_KBYTES: &str = "8192";
@@ -22,12 +22,12 @@ const DELIVERY_PAUSE: Duration = Duration::from_micros(200);
 /// # Errors
 /// If a property's secret file is gone.
 pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
-    let session = kafka.session_timeout.as_millis();
+    let session = kafka.session_timeout;
     let mut config = base(kafka);
     config
         // The configuration refuses this property, so that only the demo, whose embedded broker has no cooperative groups, sets another.
         .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("heartbeat.interval.ms", (session / 10).clamp(100, 1000).to_string())
+        .set("heartbeat.interval.ms", heartbeat_interval(session).as_millis().to_string())
         .set("queued.max.messages.kbytes", FETCHED_KBYTES)
         .set("queued.min.messages", "10000")
         .set("fetch.wait.max.ms", "100")
@@ -40,13 +40,13 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
         // A static member that is killed and started again takes its partitions back at once, without a rebalance.
         .set("group.instance.id", &kafka.instance_id)
         .set("group.protocol", "classic")
-        .set("session.timeout.ms", session.to_string())
+        .set("session.timeout.ms", session.as_millis().to_string())
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
-        .set("statistics.interval.ms", (session / 15).clamp(200, 1000).to_string());
+        .set("statistics.interval.ms", statistics_interval(session).as_millis().to_string());
     Ok(config)
 }
 

@@ -1,7 +1,7 @@
 //! The polling thread: the only one that reads from the client. It never waits for anything but the client, so callbacks are always served.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,9 +15,11 @@ use rdkafka::types::RDKafkaErrorCode;
 use tracing::{debug, warn};
 
 use super::assignment::{Callbacks, Ownership};
+use super::ends::Asking;
 use super::headers;
 use super::lease::{Lease, Pulse};
 use super::log::Chatter;
+use super::membership::Membership;
 use super::{Claim, Failure, Input, Read, client};
 use crate::config::Kafka;
 use crate::metrics::TargetMetrics;
@@ -52,8 +54,9 @@ pub enum Order {
 pub struct Consumer<C: Send + 'static> {
     client: Arc<BaseConsumer<Callbacks<C>>>,
     orders: Sender<Order>,
-    thread: Option<JoinHandle<()>>,
-    polled: Arc<AtomicU64>,
+    threads: [JoinHandle<()>; 2],
+    /// Dropped to end the thread that asks for the partitions' ends.
+    asking: Sender<()>,
 }
 
 /// What a consumer shares with its subscriber.
@@ -62,6 +65,8 @@ pub struct Shared {
     pub lease: Arc<Lease>,
     /// Looked at by the publisher.
     pub ownership: Arc<Ownership>,
+    /// What the threads find out about the group and the brokers.
+    pub membership: Arc<Membership>,
     /// Where rebalances are counted.
     pub metrics: TargetMetrics,
 }
@@ -85,14 +90,16 @@ impl<C: Send + 'static> Consumer<C> {
             inputs,
             lease: shared.lease,
             ownership: shared.ownership,
+            membership: shared.membership,
             metrics: shared.metrics,
             drain_timeout,
             stopping: AtomicBool::new(false),
             paused: AtomicBool::new(false),
-            joined: AtomicBool::new(false),
-            poll_began: std::sync::Mutex::new(born),
+            beats: std::sync::atomic::AtomicU64::new(0),
             born,
-            pulse: std::sync::Mutex::new(Pulse::default()),
+            unassigned: std::sync::Mutex::new(born),
+            leaders: std::sync::Mutex::default(),
+            pulse: std::sync::Mutex::new(Pulse::new(kafka.session_timeout)),
             ends: std::sync::Mutex::default(),
             at_end: std::sync::Mutex::default(),
             chatter: Chatter::default(),
@@ -102,20 +109,16 @@ impl<C: Send + 'static> Consumer<C> {
             .map_err(|error| anyhow::anyhow!("the Kafka consumer cannot be made: {}", client::words(&error)))?;
         client.subscribe(&[&kafka.topics.updates]).context("the update topic cannot be subscribed to")?;
         let client = Arc::new(client);
+        let topic: Arc<str> = kafka.topics.updates.as_str().into();
         let (orders, receiver) = channel();
-        let polled = Arc::new(AtomicU64::new(0));
-        let polling = Polling {
-            client: client.clone(),
-            topic: kafka.topics.updates.as_str().into(),
-            orders: receiver,
-            claims,
-            polled: polled.clone(),
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("poll-{target}"))
-            .spawn(move || polling.run())
-            .context("no thread for the consumer")?;
-        Ok(Consumer { client, orders, thread: Some(thread), polled })
+        let polling = Polling { client: client.clone(), topic: topic.clone(), orders: receiver, claims };
+        let (asking, asked) = channel();
+        let ends = Asking { client: client.clone(), topic, stop: asked };
+        let threads = [
+            thread(format!("poll-{target}"), &client, move || polling.run())?,
+            thread(format!("ends-{target}"), &client, move || ends.run())?,
+        ];
+        Ok(Consumer { client, orders, threads, asking })
     }
 
     /// Gives an order. It is carried out within some tens of milliseconds.
@@ -134,22 +137,48 @@ impl<C: Send + 'static> Consumer<C> {
         self.client.clone()
     }
 
-    /// Whether the group was joined.
-    pub fn joined(&self) -> bool {
-        self.client.context().joined.load(Ordering::Relaxed)
+    /// Signs of life of the polling thread: a number that stands still is a thread that does.
+    pub fn beats(&self) -> u64 {
+        self.client.context().beats.load(Ordering::Relaxed)
     }
 
-    /// How often the client was polled: a number that stands still is a thread that does.
-    pub fn polls(&self) -> u64 {
-        self.polled.load(Ordering::Relaxed)
+    /// Waits for the threads' end, which comes after [`Order::Leave`].
+    pub fn join(self) {
+        drop(self.asking);
+        for thread in self.threads {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                warn!(name, "a thread of the consumer panicked");
+            }
+        }
     }
+}
 
-    /// Waits for the thread's end, which comes after [`Order::Leave`].
-    pub fn join(mut self) {
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            warn!("the polling thread panicked");
+/// Starts a thread of the consumer. One that panics ends the subscriber, which nobody would notice otherwise.
+fn thread<C: Send + 'static>(
+    name: String,
+    client: &Arc<BaseConsumer<Callbacks<C>>>,
+    work: impl FnOnce() + Send + 'static,
+) -> anyhow::Result<JoinHandle<()>> {
+    let watch = Watch { name: name.clone(), client: client.clone() };
+    let work = move || {
+        let _watch = watch;
+        work();
+    };
+    std::thread::Builder::new().name(name).spawn(work).context("no thread for the consumer")
+}
+
+/// Reports the panic of its thread.
+struct Watch<C: Send + 'static> {
+    name: String,
+    client: Arc<BaseConsumer<Callbacks<C>>>,
+}
+
+impl<C: Send + 'static> Drop for Watch<C> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = format!("its thread {} has panicked: please report this, it is a fault of this service", self.name);
+            self.client.context().send(Input::Failed(Failure::Other(why)));
         }
     }
 }
@@ -159,7 +188,6 @@ struct Polling<C: Send + 'static, F> {
     topic: Arc<str>,
     orders: Receiver<Order>,
     claims: F,
-    polled: Arc<AtomicU64>,
 }
 
 impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
@@ -179,24 +207,16 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     }
 
     fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        self.begin();
+        self.client.context().beats.fetch_add(1, Ordering::Relaxed);
         self.client.poll(wait)
-    }
-
-    fn begin(&self) {
-        if let Ok(mut began) = self.client.context().poll_began.lock() {
-            *began = Instant::now();
-        }
-        self.polled.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits for a record, takes what has come with it, and hands it over.
     fn read(&self) {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let mut wait = POLL;
-        self.begin();
         for _ in 0..BATCH {
-            match self.client.poll(wait) {
+            match self.poll(wait) {
                 None => break,
                 Some(Ok(message)) => bytes += self.take(&message, &mut batch),
                 Some(Err(error)) => self.fault(&error),

@@ -1,15 +1,17 @@
 //! Kafka: a polling thread that turns callbacks into one stream of inputs, and a publisher that settles in transactions.
 //!
-//! Both are threads, since the client's calls block. A subscriber has one of each.
+//! Both are threads, since the client's calls block. A subscriber has one of each, and one more that asks where the partitions end.
 
 mod assignment;
 pub mod client;
 mod committed;
 mod consumer;
+mod ends;
 pub mod headers;
 mod inspector;
 mod lease;
 mod log;
+mod membership;
 mod publisher;
 
 use std::sync::mpsc::SyncSender;
@@ -20,6 +22,7 @@ pub use self::committed::committed;
 pub use self::consumer::{BATCHES, Consumer, Order, Shared};
 pub use self::inspector::{Unreachable, missing_topics, partition_counts};
 pub use self::lease::Lease;
+pub use self::membership::{Membership, Standing};
 pub use self::publisher::{Message, Publisher, Settled, Settlement};
 use crate::engine::Commit;
 use crate::record::Record;
@@ -53,6 +56,8 @@ pub enum Input<C> {
     },
     /// Where the partitions end: what cannot be seen from records.
     Ends(Vec<End>),
+    /// Partitions with their ends, as their leaders have just told: also of partitions that are paused, which are not read.
+    Asked(Vec<(i32, i64)>),
     /// The client cannot go on.
     Failed(Failure),
     /// The group was left: nothing more comes.
@@ -91,6 +96,8 @@ pub struct End {
     pub partition: i32,
     /// One past the last record that can be read.
     pub end: i64,
+    /// One past the last record: those of a transaction that is open can be read only when it has ended.
+    pub written: i64,
     /// The end was reached: everything below was read, transaction markers and compacted records included.
     pub reached: bool,
 }

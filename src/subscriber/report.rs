@@ -9,18 +9,20 @@ use tracing::{debug, info, warn};
 use super::Subscriber;
 use crate::engine::{Cause, State};
 use crate::event::UserId;
+use crate::kafka::Standing;
 use crate::metrics::names;
 use crate::status::TargetStatus;
+use crate::update::Update;
 
 /// A partition whose lowest unsettled offset stands still for so long, while its target flows, is named in the log; and again after as long.
 const STALL: Duration = Duration::from_secs(120);
 
 /// Watches each partition's lowest unsettled offset.
 #[derive(Debug, Default)]
-pub(super) struct Stalls(HashMap<i32, Standing>);
+pub(super) struct Stalls(HashMap<i32, Stall>);
 
 #[derive(Debug)]
-struct Standing {
+struct Stall {
     offset: i64,
     since: Instant,
     told: Instant,
@@ -29,16 +31,61 @@ struct Standing {
 impl Stalls {
     /// Looks at a partition; `waits`: something waits there that could be called. Returns for how long it has stood still, when that is to be told.
     fn look(&mut self, partition: i32, offset: i64, waits: bool, now: Instant) -> Option<Duration> {
-        let standing = self.0.entry(partition).or_insert(Standing { offset, since: now, told: now });
-        if standing.offset != offset || !waits {
-            *standing = Standing { offset, since: now, told: now };
+        let stall = self.0.entry(partition).or_insert(Stall { offset, since: now, told: now });
+        if stall.offset != offset || !waits {
+            *stall = Stall { offset, since: now, told: now };
         }
-        let tell = now.saturating_duration_since(standing.told) >= STALL;
+        let tell = now.saturating_duration_since(stall.told) >= STALL;
         tell.then(|| {
-            standing.told = now;
-            now.saturating_duration_since(standing.since)
+            stall.told = now;
+            now.saturating_duration_since(stall.since)
         })
     }
+}
+
+/// Where the partitions end, as far as known.
+#[derive(Debug, Default)]
+pub(super) struct Ends(HashMap<i32, Known>);
+
+#[derive(Debug)]
+struct Known {
+    end: i64,
+    /// What the client said last that it has seen. While it fetches nothing it says the same again, however long ago it was true.
+    fetched: Option<i64>,
+}
+
+impl Ends {
+    /// The end that the client has seen when it last fetched.
+    pub(super) fn fetched(&mut self, partition: i32, end: i64) {
+        let known = self.0.entry(partition).or_insert(Known { end, fetched: None });
+        if known.fetched.replace(end) != Some(end) {
+            known.end = end;
+        }
+    }
+
+    /// The end that the partition's leader has told: that of what can be read, which a transaction that is open holds back.
+    pub(super) fn asked(&mut self, partition: i32, end: i64) {
+        let known = self.0.entry(partition).or_insert(Known { end, fetched: None });
+        known.end = known.end.max(end);
+    }
+
+    /// The partition begins anew here.
+    pub(super) fn forget(&mut self, partition: i32) {
+        self.0.remove(&partition);
+    }
+
+    fn get(&self, partition: i32) -> Option<i64> {
+        self.0.get(&partition).map(|known| known.end)
+    }
+}
+
+/// What the gauges said last of the partitions, and of Kafka.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    lags: HashMap<i32, i64>,
+    /// When the oldest record was written that is not settled, in milliseconds since 1970.
+    oldest: Option<i64>,
+    kafka_up: bool,
 }
 
 /// The time of day of a moment, worked out once for each: two looks at the same moment tell the same time.
@@ -95,13 +142,20 @@ impl Subscriber {
         self.metrics.in_flight.set(i64::try_from(gauges.in_flight).unwrap_or(i64::MAX));
         self.metrics.waiting.set(i64::try_from(gauges.waiting).unwrap_or(i64::MAX));
         self.metrics.concurrency_limit.set(i64::try_from(gauges.concurrency_limit).unwrap_or(i64::MAX));
-        let mut lags = HashMap::new();
-        let mut oldest: Option<i64> = None;
+        let standing = self.membership.standing(Instant::now());
+        self.show_partitions(gauges.state, &standing);
+        self.show_kafka(&standing);
+        self.show_status();
+    }
+
+    /// Lag and age. While the group may have given the partitions away, and nobody says so, they are told of as they were.
+    fn show_partitions(&mut self, state: State, standing: &Standing) {
+        let (mut lags, mut oldest) = if standing.member { Default::default() } else { (self.shown.lags.clone(), self.shown.oldest) };
         for (partition, lowest, update) in self.engine.oldest() {
-            if let Some(end) = self.ends.get(&partition) {
-                let lag = (end.end - lowest).max(0);
+            if let Some(end) = self.ends.get(partition) {
+                let lag = (end - lowest).max(0);
                 lags.insert(partition, lag);
-                let waits = lag > 0 && gauges.state == State::Flowing;
+                let waits = lag > 0 && state == State::Flowing && standing.up;
                 if let Some(stalled) = self.stalls.look(partition, lowest, waits, Instant::now()) {
                     let user = update.and_then(|update| update.user).map(UserId::get);
                     warn!(
@@ -115,13 +169,45 @@ impl Subscriber {
                     );
                 }
             }
-            let written = update.and_then(|update| update.record.timestamp_ms);
-            oldest = [oldest, written].into_iter().flatten().min();
+            oldest = [oldest, update.map(Update::written_ms)].into_iter().flatten().min();
         }
-        self.metrics.lag(&self.topic, lags);
-        let age = oldest.map_or(0, |written| Timestamp::now().as_millisecond() - written);
-        self.metrics.oldest_unsettled(Duration::from_millis(u64::try_from(age).unwrap_or(0)));
-        self.show_status();
+        (self.shown.lags, self.shown.oldest) = (lags, oldest);
+        // A subscriber that begins anew knows nothing yet, and what the one before it has shown may stand until it does.
+        if standing.proven.is_some() {
+            self.metrics.lag(&self.topic, self.shown.lags.clone());
+            let age = oldest.map_or(0, |written| Timestamp::now().as_millisecond() - written);
+            self.metrics.oldest_unsettled(Duration::from_millis(u64::try_from(age).unwrap_or(0)));
+        }
+    }
+
+    fn show_kafka(&mut self, standing: &Standing) {
+        self.metrics.kafka_up(standing.up);
+        let silence = standing.proven.map(|proven| proven.elapsed());
+        if let (false, Some(silence)) = (standing.up, silence) {
+            self.metrics.kafka_round_trip(silence);
+        }
+        if self.shown.kafka_up == standing.up {
+            return;
+        }
+        self.shown.kafka_up = standing.up;
+        if standing.up {
+            info!(target = self.name, "in its consumer group, and Kafka answers");
+        } else {
+            let error = standing.report.as_ref().map(|(_, words)| words);
+            let silence_ms = silence.map(|silence| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
+            warn!(target = self.name, error, silence_ms, "without Kafka: updates wait there until it is back, none is lost");
+        }
+    }
+
+    /// The end: the partitions are not ours any more. While Kafka is gone they are nobody else's either.
+    pub(super) fn show_nothing(&mut self) {
+        if self.membership.standing(Instant::now()).up {
+            self.metrics.lag(&self.topic, HashMap::new());
+            self.metrics.oldest_unsettled(Duration::ZERO);
+        }
+        self.metrics.kafka_up(false);
+        self.metrics.in_flight.set(0);
+        self.metrics.waiting.set(0);
     }
 
     fn show_status(&mut self) {
@@ -131,9 +217,9 @@ impl Subscriber {
             State::Holding { probe_at, .. } => Some(self.next_probe_at.of(probe_at)),
             State::Flowing | State::Probing { .. } => None,
         };
-        let polls = self.consumer.polls();
-        let polled = polls != self.polls || !self.releasing.is_empty();
-        self.polls = polls;
+        let beats = self.consumer.beats();
+        let alive = beats != self.beats || !self.releasing.is_empty();
+        self.beats = beats;
         let status = TargetStatus {
             state,
             cause,
@@ -145,13 +231,33 @@ impl Subscriber {
             concurrency_limit: gauges.concurrency_limit,
             last_error: self.last_error.clone(),
         };
-        self.board.show(&self.name, status, self.consumer.joined(), polled);
+        self.board.show(&self.name, status, self.membership.standing(Instant::now()), alive);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_ends_where_the_latest_news_says() {
+        let mut ends = Ends::default();
+        assert_eq!(ends.get(0), None);
+        ends.fetched(0, 50);
+        ends.asked(0, 1050);
+        // Paused, the client repeats what it saw last.
+        ends.fetched(0, 50);
+        assert_eq!(ends.get(0), Some(1050));
+        // It reads on, up to a transaction that is open.
+        ends.fetched(0, 1200);
+        ends.asked(0, 1100);
+        assert_eq!(ends.get(0), Some(1200));
+        // The topic was made anew.
+        ends.fetched(0, 3);
+        assert_eq!(ends.get(0), Some(3));
+        ends.forget(0);
+        assert_eq!(ends.get(0), None);
+    }
 
     #[test]
     fn a_partition_that_stands_still_is_named_and_one_that_moves_or_holds_is_not() {

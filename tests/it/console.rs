@@ -3,11 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::browser::Browser;
-use crate::kafka::PATIENCE;
+use crate::kafka::{OwnBrokers, PATIENCE};
 use crate::service::Service;
 use crate::update::Update;
 
@@ -175,6 +175,58 @@ async fn an_outage_appears_on_the_page_and_heals_without_a_reload() {
     browser.until("document.querySelector('#alarm').innerText.includes('does not answer')").await;
     console.signal("CONT");
     browser.until("document.querySelector('#alarm').hidden").await;
+    assert_eq!(console.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kafka_that_is_gone_is_told_of_on_every_page_and_no_replay_is_offered_until_it_is_back() {
+    let brokers = OwnBrokers::start("console-gone", 1);
+    let mut bench = Bench::on(&brokers.servers).await;
+    let service = bench.start();
+    let console = console(&mut bench, Some(&service));
+    bench.send(&[Update::new("nobody", 7, json!({ "name": "Anna" })), Update::valt(1, "Anna")]);
+    bench.outcomes(2);
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{}", console.address())).await;
+    let link = "document.querySelector('#link').innerText";
+    let banner = "document.querySelector('#kafka')";
+    let plan = "document.querySelector('.actions button.main')";
+    let go = |page: &str| format!("nav a[href='#{page}']");
+    browser.until("document.querySelectorAll('.card[data-state=flowing]').length === 3").await;
+    browser.until(&format!("{link}.startsWith('live') && {banner}.hidden")).await;
+    browser.click(&go("letters")).await;
+    browser.until(&format!("{plan} && !{plan}.disabled")).await;
+
+    brokers.command("freeze", 1);
+    // The console itself notices within seconds, and the instances after 20 s.
+    browser.until(&format!("{link}.includes('Kafka is gone') && {banner}.innerText.includes('This console gets no answer')")).await;
+    browser.until(&format!("{plan}.disabled")).await;
+    browser.keys("p").await;
+    browser.click(&go("now")).await;
+    browser.until("document.querySelectorAll('.card[data-state=failed]').length === 3").await;
+    browser.until_text(".card .state", "without Kafka").await;
+    browser.until_text(".instances .failed", "without Kafka").await;
+    browser.until_text("#announcer", "is without Kafka").await;
+    browser.until(&format!("/one is without Kafka since .*: .*/.test({banner}.innerText)")).await;
+    for page in ["letters", "user", "now"] {
+        browser.click(&go(page)).await;
+        browser
+            .until(&format!("!{banner}.hidden && {banner}.getBoundingClientRect().height > 20 && {link}.includes('Kafka is gone')"))
+            .await;
+        assert_eq!(browser.run("return document.querySelectorAll('dialog').length").await, 0, "no plan was begun");
+    }
+    for (width, dark) in [(1280, false), (1280, true), (375, false), (320, true)] {
+        browser.look(width, 800, dark).await;
+        browser.until(&format!("innerWidth === {width}")).await;
+        let fits = browser.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth").await;
+        assert_eq!(fits, true, "nothing has to be scrolled sideways at {width}");
+    }
+    brokers.command("thaw", 1);
+    browser.until("document.querySelectorAll('.card[data-state=flowing]').length === 3").await;
+    browser.until(&format!("{banner}.hidden && {link}.startsWith('live')")).await;
+    browser.click(&go("letters")).await;
+    browser.until(&format!("{plan} && !{plan}.disabled")).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
     assert_eq!(console.terminate().code, Some(0));
 }
 

@@ -77,7 +77,7 @@ impl OwnBrokers {
         script(&[&["--name", self.name, "tool"], arguments].concat());
     }
 
-    /// `stop`, `kill` or `start` of one of them, as `scripts/kafka` knows them. Returns once it is so.
+    /// `stop`, `kill`, `start`, `freeze` or `thaw` of one of them, as `scripts/kafka` knows them. Returns once it is so.
     pub(crate) fn command(&self, command: &str, broker: i32) {
         script(&[command, &broker.to_string(), "--name", self.name]);
     }
@@ -191,6 +191,28 @@ impl Writer {
         let producer: ThreadedProducer<Deliveries> = config.create_with_context(Deliveries).unwrap();
         producer.init_transactions(PATIENCE).expect("the broker has a transaction coordinator");
         Writer { topic: topic.to_owned(), producer }
+    }
+
+    /// One with a transaction that stays open, in which the consumer's group commits an offset of each partition.
+    pub(crate) fn hanging(servers: &str, topic: &str, consumer: &BaseConsumer) -> Self {
+        let mut config = client(servers);
+        config.set("transactional.id", format!("{topic}-hanging")).set("transaction.timeout.ms", "300000");
+        let producer: ThreadedProducer<Deliveries> = config.create_with_context(Deliveries).unwrap();
+        producer.init_transactions(PATIENCE).expect("the broker has a transaction coordinator");
+        producer.begin_transaction().unwrap();
+        let partitions = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers").topics()[0].partitions().len();
+        let mut offsets = TopicPartitionList::new();
+        for partition in 0..i32::try_from(partitions).unwrap() {
+            offsets.add_partition_offset(topic, partition, Offset::Offset(0)).unwrap();
+        }
+        let group = consumer.group_metadata().expect("a consumer with a group");
+        producer.send_offsets_to_transaction(&offsets, &group, PATIENCE).expect("the broker takes the offsets");
+        Writer { topic: topic.to_owned(), producer }
+    }
+
+    /// Aborts the transaction that is open.
+    pub(crate) fn abort(&self) {
+        self.producer.abort_transaction(PATIENCE).unwrap();
     }
 
     /// Writes the records in one transaction, and commits or aborts it.

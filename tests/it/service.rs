@@ -95,6 +95,15 @@ impl Service {
         service
     }
 
+    /// Starts `user-courier run` for one target, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn run_only(config: &Path, target: &str) -> Self {
+        let mut service = Self::spawn(["run", "--target", target, "--config", config.to_str().expect("a path of text")]);
+        service.find_address("admin endpoint listening");
+        service.wait_until_ready();
+        service
+    }
+
     /// Starts `user-courier run`, and waits for its admin endpoint only.
     #[track_caller]
     pub(crate) fn run_unready(config: &Path) -> Self {

@@ -120,6 +120,8 @@ export class LettersPage {
     if (this.asking !== asked) return;
     this.tellState(answer);
     if (answer.list) this.show(answer.list);
+    // Kafka comes and goes also while the list stays as it is.
+    else if (this.list) this.offer();
   }
 
   /** What the list before said does not hold for this filter: nothing of it may be planned. */
@@ -201,13 +203,15 @@ export class LettersPage {
     const { ticked, list } = this;
     this.every.checked = ticked.size > 0 && ticked.size === list.rows.length;
     const chosen = ticked.size;
-    const all = h("button", { type: "button", class: "main", disabled: !list.total, onclick: () => this.plan() }, chosen ? `Plan a replay of ${of(chosen, "ticked letter", "ticked letters")} …` : `Plan a replay of all ${count(list.total)} …`);
+    const gone = this.known.kafka === "down";
+    const title = gone ? "Kafka is gone: what would become of a replay cannot be told" : null;
+    const all = h("button", { type: "button", class: "main", title, disabled: gone || !list.total, onclick: () => this.plan() }, chosen ? `Plan a replay of ${of(chosen, "ticked letter", "ticked letters")} …` : `Plan a replay of all ${count(list.total)} …`);
     const running = this.replay?.isRunning ? h("button", { type: "button", onclick: () => this.replay.open() }, "Show the replay that is under way") : null;
-    set(this.actions, [chosen, list.total, Boolean(running)], all, running);
+    set(this.actions, [chosen, list.total, Boolean(running), gone], all, running);
   }
 
   plan() {
-    if (!this.list?.total) return;
+    if (!this.list?.total || this.known.kafka === "down") return;
     if (this.replay?.isRunning) return this.replay.open();
     const what = this.ticked.size ? { places: [...this.ticked] } : { filter: this.filter };
     this.replay?.close();

@@ -47,6 +47,7 @@ function instances({ instances, now }) {
   }
   return instances.map((instance) => {
     const name = h("b", {}, shown(instance.id ?? instance.address));
+    if (instance.answers && instance.without_kafka) return h("li", { class: "failed" }, sign("failed"), name, h("span", {}, "without Kafka"));
     if (instance.answers) {
       const title = `${instance.address} answers since ${instance.since}`;
       return h("li", { class: "flowing", title }, sign("flowing"), name, h("span", {}, shown(instance.version), " · ", count(instance.milliseconds), " ms"));
@@ -82,10 +83,11 @@ class Card {
   update(target, now, kept, page) {
     this.samples.push(...target.samples);
     this.samples = this.samples.slice(-kept);
-    const state = target.state === null ? "unknown" : tone(target.state);
+    const stranded = target.without_kafka_since;
+    const state = target.state === null ? "unknown" : stranded ? "failed" : tone(target.state);
     const probe = target.next_probe_at ? Math.max(0, between(now, target.next_probe_at)) : null;
-    set(this.state, [target.state, target.cause, target.since, now.slice(0, 19), page.instances.length], ...stateWords(target, state, now, probe, page));
-    const error = state === "flowing" ? null : target.last_error;
+    set(this.state, [stranded, target.state, target.cause, target.since, now.slice(0, 19), page.instances.length], ...stateWords(target, state, now, probe, page));
+    const error = target.state === "flowing" ? null : target.last_error;
     set(this.error, error, error ? shown(error) : "");
     this.error.hidden = !error;
     set(this.figures, [target.partitions, target.lag, target.waiting, target.in_flight, target.limit], figures(target, this.calls));
@@ -93,7 +95,7 @@ class Card {
     set(this.apart, differ ? target.instances : null, differ ? target.instances.map((one) => h("span", { class: tone(one.state) }, sign(one.state), shown(one.id), " ", shown(one.state))) : "");
     this.apart.hidden = !differ;
     if (this.element.dataset.state && this.element.dataset.state !== state && target.state) {
-      announce(state === "flowing" ? `${target.name} flows again` : `${target.name} is ${state}: ${CAUSES[target.cause] ?? ""}`);
+      announce(stranded ? `${target.name} is without Kafka` : state === "flowing" ? `${target.name} flows again` : `${target.name} is ${state}: ${CAUSES[target.cause] ?? ""}`);
     }
     this.element.dataset.state = state;
     const end = Math.floor(Date.parse(now) / 1000);
@@ -107,6 +109,10 @@ function stateWords(target, state, now, probe, { instances, looked }) {
   if (target.state === null) {
     const why = !looked ? "looking …" : instances.some((one) => one.answers) ? "no instance that answers runs it" : "no instance answers";
     return [sign("unknown"), h("b", {}, "unknown"), h("span", {}, why)];
+  }
+  if (target.without_kafka_since) {
+    const from = target.without_kafka_since;
+    return [sign("failed"), h("b", {}, "without Kafka"), h("span", { title: from }, `since ${time(from, now)}`, h("i", {}, ` ${span(between(from, now))}`)), h("span", {}, "to its API it was ", shown(target.state))];
   }
   const since = h("span", { title: target.since }, `since ${time(target.since, now)}`, h("i", {}, ` ${span(between(target.since, now))}`));
   if (state === "flowing") return [sign(state), h("b", {}, "flowing"), since];
