@@ -32,13 +32,26 @@ enum Command {
     Schema,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     process::use_small_pages();
     if let Err(error) = process::forbid_core_dumps() {
         warn(format_args!("core dumps cannot be switched off ({error}): if it crashes, one may hold passwords"));
     }
-    let exit = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let exit = runtime.block_on(run(command));
+            // A blocking call that never returns, such as a look at a file, does not keep the process.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => fail(Exit::Failed, format!("no threads to run on: {error}")),
+    };
+    ExitCode::from(exit as u8)
+}
+
+async fn run(command: Command) -> Exit {
+    match command {
         Command::Run(args) => run::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Check(args) => check::run(args).await,
@@ -53,6 +66,5 @@ async fn main() -> ExitCode {
             say(schema::run());
             Exit::Done
         }
-    };
-    ExitCode::from(exit as u8)
+    }
 }

@@ -44,6 +44,7 @@ struct Families {
     oldest_unsettled: GaugeVec,
     commits: IntCounterVec,
     rebalances: IntCounterVec,
+    restarts: IntCounterVec,
     order_violations: IntCounterVec,
     ambiguous: IntCounterVec,
     other_user: IntCounterVec,
@@ -124,6 +125,7 @@ impl Metrics {
                 "Rebalances of the consumer group as seen here: assigned, revoked, lost.",
                 &["target", "kind"],
             )?,
+            restarts: counter("subscriber_restarts_total", "Times that the subscriber broke and began anew.", &["target"])?,
             order_violations: counter(
                 "order_violations_total",
                 "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
@@ -183,6 +185,7 @@ impl Metrics {
         for reason in Reason::ALL {
             families.outcomes.with_label_values(&[target, Kind::DeadLettered.as_str(), reason.as_str()]);
         }
+        families.restarts.with_label_values(label);
         families.ambiguous.with_label_values(label);
         families.other_user.with_label_values(label);
         let metrics = TargetMetrics {
@@ -286,6 +289,11 @@ impl TargetMetrics {
     /// The group rebalanced.
     pub fn rebalanced(&self, kind: &str) {
         self.families.rebalances.with_label_values(&[&*self.target, kind]).inc();
+    }
+
+    /// The subscriber broke, and begins anew.
+    pub fn restarted(&self) {
+        self.families.restarts.with_label_values(&[&*self.target]).inc();
     }
 
     /// The target does this now.

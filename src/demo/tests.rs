@@ -24,7 +24,7 @@ impl Write for Paper {
 
 async fn shown(events: usize, faults: bool) -> (bool, String) {
     let paper = Paper::default();
-    let (_stop, stopped) = watch::channel(false);
+    let (_stop, stopped) = stop::channel();
     let kept = run(Options { events, faults }, &mut Screen::plain(paper.clone()), stopped).await.unwrap();
     let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
     (kept, text)
@@ -70,8 +70,8 @@ async fn an_outage_and_a_throttle_are_shown_and_heal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_that_is_stopped_keeps_nothing() {
-    let (stop, stopped) = watch::channel(false);
-    stop.send(true).unwrap();
+    let (stop, stopped) = stop::channel();
+    stop.stop();
     let paper = Paper::default();
     assert!(!run(Options { events: 10_000, faults: false }, &mut Screen::plain(paper), stopped).await.unwrap());
 }
@@ -81,7 +81,7 @@ async fn evidence() -> Evidence {
     let samples: Arc<[_]> = samples::samples(80).into();
     let stage = Stage::set(80).await.unwrap();
     let metrics = Metrics::new().unwrap();
-    let (end_service, service_ends) = watch::channel(false);
+    let (end_service, service_ends) = stop::channel();
     let mut config = stage.config.clone();
     // So that users have several calls, whose order can be broken.
     config.targets.iter_mut().for_each(|target| target.delivery.merge = false);
@@ -91,7 +91,7 @@ async fn evidence() -> Evidence {
     let mut progress = Progress::new(&samples, sent, &metrics);
     let (_tell, notes) = unbounded_channel();
     assert_eq!(progress.watch(&mut Screen::plain(std::io::sink()), notes).await.unwrap(), Ended::Done);
-    end_service.send_replace(true);
+    end_service.stop();
     service.await.unwrap().unwrap();
     stage.evidence(&samples, sending.await.unwrap().unwrap()).await.unwrap()
 }

@@ -49,7 +49,7 @@ pub enum Order {
 pub struct Consumer<C: Send + 'static> {
     client: Arc<BaseConsumer<Callbacks<C>>>,
     orders: Sender<Order>,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
     polled: Arc<AtomicU64>,
 }
 
@@ -112,7 +112,7 @@ impl<C: Send + 'static> Consumer<C> {
             .name(format!("poll-{target}"))
             .spawn(move || polling.run())
             .context("no thread for the consumer")?;
-        Ok(Consumer { client, orders, thread: Some(thread), polled })
+        Ok(Consumer { client, orders, thread, polled })
     }
 
     /// Gives an order. It is carried out within some tens of milliseconds.
@@ -141,14 +141,28 @@ impl<C: Send + 'static> Consumer<C> {
         self.polled.load(Ordering::Relaxed)
     }
 
-    /// Waits for the thread's end, which comes after [`Order::Leave`].
-    pub fn join(mut self) {
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            warn!("the polling thread panicked");
-        }
+    /// Whether the thread has ended, which it should after [`Order::Leave`] only.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
+
+    /// Whether another instance has joined the group under our `instance_id`. The client knows that before the polling thread can tell.
+    pub fn is_fenced(&self) -> bool {
+        is_fenced(&self.client)
+    }
+
+    /// Waits for the thread's end, which comes after [`Order::Leave`].
+    ///
+    /// # Errors
+    /// If it panicked.
+    pub fn join(self) -> std::thread::Result<()> {
+        self.thread.join()
+    }
+}
+
+/// Whether another instance has joined the client's group under its `instance_id`.
+pub(super) fn is_fenced<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
+    matches!(client.client().fatal_error(), Some((RDKafkaErrorCode::FencedInstanceId, _)))
 }
 
 struct Polling<C: Send + 'static, F> {

@@ -19,6 +19,8 @@ const AT_ONCE: usize = 64 << 10;
 enum Message {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
+    /// The last line, after which nothing more is written.
+    End(Vec<u8>, SyncSender<()>),
 }
 
 #[derive(Default)]
@@ -57,6 +59,15 @@ impl Queue {
         let (done, written) = sync_channel(1);
         if self.sender.send(Message::Flush(done)).is_ok() {
             // What is not written by then stays so.
+            let _ = written.recv_timeout(patience);
+        }
+    }
+
+    /// Writes these words last, and nothing that is logged from now on. They are written when this returns, or standard error took nothing
+    /// for so long.
+    pub(super) fn end(&self, last: Vec<u8>, patience: Duration) {
+        let (done, written) = sync_channel(1);
+        if self.sender.send(Message::End(last, done)).is_ok() {
             let _ = written.recv_timeout(patience);
         }
     }
@@ -114,20 +125,28 @@ impl<W: Write> Lines<W> {
                 match message {
                     Message::Line(line) => bytes.extend(line),
                     Message::Flush(done) => flushed.push(done),
+                    Message::End(last, done) => {
+                        self.put(&mut bytes, &last);
+                        flushed.push(done);
+                        return answer(&mut flushed);
+                    }
                 }
                 next = if bytes.len() < AT_ONCE { self.receiver.try_recv().ok() } else { None };
             }
-            let taken = bytes.len();
-            self.tell(&mut bytes);
-            // There is nowhere else to say that standard error takes nothing.
-            let _ = self.out.write_all(&bytes).and_then(|()| self.out.flush());
-            self.counts.waiting.fetch_sub(taken, Ordering::Relaxed);
-            bytes.clear();
-            for done in flushed.drain(..) {
-                // Whoever waited may have lost patience.
-                let _ = done.try_send(());
-            }
+            self.put(&mut bytes, &[]);
+            answer(&mut flushed);
         }
+    }
+
+    /// Writes the lines, how many were left out, and what comes last.
+    fn put(&mut self, bytes: &mut Vec<u8>, last: &[u8]) {
+        let taken = bytes.len();
+        self.tell(bytes);
+        bytes.extend(last);
+        // There is nowhere else to say that standard error takes nothing.
+        let _ = self.out.write_all(bytes).and_then(|()| self.out.flush());
+        self.counts.waiting.fetch_sub(taken, Ordering::Relaxed);
+        bytes.clear();
     }
 
     /// Says how many lines were left out since this was last said, once there is room again.
@@ -150,5 +169,13 @@ impl<W: Write> Lines<W> {
         } else {
             format!("{now:.6}  WARN {TARGET}: {MESSAGE} lines={lines}\n")
         }
+    }
+}
+
+/// Tells those who wait that their lines are written.
+fn answer(waiting: &mut Vec<SyncSender<()>>) {
+    for done in waiting.drain(..) {
+        // Whoever waited may have lost patience.
+        let _ = done.try_send(());
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
     let (mut summary, began) = (Summary::default(), Instant::now());
     // Until here a signal ends the process at once; from here on the batch that is under way is finished first.
     let stop = stop_signal();
-    let pace = Pace { force: args.force, rate: args.rate, stop: &|| *stop.borrow() };
+    let pace = Pace { force: args.force, rate: args.rate, stop: &|| stop.is_asked() };
     let done = replay::run(&desk, &mut history, &choice.letters, &mended, pace, &mut bar, &mut summary);
     drop(bar);
     tell(&desk, &summary, choice.letters.len(), began);
