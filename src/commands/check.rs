@@ -19,6 +19,7 @@ use crate::config::{Config, Credentials, Target};
 use crate::event::UserId;
 use crate::kafka::partition_counts;
 use crate::service;
+use crate::subscriber::try_out_tls;
 
 /// How long one question to an API may take.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -52,6 +53,11 @@ pub async fn run(args: CheckArgs) -> Exit {
     for warning in &config.warnings {
         say(format_args!("warning: {warning}"));
     }
+    let unusable = unusable(&config);
+    if !unusable.is_empty() {
+        unusable.iter().for_each(|words| say(format_args!("✗ {words}")));
+        return super::fail(Exit::Usage, "`run` could not begin with these files: see ✗ above");
+    }
     say("configuration: in order");
     if args.offline {
         return Exit::Done;
@@ -68,6 +74,12 @@ pub async fn run(args: CheckArgs) -> Exit {
         0 => Exit::Done,
         wrong => super::fail(Exit::Unreachable, format!("{wrong} of {} looks found something wrong: see ✗ above", findings.len())),
     }
+}
+
+/// Targets that `run` could not begin with, though each file by itself is in order: a key may be another certificate's. Asks nobody.
+fn unusable(config: &Config) -> Vec<String> {
+    let why = |target: &Target| Some(format!("{} at {}: {:#}", target.name, target.base_url, try_out_tls(target).err()?));
+    config.targets.iter().filter_map(why).collect()
 }
 
 /// All looks, side by side; the findings in the order of the configuration.

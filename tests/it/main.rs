@@ -21,6 +21,7 @@ mod console;
 mod console_letters;
 mod dead_letters;
 mod endings;
+mod ends;
 mod examples;
 mod explain;
 mod kills;

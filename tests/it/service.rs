@@ -103,6 +103,17 @@ impl Service {
         service
     }
 
+    /// Starts `user-courier run` for these targets only, or for all if none is named, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn run_only(config: &Path, targets: &[&str]) -> Self {
+        let config = config.to_str().expect("a path of text");
+        let targets = targets.iter().flat_map(|target| ["--target", target]);
+        let mut service = Self::spawn(["run", "--config", config].into_iter().chain(targets));
+        service.find_address("admin endpoint listening");
+        service.wait_until_ready();
+        service
+    }
+
     /// Starts `user-courier console` on a free port of the loopback address, and waits until it listens. [`Service::get`] asks it then.
     #[track_caller]
     pub(crate) fn console(config: &Path) -> Self {
