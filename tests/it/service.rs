@@ -103,12 +103,11 @@ impl Service {
         service
     }
 
-    /// Starts `user-courier run` for these targets only, or for all if none is named, and waits until it is ready.
+    /// Starts `user-courier run` with these flags, such as `--target`, and waits until it is ready.
     #[track_caller]
-    pub(crate) fn run_only(config: &Path, targets: &[&str]) -> Self {
+    pub(crate) fn run_with(config: &Path, flags: &[&str]) -> Self {
         let config = config.to_str().expect("a path of text");
-        let targets = targets.iter().flat_map(|target| ["--target", target]);
-        let mut service = Self::spawn(["run", "--config", config].into_iter().chain(targets));
+        let mut service = Self::spawn(["run", "--config", config].into_iter().chain(flags.iter().copied()));
         service.find_address("admin endpoint listening");
         service.wait_until_ready();
         service
