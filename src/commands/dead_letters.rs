@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use tracing::level_filters::LevelFilter;
 
-use super::{Exit, fail, load};
+use super::{Exit, fail, load, note};
 use crate::config::{Config, UNCLAIMED};
 use crate::dead_letters::desk::Aside;
 use crate::dead_letters::{Desk, Failure, Filter, filter};
@@ -145,10 +145,4 @@ fn mention(aside: Aside) {
             super::table::number(aside.strangers)
         ));
     }
-}
-
-/// Says something beside the result.
-fn note(words: impl std::fmt::Display) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{words}");
 }

@@ -1,5 +1,6 @@
 //! The queue between those who log and standard error: whoever logs never waits for it, and memory stays bounded.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -10,6 +11,8 @@ use jiff::Timestamp;
 use prometheus::IntCounter;
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::text;
 
 /// Bytes of lines that may wait.
 const WAITING: usize = 8 << 20;
@@ -120,32 +123,34 @@ impl<W: Write> Lines<W> {
         let mut bytes = Vec::new();
         let mut flushed = Vec::new();
         while let Ok(first) = self.receiver.recv() {
-            let mut next = Some(first);
+            let (mut next, mut waited) = (Some(first), 0);
             while let Some(message) = next {
                 match message {
-                    Message::Line(line) => bytes.extend(line),
+                    Message::Line(line) => {
+                        waited += line.len();
+                        bytes.extend(fit_to_be_seen(&line).bytes());
+                    }
                     Message::Flush(done) => flushed.push(done),
                     Message::End(last, done) => {
-                        self.put(&mut bytes, &last);
+                        self.put(&mut bytes, waited, &last);
                         flushed.push(done);
                         return answer(&mut flushed);
                     }
                 }
                 next = if bytes.len() < AT_ONCE { self.receiver.try_recv().ok() } else { None };
             }
-            self.put(&mut bytes, &[]);
+            self.put(&mut bytes, waited, &[]);
             answer(&mut flushed);
         }
     }
 
-    /// Writes the lines, how many were left out, and what comes last.
-    fn put(&mut self, bytes: &mut Vec<u8>, last: &[u8]) {
-        let taken = bytes.len();
+    /// Writes the lines, which took so much room while they waited, how many were left out, and what comes last.
+    fn put(&mut self, bytes: &mut Vec<u8>, waited: usize, last: &[u8]) {
         self.tell(bytes);
         bytes.extend(last);
         // There is nowhere else to say that standard error takes nothing.
         let _ = self.out.write_all(bytes).and_then(|()| self.out.flush());
-        self.counts.waiting.fetch_sub(taken, Ordering::Relaxed);
+        self.counts.waiting.fetch_sub(waited, Ordering::Relaxed);
         bytes.clear();
     }
 
@@ -169,6 +174,14 @@ impl<W: Write> Lines<W> {
         } else {
             format!("{now:.6}  WARN {TARGET}: {MESSAGE} lines={lines}\n")
         }
+    }
+}
+
+/// Names and words from outside may hide what they are, and the log may be a terminal. Lines of JSON stay what they were.
+fn fit_to_be_seen(line: &[u8]) -> Cow<'_, str> {
+    match String::from_utf8_lossy(line) {
+        Cow::Borrowed(line) => text::printable_in_color(line),
+        Cow::Owned(line) => Cow::Owned(text::printable_in_color(&line).into_owned()),
     }
 }
 

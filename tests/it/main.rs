@@ -24,6 +24,7 @@ mod endings;
 mod ends;
 mod examples;
 mod explain;
+mod hostile;
 mod kills;
 mod life_cycle;
 mod logs;

@@ -5,8 +5,8 @@ use std::io::{BufWriter, Write, stdout};
 use clap::Args;
 
 use super::{ConfigArgs, FilterArgs, failed, mention, open};
-use crate::commands::Exit;
 use crate::commands::bar::Bar;
+use crate::commands::{Exit, tell};
 use crate::dead_letters::{export, mend};
 
 /// Writes dead letters as JSON lines, for `replay --from` after they were mended.
@@ -36,8 +36,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<Exit, Exit> {
     let aside = desk.letters(&filter, &mut Bar::new(), |letter, _| {
         let original = if letter.is_shortened() { mend::original(&desk, &letter)? } else { None };
         let content = if letter.is_shortened() { original.as_ref() } else { Some(&letter.record) };
-        // Whoever reads it may stop reading: that is no failure.
-        let _ = writeln!(out, "{}", export::object(&letter, content, args.reveal));
+        tell(&mut out, export::object(&letter, content, args.reveal));
         Ok(())
     });
     mention(aside.map_err(failed)?);

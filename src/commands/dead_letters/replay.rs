@@ -8,11 +8,11 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, FilterArgs, failed, mention, note, open};
+use super::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::bar::Bar;
 use crate::commands::run::stop_signal;
 use crate::commands::table::{count, of, table};
-use crate::commands::{Exit, fail, say};
+use crate::commands::{Exit, fail, note, say};
 use crate::dead_letters::choice::{Choice, Mended};
 use crate::dead_letters::history::{Chosen, History};
 use crate::dead_letters::plan::{Action, Step};
@@ -181,12 +181,15 @@ fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
         Action::Supersede => names(&step.left_out),
         Action::Refuse => String::new(),
     };
-    let why = step.why.iter().map(String::as_str);
-    let remark = one.remark.iter().map(|remark| &**remark).filter(|_| matches!(step.action, Action::Send | Action::Trim));
-    for more in why.chain(remark) {
+    for more in step.why.as_deref().into_iter().chain(remark(one, step)) {
         words += &format!("{}{}", if words.is_empty() { "" } else { "; " }, text::name(more, 200));
     }
     format!("{place}  {whose}: {words}")
+}
+
+/// Why it would fail again, if it is sent.
+fn remark<'a>(one: &'a Chosen, step: &Step) -> Option<&'a str> {
+    one.remark.as_deref().filter(|_| matches!(step.action, Action::Send | Action::Trim))
 }
 
 /// A step of the plan in one JSON object.
@@ -200,7 +203,7 @@ pub(crate) fn line(desk: &Desk, one: &Chosen, step: &Step) -> Value {
         "reason": one.reason,
         "fields": names(&step.sent),
         "left_out": names(&step.left_out),
-        "why": step.why.as_deref().or(one.remark.as_deref()),
+        "why": step.why.as_deref().or_else(|| remark(one, step)),
     })
 }
 
