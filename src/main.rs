@@ -68,3 +68,23 @@ async fn run(command: Command) -> Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// What stands in no help of that command, or of those below it, on a line that a terminal of 80 columns would break.
+    fn broken(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let example = |line: &&str| line.starts_with("  ") && line.chars().count() > 80;
+        let own = help.lines().filter(example).map(str::to_owned).collect::<Vec<_>>();
+        own.into_iter().chain(command.get_subcommands().flat_map(broken)).collect()
+    }
+
+    #[test]
+    fn no_terminal_breaks_an_example_so_that_half_of_it_is_copied() {
+        assert_eq!(broken(&Arguments::command()), Vec::<String>::new());
+    }
+}

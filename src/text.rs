@@ -58,7 +58,10 @@ fn is_hidden(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_control();
     }
-    let listed = matches!(character, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}');
+    let listed = matches!(
+        character,
+        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}'
+    );
     let listed = listed || matches!(character, '\u{2800}' | '\u{e0000}'..='\u{e0fff}');
     // Rust's debug form escapes the rest of them, and marks that combine with the letter before them: after a letter those stay.
     listed || character.escape_debug().len() > 1 && format!("a{character}").escape_debug().count() > 2

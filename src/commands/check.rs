@@ -27,7 +27,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// Validates the configuration, then looks whether the broker, the topics and the APIs are there and let the service in.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  user-courier check --config config/user-courier.toml\n  \
-    user-courier check --config config/user-courier.toml --offline --set log.level=debug\n\n\
+    user-courier check --config config/user-courier.toml \\\n      --offline --set log.level=debug\n\n\
     Exits 0 if all is in order, 2 for a mistake in the configuration, 3 for something that cannot be reached or used.")]
 pub struct CheckArgs {
     /// The configuration file.

@@ -25,8 +25,8 @@ use crate::verdict::Reason;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     user-courier dead-letters list --config config/user-courier.toml --since 2h\n  \
-    user-courier dead-letters show user-update-dead-letters/3/17 --config config/user-courier.toml\n  \
-    user-courier dead-letters replay --config config/user-courier.toml --target valt --reason rejected --dry-run")]
+    user-courier dead-letters show user-update-dead-letters/3/17 \\\n      --config config/user-courier.toml\n  \
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --target valt --reason rejected --dry-run")]
 pub struct DeadLettersArgs {
     #[command(subcommand)]
     command: Command,

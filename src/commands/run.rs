@@ -21,7 +21,7 @@ use crate::traces::Traces;
 /// Runs the service until SIGTERM or SIGINT, then drains and exits 0.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  user-courier run --config config/user-courier.toml\n  user-courier run --config config/user-courier.toml --target valt --set log.level=debug"
+    after_help = "Example:\n  user-courier run --config config/user-courier.toml\n  user-courier run --config config/user-courier.toml \\\n      --target valt --set log.level=debug"
 )]
 pub struct RunArgs {
     /// The configuration file.

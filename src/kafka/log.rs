@@ -48,7 +48,9 @@ impl Chatter {
     /// Logs what a client reports, unless it is no problem or is told elsewhere.
     pub(super) fn complain(&self, target: &str, error: &KafkaError, reason: &str) {
         // The end of a partition comes this way too; and what is fatal is told by what follows from it.
-        if let Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::Fatal | RDKafkaErrorCode::FencedInstanceId) = error.rdkafka_error_code() {
+        if let Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::Fatal | RDKafkaErrorCode::FencedInstanceId) =
+            error.rdkafka_error_code()
+        {
             return;
         }
         match self.let_through("error", 1, Instant::now()) {

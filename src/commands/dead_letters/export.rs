@@ -12,9 +12,9 @@ use crate::dead_letters::{export, mend};
 /// Writes dead letters as JSON lines, for `replay --from` after they were mended.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    user-courier dead-letters export --config config/user-courier.toml --reason rejected > letters.jsonl\n  \
+    user-courier dead-letters export --config config/user-courier.toml \\\n      --reason rejected > letters.jsonl\n  \
     $EDITOR letters.jsonl\n  \
-    user-courier dead-letters replay --config config/user-courier.toml --from letters.jsonl\n\n\
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --from letters.jsonl\n\n\
     Each line has the event in CloudEvents' JSON form. A value that is left as \"***\" is sent as it stands in the dead letter.")]
 pub(super) struct ExportArgs {
     #[command(flatten)]

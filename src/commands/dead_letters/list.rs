@@ -25,7 +25,7 @@ const FIELDS: usize = 40;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     user-courier dead-letters list --config config/user-courier.toml\n  \
-    user-courier dead-letters list --config config/user-courier.toml --target valt --since 2h --json | jq .place\n\n\
+    user-courier dead-letters list --config config/user-courier.toml \\\n      --target valt --since 2h --json | jq .place\n\n\
     The table has the latest 50; with --json every one is a line.")]
 pub(super) struct ListArgs {
     #[command(flatten)]

@@ -30,9 +30,9 @@ const SAMPLES: usize = 3;
 /// Shows a plan and asks before it sends anything. What is sent is recorded with the sending, so it can be interrupted at any point and run again.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    user-courier dead-letters replay --config config/user-courier.toml --target valt --reason user_not_found --dry-run\n  \
-    user-courier dead-letters replay --config config/user-courier.toml --since 2h --rate 50 --yes\n  \
-    user-courier dead-letters replay --config config/user-courier.toml --from mended.jsonl\n\n\
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --target valt --reason user_not_found --dry-run\n  \
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --since 2h --rate 50 --yes\n  \
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --from mended.jsonl\n\n\
     Exits 0 when all is done, 1 if something was refused or another replay took over, 2 for wrong usage, 3 if Kafka cannot be reached.")]
 pub(super) struct ReplayArgs {
     #[command(flatten)]
