@@ -16,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
 use crate::status::Board;
@@ -53,11 +53,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Accepts connections for ever.
 async fn accept(listener: TcpListener, routes: Router, limits: Limits) {
     let room = Arc::new(Semaphore::new(limits.connections));
+    let mut well = true;
     while let Ok(place) = room.clone().acquire_owned().await {
         let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+            Ok((stream, _)) => {
+                well = true;
+                stream
+            }
             Err(error) => {
-                debug!(%error, "the admin endpoint could not accept a connection");
+                if std::mem::replace(&mut well, false) {
+                    warn!(%error, "the admin endpoint cannot accept connections; it goes on trying");
+                }
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
