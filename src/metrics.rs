@@ -48,6 +48,7 @@ struct Families {
     commits: IntCounterVec,
     rebalances: IntCounterVec,
     kafka_up: IntGaugeVec,
+    restarts: IntCounterVec,
     order_violations: IntCounterVec,
     ambiguous: IntCounterVec,
     other_user: IntCounterVec,
@@ -129,6 +130,7 @@ impl Metrics {
                 &["target", "kind"],
             )?,
             kafka_up: gauge("kafka_up", "1 while this subscriber is in its consumer group and the brokers answer, else 0.", &["target"])?,
+            restarts: counter("subscriber_restarts_total", "Times that the subscriber broke and began anew.", &["target"])?,
             order_violations: counter(
                 "order_violations_total",
                 "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
@@ -188,6 +190,7 @@ impl Metrics {
         for reason in Reason::ALL {
             families.outcomes.with_label_values(&[target, Kind::DeadLettered.as_str(), reason.as_str()]);
         }
+        families.restarts.with_label_values(label);
         families.ambiguous.with_label_values(label);
         families.other_user.with_label_values(label);
         let metrics = TargetMetrics {
@@ -302,6 +305,11 @@ impl TargetMetrics {
     /// The group rebalanced.
     pub fn rebalanced(&self, kind: &str) {
         self.families.rebalances.with_label_values(&[&*self.target, kind]).inc();
+    }
+
+    /// The subscriber broke, and begins anew.
+    pub fn restarted(&self) {
+        self.families.restarts.with_label_values(&[&*self.target]).inc();
     }
 
     /// The target does this now.

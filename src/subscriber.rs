@@ -26,6 +26,7 @@ use crate::metrics::TargetMetrics;
 use crate::route::Router;
 use crate::settle::{Facts, Settler};
 use crate::status::Board;
+use crate::stop::Stop;
 use crate::traces::Tracer;
 use crate::update::{Claims, Update};
 use crate::verdict::Verdict;
@@ -34,16 +35,22 @@ use crate::verdict::Verdict;
 const MAX_BYTES: usize = 64 << 20;
 /// How often gauges, status and credentials are looked at.
 const TICK: Duration = Duration::from_millis(250);
+/// How long the threads may take to end once nothing is waited for any more: as long as a transaction call may be stuck, and then some.
+const LAST: Duration = Duration::from_secs(15);
 
 /// Why a subscriber ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
     /// It was asked to, and has left its group.
     Left,
-    /// Another instance runs under this one's `instance_id`.
+    /// Another instance runs under this one's `instance_id`, and has taken its place.
     InstanceTaken,
     /// Its client could not go on: it must be started anew.
     Broken(String),
+    /// One of its threads panicked.
+    Panicked,
+    /// One of its threads does not end.
+    Stuck,
 }
 
 /// One target's loop.
@@ -139,7 +146,7 @@ impl Subscriber {
     }
 
     /// Takes up the settings of each of the `configs` that come. Works until `stop` says so and everything in flight is done, or until the client cannot go on.
-    pub async fn run(mut self, mut configs: watch::Receiver<Arc<Config>>, mut stop: watch::Receiver<bool>) -> Ended {
+    pub async fn run(mut self, mut configs: watch::Receiver<Arc<Config>>, mut stop: Stop) -> Ended {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopping = false;
@@ -164,10 +171,16 @@ impl Subscriber {
                     None => break Ended::Broken("its publisher's thread has ended".to_owned()),
                 },
                 () = tokio::time::sleep_until(wake_at.into()) => {}
-                _ = tick.tick() => self.look_around(),
+                _ = tick.tick() => {
+                    self.look_around();
+                    // What it has said before it ended comes first.
+                    if self.consumer.has_ended() && self.inputs.is_empty() {
+                        break Ended::Broken("its polling thread has ended".to_owned());
+                    }
+                }
                 // Where nobody changes the configuration, nothing comes.
                 Ok(()) = configs.changed() => self.take_up(&configs.borrow_and_update().clone()),
-                _ = stop.wait_for(|stop| *stop), if !stopping => {
+                () = stop.asked(), if !stopping => {
                     stopping = true;
                     self.consumer.order(Order::Leave);
                 }
@@ -200,14 +213,18 @@ impl Subscriber {
         drop(self.inputs);
         drop(self.releasing);
         let (consumer, publisher) = (self.consumer, self.publisher);
+        // Whatever else went wrong follows from it; and one that begins anew under a taken name would take it back.
+        let taken = consumer.is_fenced();
         let joined = tokio::task::spawn_blocking(move || {
-            publisher.stop();
-            consumer.join();
+            let (published, polled) = (publisher.stop(), consumer.join());
+            published.and(polled)
         });
-        if joined.await.is_err() {
-            warn!(target = self.name, "the subscriber's threads did not end in order");
+        match tokio::time::timeout(LAST, joined).await {
+            _ if taken => Ended::InstanceTaken,
+            Ok(Ok(Ok(()))) => ended,
+            Ok(Ok(Err(_)) | Err(_)) => Ended::Panicked,
+            Err(_) => Ended::Stuck,
         }
-        ended
     }
 
     fn take(&mut self, input: Input<Update>) -> Option<Ended> {

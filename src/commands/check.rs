@@ -20,6 +20,7 @@ use crate::config::{Config, Credentials, Target};
 use crate::event::UserId;
 use crate::kafka::partition_counts;
 use crate::service;
+use crate::subscriber::try_out_tls;
 
 /// How long one question to an API may take.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -27,7 +28,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// Validates the configuration, then looks whether the broker, the topics and the APIs are there and let the service in.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  user-courier check --config config/user-courier.toml\n  \
-    user-courier check --config config/user-courier.toml --offline --set log.level=debug\n\n\
+    user-courier check --config config/user-courier.toml \\\n      --offline --set log.level=debug\n\n\
     Exits 0 if all is in order, 2 for a mistake in the configuration, 3 for something that cannot be reached or used.")]
 pub struct CheckArgs {
     /// The configuration file.
@@ -53,6 +54,11 @@ pub async fn run(args: CheckArgs) -> Exit {
     for warning in &config.warnings {
         say(format_args!("warning: {warning}"));
     }
+    let unusable = unusable(&config);
+    if !unusable.is_empty() {
+        unusable.iter().for_each(|words| say(format_args!("✗ {words}")));
+        return super::fail(Exit::Usage, "`run` could not begin with these files: see ✗ above");
+    }
     say("configuration: in order");
     if args.offline {
         return Exit::Done;
@@ -69,6 +75,12 @@ pub async fn run(args: CheckArgs) -> Exit {
         0 => Exit::Done,
         wrong => super::fail(Exit::Unreachable, format!("{wrong} of {} looks found something wrong: see ✗ above", findings.len())),
     }
+}
+
+/// Targets that `run` could not begin with, though each file by itself is in order: a key may be another certificate's. Asks nobody.
+fn unusable(config: &Config) -> Vec<String> {
+    let why = |target: &Target| Some(format!("{} at {}: {:#}", target.name, target.base_url, try_out_tls(target).err()?));
+    config.targets.iter().filter_map(why).collect()
 }
 
 /// All looks, side by side; the findings in the order of the configuration.

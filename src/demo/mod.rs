@@ -28,6 +28,7 @@ pub use self::screen::Screen;
 use self::stage::Stage;
 use crate::metrics::Metrics;
 use crate::service;
+use crate::stop::{self, Stop};
 
 /// How long anything may take that should be done in a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,12 +54,12 @@ impl Options {
 ///
 /// # Errors
 /// If a part cannot be set up, the service ends by itself, or the screen cannot be written to.
-pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receiver<bool>) -> anyhow::Result<bool> {
+pub async fn run(options: Options, screen: &mut Screen, mut stop: Stop) -> anyhow::Result<bool> {
     screen.say(&opening(options))?;
     let samples: Arc<[_]> = samples::samples(options.events).into();
     let stage = Stage::set().await?;
     let metrics = Metrics::new()?;
-    let (end_service, service_ends) = watch::channel(false);
+    let (end_service, service_ends) = stop::channel();
     let mut service =
         tokio::spawn(service::run(watch::channel(Arc::new(stage.config.clone())).1, HashSet::new(), metrics.clone(), None, service_ends));
 
@@ -86,7 +87,7 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receive
             ended??;
             anyhow::bail!("the service ended before the demo did");
         }
-        _ = stop.wait_for(|stop| *stop) => {
+        () = stop.asked() => {
             screen.say("\nStopped before the end: nothing is proven.")?;
             return Ok(false);
         }
@@ -94,7 +95,7 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receive
     if ended == Ended::Stuck {
         screen.say("\nNothing has moved for a while: what follows is what came through.")?;
     }
-    end_service.send_replace(true);
+    end_service.stop();
     service.await??;
     let findings = stage.findings(&samples, spots).await?;
     screen.say(&summary::table(&findings))?;

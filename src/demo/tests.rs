@@ -24,7 +24,7 @@ impl Write for Paper {
 
 async fn shown(events: usize, faults: bool) -> (bool, String) {
     let paper = Paper::default();
-    let (_stop, stopped) = watch::channel(false);
+    let (_stop, stopped) = stop::channel();
     let kept = run(Options { events, faults }, &mut Screen::plain(paper.clone()), stopped).await.unwrap();
     let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
     (kept, text)
@@ -70,8 +70,8 @@ async fn an_outage_and_a_throttle_are_shown_and_heal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_that_is_stopped_keeps_nothing() {
-    let (stop, stopped) = watch::channel(false);
-    stop.send(true).unwrap();
+    let (stop, stopped) = stop::channel();
+    stop.stop();
     let paper = Paper::default();
     assert!(!run(Options { events: 10_000, faults: false }, &mut Screen::plain(paper), stopped).await.unwrap());
 }
@@ -81,14 +81,14 @@ async fn findings() -> Findings {
     let samples: Arc<[_]> = samples::samples(80).into();
     let stage = Stage::set().await.unwrap();
     let metrics = Metrics::new().unwrap();
-    let (end_service, service_ends) = watch::channel(false);
+    let (end_service, service_ends) = stop::channel();
     let config = Arc::new(stage.config.clone());
     let service = tokio::spawn(service::run(watch::channel(config).1, HashSet::new(), metrics.clone(), None, service_ends));
     let sending = send(&stage, samples.clone(), Duration::ZERO);
     let (_tell, notes) = unbounded_channel();
     let mut screen = Screen::plain(std::io::sink());
     assert_eq!(progress::watch(&samples, &metrics, &mut screen, notes).await.unwrap(), Ended::Done);
-    end_service.send_replace(true);
+    end_service.stop();
     service.await.unwrap().unwrap();
     stage.findings(&samples, sending.await.unwrap().unwrap()).await.unwrap()
 }

@@ -142,15 +142,24 @@ impl<C: Send + 'static> Consumer<C> {
         self.client.context().beats.load(Ordering::Relaxed)
     }
 
+    /// Whether the polling thread has ended, which it should after [`Order::Leave`] only.
+    pub fn has_ended(&self) -> bool {
+        self.threads[0].is_finished()
+    }
+
+    /// Whether another instance has joined the group under our `instance_id`. The client knows that before the polling thread can tell.
+    pub fn is_fenced(&self) -> bool {
+        is_fenced(&self.client)
+    }
+
     /// Waits for the threads' end, which comes after [`Order::Leave`].
-    pub fn join(self) {
+    ///
+    /// # Errors
+    /// If one panicked.
+    pub fn join(self) -> std::thread::Result<()> {
         drop(self.asking);
-        for thread in self.threads {
-            let name = thread.thread().name().unwrap_or_default().to_owned();
-            if thread.join().is_err() {
-                warn!(name, "a thread of the consumer panicked");
-            }
-        }
+        let [polled, asked] = self.threads.map(JoinHandle::join);
+        polled.and(asked)
     }
 }
 
@@ -181,6 +190,11 @@ impl<C: Send + 'static> Drop for Watch<C> {
             self.client.context().send(Input::Failed(Failure::Other(why)));
         }
     }
+}
+
+/// Whether another instance has joined the client's group under its `instance_id`.
+pub(super) fn is_fenced<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
+    matches!(client.client().fatal_error(), Some((RDKafkaErrorCode::FencedInstanceId, _)))
 }
 
 struct Polling<C: Send + 'static, F> {

@@ -49,7 +49,7 @@ impl Chatter {
     pub(super) fn complain(&self, target: &str, error: &KafkaError, reason: &str) -> Option<String> {
         let code = error.rdkafka_error_code();
         // The end of a partition comes this way too; and what is fatal is told by what follows from it.
-        if let Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::Fatal) = code {
+        if let Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::Fatal | RDKafkaErrorCode::FencedInstanceId) = code {
             return None;
         }
         match self.let_through("error", 1, Instant::now()) {

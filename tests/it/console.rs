@@ -138,7 +138,7 @@ async fn an_outage_appears_on_the_page_and_heals_without_a_reload() {
     browser.until_text(".card[data-state=holding] .state", "unreachable: the API cannot be reached").await;
     browser.until_text(".card[data-state=holding] .error", "connect").await;
     browser.until_text("#announcer", "valt is holding").await;
-    browser.until(&format!("{}.querySelectorAll('.figures dd')[2].innerText === '1'", card("valt"))).await;
+    browser.until(&format!("{}.querySelectorAll('.figures dd')[1].innerText === '1'", card("valt"))).await;
     assert_eq!(browser.run(&format!("return {}", state("aipix", "flowing"))).await, true, "the other goes on");
     bench.valt.open_port().await;
     browser.until(&state("valt", "flowing")).await;
@@ -227,6 +227,38 @@ async fn a_kafka_that_is_gone_is_told_of_on_every_page_and_no_replay_is_offered_
     browser.click(&go("letters")).await;
     browser.until(&format!("{plan} && !{plan}.disabled")).await;
     assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(console.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_page_counts_each_dead_letter_once() {
+    let mut bench = Bench::new().await;
+    let service = bench.start();
+    let console = console(&mut bench, Some(&service));
+    crate::browser::patiently("the console has asked the instance", async || {
+        let now = ask(console.address(), "/api/now", &[("Host", &console.address().to_string())], None).json();
+        now["instances"][0]["answers"].as_bool().filter(|answers| *answers)
+    })
+    .await;
+    let updates = [1, 2, 3].map(|user| Update::new("valt", user, serde_json::json!({ "rooms": "none" })));
+    let places = bench.send(&updates);
+    bench.outcomes_of(&places);
+    // Samples of each second: the page is opened when they tell of all three.
+    let dead = "[...document.querySelectorAll('.card')].find(card => card.querySelector('h2').innerText === 'valt').querySelectorAll('.plot .value')[1].innerText";
+    crate::browser::patiently("the samples have them", async || {
+        let now = ask(console.address(), "/api/now", &[("Host", &console.address().to_string())], None).json();
+        let valt = now["targets"].as_array()?.iter().find(|target| target["name"] == "valt")?.clone();
+        let sum: f64 = valt["samples"].as_array()?.iter().filter_map(|sample| sample[2].as_f64()).sum();
+        (sum > 2.5).then_some(())
+    })
+    .await;
+    let browser = Browser::start().await;
+    for _ in 0..3 {
+        browser.open(&format!("http://{}", console.address())).await;
+        browser.until(&format!("{dead} !== '–'")).await;
+        assert_eq!(browser.run(&format!("return {dead}")).await, "3");
+        browser.open("about:blank").await;
+    }
     assert_eq!(console.terminate().code, Some(0));
 }
 

@@ -98,12 +98,19 @@ async fn dead_letters_are_found_planned_replayed_and_seen_delivered_by_keys_alon
     browser.until("!document.querySelector('.state-line').innerText").await;
 
     // Rows by arrows; Enter opens what `show` tells.
-    browser.run("document.querySelector('.letters .open').focus()").await;
+    browser.run("document.activeElement.blur()").await;
+    browser.keys("\u{e015}").await;
+    browser.until("document.activeElement === document.querySelectorAll('.letters .open')[0]").await;
     browser.keys("\u{e015}").await;
     browser.keys("\u{e013}").await;
     browser.keys("\u{e007}").await;
     browser.until_text(".detail .sheet", "A replay would").await;
     browser.keys("\u{e00c}").await;
+    browser.until("!document.querySelector('.detail')").await;
+    // A click anywhere on a row does the same.
+    browser.click(".letters tbody tr .words").await;
+    browser.until_text(".detail .sheet", "A replay would").await;
+    browser.click(".letters tbody tr .words").await;
     browser.until("!document.querySelector('.detail')").await;
 
     // The plan is that of `replay --dry-run`.
@@ -195,6 +202,8 @@ async fn a_replay_takes_the_token_and_the_pages_own_request() {
     let yes = json!({ "operator": "Olga\n\u{202e}", "rate": null });
     let path = format!("/api/jobs/{id}/yes");
     assert_eq!([act(&console, &path, None, &yes).0, act(&console, &path, Some("wrong"), &yes).0], [401, 401]);
+    console.wait_for_log("a wrong token was given");
+    assert_eq!(console.log().matches("a wrong token was given").count(), 1, "no token is no wrong one");
     assert_eq!(act(&console, &path, Some(TOKEN), &json!({ "operator": " ", "rate": null })).0, 400, "it wants a name");
     assert_eq!(act(&console, &path, Some(TOKEN), &yes).0, 200);
     assert_eq!(act(&console, &path, Some(TOKEN), &yes).0, 409, "once");
@@ -211,6 +220,22 @@ async fn a_replay_takes_the_token_and_the_pages_own_request() {
     assert_eq!(act(&console, &format!("/api/jobs/{id}/cancel"), None, &json!({})).0, 200);
     assert_eq!(job(&console, &id, "done").await["result"]["given_up"], true);
     assert_eq!(act(&console, &format!("/api/jobs/{id}/yes"), Some(TOKEN), &yes).0, 409);
+
+    // Plans that somebody left open keep nobody from reading, or from another plan.
+    for _ in 0..8 {
+        let id = act(&console, "/api/plan", None, &json!({})).json()["job"].as_str().unwrap().to_owned();
+        job(&console, &id, "planned").await;
+    }
+    let read = act(&console, "/api/read", None, &json!({ "user": { "target": "valt", "user": "1", "since": "" } }));
+    assert_eq!(read.0, 200, "{}", read.2);
+    job(&console, read.json()["job"].as_str().unwrap(), "done").await;
+    let unknown = act(&console, "/api/read", None, &json!({ "user": { "target": "unclaimed", "user": "1", "since": "" } }));
+    assert!(unknown.0 == 400 && unknown.2.contains("the configuration has aipix, valt\""), "{}", unknown.2);
+    for _ in 0..9 {
+        assert_eq!(act(&console, &path, Some("wrong"), &yes).0, 401);
+    }
+    assert_eq!(act(&console, &path, Some("wrong"), &yes).0, 429);
+    console.wait_for_log("too many wrong tokens");
     assert_eq!(crate::dead_letters::replays(&bench).len(), 1);
 }
 

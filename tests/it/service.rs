@@ -112,6 +112,16 @@ impl Service {
         service
     }
 
+    /// Starts `user-courier run` with these flags, such as `--target`, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn run_with(config: &Path, flags: &[&str]) -> Self {
+        let config = config.to_str().expect("a path of text");
+        let mut service = Self::spawn(["run", "--config", config].into_iter().chain(flags.iter().copied()));
+        service.find_address("admin endpoint listening");
+        service.wait_until_ready();
+        service
+    }
+
     /// Starts `user-courier console` on a free port of the loopback address, and waits until it listens. [`Service::get`] asks it then.
     #[track_caller]
     pub(crate) fn console(config: &Path) -> Self {

@@ -7,10 +7,10 @@ use std::io::{BufWriter, Write, stdout};
 use clap::Args;
 use serde_json::json;
 
-use super::{ConfigArgs, FilterArgs, failed, mention, note, open};
+use super::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::bar::Bar;
 use crate::commands::table::{count, of, table};
-use crate::commands::{Exit, say};
+use crate::commands::{Exit, note, say, tell};
 use crate::dead_letters::Letter;
 use crate::event::{self, UserId};
 use crate::outcome::timestamp;
@@ -25,7 +25,7 @@ const FIELDS: usize = 40;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     user-courier dead-letters list --config config/user-courier.toml\n  \
-    user-courier dead-letters list --config config/user-courier.toml --target valt --since 2h --json | jq .place\n\n\
+    user-courier dead-letters list --config config/user-courier.toml \\\n      --target valt --since 2h --json | jq .place\n\n\
     The table has the latest 50; with --json every one is a line.")]
 pub(super) struct ListArgs {
     #[command(flatten)]
@@ -48,8 +48,7 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
     let mut out = BufWriter::new(stdout());
     let aside = desk.letters(&filter, &mut Bar::new(), |letter, open| {
         if args.json {
-            // Whoever reads it may stop reading: that is no failure.
-            let _ = writeln!(out, "{}", line(&letter, open));
+            tell(&mut out, line(&letter, open));
             return Ok(());
         }
         let facts = &letter.facts;

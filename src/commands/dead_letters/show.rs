@@ -20,7 +20,9 @@ use crate::verdict::Reason;
 
 /// Shows one dead letter: the event, why it failed, what happened to its user since, and what a replay would do.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  user-courier dead-letters show user-update-dead-letters/3/17 --config config/user-courier.toml")]
+#[command(
+    after_help = "Example:\n  user-courier dead-letters show user-update-dead-letters/3/17 \\\n      --config config/user-courier.toml"
+)]
 pub(super) struct ShowArgs {
     /// Where it stands, as `list` shows it.
     #[arg(value_name = "TOPIC/PARTITION/OFFSET")]

@@ -42,7 +42,11 @@ async function refresh() {
   clearTimeout(timer);
   const page = current;
   try {
-    if (!known) await begin();
+    if (!known) {
+      await begin();
+      // What is shown now has asked for news itself.
+      if (current) return;
+    }
     if (current) tellKafka(await ask("kafka"));
     await current?.update();
     tellLink(null);
@@ -125,6 +129,7 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
   }
   if (event.key === "p" && current === pages.letters) pages.letters.plan();
+  current?.key?.(event);
   const anchor = document.querySelectorAll("nav a")[["1", "2", "3"].indexOf(event.key)];
   if (anchor) location.hash = anchor.hash;
 });

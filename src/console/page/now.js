@@ -81,7 +81,9 @@ class Card {
   }
 
   update(target, now, kept, page) {
-    this.samples.push(...target.samples);
+    // Two questions may be under way at once, and both answers bring the same.
+    const last = this.samples.at(-1)?.[0] ?? -Infinity;
+    this.samples.push(...target.samples.filter(([at]) => at > last));
     this.samples = this.samples.slice(-kept);
     const stranded = target.without_kafka_since;
     const state = target.state === null ? "unknown" : stranded ? "failed" : tone(target.state);
@@ -126,8 +128,8 @@ function figures(target, calls) {
   return [
     // Lag is that of the owned partitions: where there are none, it says nothing.
     target.partitions === 0 ? h("div", { class: "failed" }, h("dt", {}, "partitions"), h("dd", {}, sign("failed"), " 0 owned")) : pair("partitions", "partitions of the update topic that these instances own", count(target.partitions)),
-    pair("lag", "records not settled yet", count(target.lag)),
-    pair("waiting", "records in memory that wait for a call", count(target.waiting)),
+    pair("waiting", "this target's updates in memory that wait for a call", count(target.waiting)),
     calls && pair("in flight", "calls under way, and how many may be", count(target.in_flight), target.limit === null ? "" : h("small", {}, ` of ${count(target.limit)}`)),
+    pair("behind by", "records of the update topic from the lowest that is not settled to the end, those for other targets among them", count(target.lag)),
   ];
 }
