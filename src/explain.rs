@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::dead_letters::desk::{self, Desk};
 use crate::dead_letters::judge::Lane;
-use crate::dead_letters::topic::{Go, Span, header};
+use crate::dead_letters::topic::{Go, Span};
 use crate::dead_letters::{Failure, Filter, Letter, Watch};
 use crate::engine::Spent;
 use crate::engine::checkpoint::Checkpoint;
@@ -123,7 +123,7 @@ impl Explanation {
         watch.begin("reading outcomes", desk::steps(&spans));
         desk.outcomes.scan(&spans, watch, |message| {
             if matches!(desk::kind(message), Some(Kind::Delivered | Kind::Merged))
-                && header(message, "ce_subject") == Some(&subject)
+                && headers::text(message, "ce_subject") == Some(&subject)
                 && let Some(data) = desk::data(message)
             {
                 self.take(data);

@@ -44,6 +44,7 @@ struct Families {
     oldest_unsettled: GaugeVec,
     commits: IntCounterVec,
     rebalances: IntCounterVec,
+    offsets_reset: IntCounterVec,
     order_violations: IntCounterVec,
     ambiguous: IntCounterVec,
     other_user: IntCounterVec,
@@ -124,6 +125,7 @@ impl Metrics {
                 "Rebalances of the consumer group as seen here: assigned, revoked, lost.",
                 &["target", "kind"],
             )?,
+            offsets_reset: counter("offsets_reset_total", "Partitions whose log began anew or was cut under the service.", &["target"])?,
             order_violations: counter(
                 "order_violations_total",
                 "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
@@ -183,6 +185,7 @@ impl Metrics {
         for reason in Reason::ALL {
             families.outcomes.with_label_values(&[target, Kind::DeadLettered.as_str(), reason.as_str()]);
         }
+        families.offsets_reset.with_label_values(label);
         families.ambiguous.with_label_values(label);
         families.other_user.with_label_values(label);
         let metrics = TargetMetrics {
@@ -286,6 +289,11 @@ impl TargetMetrics {
     /// The group rebalanced.
     pub fn rebalanced(&self, kind: &str) {
         self.families.rebalances.with_label_values(&[&*self.target, kind]).inc();
+    }
+
+    /// A partition's offsets do not mean what they meant.
+    pub fn offsets_reset(&self) {
+        self.families.offsets_reset.with_label_values(&[&*self.target]).inc();
     }
 
     /// The target does this now.

@@ -125,6 +125,11 @@ impl From<&Place> for RecordPlace {
     }
 }
 
+/// The `ce_source` of a target's outcomes.
+pub fn source(group_id: &str, target: &str) -> String {
+    format!("/user-courier/{group_id}/{target}")
+}
+
 /// All that an outcome tells.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
@@ -189,7 +194,7 @@ fn headers(facts: &Facts<'_>, finished_at: &str) -> Vec<Header> {
     let mut headers = vec![
         Header::text("ce_specversion", "1.0"),
         Header::text("ce_id", facts.id.to_string()),
-        Header::text("ce_source", format!("/user-courier/{group_id}/{target}")),
+        Header::text("ce_source", source(group_id, target)),
         Header::text("ce_type", format!("user-courier.update.{}", kind.as_str())),
         Header::text("ce_time", finished_at),
         Header::text("content-type", "application/json"),

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::admin;
 use crate::config::{Config, Target};
 use crate::kafka::client::try_out;
-use crate::kafka::missing_topics;
+use crate::kafka::{Offsets, missing_topics};
 use crate::metrics::Metrics;
 use crate::renewal::Files;
 use crate::route::Router;
@@ -67,12 +67,15 @@ pub async fn run(
         let (board, mut stop) = (board.clone(), stop.clone());
         let subscriber = async move {
             let mut first = true;
+            let offsets = Arc::new(Offsets::default());
             while first || !*stop.borrow() {
                 let mut configs = configs.clone();
                 let config = configs.borrow_and_update().clone();
                 let target = config.targets.iter().find(|target| target.name == name);
                 let mut files = Files::of(&config.kafka, target);
-                let subscriber = match Subscriber::start(&config, target, router.clone(), metrics.clone(), tracer.clone(), board.clone()) {
+                let started =
+                    Subscriber::start(&config, target, router.clone(), metrics.clone(), tracer.clone(), board.clone(), offsets.clone());
+                let subscriber = match started {
                     Ok(subscriber) => subscriber,
                     Err(error) if first => return Err(error.into()),
                     Err(error) => {

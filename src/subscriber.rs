@@ -1,6 +1,7 @@
 //! A subscriber: the one loop that owns an engine. Inputs, finished attempts, transactions and timers come in; it carries out what the engine
 //! decides. It waits for nothing but them, and it needs no lock.
 
+mod beginning;
 mod report;
 mod settling;
 
@@ -18,10 +19,10 @@ use tracing::{debug, error, warn};
 use self::report::{Stalls, TimeOfDay};
 use crate::api::http::Http;
 use crate::attempt::{Attempt, Caller, Trace};
-use crate::config::{Config, Target, UNCLAIMED};
+use crate::config::{Config, Kafka, Target, UNCLAIMED};
 use crate::engine::{Action, Batch, Engine, Settings, Ticket};
 use crate::event::TraceContext;
-use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Order, Ownership, Publisher, Read, Settled, Shared};
+use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Offsets, Order, Ownership, Publisher, Read, Settled, Shared};
 use crate::metrics::TargetMetrics;
 use crate::route::Router;
 use crate::settle::{Facts, Settler};
@@ -50,6 +51,7 @@ pub enum Ended {
 pub struct Subscriber {
     name: String,
     topic: String,
+    kafka: Kafka,
     engine: Engine<Update, Facts>,
     consumer: Consumer<Update>,
     inputs: Receiver<Input<Update>>,
@@ -64,6 +66,8 @@ pub struct Subscriber {
     ownership: Arc<Ownership>,
     releasing: HashMap<i32, SyncSender<i32>>,
     ends: HashMap<i32, End>,
+    /// The update topic does not exist.
+    topic_missing: bool,
     /// What is being committed.
     settling: Option<Arc<Batch<Update, Facts>>>,
     metrics: TargetMetrics,
@@ -89,6 +93,7 @@ impl Subscriber {
         metrics: TargetMetrics,
         tracer: Option<Tracer>,
         board: Board,
+        offsets: Arc<Offsets>,
     ) -> anyhow::Result<Self> {
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
         let caller = target.map(|target| caller(target, &metrics)).transpose()?.map(Arc::new);
@@ -96,7 +101,7 @@ impl Subscriber {
         let (lease, ownership) = (Arc::new(Lease::new(config.kafka.session_timeout)), Arc::new(Ownership::default()));
         let (sender, inputs) = channel(BATCHES);
         let claims = Claims::new(group_id.clone(), name.clone(), target.map(|target| target.api), router);
-        let shared = Shared { lease: lease.clone(), ownership: ownership.clone(), metrics: metrics.clone() };
+        let shared = Shared { lease: lease.clone(), ownership: ownership.clone(), offsets, metrics: metrics.clone() };
         let drain_timeout = config.shutdown.drain_timeout;
         let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, claims)?;
         let (settled_sender, settled) = unbounded_channel();
@@ -104,6 +109,7 @@ impl Subscriber {
         let (finish, finished) = unbounded_channel();
         Ok(Subscriber {
             topic: config.kafka.topics.updates.clone(),
+            kafka: config.kafka.clone(),
             engine: Engine::new(settings(target), fastrand::u64(..), Instant::now()),
             consumer,
             inputs,
@@ -118,6 +124,7 @@ impl Subscriber {
             ownership,
             releasing: HashMap::new(),
             ends: HashMap::new(),
+            topic_missing: false,
             settling: None,
             metrics,
             tracer,
@@ -209,16 +216,13 @@ impl Subscriber {
         let now = Instant::now();
         match input {
             Input::Read(batch) => batch.into_iter().for_each(|read| self.read(read)),
-            Input::Assigned(commits) => {
-                for (partition, commit) in commits {
-                    let offset = commit.offset;
-                    let (epoch, unreadable) = self.engine.assigned(partition, commit, now);
-                    self.ownership.gained(partition, epoch);
-                    if let Some(unreadable) = unreadable {
-                        warn!(target = self.name, partition, offset, %unreadable, "the text beside the committed offset is ignored: updates settled above it may be called again");
-                    }
-                }
+            Input::Assigned { topic, commits, unknown } => {
+                self.assigned(topic, commits, now);
+                self.look_back(unknown);
             }
+            Input::Cut(partition, end) => self.cut_back(partition, end, now),
+            Input::Missing(missing) => self.topic_missing = missing,
+            Input::Remade => self.begin_anew(),
             Input::Revoked { partitions, lost, give_up_at, released } => {
                 for partition in partitions {
                     self.ends.remove(&partition);

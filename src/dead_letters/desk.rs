@@ -5,7 +5,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 
 use super::judge::Judge;
 use super::spots::Spots;
-use super::topic::{Go, Sight, Span, Spot, Topic, header};
+use super::topic::{Go, Sight, Span, Spot, Topic};
 use super::{Failure, Filter, Letter, Watch};
 use crate::config::{Config, Kafka};
 use crate::kafka::{Unreachable, client, headers, missing_topics};
@@ -178,7 +178,7 @@ pub fn steps(spans: &[Span]) -> u64 {
 
 /// The kind of an outcome, from its headers alone: most are of no interest, and to read JSON takes time.
 pub fn kind(message: &BorrowedMessage<'_>) -> Option<Kind> {
-    let name = header(message, "ce_type")?.strip_prefix("user-courier.update.")?;
+    let name = headers::text(message, "ce_type")?.strip_prefix("user-courier.update.")?;
     Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
 }
 

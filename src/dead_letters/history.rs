@@ -11,7 +11,7 @@ use super::judge::Lane;
 use super::letter::{Letter, replay_of};
 use super::plan::{self, Case, Other, Step};
 use super::spots::Spots;
-use super::topic::{Go, Sight, Span, Spot, Topic, header};
+use super::topic::{Go, Sight, Span, Spot, Topic};
 use super::{Failure, Watch};
 use crate::event::UserId;
 use crate::kafka::headers;
@@ -253,7 +253,7 @@ impl<'a> History<'a> {
                     }
                 }
                 Some(Kind::DeadLettered)
-                    if header(message, "ce_subject").and_then(lane_of).is_some_and(|lane| lanes.contains_key(&lane)) =>
+                    if headers::text(message, "ce_subject").and_then(lane_of).is_some_and(|lane| lanes.contains_key(&lane)) =>
                 {
                     let record = desk::data(message).map(|data| data.record).filter(|record| record.topic == *desk.updates.name);
                     dead.extend(record.map(|record| (record.partition, record.offset)));

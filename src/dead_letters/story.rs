@@ -7,8 +7,9 @@ use super::desk::{self, Desk, earlier};
 use super::history::Chosen;
 use super::mend::original;
 use super::plan::Step;
-use super::topic::{Go, header};
+use super::topic::Go;
 use super::{Failure, Letter, Watch};
+use crate::kafka::headers;
 use crate::outcome::{self, Kind, OutcomeData};
 use crate::record::Record;
 
@@ -53,7 +54,7 @@ impl Story {
         let (mut outcome, mut settled, mut later, mut later_count) = (None, None, VecDeque::new(), 0);
         watch.begin("reading outcomes", desk::steps(&spans));
         desk.outcomes.scan(&spans, watch, |message| {
-            let of_user = subject.is_some() && header(message, "ce_subject") == subject.as_deref();
+            let of_user = subject.is_some() && headers::text(message, "ce_subject") == subject.as_deref();
             // Of other users, only what became of this letter and of its record matters.
             if !of_user && !matches!(desk::kind(message), Some(Kind::DeadLettered | Kind::Replayed | Kind::Superseded)) {
                 return Ok(Go::On);

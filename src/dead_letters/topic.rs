@@ -254,15 +254,6 @@ impl Topic {
     }
 }
 
-/// The header of a message as text, without copying the others.
-pub fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a str> {
-    use rdkafka::message::Headers;
-    let all = message.headers()?;
-    // A name that is not UTF-8 makes rdkafka panic.
-    let found = headers::quietly(|| all.iter().find(|header| header.key == name).and_then(|header| header.value));
-    std::str::from_utf8(found.flatten()?).ok()
-}
-
 /// Whether the client goes on trying by itself.
 fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};

@@ -20,8 +20,10 @@ use tracing::{debug, error, info, warn};
 use super::headers::quietly;
 use super::lease::{Coordinator, Lease, Pulse};
 use super::log::Chatter;
+use super::offsets::Offsets;
+use super::topic_watch::topic_id;
 use super::{End, Failure, Input};
-use crate::engine::Commit;
+use crate::engine::{Commit, TopicId};
 use crate::metrics::TargetMetrics;
 
 /// How long the last transaction of a revoked partition may take after its calls are done.
@@ -58,6 +60,7 @@ pub struct Callbacks<C> {
     pub(super) inputs: Sender<Input<C>>,
     pub(super) lease: std::sync::Arc<Lease>,
     pub(super) ownership: std::sync::Arc<Ownership>,
+    pub(super) offsets: std::sync::Arc<Offsets>,
     pub(super) metrics: TargetMetrics,
     pub(super) drain_timeout: Duration,
     /// Set when the subscriber ends: nothing is waited for any more.
@@ -79,6 +82,10 @@ pub struct Callbacks<C> {
 
 impl<C: Send + 'static> ClientContext for Callbacks<C> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            self.offsets.heard(&self.topic, message);
+            return debug!(target: "librdkafka", target = self.metrics.name(), facility, "{message}");
+        }
         self.chatter.log(Some(self.metrics.name()), level, facility, message);
     }
 
@@ -113,7 +120,7 @@ impl<C: Send + 'static> Callbacks<C> {
             self.lease.renew(*began);
         }
         self.forget_ends();
-        let commits = if partitions.count() == 0 { Vec::new() } else { self.committed(consumer, partitions) };
+        let (topic, commits, unknown) = if partitions.count() == 0 { Default::default() } else { self.start(consumer, partitions) };
         info!(target = self.metrics.name(), partitions = ?commits.iter().map(|(number, _)| number).collect::<Vec<_>>(), "partitions assigned");
         self.metrics.rebalanced("assigned");
         for (number, commit) in &commits {
@@ -123,7 +130,7 @@ impl<C: Send + 'static> Callbacks<C> {
                 error!(target = self.metrics.name(), %error, "a start offset cannot be set");
             }
         }
-        self.send(Input::Assigned(commits));
+        self.send(Input::Assigned { topic, commits, unknown });
         let done = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(partitions),
@@ -137,6 +144,23 @@ impl<C: Send + 'static> Callbacks<C> {
             warn!(target = self.metrics.name(), %error, "new partitions cannot be paused");
         }
         self.joined.store(true, Ordering::Relaxed);
+    }
+
+    /// Which topic the partitions are of, where each begins, and of which nothing is known. Nothing of them is read if
+    /// that cannot be told.
+    fn start(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> (TopicId, Vec<(i32, Commit)>, Vec<i32>) {
+        let go_on = || !self.stopping.load(Ordering::Relaxed);
+        let Some(topic) = topic_id(consumer.client(), &self.topic, self.metrics.name(), go_on) else { return Default::default() };
+        // Another one than this client has read so far: a new client begins with it.
+        if self.offsets.is(topic) {
+            return Default::default();
+        }
+        let mut commits = self.committed(consumer, partitions);
+        let (resets, unknown) = self.offsets.assigned(topic, &mut commits);
+        for reset in resets {
+            reset.tell(&self.metrics);
+        }
+        (topic, commits, unknown)
     }
 
     /// What was committed for the partitions. Asked for until there is an answer: without it nothing can begin.

@@ -1,8 +1,8 @@
-//! The id of a topic. A topic that is deleted and created again under its name gets another id, and nothing else tells
-//! the two apart for sure: offsets, leader epochs and partition counts of the new one may be those of the old one.
+//! What librdkafka knows of a topic and rdkafka 0.39 has no safe function for: its id, and what the last answer of its
+//! leader said of a partition's log. This is all the `unsafe` code of the service.
 //!
-//! librdkafka tells the id by `DescribeTopics`, for which rdkafka 0.39 has no safe function. This crate is that
-//! function, and all the `unsafe` code of the service.
+//! A topic that is deleted and created again under its name gets another id, and nothing else tells the two apart for
+//! sure: offsets, leader epochs and the number of partitions of the new one may be those of the old one.
 
 use std::ffi::CString;
 use std::marker::PhantomData;
@@ -19,6 +19,27 @@ pub type Id = [u8; 16];
 
 /// How long librdkafka itself looks for an answer.
 const REQUEST_TIMEOUT_MS: i32 = 5000;
+
+/// Where a partition's log begins and ends, by the last fetch of this client. Asks nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The first offset that is there; what was below it was deleted.
+    pub start: i64,
+    /// One past the last offset that was replicated: the high watermark.
+    pub end: i64,
+}
+
+impl Log {
+    /// `None`: nothing was fetched of the partition, or the last fetch failed.
+    pub fn last_seen<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32) -> Option<Self> {
+        let name = CString::new(topic).ok()?;
+        let (mut start, mut end) = (-1, -1);
+        // SAFETY: the client lives as long as it is borrowed. The name is copied, and the numbers are written, during
+        // the call.
+        let code = unsafe { sys::rd_kafka_get_watermark_offsets(client.native_ptr(), name.as_ptr(), partition, &mut start, &mut end) };
+        (code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && start >= 0 && end >= start).then_some(Log { start, end })
+    }
+}
 
 /// A question that was sent. Its answer is waited for as long, and as often, as one likes.
 pub struct Question<'c> {
