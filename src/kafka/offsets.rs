@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use topic_facts::Log;
 use tracing::{error, warn};
 
+use crate::engine::checkpoint::Checkpoint;
 use crate::engine::{Commit, TopicId};
 use crate::metrics::TargetMetrics;
 
@@ -157,11 +158,15 @@ impl Offsets {
             let (mut resets, mut unknown) = (Vec::new(), Vec::new());
             for (partition, commit) in commits {
                 let read = known.read.get(partition).filter(|read| read.topic.differs(topic)).and_then(|read| read.next);
-                let of_other = commit.topic().differs(topic).then_some(commit.offset);
+                let checkpoint = Checkpoint::read(commit).unwrap_or_default();
+                let of_other = checkpoint.topic.differs(topic).then_some(checkpoint.horizon.max(commit.offset));
                 // Kafka forgets a group's offsets of a topic that is deleted.
                 let read = read.filter(|_| of_other.is_some() || *commit == Commit::none());
                 if let Some(to) = of_other.max(read) {
-                    resets.push(Reset { partition: *partition, from: 0, to, cause: Cause::Remade });
+                    // If nothing was read, no offset means anything else than before.
+                    if to > 0 {
+                        resets.push(Reset { partition: *partition, from: 0, to, cause: Cause::Remade });
+                    }
                     *commit = Commit::none();
                 } else if *commit == Commit::none() && !known.read.contains_key(partition) {
                     unknown.push(*partition);
@@ -238,7 +243,7 @@ mod tests {
     const NEW: TopicId = TopicId([2; 16]);
 
     fn commit(topic: TopicId, offset: i64) -> Commit {
-        crate::engine::checkpoint::Checkpoint { topic, ..crate::engine::checkpoint::Checkpoint::at(offset) }.write(offset).unwrap()
+        Checkpoint { topic, ..Checkpoint::at(offset) }.write(offset).unwrap()
     }
 
     /// Partition 3 is assigned with this commit: what is told, and with what it begins.
@@ -288,8 +293,9 @@ mod tests {
         let offsets = Offsets::default();
         let unknown = |commit| offsets.assigned(NEW, &mut [(3, commit)]).1;
         assert_eq!([unknown(Commit::none()), unknown(Commit::none())], [vec![3], vec![]]);
-        assert_eq!(Offsets::default().assigned(NEW, &mut [(3, commit(NEW, 0))]).1, []);
-        assert_eq!(Offsets::default().assigned(NEW, &mut [(3, commit(OLD, 9))]).1, [], "it is told already");
+        for known in [commit(NEW, 0), commit(OLD, 9)] {
+            assert!(Offsets::default().assigned(NEW, &mut [(3, known)]).1.is_empty(), "its commit tells");
+        }
     }
 
     #[test]

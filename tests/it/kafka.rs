@@ -153,6 +153,40 @@ pub(crate) async fn create_topic(servers: &str, name: &str, partitions: i32, set
     }
 }
 
+/// Deletes the topic, and waits until no broker knows it.
+pub(crate) async fn delete_topic(servers: &str, name: &str) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    for result in admin.delete_topics(&[name], &options).await.expect("the broker answers") {
+        result.unwrap_or_else(|(topic, code)| panic!("{topic} was not deleted: {code}"));
+    }
+}
+
+/// Deletes the topic, and creates it again as soon as the broker lets it.
+pub(crate) async fn remake_topic(servers: &str, name: &str, partitions: i32) {
+    delete_topic(servers, name).await;
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let results = admin.create_topics([&topic], &options).await.expect("the broker answers");
+        match &results[0] {
+            Ok(_) => return,
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if Instant::now() < deadline => {}
+            Err((topic, code)) => panic!("{topic} was not created: {code}"),
+        }
+    }
+}
+
+/// The partition's records below this offset are deleted, as retention would.
+pub(crate) async fn delete_below(servers: &str, topic: &str, partition: i32, offset: i64) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
+    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+}
+
 /// Writes records to one topic.
 pub(crate) struct Writer {
     topic: String,

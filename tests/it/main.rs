@@ -32,5 +32,6 @@ mod million;
 mod reload;
 mod replays;
 mod secured_kafka;
+mod topic_anew;
 mod traces;
 mod troubles;

@@ -1,0 +1,161 @@
+//! The update topic deleted and made anew, cut, gone or grown: no record is taken for done because its offset was used before.
+
+use std::collections::{BTreeMap, HashMap};
+
+use user_courier::stand_in::{Fault, Rule, StandIn};
+
+use crate::api::{calls_by_user, wait_for_updates};
+use crate::bench::{Bench, PARTITIONS};
+use crate::kafka::{self, Writer};
+use crate::service::Service;
+use crate::update::Update;
+
+/// So many updates of each of these users, numbered in their order.
+fn rounds(users: std::ops::RangeInclusive<u64>, count: u64, label: &str) -> Vec<Update> {
+    (1..=count).flat_map(|number| users.clone().map(move |user| Update::valt(user, &format!("{label} {number:03}")))).collect()
+}
+
+/// Deletes and creates the update topic. What is sent from now on is the new one's.
+async fn remake(bench: &mut Bench) {
+    kafka::remake_topic(&bench.servers, &bench.topic(0), PARTITIONS).await;
+    bench.writer = Writer::new(&bench.servers, &bench.topic(0));
+}
+
+/// How often each of these updates has an outcome, by its event's id.
+fn outcomes_by_event(bench: &mut Bench, updates: &[Update]) -> HashMap<String, usize> {
+    let mut counts: HashMap<String, usize> = updates.iter().map(|update| (id(update), 0)).collect();
+    for outcome in bench.outcomes_now() {
+        if let Some(count) = outcome.data.event.id.and_then(|id| counts.get_mut(&id)) {
+            *count += 1;
+        }
+    }
+    counts
+}
+
+fn id(update: &Update) -> String {
+    update.attributes["id"].as_str().unwrap().to_owned()
+}
+
+/// Waits until each of these updates has its outcome, and fails if one has another.
+#[track_caller]
+fn one_outcome_each(bench: &mut Bench, updates: &[Update], others: usize) {
+    bench.outcomes(others + updates.len());
+    let counts = outcomes_by_event(bench, updates);
+    assert!(counts.values().all(|count| *count == 1), "each update has exactly one outcome: {counts:?}");
+}
+
+/// The names that each user was given by updates with this label, in the order of the calls, without those that were called again.
+fn names(api: &StandIn, label: &str) -> BTreeMap<u64, Vec<String>> {
+    let name = |call: &user_courier::stand_in::Call| call.body["display_name"].as_str().map(str::to_owned);
+    let all = calls_by_user(api).into_iter();
+    all.map(|(user, calls)| (user, calls.iter().filter_map(name).filter(|name| name.starts_with(label)).collect())).collect()
+}
+
+/// The calls of these updates came in the order of the topic.
+#[track_caller]
+fn in_order(api: &StandIn, label: &str) {
+    for (user, names) in names(api, label) {
+        assert!(names.is_sorted(), "user {user} was called in this order: {names:?}");
+    }
+}
+
+fn resets(service: &Service) -> f64 {
+    service.metrics().sum("offsets_reset_total", &[("target", "valt")])
+}
+
+/// The partitions of the update topic that have records.
+fn used(bench: &Bench) -> f64 {
+    let mut partitions: Vec<_> = bench.updates().into_iter().map(|(place, _)| place.partition).collect();
+    partitions.sort_unstable();
+    partitions.dedup();
+    f64::from(u32::try_from(partitions.len()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_while_it_runs_is_read_from_its_start() {
+    // Shorter than what was read of the old one, and longer: only then do its offsets go on where those ended.
+    for (before, after) in [(6, 2), (3, 15)] {
+        let mut bench = Bench::new().await;
+        bench.set("targets.valt.delivery.merge", false);
+        let mut service = bench.start();
+        let old = rounds(1..=8, before, "old");
+        bench.send(&old);
+        one_outcome_each(&mut bench, &old, 0);
+        let used = used(&bench);
+        remake(&mut bench).await;
+        let new = rounds(1..=8, after, "new");
+        bench.send(&new);
+        one_outcome_each(&mut bench, &new, old.len());
+        in_order(&bench.valt, "new");
+        assert_eq!(bench.valt.stats().updates, (old.len() + new.len()) as u64, "nothing was called twice");
+        service.wait_until("the resets are counted", |service| resets(service) >= used);
+        assert_eq!(resets(&service), used, "once for each partition that was read");
+        service.wait_for_log("the update topic was deleted and made anew");
+        service.wait_until("it is ready", |service| service.get("/readyz").0 == 200);
+        let more = rounds(1..=8, 2, "more");
+        bench.send(&more);
+        one_outcome_each(&mut bench, &more, old.len() + new.len());
+        assert_eq!(service.terminate().code, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_while_it_is_stopped_is_read_from_its_start() {
+    for (before, after) in [(6, 2), (3, 15)] {
+        let mut bench = Bench::new().await;
+        bench.set("targets.valt.delivery.merge", false);
+        bench.set("targets.valt.delivery.request_timeout", "1s");
+        // The first record of its partition stays unsettled, so the text beside the offset is full of holes.
+        bench.valt.fault(Rule::fault(Fault::Hang).user(1));
+        let service = bench.start();
+        bench.send(&[Update::valt(1, "stuck")]);
+        wait_for_updates(&bench.valt, 1).await;
+        let old = rounds(2..=9, before, "old");
+        bench.send(&old);
+        one_outcome_each(&mut bench, &old, 0);
+        let used = used(&bench);
+        assert_eq!(service.terminate().code, Some(0));
+        bench.valt.clear_faults();
+        remake(&mut bench).await;
+        let new = rounds(1..=9, after, "new");
+        bench.send(&new);
+        let mut service = bench.start();
+        one_outcome_each(&mut bench, &new, old.len());
+        in_order(&bench.valt, "new");
+        service.wait_until("the resets are counted", |service| resets(service) >= used);
+        assert_eq!(resets(&service), used, "once for each partition that was read");
+        assert_eq!(service.terminate().code, Some(0));
+        // Once is enough: another start finds nothing odd.
+        let service = bench.start();
+        let more = rounds(1..=9, 1, "more");
+        bench.send(&more);
+        one_outcome_each(&mut bench, &more, old.len() + new.len());
+        assert_eq!(resets(&service), 0.0);
+        assert_eq!(service.terminate().code, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_while_updates_wait_for_an_api_that_is_away_loses_nothing_of_the_new_one() {
+    let mut bench = Bench::new().await;
+    bench.set("targets.valt.delivery.max_waiting", 20);
+    bench.set("targets.valt.delivery.request_timeout", "1s");
+    bench.valt.fault(Rule::status(503));
+    let mut service = bench.start();
+    // More than the memory holds, so that consumption is paused.
+    bench.send(&rounds(1..=8, 10, "old"));
+    service.wait_until("it holds", |service| service.status()["targets"]["valt"]["state"] == "holding");
+    remake(&mut bench).await;
+    let new = rounds(1..=8, 12, "new");
+    bench.send(&new);
+    service.wait_for_log("deleted and made anew: updates of the old one");
+    bench.valt.clear_faults();
+    bench.outcomes(new.len());
+    let counts = outcomes_by_event(&mut bench, &new);
+    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+    in_order(&bench.valt, "new");
+    for user in 1..=8 {
+        assert_eq!(bench.valt.fields(user).unwrap()["display_name"], "new 012");
+    }
+    assert_eq!(service.terminate().code, Some(0));
+}
