@@ -231,7 +231,10 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
                 Some(Err(error)) => self.fault(&error),
             };
             match step {
-                Step::ReadAfter(reset) => reset.tell(&self.client.context().metrics),
+                Step::ReadAfter(reset) => {
+                    reset.tell(&self.client.context().metrics);
+                    batch.push(Read::Passed { partition: reset.partition, position: reset.to, records: 0 });
+                }
                 Step::Cut(reset) => cuts.push(reset),
                 Step::Read | Step::Leave => {}
             }
