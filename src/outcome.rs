@@ -100,6 +100,13 @@ pub struct EventIdentity {
     pub event_type: Option<String>,
 }
 
+impl From<&Identity> for EventIdentity {
+    fn from(identity: &Identity) -> Self {
+        let part = |part: &Option<String>| part.as_ref().map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned());
+        EventIdentity { id: part(&identity.id), source: part(&identity.source), event_type: part(&identity.event_type) }
+    }
+}
+
 /// A record's place inside an outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordPlace {
@@ -212,18 +219,13 @@ pub fn subject(target: &str, user: UserId) -> String {
 }
 
 fn data(facts: Facts<'_>, finished_at: String) -> OutcomeData {
-    let part = |part: &Option<String>| part.as_ref().map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned());
     OutcomeData {
         outcome: facts.kind,
         reason: facts.reason,
         target: facts.target.to_owned(),
         user: facts.user.map(UserId::get),
         fields: facts.fields,
-        event: EventIdentity {
-            id: part(&facts.identity.id),
-            source: part(&facts.identity.source),
-            event_type: part(&facts.identity.event_type),
-        },
+        event: facts.identity.into(),
         record: facts.place.into(),
         attempts: facts.attempts,
         http_status: facts.http_status,

@@ -6,8 +6,8 @@ mod report;
 mod settling;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -115,7 +115,12 @@ impl Subscriber {
             inputs,
             publisher,
             settled,
-            settler: Arc::new(Settler { group_id, subscriber: name.clone(), topics: config.kafka.topics.clone() }),
+            settler: Arc::new(Settler {
+                group_id,
+                subscriber: name.clone(),
+                topics: config.kafka.topics.clone(),
+                topic_id: OnceLock::new(),
+            }),
             caller,
             finished,
             finish,

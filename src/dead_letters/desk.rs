@@ -8,6 +8,7 @@ use super::spots::Spots;
 use super::topic::{Go, Sight, Span, Spot, Topic};
 use super::{Failure, Filter, Letter, Watch};
 use crate::config::{Config, Kafka};
+use crate::engine::TopicId;
 use crate::kafka::{Unreachable, client, headers, missing_topics};
 use crate::outcome::{Kind, OutcomeData};
 use crate::record::Place;
@@ -24,6 +25,8 @@ pub struct Desk {
     pub judge: Judge,
     /// The update topic, as the service sees it.
     pub updates: Topic,
+    /// Its id.
+    pub topic_id: TopicId,
     /// The outcome topic.
     pub outcomes: Topic,
     /// The dead-letter topic.
@@ -52,8 +55,10 @@ impl Desk {
             return Err(Failure::Unreachable(service::create_them(config, &missing)));
         }
         let open = |name: &str| Topic::open(kafka, name, Sight::Committed);
+        let updates = open(&kafka.topics.updates)?;
         Ok(Desk {
-            updates: open(&kafka.topics.updates)?,
+            topic_id: updates.id()?,
+            updates,
             outcomes: open(&kafka.topics.outcomes)?,
             letters: open(&kafka.topics.dead_letters)?,
             judge: Judge::new(config),
@@ -64,6 +69,11 @@ impl Desk {
     /// A consumer group's name, for messages.
     pub fn group_id(&self, target: &str) -> String {
         client::group_id(&self.kafka, target)
+    }
+
+    /// Whether the letter's record stood on an update topic that was deleted, and another one has its name now.
+    pub fn is_from_before(&self, letter: &Letter) -> bool {
+        letter.facts.origin.topic == self.updates.name && letter.facts.topic_id.differs(self.topic_id)
     }
 
     /// Shows every dead letter that the filter takes, and whether it is open, in the order of their partitions.

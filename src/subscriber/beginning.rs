@@ -12,6 +12,8 @@ impl Subscriber {
     /// Partitions begin with what was committed for them.
     pub(super) fn assigned(&mut self, topic: TopicId, commits: Vec<(i32, Commit)>, now: Instant) {
         self.engine.topic(topic);
+        // A subscriber reads one topic as long as it lives, so the first time is the only one that counts.
+        let _ = self.settler.topic_id.set(topic);
         for (partition, commit) in commits {
             let offset = commit.offset;
             let (epoch, unreadable) = self.engine.assigned(partition, commit, now);

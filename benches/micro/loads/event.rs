@@ -87,7 +87,8 @@ fn claimed(record: Record) -> Round {
 }
 
 fn settled(end: End) -> Round {
-    let settler = Settler { group_id: "user-courier".to_owned(), subscriber: "valt".to_owned(), topics: Topics::default() };
+    let (group_id, subscriber) = ("user-courier".to_owned(), "valt".to_owned());
+    let settler = Settler { group_id, subscriber, topics: Topics::default(), topic_id: OnceLock::new() };
     let update: Arc<Update> = claims().claim(structured("valt", 0)).map(Arc::from).unwrap();
     let facts = Arc::new(Facts { http_status: Some(200), error: None, finished_at: Timestamp::now() });
     Box::new(move || {
