@@ -1,7 +1,7 @@
 //! Records as they come, from the bytes to the claimed update, and from the ending to the messages of its transaction. One round is one record.
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
