@@ -29,6 +29,10 @@ use crate::metrics::TargetMetrics;
 /// How long the last transaction of a revoked partition may take after its calls are done.
 const SETTLE_GRACE: Duration = Duration::from_secs(10);
 
+/// A topic that is another one than that of the last commit is asked for so often again, with this pause.
+const CONFIRMATIONS: u32 = 3;
+const CONFIRM: Duration = Duration::from_millis(300);
+
 /// Which partitions are ours, each with the engine's epoch of the assignment. The publisher looks here before it commits.
 #[derive(Debug, Default)]
 pub struct Ownership(Mutex<HashMap<i32, u64>>);
@@ -147,20 +151,41 @@ impl<C: Send + 'static> Callbacks<C> {
     }
 
     /// Which topic the partitions are of, where each begins, and of which nothing is known. Nothing of them is read if
-    /// that cannot be told.
+    /// that cannot be told; then this client ends.
     fn start(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> (TopicId, Vec<(i32, Commit)>, Vec<i32>) {
-        let go_on = || !self.stopping.load(Ordering::Relaxed);
-        let Some(topic) = topic_id(consumer.client(), &self.topic, self.metrics.name(), go_on) else { return Default::default() };
-        // Another one than this client has read so far: a new client begins with it.
-        if self.offsets.is(topic) {
-            return Default::default();
+        while !self.stopping.load(Ordering::Relaxed) {
+            let Some(topic) = self.topic_id(consumer) else {
+                self.send(Input::Failed(Failure::Other("the update topic does not exist".to_owned())));
+                break;
+            };
+            // Another one than this client has read so far: a new client begins with it.
+            if self.offsets.is(topic) {
+                break;
+            }
+            let mut commits = self.committed(consumer, partitions);
+            if self.offsets.differs(topic, &commits) && !self.is_sure(consumer, topic) {
+                continue;
+            }
+            let (resets, unknown) = self.offsets.assigned(topic, &mut commits);
+            for reset in resets {
+                reset.tell(&self.metrics);
+            }
+            return (topic, commits, unknown);
         }
-        let mut commits = self.committed(consumer, partitions);
-        let (resets, unknown) = self.offsets.assigned(topic, &mut commits);
-        for reset in resets {
-            reset.tell(&self.metrics);
-        }
-        (topic, commits, unknown)
+        Default::default()
+    }
+
+    fn topic_id(&self, consumer: &BaseConsumer<Self>) -> Option<TopicId> {
+        topic_id(consumer.client(), &self.topic, self.metrics.name(), || !self.stopping.load(Ordering::Relaxed))
+    }
+
+    /// Asks again: just after a topic was made anew, one broker knows it and another still tells of the old one. To take
+    /// that for the new one would be to call everything again.
+    fn is_sure(&self, consumer: &BaseConsumer<Self>, topic: TopicId) -> bool {
+        (0..CONFIRMATIONS).all(|_| {
+            std::thread::sleep(CONFIRM);
+            self.topic_id(consumer) == Some(topic)
+        })
     }
 
     /// What was committed for the partitions. Asked for until there is an answer: without it nothing can begin.

@@ -150,6 +150,15 @@ impl Offsets {
         }
     }
 
+    /// Whether one of these commits, or what was read before, is of another topic.
+    pub(super) fn differs(&self, topic: TopicId, commits: &[(i32, Commit)]) -> bool {
+        let committed = |commit| Checkpoint::read(commit).unwrap_or_default().topic;
+        self.with(|known| {
+            let read = |partition| known.read.get(partition).map_or(TopicId::UNKNOWN, |read| read.topic);
+            commits.iter().any(|(partition, commit)| committed(commit).differs(topic) || read(partition).differs(topic))
+        })
+    }
+
     /// Partitions of this topic were assigned, with what was committed for them. A commit of another topic is replaced by
     /// one of nothing. Returns what is to be told of that, and the partitions of which nothing at all is known.
     pub(super) fn assigned(&self, topic: TopicId, commits: &mut [(i32, Commit)]) -> (Vec<Reset>, Vec<i32>) {
@@ -265,8 +274,10 @@ mod tests {
     #[test]
     fn a_commit_of_another_topic_counts_for_nothing_and_one_that_names_none_is_believed() {
         let told = vec![reset(0, 20, Cause::Remade)];
+        assert!(Offsets::default().differs(NEW, &[(3, commit(OLD, 20))]));
         assert_eq!(assign(&Offsets::default(), NEW, commit(OLD, 20)), (told, Commit::none()));
         for topic in [NEW, TopicId::UNKNOWN] {
+            assert!(!Offsets::default().differs(topic, &[(3, commit(NEW, 20))]));
             assert_eq!(assign(&Offsets::default(), topic, commit(NEW, 20)), (vec![], commit(NEW, 20)));
         }
         assert_eq!(assign(&Offsets::default(), NEW, commit(TopicId::UNKNOWN, 20)), (vec![], commit(TopicId::UNKNOWN, 20)));
@@ -280,6 +291,7 @@ mod tests {
         assert!(offsets.is(NEW) && offsets.remade());
         assert_eq!(offsets.arrived(3, 8, log(0, 9)), Step::Leave, "it may be the new topic's");
         offsets.begin();
+        assert!(offsets.differs(NEW, &[(3, Commit::none())]) && !offsets.differs(NEW, &[(4, Commit::none())]));
         assert_eq!(assign(&offsets, NEW, Commit::none()), (vec![reset(0, 8, Cause::Remade)], Commit::none()));
         assert_eq!(offsets.arrived(3, 0, log(0, 9)), Step::Read);
         assert_eq!(assign(&offsets, NEW, Commit::none()).0, []);

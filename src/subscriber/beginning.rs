@@ -11,6 +11,10 @@ use crate::kafka::{Cause, Order, Reset, settled_before};
 impl Subscriber {
     /// Partitions begin with what was committed for them.
     pub(super) fn assigned(&mut self, topic: TopicId, commits: Vec<(i32, Commit)>, now: Instant) {
+        // A rebalance that brings nothing says nothing of the topic either.
+        if commits.is_empty() {
+            return;
+        }
         self.engine.topic(topic);
         // A subscriber reads one topic as long as it lives, so the first time is the only one that counts.
         let _ = self.settler.topic_id.set(topic);
