@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::api::ApiError;
+use crate::engine::TopicId;
 use crate::event::UserId;
 use crate::outcome::timestamp;
 use crate::record::{Header, Place, Record};
@@ -18,6 +19,8 @@ pub const REPLAY_COUNT: &str = "replay-count";
 pub const REPLAY_OF: &str = "replay-of";
 /// The header that says how many bytes of key and value were left out, since the dead-letter topic did not take them.
 pub const OMITTED: &str = "dlq.omitted_bytes";
+/// The header with the record's own timestamp, in milliseconds since 1970, where the dead letter has another one.
+pub const TIMESTAMP: &str = "dlq.timestamp";
 /// The bytes of a dead letter's message at most.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
@@ -44,6 +47,8 @@ pub struct DeadLetter {
     pub failed_at: Timestamp,
     /// How often it had been replayed before.
     pub replays: u32,
+    /// The update topic that the record stood on: another one may have its name since.
+    pub topic_id: TopicId,
 }
 
 impl DeadLetter {
@@ -63,6 +68,7 @@ impl DeadLetter {
             first_attempt_at: self.first_attempt_at.map(timestamp),
             failed_at: timestamp(self.failed_at),
             replays: self.replays.to_string(),
+            topic_id: self.topic_id.is_known().then(|| self.topic_id.to_string()),
         };
         // A struct of strings is always an object of strings in JSON.
         let Ok(Value::Object(headers)) = serde_json::to_value(headers) else {
@@ -96,6 +102,7 @@ impl DeadLetter {
             first_attempt_at: time("dlq.first_attempt_at"),
             failed_at: time("dlq.failed_at")?,
             replays: text("dlq.replays")?.parse().ok()?,
+            topic_id: text("dlq.topic_id").and_then(|id| id.parse().ok()).unwrap_or_default(),
         })
     }
 }
@@ -198,6 +205,11 @@ pub(crate) struct FailureHeaders {
     #[serde(rename = "dlq.replays")]
     #[schemars(regex(pattern = "^[0-9]+$"))]
     replays: String,
+    /// The id of the update topic, as Kafka's tools show it: it tells whether the topic was made anew since. Left out
+    /// where the brokers tell none.
+    #[serde(rename = "dlq.topic_id", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^[A-Za-z0-9_-]{22}$"), default)]
+    topic_id: Option<String>,
 }
 
 #[cfg(test)]

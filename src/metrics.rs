@@ -49,6 +49,7 @@ struct Families {
     rebalances: IntCounterVec,
     kafka_up: IntGaugeVec,
     restarts: IntCounterVec,
+    offsets_reset: IntCounterVec,
     order_violations: IntCounterVec,
     ambiguous: IntCounterVec,
     other_user: IntCounterVec,
@@ -131,6 +132,7 @@ impl Metrics {
             )?,
             kafka_up: gauge("kafka_up", "1 while this subscriber is in its consumer group and the brokers answer, else 0.", &["target"])?,
             restarts: counter("subscriber_restarts_total", "Times that the subscriber broke and began anew.", &["target"])?,
+            offsets_reset: counter("offsets_reset_total", "Partitions whose log began anew or was cut under the service.", &["target"])?,
             order_violations: counter(
                 "order_violations_total",
                 "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
@@ -191,6 +193,7 @@ impl Metrics {
             families.outcomes.with_label_values(&[target, Kind::DeadLettered.as_str(), reason.as_str()]);
         }
         families.restarts.with_label_values(label);
+        families.offsets_reset.with_label_values(label);
         families.ambiguous.with_label_values(label);
         families.other_user.with_label_values(label);
         let metrics = TargetMetrics {
@@ -310,6 +313,11 @@ impl TargetMetrics {
     /// The subscriber broke, and begins anew.
     pub fn restarted(&self) {
         self.families.restarts.with_label_values(&[&*self.target]).inc();
+    }
+
+    /// A partition's offsets do not mean what they meant.
+    pub fn offsets_reset(&self) {
+        self.families.offsets_reset.with_label_values(&[&*self.target]).inc();
     }
 
     /// The target does this now.

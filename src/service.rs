@@ -14,7 +14,7 @@ use self::keeper::Keeper;
 use self::supervisor::Supervisor;
 use crate::admin;
 use crate::config::Config;
-use crate::kafka::{Unreachable, missing_topics};
+use crate::kafka::{Offsets, Unreachable, missing_topics};
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::status::Board;
@@ -81,7 +81,7 @@ pub async fn run(
     let mut supervisor = Supervisor::new(config.shutdown.drain_timeout);
     for (name, metrics) in handles {
         let (configs, router, tracer, board, stop) = (configs.clone(), router.clone(), tracer.clone(), board.clone(), supervisor.stop());
-        let keeper = Keeper { name: name.clone(), configs, router, metrics, tracer, board, stop };
+        let keeper = Keeper { name: name.clone(), configs, router, metrics, tracer, board, stop, offsets: Arc::new(Offsets::default()) };
         supervisor.spawn(&name, keeper.run());
     }
     supervisor.watch(stop, admin).await

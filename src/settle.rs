@@ -1,11 +1,13 @@
 //! Settling: what ended, as the messages of one transaction.
 
+use std::sync::OnceLock;
+
 use jiff::Timestamp;
 
 use crate::api::ApiError;
 use crate::config::Topics;
 use crate::dead_letter::{self, DeadLetter};
-use crate::engine::{Batch, End, Ending};
+use crate::engine::{Batch, End, Ending, TopicId};
 use crate::kafka::{Message, Settlement};
 use crate::outcome::{self, Kind};
 use crate::record::Place;
@@ -31,6 +33,8 @@ pub struct Settler {
     pub subscriber: String,
     /// Where messages go.
     pub topics: Topics,
+    /// The update topic that is read. Set when the first partition is assigned.
+    pub topic_id: OnceLock<TopicId>,
 }
 
 impl Settler {
@@ -100,6 +104,7 @@ impl Settler {
             first_attempt_at: update.first_attempt_at.get().copied(),
             failed_at,
             replays: dead_letter::replays(record),
+            topic_id: self.topic_id.get().copied().unwrap_or_default(),
         }
         .headers();
         // Where a header's name is not UTF-8, all of the record's headers are copied as they stand.

@@ -1,12 +1,13 @@
 //! A subscriber: the one loop that owns an engine. Inputs, finished attempts, transactions and timers come in; it carries out what the engine
 //! decides. It waits for nothing but them, and it needs no lock.
 
+mod beginning;
 mod report;
 mod settling;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -18,10 +19,10 @@ use tracing::{debug, error, warn};
 use self::report::{Ends, Shown, Stalls, TimeOfDay};
 use crate::api::http::Http;
 use crate::attempt::{Attempt, Caller, Trace};
-use crate::config::{Config, Target, UNCLAIMED};
+use crate::config::{Config, Kafka, Target, UNCLAIMED};
 use crate::engine::{Action, Batch, Engine, Settings, State, Ticket};
 use crate::event::TraceContext;
-use crate::kafka::{BATCHES, Consumer, Failure, Input, Lease, Membership, Order, Ownership, Publisher, Read, Settled, Shared};
+use crate::kafka::{BATCHES, Consumer, Failure, Input, Lease, Membership, Offsets, Order, Ownership, Publisher, Read, Settled, Shared};
 use crate::metrics::TargetMetrics;
 use crate::route::Router;
 use crate::settle::{Facts, Settler};
@@ -57,6 +58,7 @@ pub enum Ended {
 pub struct Subscriber {
     name: String,
     topic: String,
+    kafka: Kafka,
     engine: Engine<Update, Facts>,
     consumer: Consumer<Update>,
     inputs: Receiver<Input<Update>>,
@@ -72,6 +74,8 @@ pub struct Subscriber {
     membership: Arc<Membership>,
     releasing: HashMap<i32, SyncSender<i32>>,
     ends: Ends,
+    /// The update topic does not exist.
+    topic_missing: bool,
     /// What is being committed.
     settling: Option<Arc<Batch<Update, Facts>>>,
     metrics: TargetMetrics,
@@ -98,6 +102,7 @@ impl Subscriber {
         metrics: TargetMetrics,
         tracer: Option<Tracer>,
         board: Board,
+        offsets: Arc<Offsets>,
     ) -> anyhow::Result<Self> {
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
         let caller = target.map(|target| caller(target, &metrics)).transpose()?.map(Arc::new);
@@ -107,20 +112,31 @@ impl Subscriber {
         let claims = Claims::new(group_id.clone(), name.clone(), target.map(|target| target.api), router);
         let drain_timeout = config.shutdown.drain_timeout;
         let membership = Arc::new(Membership::new(drain_timeout));
-        let shared =
-            Shared { lease: lease.clone(), ownership: ownership.clone(), membership: membership.clone(), metrics: metrics.clone() };
+        let shared = Shared {
+            lease: lease.clone(),
+            ownership: ownership.clone(),
+            membership: membership.clone(),
+            offsets,
+            metrics: metrics.clone(),
+        };
         let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, claims)?;
         let (settled_sender, settled) = unbounded_channel();
         let publisher = Publisher::spawn(&config.kafka, &name, consumer.client(), ownership.clone(), metrics.clone(), settled_sender)?;
         let (finish, finished) = unbounded_channel();
         Ok(Subscriber {
             topic: config.kafka.topics.updates.clone(),
+            kafka: config.kafka.clone(),
             engine: Engine::new(settings(target), fastrand::u64(..), Instant::now()),
             consumer,
             inputs,
             publisher,
             settled,
-            settler: Arc::new(Settler { group_id, subscriber: name.clone(), topics: config.kafka.topics.clone() }),
+            settler: Arc::new(Settler {
+                group_id,
+                subscriber: name.clone(),
+                topics: config.kafka.topics.clone(),
+                topic_id: OnceLock::new(),
+            }),
             caller,
             finished,
             finish,
@@ -130,6 +146,7 @@ impl Subscriber {
             membership,
             releasing: HashMap::new(),
             ends: Ends::default(),
+            topic_missing: false,
             settling: None,
             metrics,
             tracer,
@@ -231,17 +248,13 @@ impl Subscriber {
         let now = Instant::now();
         match input {
             Input::Read(batch) => batch.into_iter().for_each(|read| self.read(read)),
-            Input::Assigned(commits) => {
-                for (partition, commit) in commits {
-                    self.ends.forget(partition);
-                    let offset = commit.offset;
-                    let (epoch, unreadable) = self.engine.assigned(partition, commit, now);
-                    self.ownership.gained(partition, epoch);
-                    if let Some(unreadable) = unreadable {
-                        warn!(target = self.name, partition, offset, %unreadable, "the text beside the committed offset is ignored: updates settled above it may be called again");
-                    }
-                }
+            Input::Assigned { topic, commits, unknown } => {
+                self.assigned(topic, commits, now);
+                self.look_back(unknown);
             }
+            Input::Cut(partition, end) => self.cut_back(partition, end, now),
+            Input::Missing(missing) => self.topic_missing = missing,
+            Input::Remade => self.begin_anew(),
             Input::Revoked { partitions, lost, give_up_at, released } => {
                 for partition in partitions {
                     if lost {

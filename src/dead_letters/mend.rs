@@ -109,7 +109,7 @@ pub fn read(desk: &Desk, text: &[u8], watch: &mut dyn Watch) -> Result<File, Fai
 /// If the broker does not answer.
 pub fn original(desk: &Desk, letter: &Letter) -> Result<Option<Record>, Failure> {
     let origin = &letter.facts.origin;
-    if origin.topic != desk.updates.name {
+    if origin.topic != desk.updates.name || desk.is_from_before(letter) {
         return Ok(None);
     }
     Ok(desk.updates.fetch([spot(origin)])?.remove(&spot(origin)))

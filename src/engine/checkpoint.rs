@@ -4,21 +4,28 @@
 //! settled. The text does: it lists the *holes*, the unsettled offsets up to a horizon. What is below the horizon and no
 //! hole is settled (or was never ours). It also carries the attempts already spent on waiting updates.
 //!
-//! The text is `uc1.` and, in unpadded URL-safe base64: the horizon's distance from the offset; how the holes are written
-//! (0: lengths of runs, between holes and of holes in turn; 1: a bitmap); the holes' bytes, their count first; then the spent attempts,
-//! each as distance from the one before, calls and failures. Numbers are LEB128.
+//! The text is `uc2.` and, in unpadded URL-safe base64: the 16 bytes of the topic's id; the horizon's distance from the
+//! offset; how the holes are written (0: lengths of runs, between holes and of holes in turn; 1: a bitmap); the holes'
+//! bytes, their count first; then the spent attempts, each as distance from the one before, calls and failures. Numbers
+//! are LEB128. If there is nothing to say but the topic's id, the text ends with it.
+//!
+//! If the topic's id is not known, the text is `uc1.` and the same without it, as older versions wrote it.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::TopicId;
+
 /// The broker takes this much text beside an offset (`offset.metadata.max.bytes`).
 pub const MAX_TEXT: usize = 4096;
 /// A text written as new stays below this: settling the lowest offset can lengthen the next text by a few bytes.
 const FULL_TEXT: usize = MAX_TEXT - 64;
-/// The version's mark. A text without it is somebody else's.
-const MARK: &str = "uc1.";
+/// The version's mark. A text without a mark of ours is somebody else's.
+const MARK: &str = "uc2.";
+/// The mark of a text without the topic's id.
+const MARK_WITHOUT_ID: &str = "uc1.";
 /// No distance in a text is longer: one that is read longer is damage.
 const MAX_WINDOW: i64 = 1 << 40;
 /// No text has more holes: a few bytes of damage must not fill the memory.
@@ -42,9 +49,18 @@ pub struct Commit {
     pub metadata: String,
 }
 
+impl Commit {
+    /// The commit of a group that has read nothing.
+    pub fn none() -> Self {
+        Commit { offset: 0, metadata: String::new() }
+    }
+}
+
 /// A commit's text, read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
+    /// The topic that the offsets speak of.
+    pub topic: TopicId,
     /// Below this, what is no hole is settled. Equal to the offset where nothing above it is settled.
     pub horizon: i64,
     /// The unsettled offsets below the horizon, and those above it on which attempts were spent.
@@ -55,7 +71,7 @@ pub struct Checkpoint {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// Written by something else, or by a later version.
-    #[error("it does not begin with `{MARK}`")]
+    #[error("it does not begin with `{MARK}` or `{MARK_WITHOUT_ID}`")]
     Foreign,
     /// Ours, but not whole.
     #[error("it is damaged")]
@@ -65,13 +81,13 @@ pub enum Unreadable {
 impl Checkpoint {
     /// Nothing known above `offset`.
     pub fn at(offset: i64) -> Self {
-        Checkpoint { horizon: offset, open: BTreeMap::new() }
+        Checkpoint { topic: TopicId::UNKNOWN, horizon: offset, open: BTreeMap::new() }
     }
 
     /// Writes the commit at `offset`, the lowest unsettled one; `None` if the holes do not fit. Spent attempts that do not fit are left out.
     pub fn write(&self, offset: i64) -> Option<Commit> {
         let open: Vec<(i64, Spent)> = self.open.range(offset..).map(|(at, spent)| (*at, *spent)).collect();
-        write(offset, self.horizon, &open)
+        write(self.topic, offset, self.horizon, &open)
     }
 
     /// Reads a commit back. An empty text says nothing, and that is fine.
@@ -79,19 +95,25 @@ impl Checkpoint {
         if commit.metadata.is_empty() {
             return Ok(Checkpoint::at(commit.offset));
         }
-        let text = commit.metadata.strip_prefix(MARK).ok_or(Unreadable::Foreign)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Unreadable::Damaged)?;
-        parse(commit.offset, &bytes).ok_or(Unreadable::Damaged)
+        let decode = |text| URL_SAFE_NO_PAD.decode(text).map_err(|_| Unreadable::Damaged);
+        if let Some(text) = commit.metadata.strip_prefix(MARK_WITHOUT_ID) {
+            return parse(commit.offset, &decode(text)?).ok_or(Unreadable::Damaged);
+        }
+        let bytes = decode(commit.metadata.strip_prefix(MARK).ok_or(Unreadable::Foreign)?)?;
+        let (id, rest) = bytes.split_first_chunk().ok_or(Unreadable::Damaged)?;
+        let checkpoint = if rest.is_empty() { Some(Checkpoint::at(commit.offset)) } else { parse(commit.offset, rest) };
+        checkpoint.map(|checkpoint| Checkpoint { topic: TopicId(*id), ..checkpoint }).ok_or(Unreadable::Damaged)
     }
 }
 
 /// As [`Checkpoint::write`]; `open` goes up, and begins at `offset` or above.
-pub(super) fn write(offset: i64, horizon: i64, open: &[(i64, Spent)]) -> Option<Commit> {
+pub(super) fn write(topic: TopicId, offset: i64, horizon: i64, open: &[(i64, Spent)]) -> Option<Commit> {
     let holes = &open[..open.partition_point(|(at, _)| *at < horizon)];
     if horizon.saturating_sub(offset) > MAX_WINDOW || holes.len() > MAX_HOLES {
         return None;
     }
-    let mut bytes = Vec::new();
+    let (mark, mut bytes) = if topic.is_known() { (MARK, topic.0.to_vec()) } else { (MARK_WITHOUT_ID, Vec::new()) };
+    let id_length = bytes.len();
     put(&mut bytes, (horizon - offset).max(0) as u64);
     if horizon > offset {
         put_holes(&mut bytes, offset, horizon, holes);
@@ -112,8 +134,10 @@ pub(super) fn write(offset: i64, horizon: i64, open: &[(i64, Spent)]) -> Option<
         }
         before = *at;
     }
-    let nothing_to_say = horizon <= offset && bytes.len() == bare;
-    let metadata = if nothing_to_say { String::new() } else { format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes)) };
+    if horizon <= offset && bytes.len() == bare {
+        bytes.truncate(id_length);
+    }
+    let metadata = if bytes.is_empty() { String::new() } else { format!("{mark}{}", URL_SAFE_NO_PAD.encode(&bytes)) };
     Some(Commit { offset, metadata })
 }
 
@@ -258,7 +282,7 @@ mod tests {
 
     fn checkpoint(horizon: i64, holes: impl IntoIterator<Item = i64>) -> Checkpoint {
         let open = holes.into_iter().map(|hole| (hole, Spent::default())).collect();
-        Checkpoint { horizon, open }
+        Checkpoint { topic: TopicId([7; 16]), horizon, open }
     }
 
     #[test]
@@ -266,6 +290,24 @@ mod tests {
         let commit = Checkpoint::at(7).write(7).unwrap();
         assert_eq!(commit, Commit { offset: 7, metadata: String::new() });
         assert_eq!(Checkpoint::read(&commit), Ok(Checkpoint::at(7)));
+    }
+
+    #[test]
+    fn the_topic_is_named_even_if_there_is_nothing_else_to_say() {
+        let empty = checkpoint(7, []);
+        let commit = empty.write(7).unwrap();
+        assert_eq!(commit.metadata, "uc2.BwcHBwcHBwcHBwcHBwcHBw");
+        assert_eq!(Checkpoint::read(&commit), Ok(empty));
+    }
+
+    #[test]
+    fn a_text_of_an_older_version_is_read_and_names_no_topic() {
+        let commit = Commit { offset: 10, metadata: "uc1.AwEBAg".to_owned() };
+        let read = Checkpoint::read(&commit).unwrap();
+        assert_eq!((read.topic, read.horizon), (TopicId::UNKNOWN, 13));
+        assert_eq!(read.open.into_keys().collect::<Vec<_>>(), [11]);
+        let again = Checkpoint { topic: TopicId::UNKNOWN, ..Checkpoint::read(&commit).unwrap() }.write(10);
+        assert_eq!(again, Some(commit), "as long as the id is not known, nothing changes");
     }
 
     #[test]
@@ -280,7 +322,7 @@ mod tests {
     fn a_long_window_with_few_holes_is_short() {
         let sparse = checkpoint(50_000_000, [0, 25_000_000]);
         let commit = sparse.write(0).unwrap();
-        assert!(commit.metadata.len() < 40, "{}", commit.metadata);
+        assert!(commit.metadata.len() < 60, "{}", commit.metadata);
         assert_eq!(Checkpoint::read(&commit), Ok(sparse));
     }
 
@@ -330,7 +372,8 @@ mod tests {
     fn foreign_and_damaged_texts_are_told_apart() {
         let read = |metadata: &str| Checkpoint::read(&Commit { offset: 5, metadata: metadata.into() });
         assert_eq!(read("flink-7"), Err(Unreadable::Foreign));
-        assert_eq!(read("uc2.AAAA"), Err(Unreadable::Foreign));
+        assert_eq!(read("uc3.AAAA"), Err(Unreadable::Foreign));
+        assert_eq!(read("uc2.AAAA"), Err(Unreadable::Damaged), "too short for an id");
         assert_eq!(read("uc1.*"), Err(Unreadable::Damaged));
         assert_eq!(read("uc1.-v"), Err(Unreadable::Damaged));
     }
@@ -338,6 +381,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(
+            topic: [u8; 16],
             offset in 0i64..1_000_000,
             window in 1i64..3000,
             holes in prop::collection::btree_map(0i64..4000, (0u32..5, 0u32..5), 0..400),
@@ -349,7 +393,7 @@ mod tests {
                 .filter(|(at, spent)| *at < horizon || spent.calls > 0)
                 .map(|(at, spent)| (at, if spent.calls == 0 { Spent::default() } else { spent }))
                 .collect();
-            let written = Checkpoint { horizon, open };
+            let written = Checkpoint { topic: TopicId(topic), horizon, open };
             let commit = written.write(offset).unwrap();
             prop_assert!(commit.metadata.len() <= MAX_TEXT);
             prop_assert_eq!(Checkpoint::read(&commit), Ok(written));
@@ -357,8 +401,10 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let metadata = format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes));
-            let _ = Checkpoint::read(&Commit { offset: 3, metadata });
+            for mark in [MARK, MARK_WITHOUT_ID] {
+                let metadata = format!("{mark}{}", URL_SAFE_NO_PAD.encode(&bytes));
+                let _ = Checkpoint::read(&Commit { offset: 3, metadata });
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use super::lane::Lanes;
 use super::ledger::Arrival;
 use super::limit::Limit;
 use super::rate::Rate;
-use super::{Action, End, Merge, Settings, Ticket, Work};
+use super::{Action, End, Merge, Settings, Ticket, TopicId, Work};
 use crate::event::UserId;
 use crate::verdict::{Reason, Verdict};
 
@@ -106,6 +106,7 @@ pub struct Engine<U, F> {
     pub(super) next_ticket: u64,
     pub(super) next_batch: u64,
     pub(super) next_epoch: u64,
+    pub(super) topic: TopicId,
 }
 
 /// What the metrics and `/status` show.
@@ -170,6 +171,7 @@ impl<U, F> Engine<U, F> {
             next_ticket: 0,
             next_batch: 0,
             next_epoch: 0,
+            topic: TopicId::UNKNOWN,
         }
     }
 

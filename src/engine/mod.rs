@@ -17,6 +17,7 @@ pub mod limit;
 mod merge;
 pub mod rate;
 mod settlement;
+pub mod topic_id;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub use self::checkpoint::{Commit, Spent};
 pub use self::core::{Engine, Gauges};
 pub use self::health::{Cause, State};
 pub use self::merge::Merge;
+pub use self::topic_id::TopicId;
 use crate::event::UserId;
 use crate::verdict::Reason;
 

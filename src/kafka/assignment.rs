@@ -21,14 +21,20 @@ use super::headers::quietly;
 use super::lease::{Coordinator, Lease, Pulse};
 use super::log::Chatter;
 use super::membership::Membership;
+use super::offsets::Offsets;
+use super::topic_watch::topic_id;
 use super::{End, Failure, Input};
-use crate::engine::Commit;
+use crate::engine::{Commit, TopicId};
 use crate::metrics::TargetMetrics;
 
 /// How long the last transaction of a revoked partition may take after its calls are done.
 const SETTLE_GRACE: Duration = Duration::from_secs(10);
 /// How long the group's offsets are waited for before they are asked for again.
 const COMMITTED: Duration = Duration::from_secs(2);
+
+/// A topic that is another one than that of the last commit is asked for so often again, with this pause.
+const CONFIRMATIONS: u32 = 3;
+const CONFIRM: Duration = Duration::from_millis(300);
 
 /// Which partitions are ours, each with the engine's epoch of the assignment. The publisher looks here before it commits.
 #[derive(Debug, Default)]
@@ -67,6 +73,7 @@ pub struct Callbacks<C> {
     pub(super) lease: Arc<Lease>,
     pub(super) ownership: Arc<Ownership>,
     pub(super) membership: Arc<Membership>,
+    pub(super) offsets: Arc<Offsets>,
     pub(super) metrics: TargetMetrics,
     pub(super) drain_timeout: Duration,
     /// Set when the subscriber ends: nothing is waited for any more.
@@ -90,6 +97,10 @@ pub struct Callbacks<C> {
 
 impl<C: Send + 'static> ClientContext for Callbacks<C> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            self.offsets.heard(&self.topic, message);
+            return debug!(target: "librdkafka", target = self.metrics.name(), facility, "{message}");
+        }
         self.chatter.log(Some(self.metrics.name()), level, facility, message);
     }
 
@@ -125,7 +136,7 @@ impl<C: Send + 'static> Callbacks<C> {
         self.lease.renew(heard);
         self.membership.rebalances(true, Instant::now());
         self.forget_ends();
-        let commits = if partitions.count() == 0 { Vec::new() } else { self.committed(consumer, partitions) };
+        let (topic, commits, unknown) = if partitions.count() == 0 { Default::default() } else { self.start(consumer, partitions) };
         info!(target = self.metrics.name(), partitions = ?commits.iter().map(|(number, _)| number).collect::<Vec<_>>(), "partitions assigned");
         self.metrics.rebalanced("assigned");
         for (number, commit) in &commits {
@@ -135,7 +146,7 @@ impl<C: Send + 'static> Callbacks<C> {
                 error!(target = self.metrics.name(), %error, "a start offset cannot be set");
             }
         }
-        self.send(Input::Assigned(commits));
+        self.send(Input::Assigned { topic, commits, unknown });
         let done = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(partitions),
@@ -151,6 +162,44 @@ impl<C: Send + 'static> Callbacks<C> {
         let now = Instant::now();
         self.membership.heard(now);
         self.membership.rebalances(false, now);
+    }
+
+    /// Which topic the partitions are of, where each begins, and of which nothing is known. Nothing of them is read if
+    /// that cannot be told; then this client ends.
+    fn start(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> (TopicId, Vec<(i32, Commit)>, Vec<i32>) {
+        while !self.stopping.load(Ordering::Relaxed) {
+            let Some(topic) = self.topic_id(consumer) else {
+                self.send(Input::Failed(Failure::Other("the update topic does not exist".to_owned())));
+                break;
+            };
+            // Another one than this client has read so far: a new client begins with it.
+            if self.offsets.is(topic) {
+                break;
+            }
+            let mut commits = self.committed(consumer, partitions);
+            if self.offsets.differs(topic, &commits) && !self.is_sure(consumer, topic) {
+                continue;
+            }
+            let (resets, unknown) = self.offsets.assigned(topic, &mut commits);
+            for reset in resets {
+                reset.tell(&self.metrics);
+            }
+            return (topic, commits, unknown);
+        }
+        Default::default()
+    }
+
+    fn topic_id(&self, consumer: &BaseConsumer<Self>) -> Option<TopicId> {
+        topic_id(consumer.client(), &self.topic, self.metrics.name(), || !self.stopping.load(Ordering::Relaxed))
+    }
+
+    /// Asks again: just after a topic was made anew, one broker knows it and another still tells of the old one. To take
+    /// that for the new one would be to call everything again.
+    fn is_sure(&self, consumer: &BaseConsumer<Self>, topic: TopicId) -> bool {
+        (0..CONFIRMATIONS).all(|_| {
+            std::thread::sleep(CONFIRM);
+            self.topic_id(consumer) == Some(topic)
+        })
     }
 
     /// What was committed for the partitions. Asked for until there is an answer: without it nothing can begin.

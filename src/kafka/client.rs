@@ -35,7 +35,11 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
         // By default a queue that was full is not filled again for a second, which is long empty by then.
         .set("fetch.queue.backoff.ms", "10");
     apply(&mut config, &kafka.consumer)?;
+    // Its log tells at once when the topic gets another id, and nothing else does. Of the rest little comes.
+    let debug = config.get("debug").map_or_else(|| "topic".to_owned(), |own| format!("{own},topic"));
     config
+        .set_log_level(RDKafkaLogLevel::Debug)
+        .set("debug", debug)
         .set("group.id", group_id(kafka, target))
         // A static member that is killed and started again takes its partitions back at once, without a rebalance.
         .set("group.instance.id", &kafka.instance_id)

@@ -7,11 +7,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use topic_facts::Log;
 use tracing::{debug, warn};
 
 use super::assignment::{Callbacks, Ownership};
@@ -20,8 +21,11 @@ use super::headers;
 use super::lease::{Lease, Pulse};
 use super::log::Chatter;
 use super::membership::Membership;
+use super::offsets::{Offsets, Step};
+use super::topic_watch::{News, TopicWatch};
 use super::{Claim, Failure, Input, Read, client};
 use crate::config::Kafka;
+use crate::engine::Commit;
 use crate::metrics::TargetMetrics;
 use crate::record::Record;
 
@@ -39,13 +43,18 @@ pub const BATCHES: usize = 2;
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the client may take to go to another offset.
+const SEEK: Duration = Duration::from_secs(5);
+
 /// What a subscriber tells its polling thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Read nothing for now.
     Pause,
     /// Read on.
     Resume,
+    /// Read the partition anew, as if it were assigned with this commit.
+    Seek(i32, Commit),
     /// Let all partitions go, leave the group, and end.
     Leave,
 }
@@ -67,6 +76,8 @@ pub struct Shared {
     pub ownership: Arc<Ownership>,
     /// What the threads find out about the group and the brokers.
     pub membership: Arc<Membership>,
+    /// Handed on from client to client.
+    pub offsets: Arc<Offsets>,
     /// Where rebalances are counted.
     pub metrics: TargetMetrics,
 }
@@ -85,12 +96,14 @@ impl<C: Send + 'static> Consumer<C> {
         claims: impl Claim<C>,
     ) -> anyhow::Result<Self> {
         let born = Instant::now();
+        shared.offsets.begin();
         let callbacks = Callbacks {
             topic: kafka.topics.updates.clone(),
             inputs,
             lease: shared.lease,
             ownership: shared.ownership,
             membership: shared.membership,
+            offsets: shared.offsets,
             metrics: shared.metrics,
             drain_timeout,
             stopping: AtomicBool::new(false),
@@ -127,8 +140,8 @@ impl<C: Send + 'static> Consumer<C> {
             self.client.context().stopping.store(true, Ordering::Relaxed);
         }
         // The thread is gone only after it left.
-        if self.orders.send(order).is_err() {
-            debug!(?order, "the polling thread has ended");
+        if let Err(error) = self.orders.send(order) {
+            debug!(order = ?error.0, "the polling thread has ended");
         }
     }
 
@@ -206,16 +219,35 @@ struct Polling<C: Send + 'static, F> {
 
 impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     fn run(self) {
+        let context = self.client.context();
+        let mut watch = TopicWatch::new(self.client.client(), &self.topic, context.metrics.name(), &context.offsets);
+        let mut over = false;
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Pause) => match self.orders.recv_timeout(HOLD) {
                     Ok(Order::Resume) => {}
                     Ok(Order::Pause) | Err(RecvTimeoutError::Timeout) => self.pause(true),
+                    Ok(Order::Seek(partition, commit)) => {
+                        self.pause(true);
+                        self.seek(partition, commit);
+                    }
                     Ok(Order::Leave) | Err(RecvTimeoutError::Disconnected) => return self.leave(),
                 },
                 Ok(Order::Resume) => self.pause(false),
+                Ok(Order::Seek(partition, commit)) => self.seek(partition, commit),
                 Ok(Order::Leave) | Err(TryRecvError::Disconnected) => return self.leave(),
-                Err(TryRecvError::Empty) => self.read(),
+                Err(TryRecvError::Empty) => {
+                    self.read();
+                    let news = if context.offsets.remade() { Some(News::Remade) } else { watch.look() };
+                    match news {
+                        Some(News::Remade) if !over => {
+                            over = true;
+                            context.send(Input::Remade);
+                        }
+                        Some(News::Remade) | None => {}
+                        Some(news) => context.send(Input::Missing(news == News::Missing)),
+                    }
+                }
             }
         }
     }
@@ -227,13 +259,21 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
 
     /// Waits for a record, takes what has come with it, and hands it over.
     fn read(&self) {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let (mut batch, mut cuts, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut wait = POLL;
         for _ in 0..BATCH {
-            match self.poll(wait) {
+            let step = match self.poll(wait) {
                 None => break,
-                Some(Ok(message)) => bytes += self.take(&message, &mut batch),
+                Some(Ok(message)) => self.take(&message, &mut batch, &mut bytes),
                 Some(Err(error)) => self.fault(&error),
+            };
+            match step {
+                Step::ReadAfter(reset) => {
+                    reset.tell(&self.client.context().metrics);
+                    batch.push(Read::Passed { partition: reset.partition, position: reset.to, records: 0 });
+                }
+                Step::Cut(reset) => cuts.push(reset),
+                Step::Read | Step::Leave => {}
             }
             if bytes >= BATCH_BYTES {
                 break;
@@ -244,6 +284,10 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         if !batch.is_empty() {
             context.send(Input::Read(batch));
         }
+        for reset in cuts {
+            reset.tell(&context.metrics);
+            context.send(Input::Cut(reset.partition, reset.from));
+        }
         // Only now: an end that is reached passes over what lies before it.
         if let Some(mut ends) = context.ends.lock().ok().and_then(|mut ends| ends.take()) {
             if let Ok(at_end) = context.at_end.lock() {
@@ -253,15 +297,20 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         }
     }
 
-    /// Returns how long the record is, if it is claimed.
-    fn take(&self, message: &BorrowedMessage<'_>, batch: &mut Vec<Read<C>>) -> usize {
+    /// Adds to `bytes` how long the record is, if it is claimed.
+    fn take(&self, message: &BorrowedMessage<'_>, batch: &mut Vec<Read<C>>, bytes: &mut usize) -> Step {
         let (number, next) = (message.partition(), message.offset() + 1);
         self.at_end(number, false);
+        let step = self.client.context().offsets.arrived(number, message.offset(), || self.log(number));
+        if matches!(step, Step::Cut(_) | Step::Leave) {
+            return step;
+        }
         let record = self.claims.may_claim(message.payload()).then(|| headers::record(&self.topic, message));
-        let bytes = record.as_ref().map_or(0, Record::size);
+        let size = record.as_ref().map_or(0, Record::size);
         if let Some(claimed) = record.and_then(|record| self.claims.claim(record)) {
             batch.push(Read::Claimed(claimed));
-            return bytes;
+            *bytes += size;
+            return step;
         }
         // One step for a run of records that are not ours.
         match batch.last_mut() {
@@ -271,10 +320,15 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
             }
             _ => batch.push(Read::Passed { partition: number, position: next, records: 1 }),
         }
-        0
+        step
     }
 
-    fn fault(&self, error: &KafkaError) {
+    /// What was last seen of the partition's log.
+    fn log(&self, partition: i32) -> Option<Log> {
+        Log::last_seen(self.client.client(), &self.topic, partition)
+    }
+
+    fn fault(&self, error: &KafkaError) -> Step {
         match error {
             KafkaError::MessageConsumptionFatal(code) => {
                 let failure = match code {
@@ -284,12 +338,16 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
                 self.client.context().send(Input::Failed(failure));
                 std::thread::sleep(POLL);
             }
-            KafkaError::PartitionEOF(partition) => self.at_end(*partition, true),
+            KafkaError::PartitionEOF(partition) => {
+                self.at_end(*partition, true);
+                return self.client.context().offsets.at_end(*partition, || self.log(*partition));
+            }
             other => {
                 let context = self.client.context();
                 context.chatter.complain(context.metrics.name(), other, "reading is disturbed");
             }
         }
+        Step::Read
     }
 
     fn at_end(&self, partition: i32, at_end: bool) {
@@ -311,8 +369,21 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         }
     }
 
+    /// What comes of the partition from now on comes from the commit's offset on.
+    fn seek(&self, partition: i32, commit: Commit) {
+        let context = self.client.context();
+        let offset = if commit.offset == 0 { Offset::Beginning } else { Offset::Offset(commit.offset) };
+        if let Err(error) = self.client.seek(&self.topic, partition, offset, SEEK) {
+            let why = format!("partition {partition} cannot be read anew from offset {}: {error}", commit.offset);
+            return context.send(Input::Failed(Failure::Other(why)));
+        }
+        context.forget_ends();
+        context.offsets.sought(partition, commit.offset);
+        context.send(Input::Assigned { topic: context.offsets.topic(), commits: vec![(partition, commit)], unknown: Vec::new() });
+    }
+
     /// Unsubscribing lets the partitions go and leaves the group at once, also as a static member; closing alone would not tell the group.
-    fn leave(self) {
+    fn leave(&self) {
         self.client.unsubscribe();
         let deadline = Instant::now() + self.client.context().drain_timeout + LEAVE_TIMEOUT;
         let holds = || self.client.assignment().is_ok_and(|all: TopicPartitionList| all.count() > 0);

@@ -12,7 +12,10 @@ mod inspector;
 mod lease;
 mod log;
 mod membership;
+mod offsets;
 mod publisher;
+mod settled_before;
+mod topic_watch;
 
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
@@ -23,8 +26,10 @@ pub use self::consumer::{BATCHES, Consumer, Order, Shared};
 pub use self::inspector::{Unreachable, missing_topics, partition_counts};
 pub use self::lease::Lease;
 pub use self::membership::{Membership, Standing};
+pub use self::offsets::{Cause, Offsets, Reset};
 pub use self::publisher::{Message, Publisher, Settled, Settlement};
-use crate::engine::Commit;
+pub use self::settled_before::settled_before;
+use crate::engine::{Commit, TopicId};
 use crate::record::Record;
 
 /// Decides on the polling thread which records are its subscriber's.
@@ -41,8 +46,22 @@ pub trait Claim<C>: Send + 'static {
 pub enum Input<C> {
     /// Records, in the order of their partitions.
     Read(Vec<Read<C>>),
-    /// Partitions were assigned, each with what was committed for it.
-    Assigned(Vec<(i32, Commit)>),
+    /// Partitions were assigned.
+    Assigned {
+        /// The topic that they are of.
+        topic: TopicId,
+        /// Each with what was committed for it.
+        commits: Vec<(i32, Commit)>,
+        /// Those of which nothing is known.
+        unknown: Vec<i32>,
+    },
+    /// The log of this partition was cut at this offset, and goes on there with other records. Nothing of it comes until
+    /// [`Order::Seek`].
+    Cut(i32, i64),
+    /// The update topic does not exist, or it does again.
+    Missing(bool),
+    /// The update topic is another one now: nothing more comes, and the subscriber must begin anew.
+    Remade,
     /// Partitions must be let go; the polling thread waits for `released`, so that nobody else has them before.
     Revoked {
         /// The partitions.

@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::Failure;
 use crate::config::{Config, Target};
+use crate::kafka::Offsets;
 use crate::kafka::client::try_out;
 use crate::metrics::TargetMetrics;
 use crate::renewal::Files;
@@ -33,6 +34,8 @@ pub(super) struct Keeper {
     pub(super) metrics: TargetMetrics,
     pub(super) tracer: Option<Tracer>,
     pub(super) board: Board,
+    /// Handed on from client to client.
+    pub(super) offsets: Arc<Offsets>,
     /// Asked to stop, the subscriber drains and leaves its group.
     pub(super) stop: Stop,
 }
@@ -88,7 +91,7 @@ impl Keeper {
         let target = config.targets.iter().find(|target| target.name == self.name);
         let mut files = Files::of(&config.kafka, target);
         let (router, metrics, tracer) = (self.router.clone(), self.metrics.clone(), self.tracer.clone());
-        let subscriber = Subscriber::start(&config, target, router, metrics, tracer, self.board.clone())?;
+        let subscriber = Subscriber::start(&config, target, router, metrics, tracer, self.board.clone(), self.offsets.clone())?;
         info!(target = self.name, "subscriber started");
         let (leave, left) = stop::channel();
         let mut run = pin!(subscriber.run(configs, left));

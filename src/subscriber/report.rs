@@ -229,7 +229,7 @@ impl Subscriber {
             in_flight: gauges.in_flight,
             waiting: gauges.waiting,
             concurrency_limit: gauges.concurrency_limit,
-            last_error: self.last_error.clone(),
+            last_error: self.topic_missing.then(|| format!("the update topic {} does not exist", self.topic)).or(self.last_error.clone()),
         };
         self.board.show(&self.name, status, self.membership.standing(Instant::now()), alive);
     }

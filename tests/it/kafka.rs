@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -138,19 +138,72 @@ pub(crate) async fn create_topic(servers: &str, name: &str, partitions: i32, set
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
+    create(&admin, &topic).await;
+}
+
+/// Creates a topic as soon as the broker lets it: one of that name may be on its way out.
+async fn create(admin: &AdminClient<DefaultClientContext>, topic: &NewTopic<'_>) {
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    for result in admin.create_topics([&topic], &options).await.expect("the broker answers") {
-        result.unwrap_or_else(|(topic, code)| panic!("{topic} was not created: {code}"));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let results = admin.create_topics([topic], &options).await.expect("the broker answers");
+        match &results[0] {
+            Ok(_) => break,
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if Instant::now() < deadline => {}
+            Err((name, code)) => panic!("{name} was not created: {code}"),
+        }
     }
     // The controller has made it; brokers hear of that a moment later, and till then say that there is no such topic.
-    let deadline = Instant::now() + PATIENCE;
     let is_known = || {
-        let metadata = admin.inner().fetch_metadata(Some(name), PATIENCE).expect("the broker answers");
+        let metadata = admin.inner().fetch_metadata(Some(topic.name), PATIENCE).expect("the broker answers");
         metadata.topics().iter().all(|topic| topic.error().is_none() && !topic.partitions().is_empty())
     };
     while !is_known() {
-        assert!(Instant::now() < deadline, "{name} was created, and no broker knows it");
+        assert!(Instant::now() < deadline, "{} was created, and no broker knows it", topic.name);
     }
+}
+
+/// Deletes the topic.
+pub(crate) async fn delete_topic(servers: &str, name: &str) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    for result in admin.delete_topics(&[name], &options).await.expect("the broker answers") {
+        result.unwrap_or_else(|(topic, code)| panic!("{topic} was not deleted: {code}"));
+    }
+}
+
+/// Deletes the topic, and creates it again as soon as the broker lets it.
+pub(crate) async fn remake_topic(servers: &str, name: &str, partitions: i32) {
+    delete_topic(servers, name).await;
+    create_topic(servers, name, partitions, &[]).await;
+}
+
+/// Adds partitions until there are so many.
+pub(crate) async fn add_partitions(servers: &str, name: &str, count: usize) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let more = NewPartitions::new(name, count);
+    for result in admin.create_partitions([&more], &AdminOptions::new()).await.expect("the broker answers") {
+        result.unwrap_or_else(|(topic, code)| panic!("{topic} got no more partitions: {code}"));
+    }
+}
+
+/// The partition's records below this offset are deleted, as retention would.
+pub(crate) async fn delete_below(servers: &str, topic: &str, partition: i32, offset: i64) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
+    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+}
+
+/// Creates a topic of one partition, which these brokers have, the first as its leader.
+pub(crate) async fn create_topic_on(servers: &str, name: &str, brokers: &[i32], settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let replicas = [brokers];
+    let mut topic = NewTopic::new(name, 1, TopicReplication::Variable(&replicas));
+    for (key, value) in settings {
+        topic = topic.set(key, value);
+    }
+    create(&admin, &topic).await;
 }
 
 /// Writes records to one topic.

@@ -40,5 +40,6 @@ mod million;
 mod reload;
 mod replays;
 mod secured_kafka;
+mod topic_anew;
 mod traces;
 mod troubles;
