@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use memchr::memchr3;
+use memchr::{memchr, memchr3};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -58,22 +58,34 @@ pub fn object<'a, const N: usize>(bytes: &'a [u8], root: &str, wanted: &[&str; N
 /// The wanted members of an object that was read strictly before.
 pub fn pick<'a, const N: usize>(object: &'a RawValue, wanted: &[&str; N]) -> [Option<&'a RawValue>; N] {
     let mut found = [None; N];
-    for (name, value) in members(object.get()) {
+    each_member(object.get(), |name, value| {
         if let Some(index) = wanted.iter().position(|wanted| *wanted == name) {
             found[index] = Some(value);
         }
-    }
+    });
     found
 }
 
 /// The members of the object in the text, each with the very text of its value; none of anything else.
 pub fn members(object: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
-    serde_json::Deserializer::from_str(object).deserialize_map(Members).unwrap_or_default()
+    let mut members = Vec::new();
+    each_member(object, |name, value| members.push((name, value)));
+    members
+}
+
+/// Hands over the members of the object in the text.
+fn each_member<'a>(object: &'a str, take: impl FnMut(Cow<'a, str>, &'a RawValue)) {
+    // What is no object has none.
+    let _ = serde_json::Deserializer::from_str(object).deserialize_map(Members(take));
 }
 
 /// The text of a string; `None` of anything else.
 pub fn string(value: &RawValue) -> Option<String> {
-    serde_json::from_str(value.get()).ok()
+    let inside = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    match memchr(b'\\', inside.as_bytes()).is_some() {
+        true => serde_json::from_str(value.get()).ok(),
+        false => Some(inside.to_owned()),
+    }
 }
 
 /// The kind of a value, with its article.
@@ -272,21 +284,20 @@ impl<'a> Visitor<'a> for Name {
     }
 }
 
-struct Members;
+struct Members<F>(F);
 
-impl<'a> Visitor<'a> for Members {
-    type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
+impl<'a, F: FnMut(Cow<'a, str>, &'a RawValue)> Visitor<'a> for Members<F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
+    fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key_seed(Name)? {
-            members.push((name, map.next_value()?));
+            self.0(name, map.next_value()?);
         }
-        Ok(members)
+        Ok(())
     }
 }
 

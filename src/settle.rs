@@ -69,7 +69,7 @@ impl Settler {
             kind,
             reason,
             user: update.user,
-            fields: update.fields.clone(),
+            fields: update.fields(),
             identity: &update.identity,
             attempts: ending.spent.calls,
             http_status: ending.facts.as_ref().and_then(|facts| facts.http_status),

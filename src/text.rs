@@ -83,9 +83,10 @@ pub const SECRETS: [&str; 2] = ["password", "card_number"];
 pub fn is_secret(name: &str) -> bool {
     let plain = |name: &str| name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
     let name = plain(name);
-    SECRETS.into_iter().map(plain).any(|secret| {
-        name.contains(&secret) || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7
-    })
+    SECRETS
+        .into_iter()
+        .map(plain)
+        .any(|secret| name.contains(&secret) || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7)
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ pub struct Update {
     pub identity: Identity,
     /// The user, where known.
     pub user: Option<UserId>,
-    /// The names of the fields it changes, where known.
-    pub fields: Option<Vec<String>>,
+    /// The names of the fields that it would change, where nothing can be sent and they are known.
+    pub refused_fields: Option<Vec<String>>,
     /// The API to send it to. `None` where there is none.
     pub api: Option<&'static dyn Api>,
     /// The trace that the record belongs to.
@@ -58,10 +58,18 @@ impl Update {
         }
     }
 
+    /// The names of the fields it changes, where known.
+    pub fn fields(&self) -> Option<Vec<String>> {
+        match &self.call {
+            Some(call) => Some(call.changes.names().map(str::to_owned).collect()),
+            None => self.refused_fields.clone(),
+        }
+    }
+
     /// What it takes of memory, in bytes: the record, and what was read out of it.
     pub fn size(&self) -> usize {
         let Identity { id, source, event_type } = &self.identity;
-        let texts = [id, source, event_type, &self.problem].into_iter().flatten().chain(self.fields.iter().flatten());
+        let texts = [id, source, event_type, &self.problem].into_iter().flatten().chain(self.refused_fields.iter().flatten());
         let texts = texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
         let changes = self.call.as_ref().map_or(0, |call| call.changes.size());
         self.record.size() + size_of::<Self>() - size_of::<Record>() + texts + changes + BOOKKEEPING
@@ -141,7 +149,7 @@ impl Claim<Update> for Claims {
             Err(undecodable) if self.api.is_none() => Claimed::dead(undecodable.identity, Reason::Undecodable, undecodable.message, None),
             Err(_) => return None,
         };
-        let Claimed { identity, user, fields, call, problem, work } = claimed;
+        let Claimed { identity, user, refused_fields, call, problem, work } = claimed;
         let received_at = Timestamp::now();
         Some(Box::new(Update {
             trace: TraceContext::of(&record),
@@ -149,7 +157,7 @@ impl Claim<Update> for Claims {
             record,
             identity,
             user,
-            fields,
+            refused_fields,
             api: self.api,
             call,
             problem,
@@ -168,7 +176,7 @@ impl Claims {
         };
         Claimed {
             user: Some(user),
-            fields: Some(changes.names().map(str::to_owned).collect()),
+            refused_fields: None,
             work: Work::Call { user, expires_at: event.expires_at.map(instant) },
             call: Some(attempt::Update { user, changes, idempotency_key: outcome_id }),
             problem: None,
@@ -191,7 +199,7 @@ pub fn valid(event: &Event, api: &'static dyn Api) -> Result<(UserId, Changes), 
 struct Claimed {
     identity: Identity,
     user: Option<UserId>,
-    fields: Option<Vec<String>>,
+    refused_fields: Option<Vec<String>>,
     call: Option<attempt::Update>,
     problem: Option<String>,
     work: Work,
@@ -200,10 +208,10 @@ struct Claimed {
 impl Claimed {
     fn dead(identity: Identity, reason: Reason, problem: String, event: Option<&Event>) -> Self {
         let user = event.and_then(|event| event.user_id().ok());
-        let fields = event.map(Event::fields).filter(|fields| !fields.is_empty());
+        let refused_fields = event.map(Event::fields).filter(|fields| !fields.is_empty());
         // What no target takes belongs to no user's lane: a number means nobody without its target.
         let lane = user.filter(|_| reason == Reason::InvalidChanges);
-        Claimed { identity, user, fields, call: None, problem: Some(problem), work: Work::Dead { user: lane, reason } }
+        Claimed { identity, user, refused_fields, call: None, problem: Some(problem), work: Work::Dead { user: lane, reason } }
     }
 }
 

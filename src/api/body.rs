@@ -38,7 +38,9 @@ impl Body {
         for encoding in encodings.iter().map(|value| value.as_bytes().to_ascii_lowercase()) {
             packing = match (packing, &*encoding) {
                 (packing, b"" | b"identity") => packing,
-                (Packing::None, b"gzip" | b"x-gzip") => Packing::Gzip { decoder: Box::new(GzDecoder::new(Vec::new())), packed: Bytes::new() },
+                (Packing::None, b"gzip" | b"x-gzip") => {
+                    Packing::Gzip { decoder: Box::new(GzDecoder::new(Vec::new())), packed: Bytes::new() }
+                }
                 _ => Packing::Unreadable(UNKNOWN),
             };
         }

@@ -114,8 +114,7 @@ impl Mistake {
 pub(super) fn check(fields: &'static [Field], changes: &RawValue) -> Result<Changes, InvalidChanges> {
     let mut text = String::with_capacity(changes.get().len());
     let members = object(fields, changes, &mut text);
-    let members =
-        members.map_err(|Mistake { path, what }| InvalidChanges { message: format!("data.changes{path}: {what}") })?;
+    let members = members.map_err(|Mistake { path, what }| InvalidChanges { message: format!("data.changes{path}: {what}") })?;
     text.shrink_to_fit();
     Ok(Changes { text: text.into(), members })
 }

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::api::{ALL, by_name};
 use crate::api::testing::{Reply, Server, answer, json, nowhere, read_request, tcp_server};
+use crate::api::{ALL, by_name};
 use crate::logging::Captured;
 use crate::secret::Secret;
 

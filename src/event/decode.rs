@@ -113,11 +113,7 @@ fn text_of(name: &str, member: Option<&RawValue>) -> Result<Option<String>, Stri
     }
 }
 
-fn structured_data(
-    content_type: Option<&RawValue>,
-    data: Option<&RawValue>,
-    data_base64: Option<&RawValue>,
-) -> Result<Data, String> {
+fn structured_data(content_type: Option<&RawValue>, data: Option<&RawValue>, data_base64: Option<&RawValue>) -> Result<Data, String> {
     let content_type = text_of("datacontenttype", content_type);
     if content_type.map_or(true, |text| text.is_some_and(|text| !is_json(media_type(&text)))) {
         return Err("`datacontenttype` is not a JSON type such as `application/json`".to_owned());

@@ -163,7 +163,10 @@ impl Rule {
     }
 
     fn applies(&self, on: On, user: Option<u64>, kept: bool) -> bool {
-        (kept || self.fault != Some(Fault::ResetKept)) && self.on == on && self.user.is_none_or(|only| Some(only) == user) && self.probability.is_none_or(|share| fastrand::f64() < share)
+        (kept || self.fault != Some(Fault::ResetKept))
+            && self.on == on
+            && self.user.is_none_or(|only| Some(only) == user)
+            && self.probability.is_none_or(|share| fastrand::f64() < share)
     }
 }
 

@@ -123,10 +123,15 @@ async fn an_integer_is_one_however_it_is_written_and_is_sent_as_one() {
         (data("52.0", r#"{"rooms":[37.0, 5.2e1,-0]}"#), 52, json!({ "rooms": [37, 52, 0] })),
         (data("5.3e1", r#"{"user_group":4e0}"#), 53, json!({ "user_group": 4 })),
         (data(r#""054""#, r#"{"video_access":{"users":[900e-1]}}"#), 54, json!({ "video_access": { "users": [90] } })),
-        (data("55", r#"{"rooms":[9007199254740993.0,-9223372036854775808]}"#), 55, json!({ "rooms": [9_007_199_254_740_993_i64, i64::MIN] })),
+        (
+            data("55", r#"{"rooms":[9007199254740993.0,-9223372036854775808]}"#),
+            55,
+            json!({ "rooms": [9_007_199_254_740_993_i64, i64::MIN] }),
+        ),
         (data("9.223372036854775807E+18", r#"{"name":"5.2e1"}"#), i64::MAX as u64, json!({ "name": "5.2e1" })),
     ];
-    let refused = ["52.5", "0", "-0", "-1", "0.5e0", "9223372036854775808.0", "1e400", r#""5.2e1""#].map(|user| data(user, r#"{"name":"x"}"#));
+    let refused =
+        ["52.5", "0", "-0", "-1", "0.5e0", "9223372036854775808.0", "1e400", r#""5.2e1""#].map(|user| data(user, r#"{"name":"x"}"#));
     let wrong = ["37.5", "1e-1", "1e19", "1e400", r#""37""#].map(|id| data("52", &format!(r#"{{"rooms":[1,{id}]}}"#)));
     let _service = bench.start();
     let good = bench.writer.write(table.iter().map(|(message, ..)| message));

@@ -69,8 +69,7 @@ async fn ten_thousand_lists_of_permissions_that_wait_take_what_is_reckoned() {
     let idle = resident(&service);
     let permissions: Vec<u64> = (100..400).collect();
     let permissions = Value::from(permissions).to_string();
-    let messages: Vec<_> =
-        (1..=RECORDS).map(|user| written("aipix", user, &format!(r#"{{"permissions":{permissions}}}"#))).collect();
+    let messages: Vec<_> = (1..=RECORDS).map(|user| written("aipix", user, &format!(r#"{{"permissions":{permissions}}}"#))).collect();
     let places = bench.writer.write(&messages);
     let most = most(&mut service, "aipix", RECORDS as usize);
     println!("{RECORDS} updates of 300 permissions: {idle:.0} MiB idle, {most:.0} MiB at most while they wait");

@@ -18,7 +18,8 @@ fn sent(api: &str, changes: &str) -> String {
 #[test]
 fn requests_are_as_documented() {
     let valt = by_name("valt").unwrap();
-    let changes = r#"{ "rooms": [39, 37 ,37], "card_number": "007", "video_access": {"user_groups":[ ],"users":[1]}, "name": "é\"\u00e9" }"#;
+    let changes =
+        r#"{ "rooms": [39, 37 ,37], "card_number": "007", "video_access": {"user_groups":[ ],"users":[1]}, "name": "é\"\u00e9" }"#;
     let request = valt.update(user(), &validated("valt", changes).unwrap());
     assert_eq!((request.method.as_str(), &*request.path), ("POST", "/api/v3/admin/users/52/edit"));
     assert_eq!(request.token, TokenPlace::Query("access_token"));

@@ -51,8 +51,9 @@ async fn a_hundred_dead_connections_cost_nobody_anything() {
 
 #[tokio::test]
 async fn a_connection_that_is_new_or_has_begun_to_answer_gets_no_second_request() {
-    // What comes on a kept connection, and how that is judged.
-    let begun: [(fn() -> Reply, &str, bool); 4] = [
+    /// What comes on a kept connection, how that is judged, and whether it is ambiguous.
+    type Begun = (fn() -> Reply, &'static str, bool);
+    let begun: [Begun; 4] = [
         (|| Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-".to_vec()), "retry protocol", true),
         (|| Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"id\":52}".to_vec()), "retry protocol", true),
         (|| Reply::Last(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()), "fault protocol", false),
