@@ -197,9 +197,7 @@ fn config(tls: &Tls, secure: bool) -> anyhow::Result<ClientConfig> {
     let pair = certificates.filter(|certificates| !certificates.is_empty()).zip(PrivateKeyDer::from_pem_slice(&key).ok());
     // The errors' own texts are left out, as they speak of the key.
     let config = pair.and_then(|(certificates, key)| builder.with_client_auth_cert(certificates, key).ok());
-    config.with_context(|| {
-        format!("{} and {} are not a certificate and the key that belongs to it, in PEM form", cert_file.display(), key_file.display())
-    })
+    config.with_context(|| format!("{} and {} are not a certificate and its key in PEM form", cert_file.display(), key_file.display()))
 }
 
 fn authorities(path: &Path) -> anyhow::Result<RootCertStore> {

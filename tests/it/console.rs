@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::browser::Browser;
+use crate::console_letters::{act, job, listed};
+use crate::dead_letters::refusing;
 use crate::kafka::{OwnBrokers, PATIENCE};
 use crate::service::Service;
 use crate::update::Update;
@@ -260,6 +262,34 @@ async fn the_first_page_counts_each_dead_letter_once() {
         browser.open("about:blank").await;
     }
     assert_eq!(console.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_that_are_left_open_keep_nobody_out_and_wrong_tokens_are_told() {
+    let mut bench = refusing([1]).await;
+    let service = bench.start();
+    let places = bench.send(&[Update::valt(1, "Anna")]);
+    bench.outcomes_of(&places);
+    let console = console(&mut bench, Some(&service));
+    listed(&console, "", 1).await;
+    let mut last = String::new();
+    for _ in 0..8 {
+        last = act(&console, "/api/plan", None, &serde_json::json!({})).json()["job"].as_str().unwrap().to_owned();
+        job(&console, &last, "planned").await;
+    }
+    let read = act(&console, "/api/read", None, &serde_json::json!({ "user": { "target": "valt", "user": "1", "since": "" } }));
+    assert_eq!(read.0, 200, "{}", read.2);
+    job(&console, read.json()["job"].as_str().unwrap(), "done").await;
+    let unknown = act(&console, "/api/read", None, &serde_json::json!({ "user": { "target": "unclaimed", "user": "1", "since": "" } }));
+    assert!(unknown.0 == 400 && unknown.2.contains("the configuration has aipix, valt\""), "{}", unknown.2);
+    let path = format!("/api/jobs/{last}/yes");
+    let yes = serde_json::json!({ "operator": "Olga", "rate": null });
+    for _ in 0..10 {
+        assert_eq!(act(&console, &path, Some("wrong"), &yes).0, 401);
+    }
+    assert_eq!(act(&console, &path, Some("wrong"), &yes).0, 429);
+    console.wait_for_log("too many wrong tokens");
+    assert_eq!(crate::dead_letters::replays(&bench).len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -89,6 +89,7 @@ async fn a_polling_thread_that_panics_ends_its_subscriber() {
     let config = user_courier::config::Config::load(&bench.config_file(), std::iter::empty(), &[]).unwrap();
     let drain = Duration::from_secs(20);
     let shared = Shared {
+        offsets: Arc::default(),
         lease: Arc::new(Lease::new(config.kafka.session_timeout)),
         ownership: Arc::new(Ownership::default()),
         membership: Arc::new(Membership::new(drain)),

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::bar::Bar;
 use crate::commands::table::{count, of, table};
-use crate::commands::{Exit, say, tell};
+use crate::commands::{Exit, note, say, tell};
 use crate::dead_letters::{Desk, Letter};
 use crate::event::{self, UserId};
 use crate::outcome::timestamp;
