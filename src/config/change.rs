@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::keys;
 use super::tree::{Node, Value};
 
 /// The keys that differ, by name; never their values.
@@ -31,10 +32,7 @@ impl Keys {
             Value::Table(entries) => return entries.iter().for_each(|(key, node)| self.add(below(key.clone()), node)),
             Value::Array(items) => return items.iter().enumerate().for_each(|(index, node)| self.add(below(index.to_string()), node)),
             // Text and number alike, since the environment knows only text.
-            Value::Text(text) | Value::Untyped(text) | Value::Float(text) => text.clone(),
-            Value::Integer(number) => number.to_string(),
-            Value::Boolean(boolean) => boolean.to_string(),
-            Value::Datetime => String::new(),
+            Value::Scalar(_, text) => text,
         };
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
@@ -52,16 +50,7 @@ impl Keys {
     }
 }
 
-/// Routes are not among them: subscribers stand at different offsets, so a record between them could get two takers or none. Neither is
-/// `request_timeout`, which bounds the connecting of a client that is made once.
+/// Nothing of `[console]` concerns a running service.
 fn is_taken_up(path: &[String]) -> bool {
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    matches!(
-        path[..],
-        ["log", "level"]
-            // Nothing of it concerns a running service.
-            | ["console", ..]
-            | ["targets", _, "delivery", "max_concurrency" | "rate_limit" | "max_waiting" | "merge"]
-            | ["targets", _, "retry", _]
-    )
+    path.first().is_some_and(|section| section == "console") || keys::at(path).is_some_and(|key| key.live)
 }

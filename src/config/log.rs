@@ -2,7 +2,6 @@
 
 use tracing::level_filters::LevelFilter;
 
-use super::mistake::Reading;
 use super::section::{Section, quoted};
 
 /// Logging to standard error.
@@ -32,12 +31,6 @@ pub enum LogFormat {
     Text,
     /// One object a line.
     Json,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Log { level: LevelFilter::INFO.into(), format: LogFormat::Auto }
-    }
 }
 
 impl From<LevelFilter> for Levels {
@@ -81,17 +74,13 @@ fn is_module(text: &str) -> bool {
 }
 
 impl Log {
-    pub(super) fn read(mut section: Section<'_>, reading: &mut Reading) -> Self {
-        let mut log = Log::default();
-        let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
-        match section.text("level", reading).as_deref().map(Levels::read) {
-            Some(Ok(level)) => log.level = level,
-            Some(Err(message)) => section.wrong("level", message, reading),
-            None => {}
-        }
-        log.format = section.word("format", &formats, reading).unwrap_or(log.format);
-        section.finish(reading);
-        log
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let format = match section.text("format").as_deref() {
+            Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::Auto,
+        };
+        Log { level: section.parsed("level", Levels::read).unwrap_or(LevelFilter::INFO.into()), format }
     }
 }
 

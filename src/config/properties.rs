@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::librdkafka;
 use super::mistake::{Origin, Reading};
 use super::secret;
 use super::section::Section;
-use super::tree::{Node, Value};
+use super::tree::{Node, Type, Value};
 use crate::secret::{Secret, SecretError};
 
 /// What takes the checking of certificates away.
@@ -38,9 +38,14 @@ impl Properties {
     /// # Errors
     /// [`SecretError`], where a value's file or variable is gone by now.
     pub fn resolve(&self) -> Result<Vec<(String, String)>, SecretError> {
+        self.resolve_in(Secret::read)
+    }
+
+    /// The same, with the secrets as this reads them.
+    pub(super) fn resolve_in<E>(&self, read: impl Fn(&Secret) -> Result<SecretString, E>) -> Result<Vec<(String, String)>, E> {
         let resolve = |(name, value): (&String, &PropertyValue)| match value {
             PropertyValue::Plain(text) => Ok((name.clone(), text.clone())),
-            PropertyValue::Secret(secret) => Ok((name.clone(), secret.read()?.expose_secret().to_owned())),
+            PropertyValue::Secret(secret) => Ok((name.clone(), read(secret)?.expose_secret().to_owned())),
         };
         self.0.iter().map(resolve).collect()
     }
@@ -75,23 +80,19 @@ pub(super) struct Setting {
 
 impl Settings {
     /// Reads one table of properties.
-    pub(super) fn read(section: &Section<'_>, reading: &mut Reading) -> Self {
+    pub(super) fn read(section: &Section<'_>) -> Self {
         let mut settings = Settings::default();
-        for (key, node) in section.entries() {
-            let shown = format!("{}.{key}", section.path);
-            let is_same = |other: &str| split(other).0 == split(key).0;
-            if section.entries().iter().any(|(other, at)| at.origin.overrides(&node.origin) && is_same(other)) {
-                continue;
-            }
-            match read_one(key, node, &shown, reading) {
+        for (name, node) in section.entries {
+            let key = format!("{}.{name}", section.path);
+            let mistake = |message| section.reading.mistake(&node.origin, &key, message);
+            match read_one(name, node, &key, section.reading) {
                 Ok((name, value)) => {
-                    let setting = Setting { origin: node.origin.clone(), key: shown.clone(), value };
+                    let setting = Setting { origin: node.origin.clone(), key: key.clone(), value };
                     if let Some(first) = settings.0.insert(name.to_owned(), setting) {
-                        let message = format!("{} was set too, at {}: keep one of the two", first.key, first.origin);
-                        reading.mistake(&node.origin, shown, message);
+                        mistake(format!("{} was set too, at {}: keep one of the two", first.key, first.origin));
                     }
                 }
-                Err(message) => reading.mistake(&node.origin, shown, message),
+                Err(message) => mistake(message),
             }
         }
         settings
@@ -108,18 +109,6 @@ impl Settings {
         self.0.get(name)
     }
 
-    /// Names and values, for checking them. `None` where one cannot be had, which was said before.
-    pub(super) fn resolve_within(&self, reading: &Reading) -> Option<Vec<(String, String)>> {
-        let resolve = |(name, setting): (&String, &Setting)| match &setting.value {
-            PropertyValue::Plain(text) => Some((name.clone(), text.clone())),
-            PropertyValue::Secret(secret) => {
-                let value = secret::read(secret, reading).ok()?;
-                Some((name.clone(), value.expose_secret().to_owned()))
-            }
-        };
-        self.0.iter().map(resolve).collect()
-    }
-
     pub(super) fn into_properties(self) -> Properties {
         Properties(self.0.into_iter().map(|(name, setting)| (name, setting.value)).collect())
     }
@@ -133,25 +122,16 @@ fn split(key: &str) -> (&str, &'static str) {
 }
 
 /// Reads one property: its name without `_file` or `_env`, and its value.
-fn read_one<'a>(key: &'a str, node: &Node, shown: &str, reading: &mut Reading) -> Result<(&'a str, PropertyValue), String> {
+fn read_one<'a>(written: &'a str, node: &Node, key: &str, reading: &Reading) -> Result<(&'a str, PropertyValue), String> {
     let text = match &node.value {
-        Value::Text(text) | Value::Untyped(text) | Value::Float(text) => text.clone(),
         // librdkafka would cut a longer number off at 32 bits.
-        Value::Integer(number) if i32::try_from(*number).is_err() => {
+        Value::Scalar(Type::Integer, number) if number.parse::<i32>().is_err() => {
             return Err("is too large a number for librdkafka".to_owned());
         }
-        Value::Integer(number) => number.to_string(),
-        Value::Boolean(boolean) => boolean.to_string(),
-        other => {
-            return Err(format!("is {} and should be a string, a number or a boolean", other.kind()));
-        }
+        Value::Scalar(kind, text) if *kind != Type::Datetime => text,
+        other => return Err(format!("is {} and should be a string, a number or a boolean", other.kind())),
     };
-    let (name, end) = split(key);
-    let secret = match end {
-        "_file" => Some(Secret::File(text.clone().into())),
-        "_env" => Some(Secret::Env(text.clone())),
-        _ => None,
-    };
+    let (name, end) = split(written);
     if let Some(why) = librdkafka::refused(name) {
         return Err(format!("is decided by the service: {why}; remove it"));
     }
@@ -159,9 +139,13 @@ fn read_one<'a>(key: &'a str, node: &Node, shown: &str, reading: &mut Reading) -
         let nearest = librdkafka::nearest(name).unwrap_or_default();
         return Err(format!("unknown librdkafka property; the nearest known one is `{nearest}`"));
     }
-    let Some(secret) = secret else {
-        check_plain(name, &text, node, shown, reading)?;
-        return Ok((name, PropertyValue::Plain(text)));
+    let secret = match end {
+        "_file" => Secret::File(text.into()),
+        "_env" => Secret::Env(text.clone()),
+        _ => {
+            check_plain(name, text, &node.origin, key, reading)?;
+            return Ok((name, PropertyValue::Plain(text.clone())));
+        }
     };
     let value = secret::read(&secret, reading)?;
     if librdkafka::check(name, value.expose_secret()).is_err() {
@@ -170,22 +154,18 @@ fn read_one<'a>(key: &'a str, node: &Node, shown: &str, reading: &mut Reading) -
     Ok((name, PropertyValue::Secret(secret)))
 }
 
-fn check_plain(name: &str, text: &str, node: &Node, shown: &str, reading: &mut Reading) -> Result<(), String> {
+fn check_plain(name: &str, text: &str, origin: &Origin, key: &str, reading: &Reading) -> Result<(), String> {
     let is_secret = librdkafka::is_secret(name);
     librdkafka::check(name, text).map_err(|description| match is_secret {
         true => "librdkafka does not take this value".to_owned(),
         false => format!("librdkafka does not take this value: {description}"),
     })?;
-    if is_secret && !matches!(node.origin, Origin::Environment(_)) {
-        let message = format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`");
-        reading.warn(&node.origin, shown, &message);
+    if is_secret && !matches!(origin, Origin::Environment(_)) {
+        reading.warn(origin, key, &format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`"));
     }
     if UNCHECKED.contains(&(name, text.trim())) {
-        reading.warn(
-            &node.origin,
-            shown,
-            "leaves the brokers' certificates unchecked, so that anybody in between can read all passwords: remove it",
-        );
+        let message = "leaves the brokers' certificates unchecked, so that anybody in between can read all passwords: remove it";
+        reading.warn(origin, key, message);
     }
     if librdkafka::FILES.contains(&name) && text != PROBE {
         std::fs::metadata(text).map_err(|error| super::tls::file_error(Path::new(text), &error))?;

@@ -1,4 +1,4 @@
-//! A secret as the check of a configuration sees it, and what to say where it is none.
+//! A secret as the check of a configuration sees it, and what to say if it is none.
 
 use std::env::VarError;
 

@@ -1,15 +1,12 @@
 //! `[targets.NAME]`: one API that updates are delivered to.
 
-use std::fmt;
-
 use url::Url;
 
 use super::address;
-use super::credentials::{self, Credentials};
-use super::delivery::Delivery;
-use super::mistake::Reading;
-use super::retry::Retry;
-use super::section::{Section, is_plain_name, quoted};
+use super::credentials::Credentials;
+use super::delivery::{Delivery, Retry};
+use super::keys::sources;
+use super::section::{Section, is_plain_name};
 use super::timing::Timing;
 use super::tls::Tls;
 use super::tree::Node;
@@ -19,7 +16,7 @@ use crate::api::{self, Api};
 pub const UNCLAIMED: &str = "unclaimed";
 
 /// One target.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// Its name, which fits a Kafka group id and a metric's label.
     pub name: String,
@@ -37,95 +34,51 @@ pub struct Target {
     pub tls: Tls,
 }
 
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target")
-            .field("name", &self.name)
-            .field("api", &self.api.name())
-            .field("base_url", &self.base_url.as_str())
-            .field("credentials", &self.credentials)
-            .field("delivery", &self.delivery)
-            .field("retry", &self.retry)
-            .field("tls", &self.tls)
-            .finish()
-    }
-}
-
 impl Target {
     /// Reads all targets, in their order.
-    pub(super) fn read_all(section: &Section<'_>, timing: &Timing, reading: &mut Reading) -> Vec<Target> {
-        if section.entries().is_empty() {
-            let message = "at least one target is required: [targets.NAME] with `api`, `base_url` and credentials";
-            section.missing_here(message, reading);
+    pub(super) fn read_all(section: &Section<'_>, timing: &Timing) -> Vec<Target> {
+        if section.entries.is_empty() {
+            section.missing("", "at least one target is required: [targets.NAME] with `api`, `base_url` and credentials");
         }
         let read = |(name, node): &(String, Node)| {
-            let path = section.key(name);
             if name == UNCLAIMED {
-                let message = "is reserved for what no target claims: choose another name";
-                reading.mistake(&node.origin, &path, message);
+                section.wrong(name, "is reserved for what no target claims: choose another name");
             } else if !is_plain_name(name, 100) {
                 let message = "a target's name has 1 to 100 letters, digits, `.`, `_` or `-`: it becomes part of a Kafka group id and a metric's label";
-                reading.mistake(&node.origin, &path, message);
+                section.wrong(name, message);
             }
-            Target::read(name, Section::open(path, node, reading), timing, reading)
+            let section = Section::open("targets.NAME", section.key(name), node, section.reading);
+            Target::read(name, &section, timing)
         };
-        section.entries().iter().filter_map(read).collect()
+        section.entries.iter().filter_map(read).collect()
     }
 
-    fn read(name: &str, mut section: Section<'_>, timing: &Timing, reading: &mut Reading) -> Option<Target> {
-        let api = read_api(&mut section, reading);
-        let base_url = read_base_url(&mut section, reading);
-        let credentials = match api {
-            Some(api) => Credentials::read(&mut section, api, reading),
-            None => {
-                credentials::skip(&mut section);
-                None
-            }
-        };
-        let delivery = Delivery::read(section.section("delivery", reading), timing, reading);
-        let retry = Retry::read(section.section("retry", reading), reading);
-        let tls = Tls::read(section.section("tls", reading), reading);
-        if tls != Tls::default() && base_url.as_ref().is_some_and(|url| url.scheme() == "http") {
-            section.wrong("tls", "contradicts an http:// base_url: use https:// or remove this section", reading);
+    fn read(name: &str, section: &Section<'_>, timing: &Timing) -> Option<Target> {
+        let api = section.text("api").and_then(|name| api::by_name(&name));
+        section.check_names(|key| own_name(key, api?));
+        let base_url = section.parsed("base_url", |text| address::parse(text, "https://vms.example.com"));
+        if base_url.as_ref().is_some_and(address::is_open) {
+            section.warn("base_url", "is http:// and not loopback: credentials and updates can be read on their way; use https://");
         }
-        section.finish(reading);
+        let credentials = api.and_then(|api| Credentials::read(section, api));
+        let delivery_section = section.section("delivery");
+        let delivery = Delivery::read(&delivery_section);
+        delivery.check(&delivery_section, timing);
+        let retry = Retry::read(&section.section("retry"));
+        let tls = Tls::read(&section.section("tls"));
+        if tls != Tls::default() && base_url.as_ref().is_some_and(|url| url.scheme() == "http") {
+            section.wrong("tls", "contradicts an http:// base_url: use https:// or remove this section");
+        }
         Some(Target { name: name.to_owned(), api: api?, base_url: base_url?, credentials: credentials?, delivery, retry, tls })
     }
 }
 
-fn read_api(section: &mut Section<'_>, reading: &mut Reading) -> Option<&'static dyn Api> {
-    let names = || api::ALL.map(|api| api.name()).join(", ");
-    let Some(name) = section.text("api", reading) else {
-        if !section.is_set("api") {
-            section.missing("api", format!("is required: one of {}", names()), reading);
-        }
-        return None;
-    };
-    let found = api::by_name(&name);
-    if found.is_none() {
-        section.wrong("api", format!("{} is not one of {}", quoted(&name), names()), reading);
+/// What the API calls a key that only other APIs have. No spelling is near enough to tell that `username` is `login` elsewhere.
+fn own_name(key: &str, api: &dyn Api) -> Option<String> {
+    let is_other = |name: fn(&dyn Api) -> &'static str| name(api) != key && api::ALL.into_iter().any(|other| name(other) == key);
+    if is_other(|api| api.username_key()) {
+        return Some(api.username_key().to_owned());
     }
-    found
-}
-
-fn read_base_url(section: &mut Section<'_>, reading: &mut Reading) -> Option<Url> {
-    let Some(text) = section.text("base_url", reading) else {
-        if !section.is_set("base_url") {
-            let message = "is required: where the API answers, such as \"https://vms.example.com\"";
-            section.missing("base_url", message, reading);
-        }
-        return None;
-    };
-    let url = match address::parse(&text, "https://vms.example.com") {
-        Ok(url) => url,
-        Err(message) => {
-            section.wrong("base_url", message, reading);
-            return None;
-        }
-    };
-    if address::is_open(&url) {
-        let message = "is http:// and not loopback: credentials and updates can be read on their way; use https://";
-        reading.warn(&section.origin_of("base_url"), &section.key("base_url"), message);
-    }
-    Some(url)
+    let [file, _] = sources(api.token_key());
+    is_other(|api| api.token_key()).then_some(file)
 }
