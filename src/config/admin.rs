@@ -22,8 +22,8 @@ pub struct Shutdown {
 
 impl Admin {
     pub(super) fn read(section: &Section<'_>) -> Self {
-        const ADVICE: &str = "is not an address: write an IP address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\"";
-        let listen = section.parsed("listen", |text| text.parse().map_err(|_| ADVICE.to_owned()));
+        let advice = "is not an address: write an IP address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\"";
+        let listen = section.parsed("listen", |text| text.parse().map_err(|_| advice));
         let listen: SocketAddr = listen.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
         if !listen.ip().is_loopback() {
             section.warn("listen", "is not loopback: whoever reaches this address can read metrics and status");
@@ -34,18 +34,17 @@ impl Admin {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        default_of("shutdown", Shutdown::read)
+        default_of("shutdown", |section| Shutdown::read(section, None))
     }
 }
 
 impl Shutdown {
-    pub(super) fn read(section: &Section<'_>) -> Self {
-        Shutdown { drain_timeout: section.duration("drain_timeout") }
-    }
-
-    /// The group must wait for longer.
-    pub(super) fn check(&self, section: &Section<'_>, timing: &Timing) {
-        let reason = "or the group moves on before a partition is handed over";
-        timing.max_poll_interval.must_be_above(section, "drain_timeout", self.drain_timeout, reason);
+    pub(super) fn read(section: &Section<'_>, timing: Option<&Timing>) -> Self {
+        let drain_timeout = section.duration("drain_timeout");
+        if let Some(timing) = timing {
+            let reason = "or the group moves on before a partition is handed over";
+            timing.max_poll_interval.must_be_above(section, "drain_timeout", drain_timeout, reason);
+        }
+        Shutdown { drain_timeout }
     }
 }

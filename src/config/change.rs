@@ -43,14 +43,11 @@ impl Keys {
         let all: BTreeSet<_> = self.0.keys().chain(before.0.keys()).collect();
         let mut change = Change::default();
         for path in all.into_iter().filter(|path| self.0.get(*path) != before.0.get(*path)) {
-            let list = if is_taken_up(path) { &mut change.taken } else { &mut change.refused };
+            // Nothing of `[console]` concerns a running service.
+            let is_taken = path.first().is_some_and(|section| section == "console") || keys::at(path).is_some_and(|key| key.live);
+            let list = if is_taken { &mut change.taken } else { &mut change.refused };
             list.push(path.join("."));
         }
         change
     }
-}
-
-/// Nothing of `[console]` concerns a running service.
-fn is_taken_up(path: &[String]) -> bool {
-    path.first().is_some_and(|section| section == "console") || keys::at(path).is_some_and(|key| key.live)
 }

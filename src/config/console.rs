@@ -27,10 +27,15 @@ pub struct Console {
 impl Console {
     pub(super) fn read(section: &Section<'_>, admin: SocketAddr) -> Self {
         let instances = section.texts("instances").map(|texts| {
+            let instances: Vec<Url> = texts.iter().filter_map(|text| instance(text)).collect();
+            let advice =
+                "should be the addresses of admin endpoints, such as \"http://courier-1:9464\": http://, a host and a port, nothing else";
             if !(1..=MOST_INSTANCES).contains(&texts.len()) {
                 section.wrong("instances", format!("should name 1 to {MOST_INSTANCES} instances"));
+            } else if instances.len() < texts.len() {
+                section.wrong("instances", advice);
             }
-            texts.iter().filter_map(|text| instance(text, section)).collect()
+            instances
         });
         let hosts = section.texts("hosts").unwrap_or_default();
         if let Some(wrong) = hosts.iter().find(|host| !is_host(host)) {
@@ -60,17 +65,10 @@ fn own(listen: SocketAddr) -> Vec<Url> {
     (listen.port() > 0).then(|| Url::parse(&format!("http://{address}")).ok()).flatten().into_iter().collect()
 }
 
-fn instance(text: &str, section: &Section<'_>) -> Option<Url> {
+fn instance(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host())?;
     // With no path, query, fragment or user the URL is its origin and a slash.
-    let is_bare =
-        |url: &Url| url.scheme() == "http" && url.has_host() && url.as_str() == format!("{}/", url.origin().ascii_serialization());
-    let found = Url::parse(text).ok().filter(is_bare);
-    if found.is_none() {
-        let message =
-            "should be the addresses of admin endpoints, such as \"http://courier-1:9464\": http://, a host and a port, nothing else";
-        section.wrong("instances", message);
-    }
-    found
+    (url.as_str() == format!("{}/", url.origin().ascii_serialization())).then_some(url)
 }
 
 fn is_host(text: &str) -> bool {

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::section::{Section, default_of};
-use super::timing::{Timing, compared};
+use super::timing::compared;
 
 /// The limits of delivery to one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +54,6 @@ impl Delivery {
             merge: section.boolean("merge"),
         }
     }
-
-    /// The group must wait for longer.
-    pub(super) fn check(&self, section: &Section<'_>, timing: &Timing) {
-        let reason = "or a call of a lost instance could land after its successor's";
-        timing.session_timeout.must_be_above(section, "request_timeout", self.request_timeout, reason);
-    }
 }
 
 impl Retry {
@@ -71,8 +65,8 @@ impl Retry {
         };
         if retry.initial_backoff > retry.max_backoff {
             let at = if section.is_set("initial_backoff") { "initial_backoff" } else { "max_backoff" };
-            let (initial, most) = (("initial_backoff", retry.initial_backoff), ("max_backoff", retry.max_backoff));
-            section.wrong(at, compared(initial, "must not be above", most));
+            let rule = "must not be above";
+            section.wrong(at, compared("initial_backoff", retry.initial_backoff, rule, "max_backoff", retry.max_backoff));
         }
         retry
     }

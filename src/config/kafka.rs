@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::librdkafka::{check_consumer, check_producer};
-use super::properties::{Properties, Settings};
+use super::properties::{Properties, place_of};
 use super::section::{Section, default_of, is_plain_name, quoted};
 use super::timing::{CONSUMER_TIMERS, Timing};
 use super::tree::PROPERTY_TABLES;
@@ -49,14 +49,17 @@ impl Kafka {
         let topics = Topics::read(&section.section("topics"));
 
         let mistakes_before = section.reading.count();
-        let [common, consumer, producer] = PROPERTY_TABLES.map(|name| Settings::read(&section.section(name)));
-        for setting in CONSUMER_TIMERS.iter().filter_map(|name| producer.get(name)) {
-            section.reading.mistake(&setting.origin, &setting.key, "is for consumers: move it to [kafka.consumer_properties]");
+        let sections = PROPERTY_TABLES.map(|name| section.section(name));
+        let [of_all, of_consumers, of_producers] = &sections;
+        let [common, consumer, producer] = sections.each_ref().map(Properties::read);
+        for (name, _) in CONSUMER_TIMERS.iter().filter(|(name, _)| producer.0.contains_key(*name)) {
+            if let Some((origin, key)) = place_of(name, of_producers) {
+                section.reading.mistake(origin, key, "is for consumers: move it to [kafka.consumer_properties]");
+            }
         }
-        let (consumer, producer) = (common.clone().with(consumer), common.clone().with(producer));
-        let timing = Timing::read(&consumer, section.reading);
+        let (consumer, producer) = (common.with(consumer), common.with(producer));
+        let timing = Timing::read(&consumer, [of_consumers, of_all]);
         let session_timeout = timing.session_timeout.value;
-        let [common, consumer, producer] = [common, consumer, producer].map(Settings::into_properties);
         if section.reading.count() == mistakes_before {
             check_together(section, &consumer, session_timeout, &producer);
         }
@@ -76,28 +79,22 @@ fn check_together(section: &Section<'_>, consumer: &Properties, session_timeout:
     };
     for (name, said) in said.into_iter().filter_map(|(name, said)| Some((name, said?))) {
         let at = if section.is_set(name) { name } else { "properties" };
-        let message = format!("librdkafka refuses the properties together: {said}");
-        section.reading.missing(section.origin_of(at), section.key(at), message);
+        section.missing(at, format!("librdkafka refuses the properties together: {said}"));
     }
 }
 
-fn servers(text: &str) -> Result<String, String> {
+fn servers(text: &str) -> Result<String, &'static str> {
     let is_server = |server: &str| {
         let (host, port) = server.rsplit_once(':').unwrap_or((server, "9092"));
         !host.is_empty() && !server.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port > 0)
     };
-    match text.split(',').map(str::trim).all(is_server) {
-        true => Ok(text.to_owned()),
-        false => Err("should be host:port, several separated by commas, such as \"kafka-1:9092,kafka-2:9092\"".to_owned()),
-    }
+    let advice = "should be host:port, several separated by commas, such as \"kafka-1:9092,kafka-2:9092\"";
+    text.split(',').map(str::trim).all(is_server).then(|| text.to_owned()).ok_or(advice)
 }
 
 /// A name that stands in group ids, transactional ids and the outcomes' `source`.
-fn name(text: &str) -> Result<String, String> {
-    match is_plain_name(text, 200) {
-        true => Ok(text.to_owned()),
-        false => Err("should be 1 to 200 letters, digits, `.`, `_` or `-`".to_owned()),
-    }
+fn name(text: &str) -> Result<String, &'static str> {
+    is_plain_name(text, 200).then(|| text.to_owned()).ok_or("should be 1 to 200 letters, digits, `.`, `_` or `-`")
 }
 
 /// The default of `instance_id`.

@@ -12,6 +12,7 @@ mod delivery;
 mod duration;
 mod kafka;
 mod keys;
+mod kind;
 mod librdkafka;
 mod log;
 mod mistake;
@@ -91,17 +92,14 @@ impl Config {
         let section = Section::open("", String::new(), &root, &reading);
         section.check_names(|_| None);
         let (kafka, timing) = Kafka::read(&section.section("kafka"));
-        let targets = section.section("targets");
-        let names: Vec<&str> = targets.entries.iter().map(|(name, _)| name.as_str()).collect();
-        let targets = Target::read_all(&targets, &timing);
-        let routes = Route::read_all(&section, &names);
+        let named = section.section("targets");
+        let targets = Target::read_all(&named, &timing);
+        let routes = Route::read_all(&section, named.entries);
         let admin = Admin::read(&section.section("admin"));
         let console = Console::read(&section.section("console"), admin.listen);
         let log = Log::read(&section.section("log"));
         let traces = Traces::read(&section.section("traces"));
-        let shutdown_section = section.section("shutdown");
-        let shutdown = Shutdown::read(&shutdown_section);
-        shutdown.check(&shutdown_section, &timing);
+        let shutdown = Shutdown::read(&section.section("shutdown"), Some(&timing));
         let warnings = reading.finish()?;
         Ok(Config { kafka, targets, routes, admin, console, log, traces, shutdown, warnings, keys })
     }

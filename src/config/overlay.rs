@@ -4,6 +4,7 @@ use std::mem::discriminant;
 
 use toml::de::{DeTable, DeValue};
 
+use super::keys::{self, sources};
 use super::librdkafka::is_known;
 use super::mistake::{Origin, Reading};
 use super::tree::{Entries, Node, PROPERTY_TABLES, Type, Value};
@@ -96,7 +97,7 @@ fn lay(root: &mut Node, path: &[String], origin: &Origin, value: &str, reading: 
         let next = match &mut place.value {
             Value::Table(entries) => {
                 if depth + 1 == path.len() {
-                    drop_other_sources(entries, segment, is_property(path), origin);
+                    drop_other_sources(entries, path, origin);
                 }
                 entry(entries, path.get(..=depth).unwrap_or_default(), origin)
             }
@@ -111,15 +112,16 @@ fn lay(root: &mut Node, path: &[String], origin: &Origin, value: &str, reading: 
     *place = Node { origin: origin.clone(), value: Value::Scalar(Type::Untyped, value.to_owned()) };
 }
 
-/// A secret has one source: a later layer's `password_env` also wins over an earlier one's `password_file`, and over a property that
-/// was written as it is.
-fn drop_other_sources(entries: &mut Entries, name: &str, is_property: bool, origin: &Origin) {
-    let stem = |name: &str| ["_file", "_env"].into_iter().find_map(|end| Some(name.strip_suffix(end)?.to_owned()));
-    let source = |name: &str| stem(name).or_else(|| is_property.then(|| name.to_owned()));
-    let Some(secret) = source(name) else { return };
-    let is_dropped =
-        |other: &str, at: &Origin| other != name && source(other).as_ref() == Some(&secret) && discriminant(at) != discriminant(origin);
-    entries.retain(|(other, node)| !is_dropped(other, &node.origin));
+/// A secret has one source: `password_env` of a later layer also wins over `password_file` of an earlier one, and over a property
+/// that was written as it is.
+fn drop_other_sources(entries: &mut Entries, path: &[String], origin: &Origin) {
+    let (name, is_property) = (path.last().map_or("", String::as_str), is_property(path));
+    let secret = name.trim_end_matches("_file").trim_end_matches("_env");
+    if is_property || name != secret && keys::at(path).is_some_and(|key| key.kind.is_secret()) {
+        let [file, env] = sources(secret);
+        let is_source = |other: &str| other == file || other == env || (is_property && other == secret);
+        entries.retain(|(other, node)| other == name || !is_source(other) || discriminant(&node.origin) == discriminant(origin));
+    }
 }
 
 /// The entry at the end of the path, made if there is none.

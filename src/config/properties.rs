@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -10,6 +11,7 @@ use super::librdkafka;
 use super::mistake::{Origin, Reading};
 use super::secret;
 use super::section::Section;
+use super::tls::file_error;
 use super::tree::{Node, Type, Value};
 use crate::secret::{Secret, SecretError};
 
@@ -66,52 +68,36 @@ impl fmt::Debug for Properties {
     }
 }
 
-/// Properties that still know where they were set.
-#[derive(Clone, Default)]
-pub(super) struct Settings(BTreeMap<String, Setting>);
-
-/// One property, where it was set, and the key that it was set by.
-#[derive(Clone)]
-pub(super) struct Setting {
-    pub(super) origin: Origin,
-    pub(super) key: String,
-    pub(super) value: PropertyValue,
-}
-
-impl Settings {
+impl Properties {
     /// Reads one table of properties.
     pub(super) fn read(section: &Section<'_>) -> Self {
-        let mut settings = Settings::default();
-        for (name, node) in section.entries {
-            let key = format!("{}.{name}", section.path);
-            let mistake = |message| section.reading.mistake(&node.origin, &key, message);
-            match read_one(name, node, &key, section.reading) {
-                Ok((name, value)) => {
-                    let setting = Setting { origin: node.origin.clone(), key: key.clone(), value };
-                    if let Some(first) = settings.0.insert(name.to_owned(), setting) {
-                        mistake(format!("{} was set too, at {}: keep one of the two", first.key, first.origin));
+        let mut properties = Properties::default();
+        for (written, Node { origin, value }) in section.entries {
+            let ((name, end), key) = (split(written), format!("{}.{written}", section.path));
+            let mistake = |message| section.reading.mistake(origin, &key, message);
+            match read_one(name, end, value, section.reading) {
+                Err(message) => mistake(message),
+                Ok(value) => {
+                    warnings(name, &value, origin).for_each(|message| section.reading.warn(origin, &key, &message));
+                    if let (Some(_), Some((at, first))) = (properties.0.insert(name.to_owned(), value), place_of(name, section)) {
+                        mistake(format!("{first} was set too, at {at}: keep one of the two"));
                     }
                 }
-                Err(message) => mistake(message),
             }
         }
-        settings
+        properties
     }
 
     /// These, and over them the others.
-    pub(super) fn with(mut self, others: Settings) -> Self {
-        self.0.extend(others.0);
-        self
+    pub(super) fn with(&self, others: Properties) -> Self {
+        Properties(self.0.clone().into_iter().chain(others.0).collect())
     }
+}
 
-    /// The property of that name, if it was set.
-    pub(super) fn get(&self, name: &str) -> Option<&Setting> {
-        self.0.get(name)
-    }
-
-    pub(super) fn into_properties(self) -> Properties {
-        Properties(self.0.into_iter().map(|(name, setting)| (name, setting.value)).collect())
-    }
+/// The place at which a property was set in a table, and its key.
+pub(super) fn place_of<'a>(name: &str, section: &Section<'a>) -> Option<(&'a Origin, String)> {
+    let (written, node) = section.entries.iter().find(|(written, _)| split(written).0 == name)?;
+    Some((&node.origin, format!("{}.{written}", section.path)))
 }
 
 /// The property's name, and what the key has at its end to say where the value comes from.
@@ -121,9 +107,8 @@ fn split(key: &str) -> (&str, &'static str) {
     found.filter(|_| !librdkafka::is_known(key)).unwrap_or((key, ""))
 }
 
-/// Reads one property: its name without `_file` or `_env`, and its value.
-fn read_one<'a>(written: &'a str, node: &Node, key: &str, reading: &Reading) -> Result<(&'a str, PropertyValue), String> {
-    let text = match &node.value {
+fn read_one(name: &str, end: &str, value: &Value, reading: &Reading) -> Result<PropertyValue, String> {
+    let text = match value {
         // librdkafka would cut a longer number off at 32 bits.
         Value::Scalar(Type::Integer, number) if number.parse::<i32>().is_err() => {
             return Err("is too large a number for librdkafka".to_owned());
@@ -131,7 +116,6 @@ fn read_one<'a>(written: &'a str, node: &Node, key: &str, reading: &Reading) -> 
         Value::Scalar(kind, text) if *kind != Type::Datetime => text,
         other => return Err(format!("is {} and should be a string, a number or a boolean", other.kind())),
     };
-    let (name, end) = split(written);
     if let Some(why) = librdkafka::refused(name) {
         return Err(format!("is decided by the service: {why}; remove it"));
     }
@@ -143,32 +127,27 @@ fn read_one<'a>(written: &'a str, node: &Node, key: &str, reading: &Reading) -> 
         "_file" => Secret::File(text.into()),
         "_env" => Secret::Env(text.clone()),
         _ => {
-            check_plain(name, text, &node.origin, key, reading)?;
-            return Ok((name, PropertyValue::Plain(text.clone())));
+            librdkafka::check(name, text).map_err(|description| match librdkafka::is_secret(name) {
+                true => "librdkafka does not take this value".to_owned(),
+                false => format!("librdkafka does not take this value: {description}"),
+            })?;
+            if librdkafka::FILES.contains(&name) && text != PROBE {
+                fs::metadata(text).map_err(|error| file_error(Path::new(text), &error))?;
+            }
+            return Ok(PropertyValue::Plain(text.clone()));
         }
     };
     let value = secret::read(&secret, reading)?;
-    if librdkafka::check(name, value.expose_secret()).is_err() {
-        return Err("librdkafka does not take what was read from there".to_owned());
-    }
-    Ok((name, PropertyValue::Secret(secret)))
+    librdkafka::check(name, value.expose_secret()).map_err(|_| "librdkafka does not take what was read from there")?;
+    Ok(PropertyValue::Secret(secret))
 }
 
-fn check_plain(name: &str, text: &str, origin: &Origin, key: &str, reading: &Reading) -> Result<(), String> {
-    let is_secret = librdkafka::is_secret(name);
-    librdkafka::check(name, text).map_err(|description| match is_secret {
-        true => "librdkafka does not take this value".to_owned(),
-        false => format!("librdkafka does not take this value: {description}"),
-    })?;
-    if is_secret && !matches!(origin, Origin::Environment(_)) {
-        reading.warn(origin, key, &format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`"));
-    }
-    if UNCHECKED.contains(&(name, text.trim())) {
-        let message = "leaves the brokers' certificates unchecked, so that anybody in between can read all passwords: remove it";
-        reading.warn(origin, key, message);
-    }
-    if librdkafka::FILES.contains(&name) && text != PROBE {
-        std::fs::metadata(text).map_err(|error| super::tls::file_error(Path::new(text), &error))?;
-    }
-    Ok(())
+/// What should be looked at in a value that was written as it is.
+fn warnings(name: &str, value: &PropertyValue, origin: &Origin) -> impl Iterator<Item = String> {
+    let text = if let PropertyValue::Plain(text) = value { Some(text.trim()) } else { None };
+    let is_in_sight = text.is_some() && librdkafka::is_secret(name) && !matches!(origin, Origin::Environment(_));
+    let is_unchecked = text.is_some_and(|text| UNCHECKED.contains(&(name, text)));
+    let in_sight = is_in_sight.then(|| format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`"));
+    let advice = "leaves the brokers' certificates unchecked, so that anybody in between can read all passwords: remove it";
+    in_sight.into_iter().chain(is_unchecked.then(|| advice.to_owned()))
 }

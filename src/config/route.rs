@@ -3,7 +3,7 @@
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::section::{Section, quoted};
-use super::tree::{Node, Value};
+use super::tree::{Entries, Node, Value};
 use crate::text::nearest;
 
 /// One route. An event takes the first whose every glob fits; at least one is given.
@@ -22,7 +22,7 @@ pub struct Route {
 
 impl Route {
     /// Reads all routes, in their order.
-    pub(super) fn read_all(root: &Section<'_>, targets: &[&str]) -> Vec<Route> {
+    pub(super) fn read_all(root: &Section<'_>, targets: &Entries) -> Vec<Route> {
         let items = match root.node("routes").map(|node| &node.value) {
             None => return Vec::new(),
             Some(Value::Array(items)) => items,
@@ -39,16 +39,16 @@ impl Route {
         items.iter().enumerate().filter_map(read).collect()
     }
 
-    fn read(section: &Section<'_>, targets: &[&str]) -> Option<Route> {
+    fn read(section: &Section<'_>, targets: &Entries) -> Option<Route> {
         let (source, event_type) = (section.parsed("source", glob), section.parsed("type", glob));
         if !section.is_set("source") && !section.is_set("type") {
             section.missing("source", "a route needs `source` or `type` or both: \"*\" fits everything");
         }
         let target = section.text("target")?;
-        if !targets.contains(&target.as_str()) {
-            let nearest = nearest(&target, targets.iter().copied()).map(|nearest| format!("; the nearest is `{nearest}`"));
-            let message = format!("there is no target {}{}", quoted(&target), nearest.unwrap_or_default());
-            section.reading.missing(section.origin_of("target"), section.key("target"), message);
+        let names = targets.iter().map(|(name, _)| name.as_str());
+        if !names.clone().any(|name| name == target) {
+            let nearest = nearest(&target, names).map(|nearest| format!("; the nearest is `{nearest}`")).unwrap_or_default();
+            section.missing("target", format!("there is no target {}{nearest}", quoted(&target)));
         }
         Some(Route { source, event_type, target })
     }

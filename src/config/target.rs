@@ -36,21 +36,21 @@ pub struct Target {
 
 impl Target {
     /// Reads all targets, in their order.
-    pub(super) fn read_all(section: &Section<'_>, timing: &Timing) -> Vec<Target> {
-        if section.entries.is_empty() {
-            section.missing("", "at least one target is required: [targets.NAME] with `api`, `base_url` and credentials");
+    pub(super) fn read_all(targets: &Section<'_>, timing: &Timing) -> Vec<Target> {
+        if targets.entries.is_empty() && !targets.broken {
+            let message = "at least one target is required: [targets.NAME] with `api`, `base_url` and credentials";
+            targets.reading.missing(&targets.origin, &targets.path, message);
         }
         let read = |(name, node): &(String, Node)| {
             if name == UNCLAIMED {
-                section.wrong(name, "is reserved for what no target claims: choose another name");
+                targets.wrong(name, "is reserved for what no target claims: choose another name");
             } else if !is_plain_name(name, 100) {
                 let message = "a target's name has 1 to 100 letters, digits, `.`, `_` or `-`: it becomes part of a Kafka group id and a metric's label";
-                section.wrong(name, message);
+                targets.wrong(name, message);
             }
-            let section = Section::open("targets.NAME", section.key(name), node, section.reading);
-            Target::read(name, &section, timing)
+            Target::read(name, &Section::open("targets.NAME", targets.key(name), node, targets.reading), timing)
         };
-        section.entries.iter().filter_map(read).collect()
+        targets.entries.iter().filter_map(read).collect()
     }
 
     fn read(name: &str, section: &Section<'_>, timing: &Timing) -> Option<Target> {
@@ -61,9 +61,9 @@ impl Target {
             section.warn("base_url", "is http:// and not loopback: credentials and updates can be read on their way; use https://");
         }
         let credentials = api.and_then(|api| Credentials::read(section, api));
-        let delivery_section = section.section("delivery");
+        let (delivery_section, landing) = (section.section("delivery"), "or a call of a lost instance could land after its successor's");
         let delivery = Delivery::read(&delivery_section);
-        delivery.check(&delivery_section, timing);
+        timing.session_timeout.must_be_above(&delivery_section, "request_timeout", delivery.request_timeout, landing);
         let retry = Retry::read(&section.section("retry"));
         let tls = Tls::read(&section.section("tls"));
         if tls != Tls::default() && base_url.as_ref().is_some_and(|url| url.scheme() == "http") {
@@ -73,12 +73,13 @@ impl Target {
     }
 }
 
-/// What the API calls a key that only other APIs have. No spelling is near enough to tell that `username` is `login` elsewhere.
+/// What the API calls a key that only others have. No spelling is near enough to tell that `username` is `login` elsewhere.
 fn own_name(key: &str, api: &dyn Api) -> Option<String> {
-    let is_other = |name: fn(&dyn Api) -> &'static str| name(api) != key && api::ALL.into_iter().any(|other| name(other) == key);
-    if is_other(|api| api.username_key()) {
-        return Some(api.username_key().to_owned());
-    }
-    let [file, _] = sources(api.token_key());
-    is_other(|api| api.token_key()).then_some(file)
+    let names = |api: &dyn Api| {
+        let [file, env] = sources(api.token_key());
+        [file, env, api.username_key().to_owned()]
+    };
+    let own = names(api);
+    let theirs = api::ALL.into_iter().flat_map(|api| names(api).into_iter().zip(own.clone()));
+    theirs.filter(|_| !own.iter().any(|own| own == key)).find(|(their, _)| their == key).map(|(_, own)| own)
 }

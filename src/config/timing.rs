@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use super::duration::written;
-use super::mistake::{Origin, Reading};
-use super::properties::{PropertyValue, Settings};
+use super::mistake::Origin;
+use super::properties::{Properties, PropertyValue, place_of};
 use super::section::Section;
 
-const SESSION_TIMEOUT: &str = "session.timeout.ms";
-const HEARTBEAT_INTERVAL: &str = "heartbeat.interval.ms";
-const MAX_POLL_INTERVAL: &str = "max.poll.interval.ms";
-
-/// The timers, which mean nothing to a producer.
-pub(super) const CONSUMER_TIMERS: [&str; 3] = [SESSION_TIMEOUT, HEARTBEAT_INTERVAL, MAX_POLL_INTERVAL];
+/// The timers, which mean nothing to a producer, and what they are unless set.
+pub(super) const CONSUMER_TIMERS: [(&str, u64); 3] =
+    [("session.timeout.ms", 15_000), ("heartbeat.interval.ms", 3_000), ("max.poll.interval.ms", 300_000)];
 
 /// The timers that other sections must fit.
 pub(super) struct Timing {
@@ -20,7 +17,7 @@ pub(super) struct Timing {
     pub(super) max_poll_interval: Timer,
 }
 
-/// A timer, and where it was set if it was.
+/// A timer, and the place and the key at which it was set if it was.
 pub(super) struct Timer {
     name: &'static str,
     pub(super) value: Duration,
@@ -28,57 +25,51 @@ pub(super) struct Timer {
 }
 
 impl Timing {
-    pub(super) fn read(consumer: &Settings, reading: &Reading) -> Self {
-        let session_timeout = Timer::read(SESSION_TIMEOUT, 15_000, consumer, reading);
-        let heartbeat = Timer::read(HEARTBEAT_INTERVAL, 3_000, consumer, reading);
-        let max_poll_interval = Timer::read(MAX_POLL_INTERVAL, 300_000, consumer, reading);
+    /// Reads the consumers' timers, which were set in either of these sections, the former first.
+    pub(super) fn read(consumer: &Properties, sections: [&Section<'_>; 2]) -> Self {
+        let [session_timeout, heartbeat, max_poll_interval] = CONSUMER_TIMERS.map(|timer| Timer::read(timer, consumer, sections));
         // If it was not set, the client's is made to fit.
-        if let (Some((origin, key)), true) = (&heartbeat.place, heartbeat.value >= session_timeout.value) {
-            reading.mistake(origin, key, compared(heartbeat.named(), "must be below", session_timeout.named()));
-        }
-        let place = max_poll_interval.place.as_ref().or(session_timeout.place.as_ref());
-        if let (Some((origin, key)), true) = (place, max_poll_interval.value < session_timeout.value) {
-            reading.mistake(origin, key, compared(max_poll_interval.named(), "must not be below", session_timeout.named()));
+        let heartbeat_fits = heartbeat.place.is_none() || heartbeat.value < session_timeout.value;
+        let max_poll_fits = max_poll_interval.value >= session_timeout.value;
+        for (timer, fits, rule) in [(&heartbeat, heartbeat_fits, "must be below"), (&max_poll_interval, max_poll_fits, "must not be below")]
+        {
+            if let (false, Some((origin, key))) = (fits, timer.place.as_ref().or(session_timeout.place.as_ref())) {
+                let message = compared(timer.name, timer.value, rule, session_timeout.name, session_timeout.value);
+                sections[0].reading.mistake(origin, key, message);
+            }
         }
         Timing { session_timeout, max_poll_interval }
     }
 }
 
 impl Timer {
-    fn read(name: &'static str, default: u64, settings: &Settings, reading: &Reading) -> Self {
-        let setting = settings.get(name);
-        let milliseconds = setting.and_then(|setting| {
-            let milliseconds = match &setting.value {
-                PropertyValue::Plain(text) => text.trim().parse().ok(),
-                PropertyValue::Secret(_) => None,
-            };
-            if milliseconds.is_none() {
-                reading.mistake(&setting.origin, &setting.key, "should be a whole number of milliseconds");
-            }
-            milliseconds
-        });
-        let place = setting.map(|setting| (setting.origin.clone(), setting.key.clone()));
+    fn read((name, default): (&'static str, u64), properties: &Properties, sections: [&Section<'_>; 2]) -> Self {
+        let value = properties.0.get(name);
+        let place = value.and_then(|_| sections.into_iter().find_map(|section| place_of(name, section)));
+        let place = place.map(|(origin, key)| (origin.clone(), key));
+        let milliseconds = match value {
+            Some(PropertyValue::Plain(text)) => text.trim().parse().ok(),
+            Some(PropertyValue::Secret(_)) => None,
+            None => Some(default),
+        };
+        if let (None, Some((origin, key))) = (milliseconds, &place) {
+            sections[0].reading.mistake(origin, key, "should be a whole number of milliseconds");
+        }
         Timer { name, value: Duration::from_millis(milliseconds.unwrap_or(default)), place }
     }
 
-    fn named(&self) -> (&'static str, Duration) {
-        (self.name, self.value)
-    }
-
-    /// Reports a duration of a section that is not below this one, at whichever of the two was set.
+    /// Reports a duration of a section that is not below this one, at the one of the two that was set.
     pub(super) fn must_be_above(&self, section: &Section<'_>, name: &str, value: Duration, reason: &str) {
         if value >= self.value {
-            let message = format!("{}, {reason}", compared((name, value), "must be below", self.named()));
-            let origin = match &self.place {
-                Some((origin, _)) if !section.is_set(name) => origin,
-                _ => section.origin_of(name),
-            };
-            section.reading.mistake(origin, section.key(name), message);
+            let set = self.place.as_ref().filter(|_| !section.is_set(name));
+            let origin = set.map_or(section.origin_of(name), |(origin, _)| origin);
+            let rule = compared(name, value, "must be below", self.name, self.value);
+            section.reading.mistake(origin, section.key(name), format!("{rule}, {reason}"));
         }
     }
 }
 
-/// That two durations, each with its name, do not fit.
-pub(super) fn compared(one: (&str, Duration), must: &str, other: (&str, Duration)) -> String {
-    format!("{} ({}) {must} {} ({})", one.0, written(one.1), other.0, written(other.1))
+/// That two durations do not fit.
+pub(super) fn compared(name: &str, value: Duration, rule: &str, other: &str, its: Duration) -> String {
+    format!("{name} ({}) {rule} {other} ({})", written(value), written(its))
 }

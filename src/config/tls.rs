@@ -48,7 +48,7 @@ impl Tls {
 }
 
 fn checked(section: &Section<'_>, key: &str, check: fn(&Path) -> Result<(), pem::Error>) -> Option<PathBuf> {
-    let path = section.path(key)?;
+    let path = PathBuf::from(section.text(key)?);
     if let Err(error) = check(&path) {
         let message = match error {
             pem::Error::Io(error) => file_error(&path, &error),
