@@ -60,17 +60,9 @@ impl Value {
 pub(super) fn read(file: &Path, reading: &Reading) -> Option<Node> {
     let name: Arc<str> = file.display().to_string().into();
     let whole = Origin::File { name: name.clone(), line: 0, column: 0 };
-    let text = match fs::read(file).map(String::from_utf8) {
-        Ok(Ok(text)) => text,
-        Ok(Err(_)) => {
-            reading.mistake(&whole, "", "the file is not UTF-8 text");
-            return None;
-        }
-        Err(error) => {
-            reading.mistake(&whole, "", format!("the file cannot be read: {error}"));
-            return None;
-        }
-    };
+    let bytes = fs::read(file).map_err(|error| format!("the file cannot be read: {error}"));
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned()));
+    let text = text.map_err(|message| reading.mistake(&whole, "", message)).ok()?;
     let source = Source { name, text: &text };
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in errors {

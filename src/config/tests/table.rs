@@ -32,19 +32,30 @@ fn names(key: &Key) -> Vec<String> {
     if key.kind.is_secret() { keys::sources(split(key).1).to_vec() } else { vec![split(key).1.to_owned()] }
 }
 
+/// The keys as rows, without the columns that none of them fills.
 fn markdown(keys: &[&Key]) -> String {
-    let row = |cells: [String; 4]| format!("| {} |\n", cells.join(" | ")).replace("|  |", "| |");
-    let mut text = row(["key", "default", "range", "meaning"].map(str::to_owned)) + "| --- | --- | --- | --- |\n";
-    for key in keys {
+    let cells = |key: &&Key| {
         let names: Vec<String> = names(key).iter().map(|name| format!("`{name}`")).collect();
         let default = match key.default {
             Fallback::Required => "required".to_owned(),
             _ => in_toml(key).map(|text| format!("`{text}`")).unwrap_or_default(),
         };
+        let range = match key.kind {
+            Kind::Word(words) => words().iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
+            kind => kind.range(),
+        };
         let live = if key.live { ". Taken up while it runs" } else { "" };
-        text += &row([names.join(", "), default, key.kind.range(), format!("{}{live}", key.help)]);
-    }
-    text
+        [names.join(", "), default, range, format!("{}{live}", key.help)]
+    };
+    let mut rows = vec![["key", "default", "range", "meaning"].map(str::to_owned), ["---"; 4].map(str::to_owned)];
+    rows.extend(keys.iter().map(cells));
+    let filled = [0, 1, 2, 3].map(|column| rows.iter().skip(2).any(|row| !row[column].is_empty()));
+    let shown = |row: &[String; 4]| {
+        let cells = row.iter().zip(filled).filter(|(_, filled)| *filled);
+        let cells = cells.map(|(cell, _)| if cell.is_empty() { String::new() } else { format!(" {cell}") });
+        format!("|{} |\n", cells.collect::<Vec<_>>().join(" |"))
+    };
+    rows.iter().map(shown).collect()
 }
 
 #[test]
