@@ -16,7 +16,8 @@ pub struct Admin {
 /// The end of the service, and of its work on a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// How long calls in flight may take to finish before they are given up; zero gives them up at once.
+    /// How long calls in flight may take to finish before they are given up; zero gives them up at
+    /// once.
     pub drain_timeout: Duration,
 }
 

@@ -1,4 +1,5 @@
-//! A change of the configuration: which keys differ between two readings, and which of them a running service can take up.
+//! A change of the configuration: which keys differ between two readings, and which of them a
+//! running service can take up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,7 +16,8 @@ pub struct Change {
     pub refused: Vec<String>,
 }
 
-/// Every key that was set, with a hash of its value: values may be secrets, and only whether they differ is asked.
+/// Every key that was set, with a hash of its value: values may be secrets, and only whether they
+/// differ is asked.
 #[derive(Clone, Debug, Default)]
 pub struct Keys(BTreeMap<Vec<String>, u64>);
 

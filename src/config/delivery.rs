@@ -1,4 +1,5 @@
-//! `[targets.NAME.delivery]` and `[targets.NAME.retry]`: how calls are made, how many at once, and how soon again.
+//! `[targets.NAME.delivery]` and `[targets.NAME.retry]`: how calls are made, how many at once, and
+//! how soon again.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -33,11 +33,11 @@ pub struct Kafka {
 /// The names of the topics; no two are equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
-    /// Where updates come from.
+    /// Updates are read from it.
     pub updates: String,
-    /// Where outcomes go.
+    /// Takes an outcome for each update.
     pub outcomes: String,
-    /// Where undeliverable records go.
+    /// Takes the records that cannot be delivered.
     pub dead_letters: String,
 }
 

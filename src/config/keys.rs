@@ -1,5 +1,6 @@
-//! Every key of the configuration. Sections are read by this table, `docs/configuration.md` is printed from it,
-//! and it says which changes a running service takes up. A further key is a row here, and its use.
+//! Every key of the configuration. Sections are read by this table, `docs/configuration.md` is
+//! printed from it, and it says which changes a running service takes up. A further key is a row
+//! here, and its use.
 
 use self::Fallback::{Is, Required, Unset};
 use super::kind::Kind::{self, Boolean, Duration, File, List, Number, Ratio, Secret, Text, Word};

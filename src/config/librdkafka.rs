@@ -1,4 +1,5 @@
-//! librdkafka's properties: which ones the service decides on itself, which are secret, and how to ask about the rest.
+//! librdkafka's properties: which ones the service decides on itself, which are secret, and how to
+//! ask about the rest.
 
 use std::time::Duration;
 
@@ -102,7 +103,8 @@ fn set(name: &str, value: &str) -> Result<NativeClientConfig, KafkaError> {
     ClientConfig::new().set(name, value).create_native_config()
 }
 
-/// Asks librdkafka whether a consumer's settings fit together, by making one. Without a broker to go to it stays where it is.
+/// Asks librdkafka whether a consumer's settings fit together, by making one. Without a broker to
+/// go to it stays where it is.
 pub(super) fn check_consumer(settings: Vec<(String, String)>, session_timeout: Duration) -> Result<(), String> {
     let session_timeout = session_timeout.as_millis().to_string();
     create::<BaseConsumer>(settings, &[("group.id", "check"), ("session.timeout.ms", &session_timeout)])
@@ -115,12 +117,13 @@ pub(super) fn check_producer(mut settings: Vec<(String, String)>) -> Result<(), 
     create::<BaseProducer>(settings, &[("transactional.id", "check"), ("transaction.timeout.ms", &timeout)])
 }
 
-/// How long a transaction may stay open, in milliseconds. A killed instance holds its readers and its successor back for this long, and for as
-/// long again as the broker takes to notice (10 s by default).
+/// How long a transaction may stay open, in milliseconds. A killed instance holds its readers and
+/// its successor back for this long, and for as long again as the broker takes to notice (10 s by
+/// default).
 pub(crate) const TRANSACTION_TIMEOUT_MS: u32 = 5000;
 
-/// A request may not be waited for longer than its transaction lasts: librdkafka refuses a `socket.timeout.ms` above that, which may have been
-/// set for every client.
+/// A request may not be waited for longer than its transaction lasts: librdkafka refuses a
+/// `socket.timeout.ms` above that, which may have been set for every client.
 pub(crate) fn fit_into_transaction(name: &str, value: &mut String) {
     if name == "socket.timeout.ms" && value.parse().is_ok_and(|timeout: u32| timeout > TRANSACTION_TIMEOUT_MS) {
         *value = TRANSACTION_TIMEOUT_MS.to_string();

@@ -1,4 +1,4 @@
-//! `[log]`: what is logged, and in which form.
+//! `[log]`: the levels and the form of the log.
 
 use tracing::level_filters::LevelFilter;
 
@@ -7,7 +7,7 @@ use super::section::{Section, quoted};
 /// Logging to standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// What is logged; `RUST_LOG` wins over it.
+    /// The levels that are logged; `RUST_LOG` wins over them.
     pub level: Levels,
     /// The form of a line.
     pub format: LogFormat,
@@ -18,7 +18,8 @@ pub struct Log {
 pub struct Levels {
     /// For all of the service's lines.
     pub all: LevelFilter,
-    /// For those of the modules that these begin with, such as `user_courier::ending`. The longest that fits wins.
+    /// For those of the modules that these begin with, such as `user_courier::ending`. The longest
+    /// that fits wins.
     pub of: Vec<(String, LevelFilter)>,
 }
 
@@ -43,7 +44,7 @@ impl Levels {
     /// Reads a level, or a list such as `info,user_courier::ending=warn`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A message for whoever wrote it.
     pub fn read(text: &str) -> Result<Self, String> {
         let (mut all, mut of) = (None, Vec::new());
         for part in text.split(',').map(str::trim) {

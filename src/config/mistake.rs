@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a value came from. The order is the order of the report, and of the layers: the later wins.
+/// The place that a value came from. The order is the order of the report, and of the layers: the
+/// later wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A place in the file; line 0 is the file as a whole.
@@ -37,11 +38,11 @@ impl fmt::Display for Origin {
 /// One mistake. It quotes no value that could be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where it was made.
+    /// The place of the mistake.
     pub origin: Origin,
     /// The key, such as `targets.valt.retry.max_attempts`; empty if none can be named.
     pub key: String,
-    /// What is wrong and what to do.
+    /// The mistake and what to do.
     pub message: String,
 }
 
@@ -52,7 +53,8 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All mistakes of a configuration, in the order of their places. Shown as one line each and a last one that counts them.
+/// All mistakes of a configuration, in the order of their places. Shown as one line each and a last
+/// one that counts them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<Mistake>);
 

@@ -1,7 +1,9 @@
-//! The configuration: a TOML file, the environment over it, flags over both. All mistakes are reported at once.
+//! The configuration: a TOML file, the environment over it, flags over both. All mistakes are
+//! reported at once.
 //!
-//! [`tree`] reads the file, [`overlay`] lays the others over it. [`keys`] is the table of all keys; each section is a struct, plain
-//! data, whose `read` takes them from a [`section`] by that table. [`Config::load`] puts them together.
+//! [`tree`] reads the file, [`overlay`] lays the others over it. [`keys`] is the table of all keys;
+//! each section is a struct, plain data, whose `read` takes them from a [`section`] by that table.
+//! [`Config::load`] puts them together.
 
 mod address;
 mod admin;
@@ -68,15 +70,15 @@ pub struct Config {
     pub traces: Traces,
     /// `[shutdown]`.
     pub shutdown: Shutdown,
-    /// What is allowed but should be looked at, for the log of each start. No secret stands in it.
+    /// Warnings for the log of each start. They hold no secret.
     pub warnings: Vec<String>,
-    /// What was set, for comparing it with a later reading.
+    /// The keys that were set, for comparing them with a later reading.
     pub keys: Keys,
 }
 
 impl Config {
-    /// Reads the file, lays the variables `USER_COURIER__SECTION__KEY` and then the flags (key and value) over it, and checks
-    /// all of it without touching the network.
+    /// Reads the file, lays the variables `USER_COURIER__SECTION__KEY` and then the flags (key and
+    /// value) over it, and checks all of it without touching the network.
     ///
     /// # Errors
     /// Every mistake there is, in the order of their places.

@@ -1,4 +1,4 @@
-//! What the environment and the flags lay over the file.
+//! The layers over the file: the environment, and over that the flags.
 
 use std::mem::discriminant;
 
@@ -112,8 +112,8 @@ fn lay(root: &mut Node, path: &[String], origin: &Origin, value: &str, reading: 
     *place = Node { origin: origin.clone(), value: Value::Scalar(Type::Untyped, value.to_owned()) };
 }
 
-/// A secret has one source: `password_env` of a later layer also wins over `password_file` of an earlier one, and over a property
-/// that was written as it is.
+/// A secret has one source: `password_env` of a later layer also wins over `password_file` of an
+/// earlier one, and over a property that was written as it is.
 fn drop_other_sources(entries: &mut Entries, path: &[String], origin: &Origin) {
     let (name, is_property) = (path.last().map_or("", String::as_str), is_property(path));
     let secret = name.trim_end_matches("_file").trim_end_matches("_env");

@@ -15,7 +15,7 @@ use super::tls::file_error;
 use super::tree::{Node, Type, Value};
 use crate::secret::{Secret, SecretError};
 
-/// What takes the checking of certificates away.
+/// Values that switch the checking of certificates off.
 const UNCHECKED: [(&str, &str); 2] = [("enable.ssl.certificate.verification", "false"), ("ssl.endpoint.identification.algorithm", "none")];
 
 /// Makes librdkafka look for the authorities in the usual places, in place of a file's name.
@@ -35,10 +35,11 @@ pub enum PropertyValue {
 }
 
 impl Properties {
-    /// Names and values as they are now, secrets included: for a client's settings, not for anybody's eyes.
+    /// Names and values as they are now, secrets included: for a client's settings, not for
+    /// anybody's eyes.
     ///
     /// # Errors
-    /// [`SecretError`], where a value's file or variable is gone by now.
+    /// [`SecretError`], if a value's file or variable is gone by now.
     pub fn resolve(&self) -> Result<Vec<(String, String)>, SecretError> {
         self.resolve_in(Secret::read)
     }
@@ -52,7 +53,8 @@ impl Properties {
         self.0.iter().map(resolve).collect()
     }
 
-    /// The files that a client with these properties reads when it is made: of secrets, and of certificates and keys.
+    /// The files that a client with these properties reads when it is made: of secrets, and of
+    /// certificates and keys.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().filter_map(|(name, value)| match value {
             PropertyValue::Secret(Secret::File(path)) => Some(path.as_path()),
@@ -142,7 +144,7 @@ fn read_one(name: &str, end: &str, value: &Value, reading: &Reading) -> Result<P
     Ok(PropertyValue::Secret(secret))
 }
 
-/// What should be looked at in a value that was written as it is.
+/// Warnings about a value that was written as it is.
 fn warnings(name: &str, value: &PropertyValue, origin: &Origin) -> impl Iterator<Item = String> {
     let text = if let PropertyValue::Plain(text) = value { Some(text.trim()) } else { None };
     let is_in_sight = text.is_some() && librdkafka::is_secret(name) && !matches!(origin, Origin::Environment(_));

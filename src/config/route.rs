@@ -8,8 +8,8 @@ use crate::text::nearest;
 
 /// One route. An event takes the first whose every glob fits; at least one is given.
 ///
-/// In a glob, `*` stands for any characters, `/` and `.` among them, `?` for one, `[ab]` for one of those, `{x,y}` for
-/// either; a backslash takes the meaning from the character after it.
+/// In a glob, `*` stands for any characters, `/` and `.` among them, `?` for one, `[ab]` for one of
+/// those, `{x,y}` for either; a backslash takes the meaning from the character after it.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Must fit the event's `source`.

@@ -41,7 +41,8 @@ impl<'a> Section<'a> {
         Section { path, table: table.to_owned(), origin: node.origin.clone(), entries, broken, reading }
     }
 
-    /// Opens the table of that name in this one, which is empty if it was not set, and checks its keys.
+    /// Opens the table of that name in this one, which is empty if it was not set, and checks its
+    /// keys.
     pub(super) fn section(&self, name: &str) -> Section<'a> {
         let path = self.key(name);
         let table = if self.table.is_empty() { name.to_owned() } else { format!("{}.{name}", self.table) };
@@ -53,7 +54,8 @@ impl<'a> Section<'a> {
         section
     }
 
-    /// Reports what is set and not known. `elsewhere` names the key that is in place of one that is not for here.
+    /// Reports what is set and not known. `elsewhere` names the key that is in place of one that is
+    /// not for here.
     pub(super) fn check_names(&self, elsewhere: impl Fn(&str) -> Option<String>) {
         let Some(mut known) = keys::names_in(&self.table) else { return };
         known.retain(|name| elsewhere(name).is_none());
@@ -78,7 +80,7 @@ impl<'a> Section<'a> {
         if self.path.is_empty() { shown } else { format!("{}.{shown}", self.path) }
     }
 
-    /// What the key was set to, if it was.
+    /// The value that the key was set to.
     pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
         self.entries.iter().find(|(set, _)| set == name).map(|(_, node)| node)
     }
@@ -154,7 +156,8 @@ impl<'a> Section<'a> {
         parsed.map_err(|message| self.wrong(name, message)).ok()
     }
 
-    /// A list of texts. From the environment and from flags, which know only text, it is separated by commas.
+    /// A list of texts. From the environment and from flags, which know only text, it is separated
+    /// by commas.
     pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
         match &self.node(name)?.value {
             Value::Scalar(Type::Untyped, text) => {
@@ -182,7 +185,7 @@ impl<'a> Section<'a> {
         sources(secret).into_iter().find(|name| self.is_set(name))
     }
 
-    /// Where the secret comes from. It is read once to see whether it is there.
+    /// The source of a secret. It is read once, to see whether the secret is there.
     pub(super) fn secret(&self, name: &str) -> Option<Secret> {
         let [file, env] = sources(name);
         let from = |name: &str| {
@@ -206,7 +209,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// What a function reads from a section in which nothing is set.
+/// Reads a section in which nothing is set.
 pub(super) fn default_of<T>(table: &str, read: impl Fn(&Section<'_>) -> T) -> T {
     let origin = Origin::Flag(String::new());
     read(&Section { path: String::new(), table: table.to_owned(), origin, entries: &NOTHING, broken: true, reading: &Reading::default() })

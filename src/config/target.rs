@@ -73,7 +73,8 @@ impl Target {
     }
 }
 
-/// What the API calls a key that only others have. No spelling is near enough to tell that `username` is `login` elsewhere.
+/// The API's own name for a key that only others have. No spelling is near enough to tell that
+/// `username` is `login` elsewhere.
 fn own_name(key: &str, api: &dyn Api) -> Option<String> {
     let names = |api: &dyn Api| {
         let [file, env] = sources(api.token_key());

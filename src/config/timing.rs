@@ -58,7 +58,8 @@ impl Timer {
         Timer { name, value: Duration::from_millis(milliseconds.unwrap_or(default)), place }
     }
 
-    /// Reports a duration of a section that is not below this one, at the one of the two that was set.
+    /// Reports a duration of a section that is not below this one, at the one of the two that was
+    /// set.
     pub(super) fn must_be_above(&self, section: &Section<'_>, name: &str, value: Duration, reason: &str) {
         if value >= self.value {
             let set = self.place.as_ref().filter(|_| !section.is_set(name));

@@ -1,4 +1,5 @@
-//! `[traces]`: where traces are sent. OpenTelemetry's own variables win over it, as `RUST_LOG` does over the log's level.
+//! `[traces]`: where traces are sent. OpenTelemetry's own variables win over it, as `RUST_LOG` does
+//! over the log's level.
 
 use url::Url;
 
@@ -13,7 +14,8 @@ const PATH: &str = "v1/traces";
 /// The export of traces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traces {
-    /// Where spans are sent, path and all. `None`: the service takes part in no trace, and passes on what came with a record.
+    /// The address that spans are sent to, path and all. `None`: the service takes part in no
+    /// trace, and passes a record's trace context on.
     pub endpoint: Option<Url>,
     /// The share of records without a trace of their own that begin one.
     pub sample_ratio: f64,
@@ -53,7 +55,7 @@ fn below(url: &Url) -> Url {
     url
 }
 
-/// What OpenTelemetry's variables say, if anything: an address, or that nothing is sent.
+/// The address in OpenTelemetry's variables, or that nothing is sent. `None` if they are silent.
 fn from_environment(reading: &Reading) -> Option<(Option<Url>, Origin)> {
     let variable = |name: &str| reading.environment.get(name).filter(|value| !value.is_empty());
     let of = |name: &str| Origin::Environment(name.to_owned());

@@ -1,4 +1,5 @@
-//! The configuration as a tree of values that know where they came from, before anyone asks what they mean.
+//! The configuration as a tree of values that know where they came from, before anyone asks what
+//! they mean.
 
 use std::fs;
 use std::ops::Range;
@@ -22,7 +23,7 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
-/// What a key was set to.
+/// A value as it was written.
 pub(super) enum Value {
     Scalar(Type, String),
     Array(Vec<Node>),
@@ -116,7 +117,8 @@ impl Source<'_> {
     }
 }
 
-/// An unquoted `sasl.password = …` is a table `sasl` to TOML, and a property's name to everybody else.
+/// An unquoted `sasl.password = …` is a table `sasl` to TOML, and a property's name to everybody
+/// else.
 fn flatten_properties(kafka: &mut Entries, reading: &Reading) {
     for (key, node) in kafka {
         if let (true, Value::Table(entries)) = (PROPERTY_TABLES.contains(&key.as_str()), &mut node.value) {

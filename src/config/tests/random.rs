@@ -1,4 +1,5 @@
-//! Random documents, variables and flags: whatever they hold, each mistake is told with its place, and no secret.
+//! Random documents, variables and flags: whatever they hold, each mistake is told with its place,
+//! and no secret.
 
 use proptest::prelude::*;
 
@@ -105,7 +106,7 @@ proptest! {
         for mistake in &mistakes.0 {
             prop_assert!(!mistake.message.is_empty() && mistake.to_string().lines().count() == 1, "{mistake}");
             match &mistake.origin {
-                // What is missing has no place of its own.
+                // A missing key has no place of its own.
                 Origin::File { line: 0, .. } => prop_assert!(mistake.message.contains("required"), "{mistake}\n{text}"),
                 Origin::File { line, column, .. } => {
                     let here: String = text.lines().nth(line - 1).unwrap_or_default().chars().skip(column - 1).collect();

@@ -13,7 +13,8 @@ fn split(key: &Key) -> (&'static str, &'static str) {
     key.path.rsplit_once('.').unwrap()
 }
 
-/// The keys as they are documented: those of one table after the other. What librdkafka takes is its own business.
+/// The keys as they are documented: those of one table after the other. What librdkafka takes is
+/// its own business.
 fn documented() -> Vec<(&'static str, Vec<&'static Key>)> {
     let keys: Vec<&Key> = KEYS.iter().filter(|key| split(key).1 != "NAME").collect();
     keys.chunk_by(|one, other| split(one).0 == split(other).0).map(|keys| (split(keys[0]).0, keys.to_vec())).collect()
