@@ -72,6 +72,12 @@ pub trait Api: Send + Sync {
     fn judge_login(&self, answer: &Answer) -> Login;
 }
 
+impl fmt::Debug for dyn Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// The registry: a further API is a further line.
 pub static ALL: [&'static dyn Api; 2] = [&aipix::Aipix, &valt::Valt];
 
