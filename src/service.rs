@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::admin;
 use crate::config::{Config, Target};
 use crate::kafka::client::try_out;
-use crate::kafka::missing_topics;
+use crate::kafka::{ask_for_ends, missing_topics};
 use crate::metrics::Metrics;
 use crate::renewal::Files;
 use crate::route::Router;
@@ -61,10 +61,11 @@ pub async fn run(
         return Ok(());
     }
     let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
+    let told = ask_for_ends(&config.kafka)?;
     let mut subscribers = JoinSet::new();
     for (name, metrics) in handles {
         let (configs, router, tracer) = (configs.clone(), router.clone(), tracer.clone());
-        let (board, mut stop) = (board.clone(), stop.clone());
+        let (board, told, mut stop) = (board.clone(), told.clone(), stop.clone());
         let subscriber = async move {
             let mut first = true;
             while first || !*stop.borrow() {
@@ -72,7 +73,8 @@ pub async fn run(
                 let config = configs.borrow_and_update().clone();
                 let target = config.targets.iter().find(|target| target.name == name);
                 let mut files = Files::of(&config.kafka, target);
-                let subscriber = match Subscriber::start(&config, target, router.clone(), metrics.clone(), tracer.clone(), board.clone()) {
+                let (tracer, told) = (tracer.clone(), told.clone());
+                let subscriber = match Subscriber::start(&config, target, router.clone(), metrics.clone(), tracer, told, board.clone()) {
                     Ok(subscriber) => subscriber,
                     Err(error) if first => return Err(error.into()),
                     Err(error) => {

@@ -21,7 +21,7 @@ use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Target, UNCLAIMED};
 use crate::engine::{Action, Batch, Engine, Settings, Ticket};
 use crate::event::TraceContext;
-use crate::kafka::{BATCHES, Consumer, Failure, Input, Lease, Membership, Order, Ownership, Publisher, Read, Settled, Shared};
+use crate::kafka::{BATCHES, Consumer, Failure, Input, Lease, Membership, Order, Ownership, Publisher, Read, Settled, Shared, Told};
 use crate::metrics::TargetMetrics;
 use crate::route::Router;
 use crate::settle::{Facts, Settler};
@@ -65,6 +65,8 @@ pub struct Subscriber {
     membership: Arc<Membership>,
     releasing: HashMap<i32, SyncSender<i32>>,
     ends: Ends,
+    /// Where partitions end, as asked for.
+    told: watch::Receiver<Told>,
     /// What is being committed.
     settling: Option<Arc<Batch<Update, Facts>>>,
     metrics: TargetMetrics,
@@ -90,6 +92,7 @@ impl Subscriber {
         router: Arc<Router>,
         metrics: TargetMetrics,
         tracer: Option<Tracer>,
+        told: watch::Receiver<Told>,
         board: Board,
     ) -> anyhow::Result<Self> {
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
@@ -123,6 +126,7 @@ impl Subscriber {
             membership,
             releasing: HashMap::new(),
             ends: Ends::default(),
+            told,
             settling: None,
             metrics,
             tracer,
@@ -246,7 +250,6 @@ impl Subscriber {
                     self.ends.fetched(end.partition, end.written);
                 }
             }
-            Input::Asked(ends) => ends.into_iter().for_each(|(partition, end)| self.ends.asked(partition, end)),
             Input::Failed(Failure::InstanceTaken) => return Some(Ended::InstanceTaken),
             Input::Failed(Failure::Other(why)) => return Some(Ended::Broken(why)),
             Input::Left => return Some(Ended::Left),

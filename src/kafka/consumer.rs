@@ -15,7 +15,6 @@ use rdkafka::types::RDKafkaErrorCode;
 use tracing::{debug, warn};
 
 use super::assignment::{Callbacks, Ownership};
-use super::ends::Asking;
 use super::headers;
 use super::lease::{Lease, Pulse};
 use super::log::Chatter;
@@ -51,9 +50,7 @@ pub enum Order {
 pub struct Consumer<C: Send + 'static> {
     client: Arc<BaseConsumer<Callbacks<C>>>,
     orders: Sender<Order>,
-    threads: [JoinHandle<()>; 2],
-    /// Dropped to end the thread that asks for the partitions' ends.
-    asking: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 /// What a consumer shares with its subscriber.
@@ -95,7 +92,6 @@ impl<C: Send + 'static> Consumer<C> {
             beats: std::sync::atomic::AtomicU64::new(0),
             born,
             unassigned: std::sync::Mutex::new(born),
-            leaders: std::sync::Mutex::default(),
             pulse: std::sync::Mutex::new(Pulse::new(kafka.session_timeout)),
             ends: std::sync::Mutex::default(),
             at_end: std::sync::Mutex::default(),
@@ -106,16 +102,15 @@ impl<C: Send + 'static> Consumer<C> {
             .map_err(|error| anyhow::anyhow!("the Kafka consumer cannot be made: {}", client::words(&error)))?;
         client.subscribe(&[&kafka.topics.updates]).context("the update topic cannot be subscribed to")?;
         let client = Arc::new(client);
-        let topic: Arc<str> = kafka.topics.updates.as_str().into();
         let (orders, receiver) = channel();
-        let polling = Polling { client: client.clone(), topic: topic.clone(), orders: receiver, claims };
-        let (asking, asked) = channel();
-        let ends = Asking { client: client.clone(), topic, stop: asked };
-        let threads = [
-            thread(format!("poll-{target}"), &client, move || polling.run())?,
-            thread(format!("ends-{target}"), &client, move || ends.run())?,
-        ];
-        Ok(Consumer { client, orders, threads, asking })
+        let polling = Polling { client: client.clone(), topic: kafka.topics.updates.as_str().into(), orders: receiver, claims };
+        let watch = Watch(client.clone());
+        let work = move || {
+            let _watch = watch;
+            polling.run();
+        };
+        let thread = std::thread::Builder::new().name(format!("poll-{target}")).spawn(work).context("no thread for the consumer")?;
+        Ok(Consumer { client, orders, thread })
     }
 
     /// Gives an order. It is carried out within some tens of milliseconds.
@@ -139,43 +134,22 @@ impl<C: Send + 'static> Consumer<C> {
         self.client.context().beats.load(Ordering::Relaxed)
     }
 
-    /// Waits for the threads' end, which comes after [`Order::Leave`].
+    /// Waits for the thread's end, which comes after [`Order::Leave`].
     pub fn join(self) {
-        drop(self.asking);
-        for thread in self.threads {
-            let name = thread.thread().name().unwrap_or_default().to_owned();
-            if thread.join().is_err() {
-                warn!(name, "a thread of the consumer panicked");
-            }
+        if self.thread.join().is_err() {
+            warn!("the polling thread panicked");
         }
     }
 }
 
-/// Starts a thread of the consumer. One that panics ends the subscriber, which nobody would notice otherwise.
-fn thread<C: Send + 'static>(
-    name: String,
-    client: &Arc<BaseConsumer<Callbacks<C>>>,
-    work: impl FnOnce() + Send + 'static,
-) -> anyhow::Result<JoinHandle<()>> {
-    let watch = Watch { name: name.clone(), client: client.clone() };
-    let work = move || {
-        let _watch = watch;
-        work();
-    };
-    std::thread::Builder::new().name(name).spawn(work).context("no thread for the consumer")
-}
-
-/// Reports the panic of its thread.
-struct Watch<C: Send + 'static> {
-    name: String,
-    client: Arc<BaseConsumer<Callbacks<C>>>,
-}
+/// Reports that the polling thread panics: the subscriber ends of it, which nobody would notice otherwise.
+struct Watch<C: Send + 'static>(Arc<BaseConsumer<Callbacks<C>>>);
 
 impl<C: Send + 'static> Drop for Watch<C> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let why = format!("its thread {} has panicked: please report this, it is a fault of this service", self.name);
-            self.client.context().send(Input::Failed(Failure::Other(why)));
+            let why = "its polling thread has panicked: please report this, it is a fault of this service";
+            self.0.context().send(Input::Failed(Failure::Other(why.to_owned())));
         }
     }
 }
