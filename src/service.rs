@@ -14,7 +14,7 @@ use self::keeper::Keeper;
 use self::supervisor::Supervisor;
 use crate::admin;
 use crate::config::Config;
-use crate::kafka::{Offsets, Unreachable, missing_topics};
+use crate::kafka::{Offsets, Unreachable, ask_for_ends, missing_topics};
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::status::Board;
@@ -78,10 +78,12 @@ pub async fn run(
         return Ok(());
     }
     let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
+    let told = ask_for_ends(&config.kafka)?;
     let mut supervisor = Supervisor::new(config.shutdown.drain_timeout);
     for (name, metrics) in handles {
-        let (configs, router, tracer, board, stop) = (configs.clone(), router.clone(), tracer.clone(), board.clone(), supervisor.stop());
-        let keeper = Keeper { name: name.clone(), configs, router, metrics, tracer, board, stop, offsets: Arc::new(Offsets::default()) };
+        let (configs, router, tracer, board) = (configs.clone(), router.clone(), tracer.clone(), board.clone());
+        let (told, stop, offsets) = (told.clone(), supervisor.stop(), Arc::new(Offsets::default()));
+        let keeper = Keeper { name: name.clone(), configs, router, metrics, tracer, told, board, offsets, stop };
         supervisor.spawn(&name, keeper.run());
     }
     supervisor.watch(stop, admin).await

@@ -24,7 +24,9 @@ use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Kafka, Target, UNCLAIMED};
 use crate::engine::{Action, Batch, Engine, Settings, State, Ticket};
 use crate::event::TraceContext;
-use crate::kafka::{BATCHES, Consumer, Failure, Input, Lease, Membership, Offsets, Order, Ownership, Publisher, Read, Settled, Shared};
+use crate::kafka::{
+    BATCHES, Consumer, Failure, Input, Lease, Membership, Offsets, Order, Ownership, Publisher, Read, Settled, Shared, Told,
+};
 use crate::metrics::TargetMetrics;
 use crate::route::Router;
 use crate::settle::{Facts, Settler};
@@ -61,6 +63,8 @@ pub struct Subscriber {
     ends: Ends,
     /// The update topic does not exist.
     topic_missing: bool,
+    /// Where partitions end, as asked for.
+    told: watch::Receiver<Told>,
     /// What is being committed.
     settling: Option<Arc<Batch<Update, Facts>>>,
     metrics: TargetMetrics,
@@ -86,6 +90,7 @@ impl Subscriber {
         router: Arc<Router>,
         metrics: TargetMetrics,
         tracer: Option<Tracer>,
+        told: watch::Receiver<Told>,
         board: Board,
         offsets: Arc<Offsets>,
     ) -> anyhow::Result<Self> {
@@ -132,6 +137,7 @@ impl Subscriber {
             releasing: HashMap::new(),
             ends: Ends::default(),
             topic_missing: false,
+            told,
             settling: None,
             metrics,
             tracer,
@@ -229,7 +235,6 @@ impl Subscriber {
                     self.ends.fetched(end.partition, end.written);
                 }
             }
-            Input::Asked(ends) => ends.into_iter().for_each(|(partition, end)| self.ends.asked(partition, end)),
             Input::Failed(Failure::InstanceTaken) => return Some(Ended::InstanceTaken),
             Input::Failed(Failure::Other(why)) => return Some(Ended::Broken(why)),
             Input::Left => return Some(Ended::Left),

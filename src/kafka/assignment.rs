@@ -55,11 +55,6 @@ impl Ownership {
         }
     }
 
-    /// The partitions that are ours now.
-    pub(super) fn partitions(&self) -> Vec<i32> {
-        self.0.lock().map(|owned| owned.keys().copied().collect()).unwrap_or_default()
-    }
-
     /// Whether the partition is still ours in this epoch.
     pub fn holds(&self, partition: i32, epoch: u64) -> bool {
         self.0.lock().is_ok_and(|owned| owned.get(&partition) == Some(&epoch))
@@ -84,8 +79,6 @@ pub struct Callbacks<C> {
     pub(super) born: Instant,
     /// The last look at which no assignment was on its way: the group's answer to what comes next is younger.
     pub(super) unassigned: Mutex<Instant>,
-    /// The leader of each partition, as far as known.
-    pub(super) leaders: Mutex<HashMap<i32, i32>>,
     pub(super) pulse: Mutex<Pulse>,
     /// The partitions' ends, to be handed over after the records that were polled before they became known.
     pub(super) ends: Mutex<Option<Vec<End>>>,
@@ -301,11 +294,7 @@ impl<C: Send + 'static> Callbacks<C> {
         }
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
         self.metrics.kafka_fetched(topic.partitions.values().map(|partition| partition.fetchq_cnt).sum());
-        let numbered = || topic.partitions.iter().filter_map(|(number, partition)| Some((number.parse().ok()?, partition)));
-        if let Ok(mut leaders) = self.leaders.lock() {
-            *leaders = numbered().map(|(number, partition)| (number, partition.leader)).collect();
-        }
-        let ends = numbered().filter_map(|(number, partition)| partition.end(number)).collect();
+        let ends = topic.partitions.iter().filter_map(|(number, partition)| partition.end(number.parse().ok()?)).collect();
         if let Ok(mut latest) = self.ends.lock() {
             *latest = Some(ends);
         }
@@ -348,7 +337,6 @@ struct Topic {
 
 #[derive(Debug, Deserialize)]
 struct Partition {
-    leader: i32,
     fetch_state: String,
     /// The end of the log.
     hi_offset: i64,
@@ -379,7 +367,6 @@ mod tests {
     #[test]
     fn an_end_is_reached_only_where_no_record_waits_to_be_polled() {
         let partition = |fetchq_cnt, eof_offset, next_offset| Partition {
-            leader: 1,
             hi_offset: 12,
             fetch_state: "active".to_owned(),
             ls_offset: 10,

@@ -16,7 +16,6 @@ use topic_facts::Log;
 use tracing::{debug, warn};
 
 use super::assignment::{Callbacks, Ownership};
-use super::ends::Asking;
 use super::headers;
 use super::lease::{Lease, Pulse};
 use super::log::Chatter;
@@ -63,9 +62,7 @@ pub enum Order {
 pub struct Consumer<C: Send + 'static> {
     client: Arc<BaseConsumer<Callbacks<C>>>,
     orders: Sender<Order>,
-    threads: [JoinHandle<()>; 2],
-    /// Dropped to end the thread that asks for the partitions' ends.
-    asking: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 /// What a consumer shares with its subscriber.
@@ -111,7 +108,6 @@ impl<C: Send + 'static> Consumer<C> {
             beats: std::sync::atomic::AtomicU64::new(0),
             born,
             unassigned: std::sync::Mutex::new(born),
-            leaders: std::sync::Mutex::default(),
             pulse: std::sync::Mutex::new(Pulse::new(kafka.session_timeout)),
             ends: std::sync::Mutex::default(),
             at_end: std::sync::Mutex::default(),
@@ -122,16 +118,15 @@ impl<C: Send + 'static> Consumer<C> {
             .map_err(|error| anyhow::anyhow!("the Kafka consumer cannot be made: {}", client::words(&error)))?;
         client.subscribe(&[&kafka.topics.updates]).context("the update topic cannot be subscribed to")?;
         let client = Arc::new(client);
-        let topic: Arc<str> = kafka.topics.updates.as_str().into();
         let (orders, receiver) = channel();
-        let polling = Polling { client: client.clone(), topic: topic.clone(), orders: receiver, claims };
-        let (asking, asked) = channel();
-        let ends = Asking { client: client.clone(), topic, stop: asked };
-        let threads = [
-            thread(format!("poll-{target}"), &client, move || polling.run())?,
-            thread(format!("ends-{target}"), &client, move || ends.run())?,
-        ];
-        Ok(Consumer { client, orders, threads, asking })
+        let polling = Polling { client: client.clone(), topic: kafka.topics.updates.as_str().into(), orders: receiver, claims };
+        let watch = Watch(client.clone());
+        let work = move || {
+            let _watch = watch;
+            polling.run();
+        };
+        let thread = std::thread::Builder::new().name(format!("poll-{target}")).spawn(work).context("no thread for the consumer")?;
+        Ok(Consumer { client, orders, thread })
     }
 
     /// Gives an order. It is carried out within some tens of milliseconds.
@@ -157,7 +152,7 @@ impl<C: Send + 'static> Consumer<C> {
 
     /// Whether the polling thread has ended, which it should after [`Order::Leave`] only.
     pub fn has_ended(&self) -> bool {
-        self.threads[0].is_finished()
+        self.thread.is_finished()
     }
 
     /// Whether another instance has joined the group under our `instance_id`. The client knows that before the polling thread can tell.
@@ -165,42 +160,23 @@ impl<C: Send + 'static> Consumer<C> {
         is_fenced(&self.client)
     }
 
-    /// Waits for the threads' end, which comes after [`Order::Leave`].
+    /// Waits for the thread's end, which comes after [`Order::Leave`].
     ///
     /// # Errors
-    /// If one panicked.
+    /// If it panicked.
     pub fn join(self) -> std::thread::Result<()> {
-        drop(self.asking);
-        let [polled, asked] = self.threads.map(JoinHandle::join);
-        polled.and(asked)
+        self.thread.join()
     }
 }
 
-/// Starts a thread of the consumer. One that panics ends the subscriber, which nobody would notice otherwise.
-fn thread<C: Send + 'static>(
-    name: String,
-    client: &Arc<BaseConsumer<Callbacks<C>>>,
-    work: impl FnOnce() + Send + 'static,
-) -> anyhow::Result<JoinHandle<()>> {
-    let watch = Watch { name: name.clone(), client: client.clone() };
-    let work = move || {
-        let _watch = watch;
-        work();
-    };
-    std::thread::Builder::new().name(name).spawn(work).context("no thread for the consumer")
-}
-
-/// Reports the panic of its thread.
-struct Watch<C: Send + 'static> {
-    name: String,
-    client: Arc<BaseConsumer<Callbacks<C>>>,
-}
+/// Reports that the polling thread panics: the subscriber ends of it, which nobody would notice otherwise.
+struct Watch<C: Send + 'static>(Arc<BaseConsumer<Callbacks<C>>>);
 
 impl<C: Send + 'static> Drop for Watch<C> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let why = format!("its thread {} has panicked: please report this, it is a fault of this service", self.name);
-            self.client.context().send(Input::Failed(Failure::Other(why)));
+            let why = "its polling thread has panicked: please report this, it is a fault of this service";
+            self.0.context().send(Input::Failed(Failure::Other(why.to_owned())));
         }
     }
 }

@@ -80,7 +80,7 @@ impl Membership {
     }
 
     /// A broker has answered.
-    pub(super) fn answered(&self, at: Instant) {
+    pub fn answered(&self, at: Instant) {
         self.note(|facts| facts.answered = facts.answered.max(Some(at)));
     }
 

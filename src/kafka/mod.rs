@@ -1,6 +1,6 @@
 //! Kafka: a polling thread that turns callbacks into one stream of inputs, and a publisher that settles in transactions.
 //!
-//! Both are threads, since the client's calls block. A subscriber has one of each, and one more that asks where the partitions end.
+//! Both are threads, since the client's calls block. A subscriber has one of each; one more for all of them asks where the partitions end.
 
 mod assignment;
 pub mod client;
@@ -23,6 +23,7 @@ use std::time::Instant;
 pub use self::assignment::Ownership;
 pub use self::committed::committed;
 pub use self::consumer::{BATCHES, Consumer, Order, Shared};
+pub use self::ends::{Told, ask_for_ends};
 pub use self::inspector::{Unreachable, missing_topics, partition_counts};
 pub use self::lease::Lease;
 pub use self::membership::{Membership, Standing};
@@ -75,8 +76,6 @@ pub enum Input<C> {
     },
     /// Where the partitions end: what cannot be seen from records.
     Ends(Vec<End>),
-    /// Partitions with their ends, as their leaders have just told: also of partitions that are paused, which are not read.
-    Asked(Vec<(i32, i64)>),
     /// The client cannot go on.
     Failed(Failure),
     /// The group was left: nothing more comes.

@@ -9,8 +9,8 @@ use tracing::{error, info, warn};
 
 use super::Failure;
 use crate::config::{Config, Target};
-use crate::kafka::Offsets;
 use crate::kafka::client::try_out;
+use crate::kafka::{Offsets, Told};
 use crate::metrics::TargetMetrics;
 use crate::renewal::Files;
 use crate::route::Router;
@@ -33,6 +33,8 @@ pub(super) struct Keeper {
     pub(super) router: Arc<Router>,
     pub(super) metrics: TargetMetrics,
     pub(super) tracer: Option<Tracer>,
+    /// Where partitions end, as asked for.
+    pub(super) told: watch::Receiver<Told>,
     pub(super) board: Board,
     /// Handed on from client to client.
     pub(super) offsets: Arc<Offsets>,
@@ -91,7 +93,8 @@ impl Keeper {
         let target = config.targets.iter().find(|target| target.name == self.name);
         let mut files = Files::of(&config.kafka, target);
         let (router, metrics, tracer) = (self.router.clone(), self.metrics.clone(), self.tracer.clone());
-        let subscriber = Subscriber::start(&config, target, router, metrics, tracer, self.board.clone(), self.offsets.clone())?;
+        let subscriber =
+            Subscriber::start(&config, target, router, metrics, tracer, self.told.clone(), self.board.clone(), self.offsets.clone())?;
         info!(target = self.name, "subscriber started");
         let (leave, left) = stop::channel();
         let mut run = pin!(subscriber.run(configs, left));

@@ -63,10 +63,11 @@ impl Ends {
         }
     }
 
-    /// The end that the partition's leader has told: that of what can be read, which a transaction that is open holds back.
-    pub(super) fn asked(&mut self, partition: i32, end: i64) {
-        let known = self.0.entry(partition).or_insert(Known { end, fetched: None });
-        known.end = known.end.max(end);
+    /// The ends that the partitions' leaders have told.
+    fn asked(&mut self, ends: &HashMap<i32, i64>) {
+        for (partition, end) in ends {
+            self.0.entry(*partition).or_insert(Known { end: *end, fetched: None }).end = *end;
+        }
     }
 
     /// The partition begins anew here.
@@ -142,10 +143,21 @@ impl Subscriber {
         self.metrics.in_flight.set(i64::try_from(gauges.in_flight).unwrap_or(i64::MAX));
         self.metrics.waiting.set(i64::try_from(gauges.waiting).unwrap_or(i64::MAX));
         self.metrics.concurrency_limit.set(i64::try_from(gauges.concurrency_limit).unwrap_or(i64::MAX));
+        self.hear_of_ends();
         let standing = self.membership.standing(Instant::now());
         self.show_partitions(gauges.state, &standing);
         self.show_kafka(&standing);
         self.show_status();
+    }
+
+    fn hear_of_ends(&mut self) {
+        if self.told.has_changed().unwrap_or(false) {
+            let told = self.told.borrow_and_update();
+            self.ends.asked(&told.ends);
+            if let Some(at) = told.answered {
+                self.membership.answered(at);
+            }
+        }
     }
 
     /// Lag and age. While the group may have given the partitions away, and nobody says so, they are told of as they were.
@@ -244,16 +256,15 @@ mod tests {
         let mut ends = Ends::default();
         assert_eq!(ends.get(0), None);
         ends.fetched(0, 50);
-        ends.asked(0, 1050);
+        ends.asked(&[(0, 1050)].into());
         // Paused, the client repeats what it saw last.
         ends.fetched(0, 50);
         assert_eq!(ends.get(0), Some(1050));
-        // It reads on, up to a transaction that is open.
+        // It reads on.
         ends.fetched(0, 1200);
-        ends.asked(0, 1100);
         assert_eq!(ends.get(0), Some(1200));
         // The topic was made anew.
-        ends.fetched(0, 3);
+        ends.asked(&[(0, 3)].into());
         assert_eq!(ends.get(0), Some(3));
         ends.forget(0);
         assert_eq!(ends.get(0), None);

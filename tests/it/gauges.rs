@@ -105,7 +105,7 @@ async fn a_polling_thread_that_panics_ends_its_subscriber() {
         }
     };
     let failure = tokio::time::timeout(PATIENCE, failure).await.expect("the panic is reported");
-    assert!(matches!(&failure, Failure::Other(why) if why.contains("poll-valt") && why.contains("panicked")), "{failure:?}");
+    assert!(matches!(&failure, Failure::Other(why) if why.contains("polling thread") && why.contains("panicked")), "{failure:?}");
     drop(received);
     tokio::task::spawn_blocking(move || consumer.join()).await.unwrap().unwrap();
 }
