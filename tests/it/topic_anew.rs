@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
-use user_courier::stand_in::{Fault, Rule, StandIn};
+use user_courier::stand_in::{Rule, StandIn};
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::{Bench, PARTITIONS};
@@ -107,9 +107,9 @@ async fn a_topic_made_anew_while_it_is_stopped_is_read_from_its_start() {
     for (before, after) in [(6, 2), (3, 15)] {
         let mut bench = Bench::new().await;
         bench.set("targets.valt.delivery.merge", false);
-        bench.set("targets.valt.delivery.request_timeout", "1s");
+        bench.set("targets.valt.retry.max_attempts", 10_000);
         // The first record of its partition stays unsettled, so the text beside the offset is full of holes.
-        bench.valt.fault(Rule::fault(Fault::Hang).user(10));
+        bench.valt.fault(Rule::status(500).user(10));
         let service = bench.start();
         bench.send(&[Update::valt(10, "stuck")]);
         wait_for_updates(&bench.valt, 1).await;
@@ -296,15 +296,14 @@ async fn a_log_that_was_cut_is_read_on_from_the_cut_and_what_was_settled_below_i
     let brokers = OwnBrokers::start("it-cut", 3);
     let mut bench = Bench::on(&brokers.servers).await;
     bench.set("targets.valt.delivery.merge", false);
-    bench.set("targets.valt.delivery.request_timeout", "1s");
-    bench.set("targets.valt.delivery.max_waiting", 10_000);
+    bench.set("targets.valt.retry.max_attempts", 10_000);
     kafka::delete_topic(&brokers.servers, &bench.topic(0)).await;
     let settings = [("min.insync.replicas", "1"), ("unclean.leader.election.enable", "true")];
     kafka::create_topic_on(&brokers.servers, &bench.topic(0), &[1, 2], &settings).await;
     bench.writer = Writer::new(&brokers.servers, &bench.topic(0));
     let mut service = bench.start();
     // One that stays unsettled below the cut, and others beside it.
-    bench.valt.fault(Rule::fault(Fault::Hang).user(1));
+    bench.valt.fault(Rule::status(500).user(1));
     let below: Vec<_> = [Update::valt(1, "below 000")].into_iter().chain(rounds(2..=5, 3, "below")).collect();
     let places = bench.send(&below);
     one_outcome_each(&mut bench, &below[1..], 0);
