@@ -1,6 +1,7 @@
 //! The update topic deleted and made anew, cut, gone or grown: no record is taken for done because its offset was used before.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -9,7 +10,7 @@ use user_courier::stand_in::{Rule, StandIn};
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::{Bench, PARTITIONS};
-use crate::kafka::{self, OwnBrokers, Writer};
+use crate::kafka::{self, OwnBrokers, PATIENCE, Writer};
 use crate::service::Service;
 use crate::update::Update;
 
@@ -329,4 +330,48 @@ async fn a_log_that_was_cut_is_read_on_from_the_cut_and_what_was_settled_below_i
     assert_eq!(told(&service, "the log of the update topic was cut"), [range]);
     assert_eq!(resets(&service), 1.0);
     assert_eq!(service.terminate().code, Some(0));
+}
+
+/// Two instances, and a topic that is made anew at any moment, with as many records or more or fewer, while updates wait, are called and are settled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_again_and_again_under_two_instances_loses_and_doubles_nothing_of_the_last_one() {
+    const USERS: u64 = 12;
+    let seed = std::env::var("TOPIC_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("TOPIC_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut bench = Bench::new().await;
+    bench.set("targets.valt.delivery.merge", false);
+    bench.valt.set(|settings| settings.latency = Duration::from_millis(5));
+    let services = ["one", "two"].map(|name| bench.start_as(name));
+    let mut all: Vec<Update> = Vec::new();
+    let mut last = Vec::new();
+    for round in 0..8 {
+        if round > 0 {
+            remake(&mut bench).await;
+        }
+        let label = format!("topic {round},");
+        last = rounds(1..=USERS, random.u64(1..=30), &label);
+        // In pieces, so that some of them meet a client that still has the old topic.
+        for piece in last.chunks(random.usize(1..=last.len())) {
+            bench.send(piece);
+        }
+        all.extend(last.iter().cloned());
+        let wanted = if random.bool() { random.usize(1..=last.len()) } else { 0 };
+        let called = |bench: &Bench| names(&bench.valt, &label).values().map(Vec::len).sum::<usize>();
+        let deadline = Instant::now() + PATIENCE;
+        while called(&bench) < wanted {
+            assert!(Instant::now() < deadline, "{} of {wanted} calls of {label}", called(&bench));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while outcomes_by_event(&mut bench, &last).values().any(|count| *count == 0) {
+        assert!(Instant::now() < deadline, "something of the last topic has no outcome");
+    }
+    let several: Vec<_> = outcomes_by_event(&mut bench, &all).into_iter().filter(|(_, count)| *count > 1).collect();
+    assert!(several.is_empty(), "{several:?}");
+    in_order(&bench.valt, "topic 7,");
+    for service in services {
+        assert_eq!(service.terminate().code, Some(0));
+    }
 }
