@@ -241,7 +241,9 @@ impl Offsets {
 fn new_id(topic: &str, line: &str) -> Option<TopicId> {
     let (_, rest) = line.split_once("Topic ")?;
     let ids = rest.strip_prefix(topic)?.strip_prefix(" changed id from ")?;
-    ids.split_once(" to ")?.1.trim().parse().ok()
+    // In the other alphabet of Base64 than Kafka's tools.
+    let id = ids.split_once(" to ")?.1.trim().replace('+', "-").replace('/', "_");
+    id.parse().ok()
 }
 
 #[cfg(test)]
@@ -342,6 +344,8 @@ mod tests {
     fn the_clients_log_tells_a_new_id() {
         let line = "[thrd:main]: Topic updates changed id from G1hdFbGhSJCsPnAR1Kc_8Q to AgICAgICAgICAgICAgICAg";
         assert_eq!(new_id("updates", line), Some(NEW));
+        let other = "[thrd:main]: Topic updates changed id from AgICAgICAgICAgICAgICAg to eh/zAKb+QBC8ZGs6VOGtJQ";
+        assert_eq!(new_id("updates", other).map(|id| id.to_string()).as_deref(), Some("eh_zAKb-QBC8ZGs6VOGtJQ"));
         for (topic, line) in [("update", line), ("updates", "[thrd:main]: Topic updates [3] changed"), ("updates", "Topic updates")] {
             assert_eq!(new_id(topic, line), None);
         }

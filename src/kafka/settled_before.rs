@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 
@@ -26,11 +27,12 @@ struct Settled {
     record: RecordPlace,
 }
 
-/// Of which partitions of the update topic the last outcomes of this target settle a record, and up to which offset.
+/// Of which partitions of the update topic the last outcomes of this target from before `time` settle a record, and up to
+/// which offset.
 ///
 /// # Errors
 /// If the broker does not answer.
-pub fn settled_before(kafka: &Kafka, target: &str) -> anyhow::Result<HashMap<i32, i64>> {
+pub fn settled_before(kafka: &Kafka, target: &str, time: Timestamp) -> anyhow::Result<HashMap<i32, i64>> {
     let mut settings = client::reader(kafka)?;
     settings.set("isolation.level", "read_committed");
     let consumer: BaseConsumer = settings.create().map_err(|error| anyhow::anyhow!(client::words(&error)))?;
@@ -44,12 +46,16 @@ pub fn settled_before(kafka: &Kafka, target: &str) -> anyhow::Result<HashMap<i32
     }
     consumer.assign(&assignment)?;
     let source = source(&kafka.group_id, target);
+    let is_wanted = |message: &BorrowedMessage<'_>| {
+        let written = message.timestamp().to_millis();
+        written.is_some_and(|written| written < time.as_millisecond()) && headers::text(message, "ce_source") == Some(&source)
+    };
     let mut found: HashMap<i32, i64> = HashMap::new();
     let deadline = Instant::now() + ANSWER;
     while !unread.is_empty() {
         let left = deadline.checked_duration_since(Instant::now()).context("the outcomes cannot be read in time")?;
         match consumer.poll(left) {
-            Some(Ok(message)) if headers::text(&message, "ce_source") == Some(&source) => {
+            Some(Ok(message)) if is_wanted(&message) => {
                 let settled = message.payload().and_then(|data| serde_json::from_slice::<Settled>(data).ok());
                 if let Some(Settled { record }) = settled.filter(|settled| settled.record.topic == kafka.topics.updates) {
                     let to = found.entry(record.partition).or_default();

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::Subscriber;
@@ -35,8 +36,9 @@ impl Subscriber {
         if unknown.is_empty() {
             return;
         }
-        let (kafka, metrics) = (self.kafka.clone(), self.metrics.clone());
-        tokio::task::spawn_blocking(move || match settled_before(&kafka, metrics.name()) {
+        // What is settled from now on is settled by this subscriber.
+        let (kafka, metrics, now) = (self.kafka.clone(), self.metrics.clone(), Timestamp::now());
+        tokio::task::spawn_blocking(move || match settled_before(&kafka, metrics.name(), now) {
             Ok(settled) => {
                 for partition in unknown {
                     if let Some(to) = settled.get(&partition).copied() {

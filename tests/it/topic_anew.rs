@@ -1,15 +1,16 @@
 //! The update topic deleted and made anew, cut, gone or grown: no record is taken for done because its offset was used before.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
-use user_courier::stand_in::{Fault, Rule, StandIn};
+use user_courier::stand_in::{Rule, StandIn};
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::{Bench, PARTITIONS};
-use crate::kafka::{self, OwnBrokers, Writer};
+use crate::kafka::{self, OwnBrokers, PATIENCE, Writer};
 use crate::service::Service;
 use crate::update::Update;
 
@@ -107,13 +108,13 @@ async fn a_topic_made_anew_while_it_is_stopped_is_read_from_its_start() {
     for (before, after) in [(6, 2), (3, 15)] {
         let mut bench = Bench::new().await;
         bench.set("targets.valt.delivery.merge", false);
-        bench.set("targets.valt.delivery.request_timeout", "1s");
+        bench.set("targets.valt.retry.max_attempts", 10_000);
         // The first record of its partition stays unsettled, so the text beside the offset is full of holes.
-        bench.valt.fault(Rule::fault(Fault::Hang).user(1));
+        bench.valt.fault(Rule::status(500).user(10));
         let service = bench.start();
-        bench.send(&[Update::valt(1, "stuck")]);
+        bench.send(&[Update::valt(10, "stuck")]);
         wait_for_updates(&bench.valt, 1).await;
-        let old = rounds(2..=9, before, "old");
+        let old = rounds(1..=9, before, "old");
         bench.send(&old);
         one_outcome_each(&mut bench, &old, 0);
         let used = used(&bench);
@@ -259,8 +260,8 @@ async fn a_topic_that_is_deleted_is_told_and_once_it_is_back_it_goes_on_without_
     kafka::delete_topic(&bench.servers, &bench.topic(0)).await;
     service.wait_for_log("the update topic does not exist");
     service.wait_until("it is not ready", |service| service.get("/readyz").0 == 503);
-    let error = service.status()["targets"]["valt"]["last_error"].clone();
-    assert!(error.as_str().is_some_and(|error| error.contains("does not exist")), "{error}");
+    let error = |service: &Service| service.status()["targets"]["valt"]["last_error"].as_str().map(str::to_owned);
+    service.wait_until("its status tells", |service| error(service).is_some_and(|error| error.contains("does not exist")));
     assert_eq!(service.get("/livez").0, 200);
     kafka::create_topic(&bench.servers, &bench.topic(0), PARTITIONS, &[]).await;
     bench.writer = Writer::new(&bench.servers, &bench.topic(0));
@@ -268,7 +269,7 @@ async fn a_topic_that_is_deleted_is_told_and_once_it_is_back_it_goes_on_without_
     bench.send(&new);
     one_outcome_each(&mut bench, &new, old.len());
     service.wait_until("it is ready", |service| service.get("/readyz").0 == 200);
-    assert_eq!(service.status()["targets"]["valt"]["last_error"], Value::Null);
+    assert_eq!(error(&service), None);
     assert!(resets(&service) > 0.0);
     assert_eq!(service.terminate().code, Some(0));
 }
@@ -296,15 +297,14 @@ async fn a_log_that_was_cut_is_read_on_from_the_cut_and_what_was_settled_below_i
     let brokers = OwnBrokers::start("it-cut", 3);
     let mut bench = Bench::on(&brokers.servers).await;
     bench.set("targets.valt.delivery.merge", false);
-    bench.set("targets.valt.delivery.request_timeout", "1s");
-    bench.set("targets.valt.delivery.max_waiting", 10_000);
+    bench.set("targets.valt.retry.max_attempts", 10_000);
     kafka::delete_topic(&brokers.servers, &bench.topic(0)).await;
     let settings = [("min.insync.replicas", "1"), ("unclean.leader.election.enable", "true")];
     kafka::create_topic_on(&brokers.servers, &bench.topic(0), &[1, 2], &settings).await;
     bench.writer = Writer::new(&brokers.servers, &bench.topic(0));
     let mut service = bench.start();
     // One that stays unsettled below the cut, and others beside it.
-    bench.valt.fault(Rule::fault(Fault::Hang).user(1));
+    bench.valt.fault(Rule::status(500).user(1));
     let below: Vec<_> = [Update::valt(1, "below 000")].into_iter().chain(rounds(2..=5, 3, "below")).collect();
     let places = bench.send(&below);
     one_outcome_each(&mut bench, &below[1..], 0);
@@ -330,4 +330,48 @@ async fn a_log_that_was_cut_is_read_on_from_the_cut_and_what_was_settled_below_i
     assert_eq!(told(&service, "the log of the update topic was cut"), [range]);
     assert_eq!(resets(&service), 1.0);
     assert_eq!(service.terminate().code, Some(0));
+}
+
+/// Two instances, and a topic that is made anew at any moment, with as many records or more or fewer, while updates wait, are called and are settled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_again_and_again_under_two_instances_loses_and_doubles_nothing_of_the_last_one() {
+    const USERS: u64 = 12;
+    let seed = std::env::var("TOPIC_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("TOPIC_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut bench = Bench::new().await;
+    bench.set("targets.valt.delivery.merge", false);
+    bench.valt.set(|settings| settings.latency = Duration::from_millis(5));
+    let services = ["one", "two"].map(|name| bench.start_as(name));
+    let mut all: Vec<Update> = Vec::new();
+    let mut last = Vec::new();
+    for round in 0..8 {
+        if round > 0 {
+            remake(&mut bench).await;
+        }
+        let label = format!("topic {round},");
+        last = rounds(1..=USERS, random.u64(1..=30), &label);
+        // In pieces, so that some of them meet a client that still has the old topic.
+        for piece in last.chunks(random.usize(1..=last.len())) {
+            bench.send(piece);
+        }
+        all.extend(last.iter().cloned());
+        let wanted = if random.bool() { random.usize(1..=last.len()) } else { 0 };
+        let called = |bench: &Bench| names(&bench.valt, &label).values().map(Vec::len).sum::<usize>();
+        let deadline = Instant::now() + PATIENCE;
+        while called(&bench) < wanted {
+            assert!(Instant::now() < deadline, "{} of {wanted} calls of {label}", called(&bench));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while outcomes_by_event(&mut bench, &last).values().any(|count| *count == 0) {
+        assert!(Instant::now() < deadline, "something of the last topic has no outcome");
+    }
+    let several: Vec<_> = outcomes_by_event(&mut bench, &all).into_iter().filter(|(_, count)| *count > 1).collect();
+    assert!(several.is_empty(), "{several:?}");
+    in_order(&bench.valt, "topic 7,");
+    for service in services {
+        assert_eq!(service.terminate().code, Some(0));
+    }
 }
