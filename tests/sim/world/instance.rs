@@ -10,7 +10,7 @@ use user_courier::verdict::Reason;
 
 use super::super::plan::Kind;
 use super::pace::{INITIAL_BACKOFF, MAX_BACKOFF, Pace};
-use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, SESSION, World};
+use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, Record, SESSION, World};
 
 impl World<'_> {
     pub(super) fn crash(&mut self, index: usize, back_at: Instant) -> Checked {
@@ -133,33 +133,24 @@ impl World<'_> {
         }
     }
 
+    /// Reads what is due, a record of each partition in turn, until memory is full. The settings of now
+    /// decide, as in the service, where no more than a few batches are on their way when it pauses.
     pub(super) fn consume(&mut self, index: usize) -> Checked {
+        let now = self.now;
         let instance = &mut self.instances[index];
         let (Some(engine), None, false) = (&mut instance.engine, instance.frozen_until, instance.paused) else { return Ok(()) };
-        for (partition, owned) in &mut instance.owned {
-            while let Some(record) = self.log[*partition as usize].get(owned.next)
-                && record.at <= self.now
-            {
-                owned.next += 1;
-                instance.told = true;
-                let Some(user) = UserId::new(record.user) else { continue };
-                let expires_at = match record.kind {
-                    Kind::Expiring(millis) => Some(record.at + Duration::from_millis(millis)),
-                    _ => None,
-                };
-                let work = match record.kind {
-                    Kind::Foreign => {
-                        engine.passed(*partition, record.offset + 1);
-                        continue;
-                    }
-                    Kind::Invalid => Work::Dead { user: Some(user), reason: Reason::InvalidChanges },
-                    _ => Work::Call { user, expires_at },
-                };
-                engine.arrived(*partition, record.offset, record.size, Arc::new(*record), work);
-                if engine.held() > self.most_waiting {
-                    break;
+        let mut due: Vec<i32> = instance.owned.keys().copied().collect();
+        while !due.is_empty() && engine.held() <= self.max_waiting {
+            due.retain(|partition| {
+                let Some(owned) = instance.owned.get_mut(partition) else { return false };
+                let record = self.log[*partition as usize].get(owned.next).filter(|record| record.at <= now);
+                if let Some(record) = record {
+                    owned.next += 1;
+                    instance.told = true;
+                    arrive(engine, record);
                 }
-            }
+                record.is_some()
+            });
         }
         if engine.held() > self.most_waiting + self.plan.partitions as usize {
             return Err(format!("{} records held", engine.held()));
@@ -230,6 +221,21 @@ impl World<'_> {
         }
         Ok(())
     }
+}
+
+/// Hands a record to the engine.
+fn arrive(engine: &mut Engine<Record, ()>, record: &Record) {
+    let Some(user) = UserId::new(record.user) else { return };
+    let expires_at = match record.kind {
+        Kind::Expiring(millis) => Some(record.at + Duration::from_millis(millis)),
+        _ => None,
+    };
+    let work = match record.kind {
+        Kind::Foreign => return engine.passed(record.partition, record.offset + 1),
+        Kind::Invalid => Work::Dead { user: Some(user), reason: Reason::InvalidChanges },
+        _ => Work::Call { user, expires_at },
+    };
+    engine.arrived(record.partition, record.offset, record.size, Arc::new(*record), work);
 }
 
 impl Instance {
