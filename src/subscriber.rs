@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{debug, error, warn};
 
-use self::report::{Stalls, TimeOfDay};
+use self::report::{Stalls, TimeOfDay, Told};
 use crate::api::http::Http;
 use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Target, UNCLAIMED};
@@ -28,7 +28,7 @@ use crate::settle::{Facts, Settler};
 use crate::status::Board;
 use crate::traces::Tracer;
 use crate::update::{Claims, Update};
-use crate::verdict::Verdict;
+use crate::verdict::{Finding, Verdict};
 
 /// Bytes of records held in memory, for each target, at the most.
 const MAX_BYTES: usize = 64 << 20;
@@ -46,6 +46,12 @@ pub enum Ended {
     Broken(String),
 }
 
+/// A call in flight.
+struct InFlight {
+    update: Arc<Update>,
+    task: AbortHandle,
+}
+
 /// One target's loop.
 pub struct Subscriber {
     name: String,
@@ -59,7 +65,7 @@ pub struct Subscriber {
     caller: Option<Arc<Caller>>,
     finished: UnboundedReceiver<(Ticket, Option<Attempt>)>,
     finish: UnboundedSender<(Ticket, Option<Attempt>)>,
-    calls: HashMap<Ticket, AbortHandle>,
+    calls: HashMap<Ticket, InFlight>,
     lease: Arc<Lease>,
     ownership: Arc<Ownership>,
     releasing: HashMap<i32, SyncSender<i32>>,
@@ -73,6 +79,7 @@ pub struct Subscriber {
     since: TimeOfDay,
     next_probe_at: TimeOfDay,
     last_error: Option<String>,
+    odd: Told,
     polls: u64,
     stalls: Stalls,
 }
@@ -126,6 +133,7 @@ impl Subscriber {
             since: TimeOfDay::default(),
             next_probe_at: TimeOfDay::default(),
             last_error: None,
+            odd: Told::default(),
             polls: 0,
             stalls: Stalls::default(),
             name,
@@ -188,7 +196,7 @@ impl Subscriber {
             );
         }
         for call in self.calls.values() {
-            call.abort();
+            call.task.abort();
         }
         self.consumer.order(Order::Leave);
         // The polling thread may be about to hand over an input, or to wait for a release: neither comes any more.
@@ -282,7 +290,7 @@ impl Subscriber {
                 Action::Start { ticket, update, merged, timeout } => self.start_call(ticket, update, &merged, timeout),
                 Action::Cancel(ticket) => {
                     if let Some(call) = self.calls.remove(&ticket) {
-                        call.abort();
+                        call.task.abort();
                     }
                 }
                 Action::Settle(batch) => self.settle(batch),
@@ -321,6 +329,7 @@ impl Subscriber {
         let finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
         let ids = update.trace.as_ref().map(TraceContext::ids);
         debug!(target = self.name, record = %place, trace_id = ids.map(|(trace, _)| trace), merged = merged.len(), "calling");
+        let called = update.clone();
         let call = tokio::spawn(async move {
             let mut finish = finish;
             if let Some(call) = together.as_ref().or(update.call.as_ref()) {
@@ -330,18 +339,17 @@ impl Subscriber {
                 finish.attempt = Some(caller.attempt(call, trace, timeout, leased).await);
             }
         });
-        self.calls.insert(ticket, call.abort_handle());
+        self.calls.insert(ticket, InFlight { update: called, task: call.abort_handle() });
     }
 
     fn finished(&mut self, ticket: Ticket, attempt: Option<Attempt>) {
-        if self.calls.remove(&ticket).is_none() {
-            return;
-        }
+        let Some(InFlight { update, .. }) = self.calls.remove(&ticket) else { return };
         let finished_at = Timestamp::now();
         let Some(attempt) = attempt else {
             // Its task panicked, which the log tells; the update is tried again.
             let facts = Facts { http_status: None, error: None, finished_at };
-            self.engine.finished(ticket, Verdict::Retry { unreachable: false }, 1, facts, Instant::now());
+            let finding = Finding { verdict: Verdict::Retry { unreachable: false }, calls: 1, of_all: false };
+            self.engine.finished(ticket, finding, facts, Instant::now());
             return;
         };
         for call in &attempt.calls {
@@ -355,12 +363,15 @@ impl Subscriber {
             warn!(target = self.name, "an answer confirmed an update but named another user");
         }
         if let Some(error) = &attempt.error {
-            self.last_error = Some(error.message.clone());
+            self.last_error = Some(report::error_of(&update, &attempt, error));
         }
         let http_status = attempt.http_status();
-        let calls = u32::try_from(attempt.calls.len()).unwrap_or(u32::MAX);
+        let finding = attempt.finding();
         let facts = Facts { http_status, error: attempt.error, finished_at };
-        self.engine.finished(ticket, attempt.verdict, calls, facts, Instant::now());
+        let counted = self.engine.finished(ticket, finding, facts, Instant::now());
+        if let Some(failures) = counted {
+            self.show_odd(&update, failures);
+        }
     }
 }
 

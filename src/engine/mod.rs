@@ -10,11 +10,13 @@ pub mod backoff;
 pub mod checkpoint;
 mod core;
 mod dispatch;
+mod finish;
 pub mod health;
 pub mod lane;
 pub mod ledger;
 pub mod limit;
 mod merge;
+mod proof;
 pub mod rate;
 mod settlement;
 

@@ -21,7 +21,7 @@ impl World<'_> {
         for call in calls {
             // Whether the API took it nobody will know.
             if !call.applied && self.rng.bool() {
-                self.apply(&call.run, call.verdict);
+                self.apply(&call.run, call.finding.verdict);
             }
         }
         if let Some(committing) = self.instances[index].committing.take()
@@ -89,7 +89,7 @@ impl World<'_> {
         if let (Some(engine), true) = (&mut instance.engine, instance.member) {
             engine.lease(instance.heartbeat + SESSION);
         }
-        self.answer(index);
+        self.answer(index)?;
         self.finish_commit(index)
     }
 
@@ -109,6 +109,7 @@ impl World<'_> {
         if let Some(engine) = &mut instance.engine {
             for partition in owned.keys() {
                 engine.lost(*partition, now);
+                instance.pace.forget(*partition);
             }
         }
         instance.member = true;
@@ -117,20 +118,21 @@ impl World<'_> {
         Ok(())
     }
 
-    pub(super) fn answer(&mut self, index: usize) {
+    pub(super) fn answer(&mut self, index: usize) -> Checked {
         let now = self.now;
         let instance = &mut self.instances[index];
         let mut done: Vec<Call> = instance.calls.extract_if(.., |call| call.done_at <= now).collect();
         instance.told |= !done.is_empty();
         done.sort_by_key(|call| call.done_at);
         for call in done {
+            let Instance { engine: Some(engine), pace, .. } = &mut self.instances[index] else { continue };
+            engine.finished(call.ticket, call.finding, (), now);
             if !call.cancelled {
-                self.hear(index, &call);
-            }
-            if let Some(engine) = &mut self.instances[index].engine {
-                engine.finished(call.ticket, call.verdict, 1, (), now);
+                pace.hear(&call, engine.state(), now)?;
+                self.hear(&call);
             }
         }
+        Ok(())
     }
 
     /// Reads what is due, a record of each partition in turn, until memory is full. The settings of now
@@ -163,9 +165,15 @@ impl World<'_> {
         let instance = &mut self.instances[index];
         instance.pace.cancelled(ticket, self.now);
         if let Some(call) = instance.calls.iter_mut().find(|call| call.ticket == ticket) {
-            let (run, verdict) = (call.run.clone(), call.verdict);
+            let (run, verdict) = (call.run.clone(), call.finding.verdict);
             let takes = !self.calm && !call.applied && self.rng.bool();
             (call.cancelled, call.applied) = (true, true);
+            // Nobody will know either whether the call was made at all.
+            if call.finding.calls == 0 {
+                for record in &run {
+                    self.tries.entry((record.partition, record.offset)).or_default().calls += 1;
+                }
+            }
             if takes {
                 self.apply(&run, verdict);
             }
@@ -206,6 +214,7 @@ impl World<'_> {
                 Action::Resume => self.instances[index].paused = false,
                 Action::Released(partition) => {
                     self.instances[index].owned.remove(&partition);
+                    self.instances[index].pace.forget(partition);
                     if self.owner[partition as usize].is_some_and(|(owner, _)| owner == index) {
                         self.owner[partition as usize] = None;
                     }
