@@ -76,6 +76,8 @@ pub struct Subscriber {
     tracer: Option<Tracer>,
     board: Board,
     state: (&'static str, &'static str),
+    /// The cause for which the log says that the target holds.
+    told_cause: Option<&'static str>,
     since: TimeOfDay,
     next_probe_at: TimeOfDay,
     last_error: Option<String>,
@@ -130,6 +132,7 @@ impl Subscriber {
             tracer,
             board,
             state: ("flowing", "none"),
+            told_cause: None,
             since: TimeOfDay::default(),
             next_probe_at: TimeOfDay::default(),
             last_error: None,

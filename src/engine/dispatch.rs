@@ -57,8 +57,7 @@ impl<U, F> Engine<U, F> {
         match self.health.state() {
             State::Probing { .. } => None,
             State::Holding { probe_at, .. } if self.in_flight.len() < self.settings.max_concurrency => {
-                let at = if self.may_ask_at_once() { now } else { probe_at };
-                Some(at.max(rate.unwrap_or(now)))
+                Some(self.ask_at(probe_at).max(rate.unwrap_or(now)))
             }
             State::Holding { .. } => None,
             State::Flowing if self.lanes.any_ready() && self.in_flight.len() < self.limit.current() => rate,
@@ -70,17 +69,17 @@ impl<U, F> Engine<U, F> {
         let may = match self.health.state() {
             State::Flowing => self.in_flight.len() < self.limit.current(),
             // Calls from before a maximum was lowered may still be in flight.
-            State::Holding { probe_at, .. } => {
-                (probe_at <= now || self.may_ask_at_once()) && self.in_flight.len() < self.settings.max_concurrency
-            }
+            State::Holding { probe_at, .. } => self.ask_at(probe_at) <= now && self.in_flight.len() < self.settings.max_concurrency,
             State::Probing { .. } => false,
         };
         may && self.rate.wait_until(now).is_none()
     }
 
-    /// Whether a user who has not failed is there to show that the failures are those of some users.
-    fn may_ask_at_once(&self) -> bool {
-        self.health.asks_at_once() && self.lanes.any_clean_ready(self.health.last_probe())
+    /// When the next probe may start. A user who has not failed may be asked before it is due, to show whether the failures
+    /// are those of some users.
+    fn ask_at(&self, probe_at: Instant) -> Instant {
+        let clean_at = self.health.clean_at().filter(|_| self.lanes.any_clean_ready(self.health.last_probe()));
+        clean_at.map_or(probe_at, |clean_at| clean_at.min(probe_at))
     }
 
     /// How long a call that starts now may take: the partition's next owner may begin when the lease ends, and no call

@@ -98,7 +98,8 @@ impl<U, F> Engine<U, F> {
             && !caller.odd
         {
             // The first of its kind only: the calls that were under way with it say the same, and a probe that is throttled was no rate.
-            if was_flowing {
+            // Nor does a user say it twice whom nobody else has joined since.
+            if was_flowing && caller.clean {
                 self.rate.throttled(now, retry_after.unwrap_or_default());
             }
             self.proof.outage();

@@ -107,8 +107,12 @@ pub struct Health {
     answered: bool,
     /// The target holds over failures that may be those of some users: nobody who had not failed was asked since.
     doubted: bool,
-    /// The first such user may be asked at once.
-    asks_at_once: bool,
+    /// When a user who has not failed may be asked, before the next probe is due for everybody. Such a user's answer tells most.
+    clean_at: Option<Instant>,
+    /// Probes of such users that failed.
+    failed_clean: u32,
+    /// Refusals of the account in a row.
+    refusals: u32,
     /// Who was asked last since the target holds.
     last_probe: Option<UserId>,
 }
@@ -124,7 +128,9 @@ impl Health {
             failing: Vec::new(),
             answered: false,
             doubted: false,
-            asks_at_once: false,
+            clean_at: None,
+            failed_clean: 0,
+            refusals: 0,
             last_probe: None,
         }
     }
@@ -159,9 +165,9 @@ impl Health {
         self.doubted
     }
 
-    /// Whether a user who has not failed may be asked before the next probe is due.
-    pub fn asks_at_once(&self) -> bool {
-        self.asks_at_once
+    /// When a user who has not failed may be asked, if that may be before the next probe is due.
+    pub fn clean_at(&self) -> Option<Instant> {
+        self.clean_at
     }
 
     /// The user of the last probe since the target holds.
@@ -214,7 +220,10 @@ impl Health {
         }
         if was_probe && caller.clean {
             // It fails as the others did.
-            (self.doubted, self.asks_at_once) = (false, false);
+            self.doubted = false;
+            self.failed_clean = self.failed_clean.saturating_add(1);
+            let wait = self.backoff.half_jitter(self.failed_clean, rng);
+            self.clean_at = self.clean_at.filter(|_| !finding.of_all).map(|_| now + wait);
         }
         let (cause, enough) = match finding.verdict {
             Verdict::Retry { unreachable: true } => (Cause::Unreachable, true),
@@ -253,11 +262,11 @@ impl Health {
         if !was_probe {
             return Turn::None;
         }
-        let refuted = caller.clean && self.asks_at_once;
+        let refuted = caller.clean && self.doubted && self.clean_at.is_some();
         self.state = State::Flowing;
         self.since = now;
         self.failed_probes = 0;
-        (self.doubted, self.asks_at_once) = (false, false);
+        (self.doubted, self.clean_at) = (false, None);
         if refuted { Turn::Refuted } else { Turn::Over }
     }
 
@@ -273,7 +282,8 @@ impl Health {
                 self.last_probe = None;
                 // An API that cannot be connected to, or a login that failed, is no user's fault.
                 self.doubted = finding.calls > 0 && finding.verdict != (Verdict::Retry { unreachable: true });
-                self.asks_at_once = self.doubted && cause != Cause::Throttled;
+                self.clean_at = (self.doubted && cause != Cause::Throttled).then_some(now);
+                (self.failed_clean, self.refusals) = (0, 0);
             }
             State::Probing { .. } if was_probe => self.failed_probes = self.failed_probes.saturating_add(1),
             // Calls that were in flight when the target began to hold: only a longer pause asked for changes anything.
@@ -281,17 +291,19 @@ impl Health {
                 if let Some(asked) = asked {
                     let probe_at = probe_at.max(now + asked.min(MAX_ASKED));
                     self.state = State::Holding { cause, probe_at };
-                    self.asks_at_once = false;
+                    self.clean_at = None;
                 }
                 return;
             }
             State::Probing { .. } => return,
         }
         let wait = if cause == Cause::Unauthorized && finding.of_all {
+            self.refusals = self.refusals.saturating_add(1);
             let pace = Backoff::new(UNAUTHORIZED_FIRST, UNAUTHORIZED_MAX);
             // Never before the pace: a login made too early only costs another round.
-            pace.bound(self.failed_probes).mul_f64(1.0 + rng.f64() / 10.0)
+            pace.bound(self.refusals).mul_f64(1.0 + rng.f64() / 10.0)
         } else {
+            self.refusals = 0;
             self.backoff.half_jitter(self.failed_probes, rng)
         };
         // What the API asks for is jittered upwards, so that several instances do not come back in one moment.

@@ -129,14 +129,15 @@ impl Subscriber {
         if (state, cause) == self.state {
             return;
         }
-        // Probes come and go; told is that it holds, and why, whenever that changes.
-        let told = self.state.0 != "flowing" && self.state.1 == cause;
         self.state = (state, cause);
         self.metrics.state(now);
         let error = self.last_error.as_deref();
+        // Probes come and go; told is that it holds, and why, whenever that changes. What the first probe refutes at once is not.
         match now {
-            State::Flowing => info!(target = self.name, state, cause, "the target flows again"),
-            State::Holding { probe_at, .. } if !told => {
+            State::Flowing if self.told_cause.take().is_some() => info!(target = self.name, state, cause, "the target flows again"),
+            State::Flowing => debug!(target = self.name, state, cause, "the target flows on"),
+            State::Holding { probe_at, .. } if self.told_cause != Some(cause) => {
+                self.told_cause = Some(cause);
                 let next_probe_in_ms = u64::try_from(probe_at.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX);
                 warn!(target = self.name, state, cause, error, next_probe_in_ms, "the target holds: its updates wait, none is lost");
             }

@@ -29,6 +29,7 @@ mod logs;
 mod main_path;
 mod merging;
 mod million;
+mod odd;
 mod reload;
 mod replays;
 mod secured_kafka;

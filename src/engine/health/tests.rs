@@ -88,7 +88,7 @@ fn a_user_who_has_not_failed_is_asked_at_once_and_one_such_answer_decides() {
     let odd = |target: &mut Target| {
         target.judge(1, Verdict::Fault);
         target.judge(2, Verdict::Fault);
-        assert!(target.health.asks_at_once());
+        assert_eq!(target.health.clean_at(), Some(target.now));
     };
     target.judge(9, Verdict::Delivered);
     odd(&mut target);
@@ -97,10 +97,12 @@ fn a_user_who_has_not_failed_is_asked_at_once_and_one_such_answer_decides() {
     odd(&mut target);
     target.probe(1);
     assert_eq!(target.judge_of(1, Verdict::Fault, false), Turn::None);
-    assert!(target.health.asks_at_once(), "one who failed before tells nothing new");
+    assert!(target.health.clean_at().is_some() && target.health.is_doubted(), "one who failed before tells nothing new");
     target.health.probe(Ticket(3), UserId::new(3).unwrap());
     target.judge(3, Verdict::Fault);
-    assert!(!target.health.asks_at_once() && !target.health.is_doubted());
+    assert!(!target.health.is_doubted());
+    let next = target.health.clean_at().unwrap() - target.now;
+    assert!(next >= Duration::from_millis(100) && next <= Duration::from_millis(200), "{next:?}");
     target.probe(4);
     assert_eq!(target.judge(4, Verdict::Delivered), Turn::Over);
 }

@@ -51,8 +51,11 @@ pub(super) struct Pace {
 struct Held {
     failed_probes: u32,
     not_before: Instant,
-    /// A user who has not failed may be asked before that.
-    at_once: bool,
+    /// A user who has not failed may be asked from then on.
+    clean_not_before: Option<Instant>,
+    failed_clean: u32,
+    /// Refusals of the account in a row.
+    refusals: u32,
     probe: Option<Ticket>,
     last: Option<u64>,
 }
@@ -71,7 +74,7 @@ impl Pace {
             if held.probe.is_some() {
                 return Err(format!("{run:?} is called beside a probe"));
             }
-            if now < held.not_before && (has_failed || !held.at_once) {
+            if now < held.not_before && (has_failed || held.clean_not_before.is_none_or(|at| now < at)) {
                 return Err(format!("{run:?} is called {:?} before a probe is due", held.not_before - now));
             }
             if held.last == Some(user) && !waiting.is_empty() {
@@ -180,23 +183,45 @@ impl Pace {
             _ => None,
         };
         let throttled = matches!(finding.verdict, Verdict::Throttled { .. });
-        let (failed_probes, at_once, last) = match &mut self.held {
-            None => (1, may_be_its_own(finding) && !throttled, None),
-            Some(held) if is_probe => (held.failed_probes + 1, held.at_once && !clean, held.last),
+        let mut held = match self.held.take() {
+            None => Held {
+                failed_probes: 1,
+                not_before: now,
+                clean_not_before: (may_be_its_own(finding) && !throttled).then_some(now),
+                failed_clean: 0,
+                refusals: 0,
+                probe: None,
+                last: None,
+            },
+            Some(held) if is_probe => Held { failed_probes: held.failed_probes + 1, probe: None, ..held },
             // The answer to a call from before. While a probe is under way, only the probe's is listened to.
-            Some(held) => {
+            Some(mut held) => {
                 if let (None, Some(asked)) = (held.probe, asked) {
                     held.not_before = held.not_before.max(now + asked);
-                    held.at_once = false;
+                    held.clean_not_before = None;
                 }
+                self.held = Some(held);
                 return;
             }
         };
-        let doublings = 1 << (failed_probes - 1).min(20);
-        let pause = match finding.verdict {
-            Verdict::Unauthorized if finding.of_all => (Duration::from_secs(5) * doublings).min(Duration::from_secs(60)),
-            _ => (INITIAL_BACKOFF * doublings).min(MAX_BACKOFF) / 2,
+        if is_probe && clean {
+            held.failed_clean += 1;
+            let pause = bound(INITIAL_BACKOFF, MAX_BACKOFF, held.failed_clean) / 2;
+            held.clean_not_before = held.clean_not_before.filter(|_| !finding.of_all).map(|_| now + pause);
+        }
+        let pause = if finding.verdict == Verdict::Unauthorized && finding.of_all {
+            held.refusals += 1;
+            bound(Duration::from_secs(5), Duration::from_secs(60), held.refusals)
+        } else {
+            held.refusals = 0;
+            bound(INITIAL_BACKOFF, MAX_BACKOFF, held.failed_probes) / 2
         };
-        self.held = Some(Held { failed_probes, not_before: now + pause.max(asked.unwrap_or_default()), at_once, probe: None, last });
+        held.not_before = now + pause.max(asked.unwrap_or_default());
+        self.held = Some(held);
     }
+}
+
+/// Doubling from `first` up to `most`.
+fn bound(first: Duration, most: Duration, failures: u32) -> Duration {
+    (first * (1 << (failures - 1).min(20))).min(most)
 }
