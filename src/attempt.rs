@@ -16,7 +16,7 @@ use crate::api::{Api, ApiError, Changes, Judgement};
 use crate::config::{Credentials, Tls};
 use crate::event::{TraceContext, UserId};
 use crate::traces::DeliverSpan;
-use crate::verdict::Verdict;
+use crate::verdict::{Finding, Verdict};
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -49,6 +49,13 @@ pub struct Call {
     pub duration: Duration,
 }
 
+impl Call {
+    /// No HTTP came back, in a way that stays so until somebody acts.
+    fn is_no_answer(&self) -> bool {
+        !matches!(self.status, Status::Http(_)) && matches!(self.verdict, Verdict::Fault | Verdict::Unauthorized)
+    }
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -62,6 +69,8 @@ pub struct Attempt {
     pub other_user: bool,
     /// The update may have been made although no answer says so.
     pub ambiguous: bool,
+    /// The verdict speaks of the account or the connection, not of this update.
+    pub of_all: bool,
 }
 
 impl Attempt {
@@ -73,8 +82,14 @@ impl Attempt {
         })
     }
 
+    /// As far as the engine decides by it.
+    pub fn finding(&self) -> Finding {
+        let calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        Finding { verdict: self.verdict, calls, of_all: self.of_all }
+    }
+
     fn without_token(calls: Vec<Call>, why: NoToken, ambiguous: bool) -> Self {
-        Attempt { verdict: why.verdict, calls, error: Some(why.error), other_user: false, ambiguous }
+        Attempt { verdict: why.verdict, calls, error: Some(why.error), other_user: false, ambiguous, of_all: true }
     }
 }
 
@@ -126,7 +141,7 @@ impl Caller {
         loop {
             let Some(timeout) = leased().map(|leased| leased.min(timeout)) else {
                 let error = ApiError::new("the call was not made, as its partition may have been handed over");
-                let why = NoToken { verdict: Verdict::Retry { unreachable: false }, error };
+                let why = NoToken { verdict: Verdict::NotCalled, error };
                 return Attempt::without_token(calls, why, false);
             };
             let (judgement, ambiguous) = self.call(update, trace, &token, timeout, &mut calls).await;
@@ -135,7 +150,8 @@ impl Caller {
                     true => mask(error, &self.secrets(update, &token)),
                     false => error,
                 });
-                return Attempt { verdict: judgement.verdict, calls, error, other_user: judgement.other_user, ambiguous };
+                let of_all = judgement.token_refused || calls.last().is_some_and(Call::is_no_answer);
+                return Attempt { verdict: judgement.verdict, calls, error, other_user: judgement.other_user, ambiguous, of_all };
             }
             token = match self.session.replace(&token, timeout).await {
                 Ok(token) => token,

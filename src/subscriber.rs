@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tracing::{debug, error, warn};
 
 pub use self::end::Ended;
-use self::report::{Ends, Shown, Stalls, TimeOfDay};
+use self::report::{Ends, Reminders, Shown, Stalls, TimeOfDay};
 use crate::api::http::Http;
 use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Kafka, Target, UNCLAIMED};
@@ -34,12 +34,18 @@ use crate::status::Board;
 use crate::stop::Stop;
 use crate::traces::Tracer;
 use crate::update::{Claims, Update};
-use crate::verdict::Verdict;
+use crate::verdict::{Finding, Verdict};
 
 /// Bytes of records held in memory, for each target, at the most.
 const MAX_BYTES: usize = 64 << 20;
 /// How often gauges, status and credentials are looked at.
 const TICK: Duration = Duration::from_millis(250);
+
+/// A call in flight.
+struct InFlight {
+    update: Arc<Update>,
+    task: AbortHandle,
+}
 
 /// One target's loop.
 pub struct Subscriber {
@@ -55,7 +61,7 @@ pub struct Subscriber {
     caller: Option<Arc<Caller>>,
     finished: UnboundedReceiver<(Ticket, Option<Attempt>)>,
     finish: UnboundedSender<(Ticket, Option<Attempt>)>,
-    calls: HashMap<Ticket, AbortHandle>,
+    calls: HashMap<Ticket, InFlight>,
     lease: Arc<Lease>,
     ownership: Arc<Ownership>,
     membership: Arc<Membership>,
@@ -71,9 +77,12 @@ pub struct Subscriber {
     tracer: Option<Tracer>,
     board: Board,
     state: (&'static str, &'static str),
+    /// The cause for which the log says that the target holds.
+    told_cause: Option<&'static str>,
     since: TimeOfDay,
     next_probe_at: TimeOfDay,
     last_error: Option<String>,
+    odd: Reminders,
     beats: u64,
     stalls: Stalls,
     shown: Shown,
@@ -143,9 +152,11 @@ impl Subscriber {
             tracer,
             board,
             state: ("flowing", "none"),
+            told_cause: None,
             since: TimeOfDay::default(),
             next_probe_at: TimeOfDay::default(),
             last_error: None,
+            odd: Reminders::default(),
             beats: 0,
             stalls: Stalls::default(),
             shown: Shown::default(),
@@ -273,7 +284,7 @@ impl Subscriber {
                 Action::Start { ticket, update, merged, timeout } => self.start_call(ticket, update, &merged, timeout),
                 Action::Cancel(ticket) => {
                     if let Some(call) = self.calls.remove(&ticket) {
-                        call.abort();
+                        call.task.abort();
                     }
                 }
                 Action::Settle(batch) => self.settle(batch),
@@ -316,6 +327,7 @@ impl Subscriber {
         let finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
         let ids = update.trace.as_ref().map(TraceContext::ids);
         debug!(target = self.name, record = %place, trace_id = ids.map(|(trace, _)| trace), merged = merged.len(), "calling");
+        let called = update.clone();
         let call = tokio::spawn(async move {
             let mut finish = finish;
             if let Some(call) = together.as_ref().or(update.call.as_ref()) {
@@ -325,18 +337,17 @@ impl Subscriber {
                 finish.attempt = Some(caller.attempt(call, trace, timeout, leased).await);
             }
         });
-        self.calls.insert(ticket, call.abort_handle());
+        self.calls.insert(ticket, InFlight { update: called, task: call.abort_handle() });
     }
 
     fn finished(&mut self, ticket: Ticket, attempt: Option<Attempt>) {
-        if self.calls.remove(&ticket).is_none() {
-            return;
-        }
+        let Some(InFlight { update, .. }) = self.calls.remove(&ticket) else { return };
         let finished_at = Timestamp::now();
         let Some(attempt) = attempt else {
             // Its task panicked, which the log tells; the update is tried again.
             let facts = Facts { http_status: None, error: None, finished_at };
-            self.engine.finished(ticket, Verdict::Retry { unreachable: false }, 1, facts, Instant::now());
+            let finding = Finding { verdict: Verdict::Retry { unreachable: false }, calls: 1, of_all: false };
+            self.engine.finished(ticket, finding, facts, Instant::now());
             return;
         };
         for call in &attempt.calls {
@@ -350,12 +361,15 @@ impl Subscriber {
             warn!(target = self.name, "an answer confirmed an update but named another user");
         }
         if let Some(error) = &attempt.error {
-            self.last_error = Some(error.message.clone());
+            self.last_error = Some(report::error_of(&update, &attempt, error));
         }
         let http_status = attempt.http_status();
-        let calls = u32::try_from(attempt.calls.len()).unwrap_or(u32::MAX);
+        let finding = attempt.finding();
         let facts = Facts { http_status, error: attempt.error, finished_at };
-        self.engine.finished(ticket, attempt.verdict, calls, facts, Instant::now());
+        let counted = self.engine.finished(ticket, finding, facts, Instant::now());
+        if let Some(failures) = counted {
+            self.show_odd(&update, failures);
+        }
     }
 }
 

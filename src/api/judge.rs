@@ -120,7 +120,7 @@ fn refused(status: u16, answer: &Answer, refusal: Refusal) -> Judgement {
         404 if refusal.user_missing => (Verdict::Rejected { user_not_found: true }, ApiError::new("the API knows no such user (404)")),
         401 => (Verdict::Unauthorized, ApiError::new("the API refused the token (401): check the target's credentials")),
         403 => {
-            let message = "the API forbids the update (403): give the target's account the right to change users";
+            let message = "the API forbids the update (403): if it forbids all, give the target's account the right to change users";
             (Verdict::Unauthorized, ApiError::new(message))
         }
         429 => (Verdict::Throttled { retry_after: answer.retry_after }, ApiError::new("the API asks for a pause (429)")),

@@ -169,6 +169,22 @@ async fn a_pause_is_read_from_the_header() {
     }
 }
 
+#[tokio::test]
+async fn what_speaks_of_every_update_is_told_from_an_odd_answer_to_one() {
+    let page = "<html>Fatal error: Uncaught TypeError</html>";
+    let odd = [(403, page), (422, "Unprocessable"), (400, page), (404, page), (200, page), (200, "{}"), (302, ""), (201, "{}"), (500, "")];
+    for (status, body) in odd {
+        let finding = attempt(move || Reply::Bytes(json(status, body)), TIMEOUT).await.finding();
+        assert!(!finding.of_all && finding.calls == 1, "{status} {body}");
+    }
+    for reply in ["HTP/1.1 200 OK\r\n\r\n", "220 mail.example.com ESMTP\r\n"] {
+        let attempt = attempt(|| Reply::Bytes(reply.as_bytes().to_vec()), TIMEOUT).await;
+        assert_eq!((attempt.verdict, attempt.of_all), (Verdict::Fault, true), "{reply}");
+    }
+    let refused = attempt(|| Reply::Bytes(json(401, "{}")), TIMEOUT).await;
+    assert_eq!((refused.verdict, refused.of_all), (Verdict::Unauthorized, true));
+}
+
 /// A VALT whose tokens can be revoked: only the last one given out is valid.
 async fn valt() -> (Server, Arc<std::sync::atomic::AtomicUsize>) {
     let valid = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -203,12 +219,12 @@ async fn no_call_is_made_once_it_may_not() {
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
     let update = update(value!({ "rooms": [1] }));
     let attempt = caller.attempt(&update, Trace::Passed(None), TIMEOUT, || None).await;
-    assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (RETRY, 0, 0));
+    assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (Verdict::NotCalled, 0, 0));
     // The lease ends between the 401 and the repeated call.
     valid.fetch_add(1, Ordering::SeqCst);
     let leased = AtomicBool::new(true);
     let attempt = caller.attempt(&update, Trace::Passed(None), TIMEOUT, || leased.swap(false, Ordering::SeqCst).then_some(TIMEOUT)).await;
-    assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (RETRY, 1, 1));
+    assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (Verdict::NotCalled, 1, 1));
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ impl Subscriber {
             );
         }
         for call in self.calls.values() {
-            call.abort();
+            call.task.abort();
         }
         self.consumer.order(Order::Leave);
         // The polling thread may be about to hand over an input, or to wait for a release: neither comes any more.

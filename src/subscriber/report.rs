@@ -7,6 +7,8 @@ use jiff::{Timestamp, Unit};
 use tracing::{debug, info, warn};
 
 use super::Subscriber;
+use crate::api::ApiError;
+use crate::attempt::Attempt;
 use crate::engine::{Cause, State};
 use crate::event::UserId;
 use crate::kafka::Standing;
@@ -16,6 +18,13 @@ use crate::update::Update;
 
 /// A partition whose lowest unsettled offset stands still for so long, while its target flows, is named in the log; and again after as long.
 const STALL: Duration = Duration::from_secs(120);
+
+/// An update that fails is told of while it has failed no more often: the first failure that counts takes the one before with it.
+const FIRST_FAILURES: u32 = 2;
+/// So many of these lines are told…
+const ODD_LINES: u32 = 5;
+/// …in so long a time.
+const ODD_WINDOW: Duration = Duration::from_secs(10);
 
 /// Watches each partition's lowest unsettled offset.
 #[derive(Debug, Default)]
@@ -108,7 +117,58 @@ impl TimeOfDay {
     }
 }
 
+/// A window of time in which some lines of one kind were told.
+#[derive(Debug, Default)]
+pub(super) struct Reminders {
+    began: Option<Instant>,
+    lines: u32,
+}
+
+impl Reminders {
+    /// Whether another line may be told, and then how many were left out since the last one.
+    fn may_tell(&mut self, now: Instant) -> Option<u32> {
+        let left_out = self.lines.saturating_sub(ODD_LINES);
+        if self.began.is_none_or(|began| now.saturating_duration_since(began) >= ODD_WINDOW) {
+            *self = Reminders { began: Some(now), lines: 1 };
+            return Some(left_out);
+        }
+        self.lines = self.lines.saturating_add(1);
+        (self.lines <= ODD_LINES).then_some(0)
+    }
+}
+
+/// What went wrong with a call, and of which update if it may be about that alone.
+pub(super) fn error_of(update: &Update, attempt: &Attempt, error: &ApiError) -> String {
+    let of_one = !attempt.of_all && !attempt.calls.is_empty();
+    match update.user.filter(|_| of_one) {
+        Some(user) => format!("{} (user {user}, record {})", error.message, update.record.place),
+        None => error.message.clone(),
+    }
+}
+
 impl Subscriber {
+    /// Says of an update, once or twice, that it fails while others are delivered.
+    pub(super) fn show_odd(&mut self, update: &Update, failures: u32) {
+        if failures > FIRST_FAILURES {
+            return;
+        }
+        let record = &update.record.place;
+        let max_attempts = self.engine.max_attempts();
+        match self.odd.may_tell(Instant::now()) {
+            Some(left_out) => warn!(
+                target = self.name,
+                user = update.user.map(UserId::get),
+                %record,
+                attempt = failures,
+                max_attempts,
+                error = self.last_error,
+                left_out = (left_out > 0).then_some(left_out),
+                "an update fails while others are delivered: after max_attempts such failures it becomes a dead letter"
+            ),
+            None => debug!(target = self.name, %record, attempt = failures, max_attempts, "an update fails while others are delivered"),
+        }
+    }
+
     /// Says once what the target does now.
     pub(super) fn show_state(&mut self) {
         let now = self.engine.state();
@@ -116,14 +176,15 @@ impl Subscriber {
         if (state, cause) == self.state {
             return;
         }
-        // Probes come and go; told is that it holds, and why, whenever that changes.
-        let told = self.state.0 != "flowing" && self.state.1 == cause;
         self.state = (state, cause);
         self.metrics.state(now);
         let error = self.last_error.as_deref();
+        // Probes come and go; told is that it holds, and why, whenever that changes. What the first probe refutes at once is not.
         match now {
-            State::Flowing => info!(target = self.name, state, cause, "the target flows again"),
-            State::Holding { probe_at, .. } if !told => {
+            State::Flowing if self.told_cause.take().is_some() => info!(target = self.name, state, cause, "the target flows again"),
+            State::Flowing => debug!(target = self.name, state, cause, "the target flows on"),
+            State::Holding { probe_at, .. } if self.told_cause != Some(cause) => {
+                self.told_cause = Some(cause);
                 let next_probe_in_ms = u64::try_from(probe_at.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX);
                 warn!(target = self.name, state, cause, error, next_probe_in_ms, "the target holds: its updates wait, none is lost");
             }
@@ -283,5 +344,17 @@ mod tests {
         assert_eq!(stalls.look(0, 6, true, at(400)), None);
         assert_eq!(stalls.look(0, 6, false, at(519)), None);
         assert_eq!(stalls.look(0, 6, true, at(600)), None);
+    }
+
+    #[test]
+    fn a_few_lines_are_told_and_the_others_counted() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut told = Reminders::default();
+        let lines: Vec<_> = (0..8).map(|_| told.may_tell(at(0))).collect();
+        assert_eq!(lines, [Some(0), Some(0), Some(0), Some(0), Some(0), None, None, None]);
+        assert_eq!(told.may_tell(at(9)), None);
+        assert_eq!(told.may_tell(at(10)), Some(4));
+        assert_eq!(told.may_tell(at(11)), Some(0));
     }
 }

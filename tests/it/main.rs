@@ -37,6 +37,7 @@ mod main_path;
 mod memory;
 mod merging;
 mod million;
+mod odd;
 mod reload;
 mod replays;
 mod secured_kafka;
