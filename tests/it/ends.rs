@@ -74,6 +74,27 @@ async fn of_two_processes_with_one_name_the_first_ends_and_the_second_is_left_al
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_taken_under_load_costs_no_outcome_and_few_calls() {
+    let mut bench = Bench::new().await;
+    bench.set("targets.valt.delivery.max_concurrency", 10);
+    bench.valt.set(|settings| settings.latency = Duration::from_millis(10));
+    let config = bench.config_file();
+    let loser = Service::run(&config);
+    let places = bench.send(&(1..=4000).map(|user| Update::valt(user, "Anna")).collect::<Vec<_>>());
+    wait_for_updates(&bench.valt, 400).await;
+    let winner = Service::run_with(&config, &["--target", "valt"]);
+    let ended = failed(loser, TAKEN);
+    assert!(bench.outcomes_of(&places).iter().all(|outcome| outcome.ending() == "delivered"));
+    let log = winner.log();
+    assert_eq!(winner.terminate().code, Some(0));
+    let lost = [&ended.errors, &log].map(|log| log.matches("producer is lost").count());
+    assert!(lost.iter().all(|lost| *lost <= 1), "they take the name back from each other: {lost:?}\n{log}");
+    // Until it hears of it, for a second, the first one calls beside the other.
+    let again = bench.valt.stats().updates - 4000;
+    assert!(again < 1000, "{again} calls were made again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_and_a_key_of_another_one_end_it_and_check_says_so() {
     let mut bench = Bench::new().await;
     let [key, other] = [0, 1].map(|_| KeyPair::generate().unwrap());
