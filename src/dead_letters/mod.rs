@@ -6,6 +6,7 @@
 mod ancestry;
 pub mod changes;
 pub mod choice;
+mod chosen;
 pub mod desk;
 pub mod export;
 pub mod filter;

@@ -63,7 +63,9 @@ pub fn settled_before(kafka: &Kafka, target: &str, time: Timestamp) -> anyhow::R
                 }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(unread.remove(&partition)),
-            // The client goes on by itself after an error.
+            // The service needs no right to read its outcomes for anything else.
+            Some(Err(error)) if client::refusal_advice(&error, "").is_some() => return Err(error.into()),
+            // The client goes on by itself after another error.
             Some(_) | None => {}
         }
     }
