@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -39,6 +39,6 @@ impl Subscriber {
                 }
             }
         }
-        self.engine.settled(id);
+        self.engine.settled(id, Instant::now());
     }
 }

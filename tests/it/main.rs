@@ -32,5 +32,6 @@ mod million;
 mod reload;
 mod replays;
 mod secured_kafka;
+mod settling;
 mod traces;
 mod troubles;

@@ -10,7 +10,7 @@ use user_courier::verdict::Reason;
 
 use super::super::plan::Kind;
 use super::pace::{INITIAL_BACKOFF, MAX_BACKOFF, Pace};
-use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, SESSION, World};
+use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, SESSION, TRANSACTION, World};
 
 impl World<'_> {
     pub(super) fn crash(&mut self, index: usize, back_at: Instant) -> Checked {
@@ -205,8 +205,9 @@ impl World<'_> {
                 }
                 Action::Cancel(ticket) => self.cancel(index, ticket),
                 Action::Settle(batch) => {
-                    let done_at = self.now + self.commit_time();
-                    let before = self.instances[index].committing.replace(Commiting { batch, done_at });
+                    let late = self.is_late(&batch);
+                    let done_at = self.now + if late { TRANSACTION } else { self.commit_time() };
+                    let before = self.instances[index].committing.replace(Commiting { batch, done_at, late });
                     if before.is_some() {
                         return Err("two transactions at once".into());
                     }
