@@ -53,11 +53,7 @@ impl<U, F> Engine<U, F> {
     /// Starts a transaction if none is under way and there is something to commit.
     pub(super) fn settle(&mut self, now: Instant) {
         let going = !self.going.is_empty();
-        if going {
-            let (entries, going) = (&self.entries, &self.going);
-            // Once more, before the partition goes.
-            self.aside.hurry(now, |ticket| entries.get(ticket).is_some_and(|entry| going.contains(&entry.partition) && !entry.in_vain));
-        }
+        self.hurry(now);
         let aside = self.aside.next_at().is_some_and(|at| at <= now);
         let ended = !self.ended.is_empty() && (now >= self.settle_not_before || going);
         let periodic = now >= self.commit_at;
@@ -71,6 +67,8 @@ impl<U, F> Engine<U, F> {
         self.was_apart = aside && !(ended && self.was_apart);
         let mut bytes = 0;
         let (apart, taken) = if self.was_apart { self.take_apart_from(now, &mut bytes) } else { (None, self.take_usual(&mut bytes)) };
+        // Some may just have been put behind what is settled apart.
+        self.hurry(now);
         let (commits, unfit) = self.commits(self.by_partition(&taken), periodic);
         self.leave_to_next_owner(&unfit);
         // Those that did not fit into their partition's text stay for a later transaction.
@@ -88,6 +86,14 @@ impl<U, F> Engine<U, F> {
         let endings = self.endings(&tickets);
         self.settling = Some(Settling { id, tickets, commits: commits.clone(), apart, bytes, began: now });
         self.actions.push(Action::Settle(Batch { id, endings, commits }));
+    }
+
+    /// What is settled apart of a partition that must be let go is tried once more before.
+    fn hurry(&mut self, now: Instant) {
+        let (entries, going) = (&self.entries, &self.going);
+        if !going.is_empty() {
+            self.aside.hurry(now, |ticket| entries.get(ticket).is_some_and(|entry| going.contains(&entry.partition) && !entry.in_vain));
+        }
     }
 
     fn who(&self, ticket: Ticket) -> Who {

@@ -90,7 +90,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn is_refused(&self, ending: &Ending<Record, ()>) -> bool {
+    pub(super) fn is_refused(&self, ending: &Ending<Record, ()>) -> bool {
         self.refused.get(&ending.update.user).is_some_and(|until| *until > self.now)
     }
 

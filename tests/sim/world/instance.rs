@@ -25,6 +25,8 @@ impl World<'_> {
             }
         }
         if let Some(committing) = self.instances[index].committing.take()
+            && !committing.late
+            && !committing.batch.endings.iter().any(|ending| self.is_refused(ending))
             && self.rng.bool()
         {
             self.commit(index, &committing.batch)?;
