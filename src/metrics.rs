@@ -13,6 +13,7 @@ use prometheus::{
 
 use self::process::Process;
 use crate::engine::{Cause, State};
+use crate::kafka::{Part, Parts};
 use crate::outcome::Kind;
 use crate::verdict::{Reason, Verdict};
 
@@ -22,6 +23,9 @@ const CALL_BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 const DELIVERY_BUCKETS: [f64; 16] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
 /// Every cause of a target's state.
 const CAUSES: [Cause; 4] = [Cause::Unreachable, Cause::Unauthorized, Cause::Fault, Cause::Throttled];
+
+/// The topics that the service writes, as metrics name them.
+const TOPICS: [&str; 2] = ["outcomes", "dead_letters"];
 
 /// All metrics of the process.
 #[derive(Clone)]
@@ -45,6 +49,8 @@ struct Families {
     commits: IntCounterVec,
     rebalances: IntCounterVec,
     order_violations: IntCounterVec,
+    altered: IntCounterVec,
+    refused: IntGaugeVec,
     ambiguous: IntCounterVec,
     other_user: IntCounterVec,
     kafka_round_trip: GaugeVec,
@@ -129,6 +135,16 @@ impl Metrics {
                 "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
                 &["target"],
             )?,
+            altered: counter(
+                "altered_messages_total",
+                "Parts of messages that were changed, since their topic refused the message as it was.",
+                &["target", "topic", "what"],
+            )?,
+            refused: gauge(
+                "refused_endings",
+                "Endings that wait to be settled, since a topic refuses what is written of them or the link is too slow for it.",
+                &["target"],
+            )?,
             ambiguous: counter(
                 "ambiguous_attempts_total",
                 "Calls that may have taken effect although no answer says so; they are made again.",
@@ -183,6 +199,9 @@ impl Metrics {
         for reason in Reason::ALL {
             families.outcomes.with_label_values(&[target, Kind::DeadLettered.as_str(), reason.as_str()]);
         }
+        for (topic, part) in TOPICS.into_iter().flat_map(|topic| Part::ALL.map(|part| (topic, part))) {
+            families.altered.with_label_values(&[target, topic, part.as_str()]);
+        }
         families.ambiguous.with_label_values(label);
         families.other_user.with_label_values(label);
         let metrics = TargetMetrics {
@@ -194,6 +213,7 @@ impl Metrics {
             waiting: families.waiting.with_label_values(label),
             concurrency_limit: families.concurrency_limit.with_label_values(label),
             order_violations: families.order_violations.with_label_values(label),
+            refused: families.refused.with_label_values(label),
             delivered: families.outcomes.with_label_values(&[target, Kind::Delivered.as_str(), ""]),
             attempt_duration: families.attempt_duration.with_label_values(label),
             delivery_duration: families.delivery_duration.with_label_values(label),
@@ -234,6 +254,8 @@ pub struct TargetMetrics {
     pub concurrency_limit: IntGauge,
     /// `order_violations_total`.
     pub order_violations: IntCounter,
+    /// `refused_endings`.
+    pub refused: IntGauge,
     delivered: IntCounter,
     attempt_duration: Histogram,
     delivery_duration: Histogram,
@@ -260,6 +282,13 @@ impl TargetMetrics {
     /// An answer named another user.
     pub fn other_user(&self) {
         self.families.other_user.with_label_values(&[&*self.target]).inc();
+    }
+
+    /// Parts of an outcome or a dead letter were changed.
+    pub fn altered(&self, is_dead_letter: bool, parts: Parts) {
+        for part in parts.iter() {
+            self.families.altered.with_label_values(&[&*self.target, TOPICS[usize::from(is_dead_letter)], part.as_str()]).inc();
+        }
     }
 
     /// A login ended.

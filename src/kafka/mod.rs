@@ -6,11 +6,15 @@ mod assignment;
 pub mod client;
 mod committed;
 mod consumer;
+mod findings;
 pub mod headers;
 mod inspector;
 mod lease;
 mod log;
+mod message;
 mod publisher;
+mod standing;
+mod transaction;
 
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
@@ -20,7 +24,10 @@ pub use self::committed::committed;
 pub use self::consumer::{BATCHES, Consumer, Order, Shared};
 pub use self::inspector::{Unreachable, missing_topics, partition_counts};
 pub use self::lease::Lease;
-pub use self::publisher::{Message, Publisher, Settled, Settlement};
+pub(crate) use self::findings::Findings;
+pub use self::message::{Kind, Message, Part, Parts, Refusal};
+pub use self::publisher::{Publisher, Settled, Settlement};
+pub(crate) use self::transaction::Transactions;
 use crate::engine::Commit;
 use crate::record::Record;
 

@@ -189,6 +189,7 @@ fn dead_letter_example() -> Value {
         first_attempt_at: None,
         failed_at: jiff::Timestamp::constant(1_795_338_001, 456_000_000),
         replays: 0,
+        timestamp_ms: Some(1_795_337_999_870),
     };
     as_object(headers.headers())
 }
