@@ -36,6 +36,7 @@ pub mod stand_in;
 pub mod status;
 pub mod subscriber;
 pub mod text;
+pub mod topic_watch;
 pub mod traces;
 pub mod update;
 pub mod verdict;

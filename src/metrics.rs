@@ -51,6 +51,7 @@ struct Families {
     order_violations: IntCounterVec,
     altered: IntCounterVec,
     refused: IntGaugeVec,
+    near_retention: IntGauge,
     ambiguous: IntCounterVec,
     other_user: IntCounterVec,
     kafka_round_trip: GaugeVec,
@@ -145,6 +146,12 @@ impl Metrics {
                 "Endings that wait to be settled, since a topic refuses what is written of them or the link is too slow for it.",
                 &["target"],
             )?,
+            near_retention: {
+                let help = "Offsets of the dead-letter topic, open or not, in the last tenth of its retention.";
+                let metric = IntGauge::new("user_courier_dead_letters_near_retention", help)?;
+                registry.register(Box::new(metric.clone()))?;
+                metric
+            },
             ambiguous: counter(
                 "ambiguous_attempts_total",
                 "Calls that may have taken effect although no answer says so; they are made again.",
@@ -167,6 +174,11 @@ impl Metrics {
     /// `log_lines_left_out_total`.
     pub fn log_lines_left_out(&self) -> IntCounter {
         self.0.process.log_lines_left_out.clone()
+    }
+
+    /// `dead_letters_near_retention`.
+    pub fn near_retention(&self) -> &IntGauge {
+        &self.0.near_retention
     }
 
     /// `spans_left_out_total`.

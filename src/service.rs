@@ -18,6 +18,7 @@ use crate::renewal::Files;
 use crate::route::Router;
 use crate::status::Board;
 use crate::subscriber::{Ended, Subscriber, names_of, try_out_tls};
+use crate::topic_watch;
 use crate::traces::Tracer;
 
 /// The pause before a broken subscriber begins anew, and between two looks for the broker.
@@ -56,10 +57,11 @@ pub async fn run(
     let names = names_of(&config, &only);
     let board = Board::new(&config.kafka.instance_id, &names);
     let handles: Vec<_> = names.iter().map(|name| (name.clone(), metrics.target(name))).collect();
-    admin::serve(config.admin.listen, metrics, board.clone()).await?;
+    admin::serve(config.admin.listen, metrics.clone(), board.clone()).await?;
     if !await_topics(&config, &mut stop).await? {
         return Ok(());
     }
+    tokio::spawn(topic_watch::run(config.kafka.clone(), metrics));
     let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
     let mut subscribers = JoinSet::new();
     for (name, metrics) in handles {
@@ -179,9 +181,13 @@ pub fn create_them(config: &Config, missing: &[String]) -> String {
     let servers = &config.kafka.bootstrap_servers;
     let mut words = format!("missing in Kafka at {servers}: {}. Create what is missing, then start again:", missing.join(", "));
     for topic in missing {
-        let large = if *topic == config.kafka.topics.dead_letters {
+        let topics = &config.kafka.topics;
+        let large = if *topic == topics.dead_letters {
             // A dead letter is a record and some headers more.
             " --config retention.ms=2592000000 --config max.message.bytes=2097152"
+        } else if *topic == topics.outcomes {
+            // They tell which dead letters are open.
+            " --config retention.ms=2592000000"
         } else {
             ""
         };

@@ -14,6 +14,7 @@ mod log;
 mod message;
 mod publisher;
 mod standing;
+pub mod topics;
 mod transaction;
 
 use std::sync::mpsc::SyncSender;
@@ -22,7 +23,7 @@ use std::time::Instant;
 pub use self::assignment::Ownership;
 pub use self::committed::committed;
 pub use self::consumer::{BATCHES, Consumer, Order, Shared};
-pub use self::inspector::{Unreachable, missing_topics, partition_counts};
+pub use self::inspector::{Found, Unreachable, find_topics, missing, missing_topics};
 pub use self::lease::Lease;
 pub(crate) use self::findings::Findings;
 pub use self::message::{Kind, Message, Part, Parts, Refusal};
