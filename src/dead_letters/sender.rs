@@ -71,15 +71,16 @@ impl Sender {
             return Err(trouble);
         }
         self.abort()?;
-        let findings = Findings::of(messages, &self.transactions.reports(), BATCH_BYTES);
+        let is_late = error.rdkafka_error_code() == Some(Code::MessageTimedOut);
+        let findings = Findings::of(messages, &self.transactions.reports(), BATCH_BYTES, is_late);
         if let Some((topic, code)) = findings.topics.into_iter().next() {
             return Err(self.lost(&format!("the topic {topic} takes no messages: {code}")).into());
         }
         if let (false, Some(message)) = (findings.guilty.is_empty(), messages.first()) {
             return Err(Trouble::Refused(message.kind, findings.guilty));
         }
-        let is_late = findings.late || !findings.stuck.is_empty() || error.rdkafka_error_code() == Some(Code::MessageTimedOut);
-        Err(if is_late || findings.narrow.is_some() { Trouble::TooLarge } else { trouble })
+        let too_large = findings.late || !findings.stuck.is_empty() || findings.narrow.is_some();
+        Err(if too_large { Trouble::TooLarge } else { trouble })
     }
 
     /// Queues a message. Of an outcome that the client itself does not send for its size, as little is changed as helps.

@@ -57,6 +57,9 @@ fn subject(code: Code) -> Subject {
 /// A topic, and a partition of it.
 type Spot<'a> = (&'a str, i32);
 
+/// If nothing at all is taken in time, so little is not too much for the link: its partitions take nothing.
+const LITTLE: usize = 64 << 10;
+
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
@@ -66,16 +69,16 @@ pub(crate) struct Findings {
     pub(crate) narrow: Option<usize>,
     /// Topics that refuse all messages, and how.
     pub(crate) topics: BTreeMap<String, Code>,
-    /// Messages of topic-partitions that took nothing in time, while others did.
+    /// Messages of topic-partitions that took nothing in time, though others did, or there was little to take.
     pub(crate) stuck: Vec<usize>,
-    /// Nothing else was found than that time was too short.
+    /// Nothing else was found than that time was too short for so much.
     pub(crate) late: bool,
 }
 
 impl Findings {
-    /// Reads the reports. `batch_bytes` is what the client fills a batch with at the most.
-    pub(crate) fn of(messages: &[Message], reports: &[Report], batch_bytes: usize) -> Self {
-        let mut findings = Findings::default();
+    /// Reads the reports. `batch_bytes` is what the client fills a batch with at the most; `late` says that time was up.
+    pub(crate) fn of(messages: &[Message], reports: &[Report], batch_bytes: usize, late: bool) -> Self {
+        let mut findings = Findings { late, ..Findings::default() };
         let mut spots: BTreeMap<Spot<'_>, Vec<(usize, Refusal)>> = BTreeMap::new();
         // Spots with a report that names another record as the refused one: whoever is refused there is so for itself.
         let mut named = BTreeSet::new();
@@ -120,12 +123,13 @@ impl Findings {
     }
 }
 
-/// Messages of spots that took nothing while other spots did. None, if nothing at all was taken.
+/// Messages of spots that took nothing, if other spots did or there was little to take.
 fn stuck(messages: &[Message], reports: &[Report]) -> Vec<usize> {
     let spot = |report: &Report| messages.get(report.number).map(|message| (message.topic.as_str(), report.partition));
     let took: BTreeSet<Spot<'_>> = reports.iter().filter(|report| report.result.is_ok()).filter_map(spot).collect();
     let is_stuck = |report: &&Report| report.result.is_err() && spot(report).is_some_and(|spot| !took.contains(&spot));
-    if took.is_empty() { Vec::new() } else { reports.iter().filter(is_stuck).map(|report| report.number).collect() }
+    let bytes: usize = reports.iter().filter_map(|report| messages.get(report.number)).map(Message::size).sum();
+    if took.is_empty() && bytes > LITTLE { Vec::new() } else { reports.iter().filter(is_stuck).map(|report| report.number).collect() }
 }
 
 #[cfg(test)]
@@ -155,11 +159,15 @@ mod tests {
 
     const KEY: Option<&[u8]> = Some(b"key");
 
+    fn found(messages: &[Message], reports: &[Report]) -> Findings {
+        Findings::of(messages, reports, 1_000_000, false)
+    }
+
     #[test]
     fn the_report_that_names_the_guilty_one_acquits_the_others() {
         let other = Err(Code::InvalidDifferentRecord);
         for (code, refusal) in [(Code::InvalidRecord, Refusal::Form), (Code::InvalidTimestamp, Refusal::Time)] {
-            let found = Findings::of(&three(KEY), &reports(&[other, Err(code), other]), 1_000_000);
+            let found = found(&three(KEY), &reports(&[other, Err(code), other]));
             assert_eq!(found, Findings { guilty: vec![(1, refusal)], ..Findings::default() });
         }
     }
@@ -167,40 +175,42 @@ mod tests {
     #[test]
     fn a_batch_that_is_too_large_says_nothing_of_its_messages() {
         let large = Err(Code::MessageSizeTooLarge);
-        let found = Findings::of(&three(KEY), &reports(&[large; 3]), 1_000_000);
+        let all = found(&three(KEY), &reports(&[large; 3]));
         let together = 3 * three(KEY)[0].size();
-        assert_eq!(found, Findings { narrow: Some(together / 4), ..Findings::default() });
+        assert_eq!(all, Findings { narrow: Some(together / 4), ..Findings::default() });
         // Each was in a batch of its own.
-        let found = Findings::of(&three(KEY), &reports(&[large, OK, large]), together / 4);
-        assert_eq!(found.guilty, [(0, Refusal::Size), (2, Refusal::Size)]);
+        let each = Findings::of(&three(KEY), &reports(&[large, OK, large]), together / 4, false);
+        assert_eq!(each.guilty, [(0, Refusal::Size), (2, Refusal::Size)]);
         // So is one that is the only one refused in its partition.
-        let found = Findings::of(&three(KEY), &reports(&[OK, large, OK]), 1_000_000);
-        assert_eq!(found.guilty, [(1, Refusal::Size)]);
+        assert_eq!(found(&three(KEY), &reports(&[OK, large, OK])).guilty, [(1, Refusal::Size)]);
     }
 
     #[test]
     fn a_broker_that_names_nobody_is_asked_again_with_smaller_batches() {
         let invalid = Err(Code::InvalidRecord);
-        assert!(Findings::of(&three(KEY), &reports(&[invalid; 3]), 1_000_000).narrow.is_some());
-        assert_eq!(Findings::of(&three(KEY), &reports(&[invalid; 3]), 1).guilty.len(), 3);
+        assert!(found(&three(KEY), &reports(&[invalid; 3])).narrow.is_some());
+        assert_eq!(Findings::of(&three(KEY), &reports(&[invalid; 3]), 1, false).guilty.len(), 3);
         // What they all miss is likely what is missed.
-        assert_eq!(Findings::of(&three(None), &reports(&[invalid; 3]), 1_000_000).guilty.len(), 3);
+        assert_eq!(found(&three(None), &reports(&[invalid; 3])).guilty.len(), 3);
     }
 
     #[test]
     fn a_topic_that_refuses_everything_is_told_from_its_messages() {
         let two = messages(&[("a", KEY, 10), ("b", KEY, 10)]);
-        let found = Findings::of(&two, &reports(&[Err(Code::PurgeQueue), Err(Code::UnknownTopic)]), 1_000_000);
+        let found = found(&two, &reports(&[Err(Code::PurgeQueue), Err(Code::UnknownTopic)]));
         assert_eq!(found, Findings { topics: BTreeMap::from([("b".to_owned(), Code::UnknownTopic)]), ..Findings::default() });
     }
 
     #[test]
     fn time_that_is_too_short_for_some_partitions_only_is_theirs() {
         let (late, purged) = (Err(Code::MessageTimedOut), Err(Code::PurgeQueue));
-        let two = messages(&[("a", KEY, 10), ("b", KEY, 10), ("b", KEY, 10)]);
-        assert_eq!(Findings::of(&two, &reports(&[OK, late, purged]), 1_000_000).stuck, [1, 2]);
-        let none = Findings::of(&two, &reports(&[purged, late, purged]), 1_000_000);
-        assert_eq!(none, Findings { late: true, ..Findings::default() });
-        assert_eq!(Findings::of(&two, &reports(&[OK, purged, purged]), 1_000_000), Findings::default());
+        let of = |size| messages(&[("a", KEY, size), ("b", KEY, size), ("b", KEY, size)]);
+        assert_eq!(found(&of(LITTLE), &reports(&[OK, late, purged])).stuck, [1, 2]);
+        assert_eq!(found(&of(LITTLE), &reports(&[purged, late, purged])), Findings { late: true, ..Findings::default() });
+        // So little would have got through.
+        assert_eq!(found(&of(10), &reports(&[purged, late, purged])).stuck, [0, 1, 2]);
+        assert_eq!(found(&of(10), &reports(&[OK, purged, purged])), Findings::default());
+        // The client was not waited for until it gave up by itself.
+        assert_eq!(Findings::of(&of(10), &reports(&[OK, purged, purged]), 1_000_000, true).stuck, [1, 2]);
     }
 }

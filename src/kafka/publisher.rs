@@ -36,8 +36,10 @@ const TELL: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 /// …up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Messages time out before: this is for those of which nothing is heard at all.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// An abort that takes longer had to wait for the broker.
+const PROMPT: Duration = Duration::from_secs(1);
+/// In a row, for one settlement.
+const MOST_OUTAGES: u32 = 2;
 /// Once smaller batches were needed, they stay so for this time.
 const NARROW: Duration = Duration::from_secs(600);
 
@@ -258,7 +260,7 @@ impl<C: Send + 'static> Work<C> {
         if !suspended.is_empty() {
             return Some(Settled::Not(settlement.batch, Unsettled { refused: suspended.into_iter().collect(), late: false }));
         }
-        let (mut lost_after, mut pause) = (None, PAUSE);
+        let (mut lost_after, mut pause, mut outages) = (None, PAUSE, 0);
         loop {
             if !self.ready() || self.stopping() && lost_after.is_some() {
                 return None;
@@ -286,8 +288,12 @@ impl<C: Send + 'static> Work<C> {
                 }
                 Err(Failure::Abort(error)) => {
                     self.metrics.committed("aborted");
+                    let aborting = Instant::now();
                     let reports = self.abort();
-                    match self.next(&mut settlement, &reports, &error) {
+                    // Nothing gets through while the broker is away, and that says nothing of what was sent. But not again and again.
+                    let is_outage = aborting.elapsed() > PROMPT && outages < MOST_OUTAGES;
+                    outages += u32::from(is_outage);
+                    match self.next(&mut settlement, &reports, &error, is_outage) {
                         Next::AtOnce => {}
                         Next::Later => {
                             self.tell_aborted(&error);
@@ -335,7 +341,7 @@ impl<C: Send + 'static> Work<C> {
                 send(producer, number, message)?;
             }
         }
-        let patience = self.standing.patience(&settlement.messages, PATIENCE, now);
+        let patience = self.standing.patience(&settlement.messages, now);
         producer.deliver(patience).map_err(judge)?;
         let offsets = self.offsets(commits).map_err(Failure::Abort)?;
         let (offsets, metadata, waiting) = (Arc::new(offsets), Arc::new(metadata), Waiting::new());
@@ -345,8 +351,10 @@ impl<C: Send + 'static> Work<C> {
     }
 
     /// What is to be done about a transaction that was aborted.
-    fn next(&mut self, settlement: &mut Settlement, reports: &[Report], error: &KafkaError) -> Next {
-        let findings = Findings::of(&settlement.messages, reports, self.batches.bytes());
+    fn next(&mut self, settlement: &mut Settlement, reports: &[Report], error: &KafkaError, is_outage: bool) -> Next {
+        let late = error.rdkafka_error_code() == Some(Code::MessageTimedOut);
+        let findings = Findings::of(&settlement.messages, reports, self.batches.bytes(), late);
+        debug!(?findings, taken = reports.iter().filter(|report| report.result.is_ok()).count(), of = reports.len(), "a transaction was aborted");
         let mut refused = BTreeSet::new();
         for (number, refusal) in &findings.guilty {
             let message = &mut settlement.messages[*number];
@@ -369,20 +377,19 @@ impl<C: Send + 'static> Work<C> {
             self.suspend(topic, *code);
             refused.extend(settlement.messages.iter().filter(|message| message.topic == *topic).map(|message| message.ending));
         }
-        for number in &findings.stuck {
-            let message = &settlement.messages[*number];
-            self.standing.doubt(message, Instant::now());
-            refused.insert(message.ending);
-        }
-        if !findings.stuck.is_empty() {
+        if !is_outage {
+            for number in &findings.stuck {
+                let message = &settlement.messages[*number];
+                self.standing.doubt(message, Instant::now());
+                refused.insert(message.ending);
+            }
             self.tell_stuck(settlement, reports, &findings.stuck);
         }
-        let late = findings.late || error.rdkafka_error_code() == Some(Code::MessageTimedOut) && findings == Findings::default();
         if !refused.is_empty() {
             Next::Leave(Unsettled { refused: refused.into_iter().collect(), late: false })
         } else if !findings.guilty.is_empty() || findings.narrow.is_some() {
             Next::AtOnce
-        } else if late {
+        } else if findings.late && !is_outage {
             self.tell_aborted(error);
             Next::Leave(Unsettled { refused: Vec::new(), late: true })
         } else {
@@ -406,8 +413,8 @@ impl<C: Send + 'static> Work<C> {
     }
 
     fn tell_stuck(&self, settlement: &Settlement, reports: &[Report], stuck: &[usize]) {
-        let of = |report: &&Report| stuck.first() == Some(&report.number);
-        let (Some(report), Some(left_out)) = (reports.iter().find(of), self.tell("stuck")) else { return };
+        let Some(report) = reports.iter().find(|report| stuck.first() == Some(&report.number)) else { return };
+        let Some(left_out) = self.tell("stuck") else { return };
         let (target, topic) = (self.metrics.name(), &settlement.messages[report.number].topic);
         error!(
             target, topic, partition = report.partition, messages = stuck.len(), left_out,

@@ -11,12 +11,14 @@ const BELIEVED: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// …up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A topic of which a partition took nothing in time is waited for less after that, for so long.
-const DOUBTED: Duration = Duration::from_secs(60);
-/// That much: everything else waits as well.
+/// Everything else waits as well, so messages are waited for no longer than this,
+const PATIENCE: Duration = Duration::from_secs(2);
+/// or than this if a partition of their topics took nothing in time
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
-/// A single ending of more bytes may need all the time that a transaction has.
-const LARGE: usize = 64 << 10;
+/// within so long,
+const DOUBTED: Duration = Duration::from_secs(60);
+/// and as much longer as so many bytes a second take.
+const SLOW_LINK: f64 = 50_000.0;
 
 /// What is known of all of them.
 #[derive(Debug, Default)]
@@ -93,15 +95,15 @@ impl Standing {
         messages.iter().filter(is_suspended).map(|message| message.ending).collect()
     }
 
-    /// How long these may take: less if a topic among theirs took nothing lately.
-    pub(super) fn patience(&self, messages: &[Message], whole: Duration, now: Instant) -> Duration {
-        let doubted = |topic: &Topic| {
+    /// How long these may take. The client gives messages up after 5 s.
+    pub(super) fn patience(&self, messages: &[Message], now: Instant) -> Duration {
+        let is_doubted = |topic: &Topic| {
             topic.suspended.is_some() || topic.doubted.is_some_and(|at| now.saturating_duration_since(at) < DOUBTED)
         };
-        let is_alone = messages.iter().all(|message| message.ending == messages[0].ending);
-        let is_large = is_alone && messages.iter().map(Message::size).sum::<usize>() > LARGE;
-        let some_doubted = messages.iter().any(|message| self.0.get(&message.topic).is_some_and(doubted));
-        if some_doubted && !is_large { SHORT_PATIENCE } else { whole }
+        let some_doubted = messages.iter().any(|message| self.0.get(&message.topic).is_some_and(is_doubted));
+        let bytes: usize = messages.iter().map(Message::size).sum();
+        let carrying = Duration::from_secs_f64(bytes as f64 / SLOW_LINK);
+        carrying + if some_doubted { SHORT_PATIENCE } else { PATIENCE }
     }
 }
 
@@ -145,12 +147,12 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(standing.suspended(&messages, start).len(), 1);
         assert!(standing.suspended(&messages, start + LONGEST_PAUSE).is_empty());
-        assert_eq!(standing.patience(&messages, STUCK, start), SHORT_PATIENCE);
-        assert_eq!(standing.patience(&[letter(None, 2 * LARGE)], STUCK, start), STUCK);
+        let patience = |standing: &Standing, size, now| standing.patience(&[letter(None, size)], now).as_secs();
+        assert_eq!([patience(&standing, 10, start), patience(&standing, 200_000, start)], [1, 5]);
         standing.went_through(messages.iter());
-        assert_eq!(standing.patience(&messages, STUCK, start), STUCK);
+        assert_eq!(patience(&standing, 10, start), 2);
+        standing.doubt(&messages[0], start);
+        assert_eq!([patience(&standing, 10, start), patience(&standing, 10, start + DOUBTED)], [1, 2]);
         assert_eq!(standing.suspend("letters", start), FIRST_PAUSE);
     }
-
-    const STUCK: Duration = Duration::from_secs(5);
 }

@@ -106,9 +106,10 @@ pub fn remarks(kafka: &Kafka, topics: &[TopicSettings]) -> Vec<Remark> {
 fn of_one(topic: &TopicSettings) -> Vec<Remark> {
     let mut remarks = Vec::new();
     let TopicSettings { name, replicas, min_insync_replicas, retention_ms, .. } = topic;
-    if min_insync_replicas > replicas {
-        remarks.push(harm(format!(
-            "min.insync.replicas of {name} is {min_insync_replicas}, and it has {replicas} replica(s): it takes no record. Lower the one, or raise the other"
+    if *replicas > 1 && min_insync_replicas >= replicas {
+        remarks.push(doubt(format!(
+            "min.insync.replicas of {name} is {min_insync_replicas}, and it has {replicas} replicas: while one broker is away, nothing can be settled. \
+             Lower the one, or raise the other"
         )));
     }
     for (bound, which) in topic.timestamp_bounds_ms.into_iter().zip(["before", "after"]).filter(|(bound, _)| *bound < CLOCKS_MS) {
@@ -247,7 +248,7 @@ mod tests {
             (|topics| topics[0].timestamp_bounds_ms[0] = 1000, false, "message.timestamp.before.max.ms of updates is 1000"),
             (|topics| topics[2].retention_ms = -1, false, "retention.ms of outcomes is shorter than that of letters"),
             (|topics| topics[2].retention_ms = 60_000, true, "retention.ms of letters is 60000"),
-            (|topics| topics[1].min_insync_replicas = 4, true, "min.insync.replicas of outcomes is 4, and it has 3"),
+            (|topics| topics[1].min_insync_replicas = 3, false, "min.insync.replicas of outcomes is 3, and it has 3"),
         ];
         for (change, harms, words) in cases {
             let said = said(change);

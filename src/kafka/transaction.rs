@@ -1,6 +1,6 @@
 //! Transactions: the one place that begins them, sends messages in them, commits and aborts them.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -40,14 +40,15 @@ static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
 struct Deliveries {
     target: String,
     reports: Mutex<Vec<Report>>,
-    failed: AtomicBool,
+    /// What became of the first that was not taken.
+    failed: Mutex<Option<Code>>,
     chatter: Chatter,
 }
 
 impl Deliveries {
     fn note(&self, report: Report) {
-        if report.result.is_err() {
-            self.failed.store(true, Ordering::Relaxed);
+        if let (Err(code), Ok(mut failed)) = (report.result, self.failed.lock()) {
+            failed.get_or_insert(code);
         }
         if let Ok(mut reports) = self.reports.lock() {
             reports.push(report);
@@ -87,7 +88,7 @@ impl Transactions {
     /// Makes the producer and takes the right to its name: whoever had it can commit nothing more, and what was open of it is aborted.
     pub(crate) fn open(settings: &ClientConfig, target: &str, wait: Wait<'_>) -> KafkaResult<Self> {
         let deliveries =
-            Deliveries { target: target.to_owned(), reports: Mutex::default(), failed: AtomicBool::new(false), chatter: Chatter::default() };
+            Deliveries { target: target.to_owned(), reports: Mutex::default(), failed: Mutex::default(), chatter: Chatter::default() };
         let producer: BaseProducer<Deliveries> = settings.create_with_context(deliveries)?;
         again(wait, || producer.init_transactions(CALL))?;
         Ok(Transactions(Arc::new(producer)))
@@ -114,7 +115,7 @@ impl Transactions {
             match self.0.send(record) {
                 Ok(()) => return Ok(()),
                 // It is full for a while only, but for a message that is larger than the whole queue.
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) if self.0.in_flight_count() > 0 && !self.has_failed() => {
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) if self.0.in_flight_count() > 0 && self.failed().is_none() => {
                     self.0.poll(Duration::from_millis(5));
                     record = back;
                 }
@@ -136,8 +137,8 @@ impl Transactions {
         let mut look_at = began + LOOK;
         loop {
             self.0.poll(Duration::ZERO);
-            if self.has_failed() {
-                return Err(self.failure().unwrap_or(KafkaError::MessageProduction(Code::Fail)));
+            if let Some(code) = self.failed() {
+                return Err(self.failure().unwrap_or(KafkaError::MessageProduction(code)));
             }
             if self.0.in_flight_count() == 0 {
                 return Ok(());
@@ -156,8 +157,8 @@ impl Transactions {
         }
     }
 
-    fn has_failed(&self) -> bool {
-        self.0.context().failed.load(Ordering::Relaxed)
+    fn failed(&self) -> Option<Code> {
+        self.0.context().failed.lock().ok().and_then(|failed| *failed)
     }
 
     /// Why the open transaction has failed, if it has. To begin another one changes nothing while one is open, and tells.
@@ -171,7 +172,9 @@ impl Transactions {
     /// Takes the reports of what was sent.
     pub(crate) fn reports(&self) -> Vec<Report> {
         let deliveries = self.0.context();
-        deliveries.failed.store(false, Ordering::Relaxed);
+        if let Ok(mut failed) = deliveries.failed.lock() {
+            *failed = None;
+        }
         deliveries.reports.lock().map(|mut reports| std::mem::take(&mut *reports)).unwrap_or_default()
     }
 

@@ -1,32 +1,35 @@
 //! Settling: a message that its topic refuses is sent with as little changed as the topic takes, and everything else settles meanwhile.
 
+use user_courier::stand_in::Rule;
+
 use crate::bench::{Bench, dead_letter_of};
+use crate::dead_letters::lines;
 use crate::kafka::{self, Message, Place};
 use crate::outcome::Outcome;
 use crate::update::Update;
 
 /// A record that is no event.
-fn garbage(key: Option<&[u8]>, size: usize) -> Message {
+pub(crate) fn garbage(key: Option<&[u8]>, size: usize) -> Message {
     Message { key: key.map(<[u8]>::to_vec), value: Some(vec![b'x'; size]), ..Message::default() }
 }
 
 /// Updates of so many users, one each.
-fn good(count: u64) -> Vec<Update> {
+pub(crate) fn good(count: u64) -> Vec<Update> {
     (1..=count).map(|user| Update::valt(user, "Anna")).collect()
 }
 
 /// What stands at a record's place, as a key.
-fn key_of(place: &Place) -> Vec<u8> {
+pub(crate) fn key_of(place: &Place) -> Vec<u8> {
     format!("{}/{}/{}", place.topic, place.partition, place.offset).into_bytes()
 }
 
-fn endings(outcomes: &[Outcome]) -> Vec<String> {
+pub(crate) fn endings(outcomes: &[Outcome]) -> Vec<String> {
     outcomes.iter().map(Outcome::ending).collect()
 }
 
-const HOUR: i64 = 3_600_000;
+pub(crate) const HOUR: i64 = 3_600_000;
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
@@ -43,6 +46,24 @@ async fn a_record_older_than_the_dead_letter_topic_takes_is_a_dead_letter_of_now
     let failed_at: jiff::Timestamp = letters[0].header("dlq.failed_at").unwrap().parse().unwrap();
     assert_eq!(letters[0].timestamp, Some(failed_at.as_millisecond()));
     assert_eq!(letters[0].header("dlq.timestamp"), Some(old.timestamp.unwrap().to_string().as_str()));
+    assert_eq!(service.metrics().sum("altered_messages_total", &[]), 0.0);
+    // By when it was given up, and not by its record's time.
+    assert_eq!(lines(&bench, &["list", "--json", "--since", "1h"], 0).len(), 1);
+    assert_eq!(lines(&bench, &["list", "--json", "--until", "1h"], 0).len(), 0);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_expires_in_an_outage_is_dead_lettered_whatever_age_the_topics_take() {
+    let bounds: &[_] = &[("message.timestamp.before.max.ms", "1000")];
+    let mut bench = Bench::with_settings(kafka::bootstrap(), [bounds; 3]).await;
+    bench.valt.fault(Rule::status(503));
+    let service = bench.start();
+    let expires = jiff::Timestamp::from_millisecond(now() + 3000).unwrap().to_string();
+    let mut places = bench.send(&[Update::valt(7, "Anna").with("expirytime", expires)]);
+    places.extend(bench.send(&(1..=200).map(|user| Update::aipix(user, &[9])).collect::<Vec<_>>()));
+    assert_eq!(endings(&bench.outcomes_of(&places))[..2], ["dead_lettered expired", "delivered"]);
+    bench.dead_letters(1);
     assert_eq!(service.metrics().sum("altered_messages_total", &[]), 0.0);
     assert_eq!(service.terminate().code, Some(0));
 }
@@ -150,5 +171,40 @@ async fn a_dead_letter_whose_headers_are_too_large_keeps_the_added_ones() {
     assert_eq!((key.header("dlq.omitted_bytes"), key.header("dlq.altered")), (Some("9000"), Some("key,value")));
     let count = |what| service.metrics().sum("altered_messages_total", &[("topic", "dead_letters"), ("what", what)]);
     assert_eq!([count("value"), count("headers"), count("key")], [2.0, 1.0, 1.0]);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guilty_ones_of_every_sort_in_every_batch_hold_up_nobody() {
+    let small: &[_] = &[("max.message.bytes", "5000"), ("cleanup.policy", "compact")];
+    let mut bench = Bench::with_settings(kafka::bootstrap(), [&[], small, small]).await;
+    let mut service = bench.start();
+    let guilty = [
+        garbage(None, 10),
+        garbage(None, 50_000),
+        Message { key: Some(vec![b'k'; 20_000]), ..garbage(None, 20_000) },
+        Message { headers: vec![("x".to_owned(), Some(vec![b'h'; 9000]))], ..garbage(None, 10) },
+        // Of a target, without a call and with one.
+        Message { key: None, ..Update::new("valt", 5, serde_json::json!({ "x".repeat(6000): 1 })).message() },
+        Message { key: None, ..Update::valt(6, &"n".repeat(9000)).message() },
+    ];
+    let mut places = Vec::new();
+    for round in 0..20 {
+        places.extend(bench.writer.write(guilty.iter().chain(&guilty)));
+        places.extend(bench.send(&good(40)));
+        // Not one after the other: settling goes on meanwhile.
+        service.wait_until("some are settled", |service| {
+            service.metrics().sum("outcomes_total", &[]) >= f64::from(round) * 52.0 * 0.5
+        });
+    }
+    // Each is read strictly, with its data.
+    let outcomes = bench.outcomes_of(&places);
+    assert!(outcomes.iter().all(|outcome| outcome.key.is_some()));
+    let letters = bench.dead_letters(20 * 2 * 5);
+    let mut keys: Vec<_> = letters.iter().map(|letter| letter.key.clone().unwrap()).collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), letters.len(), "each has the key of its own place");
+    assert!(letters.iter().all(|letter| letter.header("dlq.altered").is_some_and(|altered| altered.starts_with("key"))));
     assert_eq!(service.terminate().code, Some(0));
 }
