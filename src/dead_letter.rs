@@ -16,9 +16,11 @@ use crate::verdict::Reason;
 pub const REPLAY_COUNT: &str = "replay-count";
 /// The header that names the dead letter which a replayed update was, on the update topic.
 pub const REPLAY_OF: &str = "replay-of";
-/// The header that says how many bytes the value had that was left out, since the dead-letter topic did not take it.
+/// The header that says how many bytes the value had that was left out, since the dead-letter topic
+/// did not take it.
 pub const OMITTED: &str = "dlq.omitted_bytes";
-/// The header that names the parts which are not those of the record, since the dead-letter topic did not take them.
+/// The header that names the parts which are not those of the record, since the dead-letter topic
+/// did not take them.
 pub const ALTERED: &str = "dlq.altered";
 /// The header that says in words why the record is undeliverable.
 pub const MESSAGE: &str = "__connect.errors.exception.message";
@@ -208,7 +210,8 @@ pub(crate) struct FailureHeaders {
     #[serde(rename = "dlq.replays")]
     #[schemars(regex(pattern = "^[0-9]+$"))]
     replays: String,
-    /// The record's own timestamp, in milliseconds since 1970; left out where it has none. That of the dead letter is when it was given up.
+    /// The record's own timestamp, in milliseconds since 1970; left out where it has none. That of
+    /// the dead letter is when it was given up.
     #[serde(rename = "dlq.timestamp", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^-?[0-9]+$"), default)]
     timestamp: Option<String>,
@@ -216,8 +219,9 @@ pub(crate) struct FailureHeaders {
     #[serde(rename = "dlq.omitted_bytes", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^[0-9]+$"), default)]
     omitted_bytes: Option<String>,
-    /// The parts that are not those of the record, since the dead-letter topic did not take them: `key` (the record's place stands for it), `value` (left
-    /// out), `headers` (left out but for those added here), `error` (the message above is shortened), with commas between.
+    /// The parts that are not those of the record, since the dead-letter topic did not take them:
+    /// `key` (the record's place stands for it), `value` (left out), `headers` (left out but for
+    /// those added here), `error` (the message above is shortened), with commas between.
     #[serde(rename = "dlq.altered", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^(key|value|headers|error)(,(value|headers|error))*$"), default)]
     altered: Option<String>,

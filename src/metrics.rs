@@ -1,6 +1,7 @@
 //! Metrics: what Prometheus reads at `/metrics`. Each is defined once, here, and its help text is its documentation.
 
 mod process;
+mod settling;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,8 +13,9 @@ use prometheus::{
 };
 
 use self::process::Process;
+use self::settling::Settling;
 use crate::engine::{Cause, State};
-use crate::kafka::{Part, Parts};
+use crate::kafka::Parts;
 use crate::outcome::Kind;
 use crate::verdict::{Reason, Verdict};
 
@@ -23,9 +25,6 @@ const CALL_BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 const DELIVERY_BUCKETS: [f64; 16] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
 /// Every cause of a target's state.
 const CAUSES: [Cause; 4] = [Cause::Unreachable, Cause::Unauthorized, Cause::Fault, Cause::Throttled];
-
-/// The topics that the service writes, as metrics name them.
-const TOPICS: [&str; 2] = ["outcomes", "dead_letters"];
 
 /// All metrics of the process.
 #[derive(Clone)]
@@ -49,9 +48,7 @@ struct Families {
     commits: IntCounterVec,
     rebalances: IntCounterVec,
     order_violations: IntCounterVec,
-    altered: IntCounterVec,
-    refused: IntGaugeVec,
-    near_retention: IntGauge,
+    settling: Settling,
     ambiguous: IntCounterVec,
     other_user: IntCounterVec,
     kafka_round_trip: GaugeVec,
@@ -89,6 +86,7 @@ impl Metrics {
         };
         Ok(Metrics(Arc::new(Families {
             process: Process::register(&registry)?,
+            settling: Settling::register(&registry)?,
             consumed: counter("records_consumed_total", "Records read by this subscriber.", &["target"])?,
             claimed: counter("records_claimed_total", "Records read that are this subscriber's own.", &["target"])?,
             outcomes: counter(
@@ -136,22 +134,6 @@ impl Metrics {
                 "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
                 &["target"],
             )?,
-            altered: counter(
-                "altered_messages_total",
-                "Parts of messages that were changed, since their topic refused the message as it was.",
-                &["target", "topic", "what"],
-            )?,
-            refused: gauge(
-                "refused_endings",
-                "Endings that wait to be settled, since a topic refuses what is written of them or the link is too slow for it.",
-                &["target"],
-            )?,
-            near_retention: {
-                let help = "Offsets of the dead-letter topic, open or not, in the last tenth of its retention.";
-                let metric = IntGauge::new("user_courier_dead_letters_near_retention", help)?;
-                registry.register(Box::new(metric.clone()))?;
-                metric
-            },
             ambiguous: counter(
                 "ambiguous_attempts_total",
                 "Calls that may have taken effect although no answer says so; they are made again.",
@@ -178,7 +160,7 @@ impl Metrics {
 
     /// `dead_letters_near_retention`.
     pub fn near_retention(&self) -> &IntGauge {
-        &self.0.near_retention
+        &self.0.settling.near_retention
     }
 
     /// `spans_left_out_total`.
@@ -211,9 +193,7 @@ impl Metrics {
         for reason in Reason::ALL {
             families.outcomes.with_label_values(&[target, Kind::DeadLettered.as_str(), reason.as_str()]);
         }
-        for (topic, part) in TOPICS.into_iter().flat_map(|topic| Part::ALL.map(|part| (topic, part))) {
-            families.altered.with_label_values(&[target, topic, part.as_str()]);
-        }
+        families.settling.begin(target);
         families.ambiguous.with_label_values(label);
         families.other_user.with_label_values(label);
         let metrics = TargetMetrics {
@@ -225,7 +205,7 @@ impl Metrics {
             waiting: families.waiting.with_label_values(label),
             concurrency_limit: families.concurrency_limit.with_label_values(label),
             order_violations: families.order_violations.with_label_values(label),
-            refused: families.refused.with_label_values(label),
+            refused: families.settling.refused.with_label_values(label),
             delivered: families.outcomes.with_label_values(&[target, Kind::Delivered.as_str(), ""]),
             attempt_duration: families.attempt_duration.with_label_values(label),
             delivery_duration: families.delivery_duration.with_label_values(label),
@@ -298,9 +278,7 @@ impl TargetMetrics {
 
     /// Parts of an outcome or a dead letter were changed.
     pub fn altered(&self, is_dead_letter: bool, parts: Parts) {
-        for part in parts.iter() {
-            self.families.altered.with_label_values(&[&*self.target, TOPICS[usize::from(is_dead_letter)], part.as_str()]).inc();
-        }
+        self.families.settling.altered(&self.target, is_dead_letter, parts);
     }
 
     /// A login ended.

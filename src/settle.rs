@@ -103,7 +103,8 @@ impl Settler {
             value: record.value.clone(),
             headers: kept.cloned().chain(added).collect(),
             verbatim_headers: record.verbatim_headers.clone(),
-            // Retention counts from when it was given up, and no topic refuses it for its record's age.
+            // Retention counts from when it was given up, and no topic refuses it for its record's
+            // age.
             timestamp_ms: Some(failed_at.as_millisecond()),
             ..Message::new(MessageKind::DeadLetter, record.place.clone(), self.topics.dead_letters.clone())
         }

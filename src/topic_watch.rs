@@ -1,5 +1,5 @@
-//! The topic watch: what of the topics' settings does not go well is warned of at the start, and dead letters that come near the end of their
-//! retention are counted all the time.
+//! The topic watch: what of the topics' settings does not go well is warned of at the start, and
+//! dead letters that come near the end of their retention are counted all the time.
 
 use std::time::Duration;
 

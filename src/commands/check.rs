@@ -114,7 +114,8 @@ async fn look_at_settings(config: &Config, found: &[Found]) -> Vec<Finding> {
         Err(why) => return vec![Ok(format!("{BUT}the settings of the topics cannot be looked at ({why}); nothing else needs them"))],
     };
     let remarks = remarks(&config.kafka, &topics).into_iter();
-    let mut findings: Vec<_> = remarks.map(|remark| if remark.harms { Err(remark.words) } else { Ok(format!("{BUT}{}", remark.words)) }).collect();
+    let mut findings: Vec<_> =
+        remarks.map(|remark| if remark.harms { Err(remark.words) } else { Ok(format!("{BUT}{}", remark.words)) }).collect();
     if findings.is_empty() {
         findings.push(Ok("the settings of the topics go well together".to_owned()));
     }

@@ -112,7 +112,8 @@ impl Desk {
         Ok(self.letters.fetch([spot])?.remove(&spot).and_then(Letter::read))
     }
 
-    /// The stretches of the dead-letter topic in which letters given up since then stand. A letter's own time is when it was given up, or later.
+    /// The stretches of the dead-letter topic in which letters given up since then stand. A
+    /// letter's own time is when it was given up, or later.
     fn letter_spans(&self, filter: &Filter) -> Result<Vec<Span>, Failure> {
         let spans = self.letters.spans()?;
         // A topic may say when it was appended to instead, by the broker's clock.

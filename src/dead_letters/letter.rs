@@ -35,7 +35,8 @@ impl Letter {
     }
 
     fn is_altered(&self, part: &str) -> bool {
-        // The last: where headers were copied as they stood, those of an earlier failure come before ours.
+        // The last: where headers were copied as they stood, those of an earlier failure come
+        // before ours.
         let header = self.record.headers.iter().rfind(|header| header.name == ALTERED);
         let parts = header.and_then(|header| std::str::from_utf8(header.value.as_deref()?).ok());
         parts.is_some_and(|parts| parts.split(',').any(|altered| altered == part))

@@ -190,9 +190,15 @@ impl Replay<'_, '_> {
             }
             let words = match (kind, refusal) {
                 (MessageKind::Update, Refusal::Size) => "it is larger than the topic takes: raise max.message.bytes there",
-                (MessageKind::Update, Refusal::Time) => "the update topic refuses the present as its time: compare the clocks of this machine and the brokers",
-                (MessageKind::Update, Refusal::Form) => "the update topic refuses it: a compacted one takes none without a key, and a broker may check what it likes",
-                _ => "the outcome topic does not take what would record it, however it is shortened: look at its max.message.bytes and cleanup.policy",
+                (MessageKind::Update, Refusal::Time) => {
+                    "the update topic refuses the present as its time: compare the clocks of this machine and the brokers"
+                }
+                (MessageKind::Update, Refusal::Form) => {
+                    "the update topic refuses it: a compacted one takes none without a key, and a broker may check what it likes"
+                }
+                _ => {
+                    "the outcome topic does not take what would record it, however it is shortened: look at its max.message.bytes and cleanup.policy"
+                }
             };
             self.refusals.letters.insert(spot, words.to_owned());
         }
@@ -274,8 +280,7 @@ impl Replay<'_, '_> {
         self.sender.send(&mut outcomes)?;
         self.sender.commit()?;
         for outcome in outcomes.iter().filter(|outcome| !outcome.altered.is_empty()) {
-            let (record, topic, altered, advice) =
-                (&outcome.origin, &outcome.topic, outcome.altered, outcome.refusal.map(Refusal::advice));
+            let (record, topic, altered, advice) = (&outcome.origin, &outcome.topic, outcome.altered, outcome.refusal.map(Refusal::advice));
             error!(%record, topic, %altered, advice, "a topic refused an outcome as it was: it was sent with these parts changed");
         }
         Ok(())

@@ -57,7 +57,8 @@ impl Sender {
         self.transactions.begin().map_err(|error| self.judge(&error))
     }
 
-    /// Sends messages, all of one kind, and says where each stands once all do. On failure the transaction is undone.
+    /// Sends messages, all of one kind, and says where each stands once all do. On failure the
+    /// transaction is undone.
     pub(super) fn send(&self, messages: &mut [Message]) -> Result<Vec<Spot>, Trouble> {
         let sent = messages.iter_mut().enumerate().try_for_each(|(number, message)| self.queue(number, message));
         let delivered = sent.and_then(|()| self.transactions.deliver(PATIENCE));
@@ -83,7 +84,8 @@ impl Sender {
         Err(if too_large { Trouble::TooLarge } else { trouble })
     }
 
-    /// Queues a message. Of an outcome that the client itself does not send for its size, as little is changed as helps.
+    /// Queues a message. Of an outcome that the client itself does not send for its size, as little
+    /// is changed as helps.
     fn queue(&self, number: usize, message: &mut Message) -> Result<(), KafkaError> {
         loop {
             match self.transactions.send(number, message) {

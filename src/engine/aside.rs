@@ -1,5 +1,6 @@
-//! Aside: endings that are settled apart from all others, since their topics refuse them or the link is too slow for them. What ends later of the
-//! same user waits behind them: if it were settled first, a crash would call the earlier update again after the later one.
+//! Aside: endings that are settled apart from all others, since their topics refuse them or the
+//! link is too slow for them. What ends later of the same user waits behind them: if it were
+//! settled first, a crash would call the earlier update again after the later one.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
@@ -62,7 +63,8 @@ impl Aside {
         group.tickets.push_back(ticket);
     }
 
-    /// An ending that was refused, or taken and not settled, before those that are there: all are tried again then.
+    /// An ending that was refused, or taken and not settled, before those that are there: all are
+    /// tried again then.
     pub(super) fn put_front(&mut self, who: Who, ticket: Ticket, apart: Apart, at: Instant) {
         let group = self.groups.entry(who).or_insert(Group { apart, at, tickets: VecDeque::new() });
         self.due.remove(&(group.at, who));
@@ -71,7 +73,8 @@ impl Aside {
         self.due.insert((at, who));
     }
 
-    /// Takes endings whose time has come, all of the first one's kind, each group's in their order, as long as `fits` says so.
+    /// Takes endings whose time has come, all of the first one's kind, each group's in their order,
+    /// as long as `fits` says so.
     pub(super) fn take(&mut self, now: Instant, mut fits: impl FnMut(Apart, Ticket) -> bool) -> Option<(Apart, Vec<Ticket>)> {
         let due: Vec<_> = self.due.iter().take_while(|(at, _)| *at <= now).copied().collect();
         let apart = self.groups.get(&due.first()?.1)?.apart;

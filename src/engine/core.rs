@@ -129,7 +129,8 @@ pub struct Gauges {
     pub state: State,
     /// Since when.
     pub since: Instant,
-    /// Endings that are settled apart, since their topics refuse them or they are too large for the link.
+    /// Endings that are settled apart, since their topics refuse them or they are too large for the
+    /// link.
     pub aside: usize,
 }
 

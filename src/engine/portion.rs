@@ -1,5 +1,6 @@
-//! Portions: how much one transaction takes. A portion that does not get through in time is halved, and grows again with each
-//! that is quick: what a link carries within a transaction's time is found out, and never stands still.
+//! Portions: how much one transaction takes. A portion that does not get through in time is halved,
+//! and grows again with each that is quick: what a link carries within a transaction's time is
+//! found out, and never stands still.
 
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ impl Portion {
     }
 }
 
-/// A portion for each kind of transaction: the usual ones, and those of endings that are settled apart.
+/// A portion for each kind of transaction: the usual ones, and those of endings that are settled
+/// apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Portions([Portion; 3]);
 
@@ -69,7 +71,7 @@ mod tests {
     #[test]
     fn a_portion_shrinks_to_what_gets_through_and_grows_when_full_ones_are_quick() {
         let mut portion = FIRST;
-        for _ in 0..20 {
+        for _ in 0..30 {
             portion.halve(portion.endings, portion.bytes);
         }
         assert_eq!(portion, Portion { endings: 1, bytes: 1 });

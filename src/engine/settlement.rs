@@ -1,5 +1,6 @@
-//! Settlement: what has ended goes into one transaction with the offsets, one transaction at a time. Endings that their topics refuse go into
-//! transactions of their own, so that they hold up no others.
+//! Settlement: what has ended goes into one transaction with the offsets, one transaction at a
+//! time. Endings that their topics refuse go into transactions of their own, so that they hold up
+//! no others.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
@@ -14,7 +15,8 @@ use super::{Action, Batch, Ending, PartitionCommit, Ticket};
 const NOTHING_FITS_PAUSE: Duration = Duration::from_millis(250);
 /// An ending that its topics refuse is tried again after this time.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
-/// One that is too large for the link holds up the others for as long as a transaction may take. It is tried again after this time.
+/// One that is too large for the link holds up the others for as long as a transaction may take. It
+/// is tried again after this time.
 const SLOW_PAUSE: Duration = Duration::from_secs(60);
 /// An ending that is smaller cannot be too large for the link.
 const LARGE: usize = 64 << 10;
@@ -100,7 +102,8 @@ impl<U, F> Engine<U, F> {
         self.entries.get(&ticket).and_then(|entry| entry.user).map_or(Who::Record(ticket), Who::User)
     }
 
-    /// The first that ended, as many as a portion takes. Those of a user of whom something is settled apart wait behind that.
+    /// The first that ended, as many as a portion takes. Those of a user of whom something is
+    /// settled apart wait behind that.
     fn take_usual(&mut self, bytes: &mut usize) -> Vec<Ticket> {
         let portion = *self.portions.of(None);
         let mut taken = Vec::new();
@@ -130,7 +133,8 @@ impl<U, F> Engine<U, F> {
         taken.map_or((None, Vec::new()), |(apart, taken)| (Some(apart), taken))
     }
 
-    /// Endings that were taken and not settled go back to where they were, unless they were left to the next owner.
+    /// Endings that were taken and not settled go back to where they were, unless they were left to
+    /// the next owner.
     fn put_back(&mut self, left: Vec<Ticket>, apart: Option<Apart>, at: Instant) {
         for ticket in left.into_iter().rev() {
             if self.entries.get(&ticket).is_some_and(|entry| matches!(entry.phase, Phase::Ended(_))) {
@@ -244,8 +248,9 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    /// The batch was certainly not committed. What its topics refuse, and what does not get through in time by itself, is settled apart from now
-    /// on; the rest at once, in a smaller portion if it was late.
+    /// The batch was certainly not committed. What its topics refuse, and what does not get through
+    /// in time by itself, is settled apart from now on; the rest at once, in a smaller portion if
+    /// it was late.
     pub fn not_settled(&mut self, batch: u64, why: &Unsettled, now: Instant) {
         let Some(settling) = self.settling.take_if(|settling| settling.id == batch) else { return };
         let Settling { tickets, apart, bytes, .. } = settling;
@@ -273,3 +278,6 @@ impl<U, F> Engine<U, F> {
         self.settle_not_before = now;
     }
 }
+
+#[cfg(test)]
+mod tests;

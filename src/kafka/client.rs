@@ -140,7 +140,8 @@ fn base(kafka: &Kafka) -> ClientConfig {
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("client.id", format!("user-courier-{}", kafka.instance_id))
-        // Of a topic that is gone, a producer and an admin client would ask with every look that it be created.
+        // Of a topic that is gone, a producer and an admin client would ask with every look that it
+        // be created.
         .set("allow.auto.create.topics", "false")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")

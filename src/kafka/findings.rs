@@ -1,5 +1,5 @@
-//! Findings: what the delivery reports of a transaction that failed say of its messages. librdkafka reports one message's refusal for
-//! each message of its batch, so most of what fails is innocent.
+//! Findings: what the delivery reports of a transaction that failed say of its messages. librdkafka
+//! reports one message's refusal for each message of its batch, so most of what fails is innocent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,7 +57,8 @@ fn subject(code: Code) -> Subject {
 /// A topic, and a partition of it.
 type Spot<'a> = (&'a str, i32);
 
-/// If nothing at all is taken in time, so little is not too much for the link: its partitions take nothing.
+/// If nothing at all is taken in time, so little is not too much for the link: its partitions take
+/// nothing.
 const LITTLE: usize = 64 << 10;
 
 /// What was found.
@@ -69,18 +70,21 @@ pub(crate) struct Findings {
     pub(crate) narrow: Option<usize>,
     /// Topics that refuse all messages, and how.
     pub(crate) topics: BTreeMap<String, Code>,
-    /// Messages of topic-partitions that took nothing in time, though others did, or there was little to take.
+    /// Messages of topic-partitions that took nothing in time, though others did, or there was
+    /// little to take.
     pub(crate) stuck: Vec<usize>,
     /// Nothing else was found than that time was too short for so much.
     pub(crate) late: bool,
 }
 
 impl Findings {
-    /// Reads the reports. `batch_bytes` is what the client fills a batch with at the most; `late` says that time was up.
+    /// Reads the reports. `batch_bytes` is what the client fills a batch with at the most; `late`
+    /// says that time was up.
     pub(crate) fn of(messages: &[Message], reports: &[Report], batch_bytes: usize, late: bool) -> Self {
         let mut findings = Findings { late, ..Findings::default() };
         let mut spots: BTreeMap<Spot<'_>, Vec<(usize, Refusal)>> = BTreeMap::new();
-        // Spots with a report that names another record as the refused one: whoever is refused there is so for itself.
+        // Spots with a report that names another record as the refused one: whoever is refused
+        // there is so for itself.
         let mut named = BTreeSet::new();
         for Report { number, partition, result } in reports {
             let (Some(message), Err(code)) = (messages.get(*number), result) else { continue };
@@ -110,7 +114,8 @@ impl Findings {
     /// Who is guilty of what was refused at one spot.
     fn look(&mut self, messages: &[Message], refused: &[(usize, Refusal)], named: bool, batch_bytes: usize) {
         let is_alone = |number: usize| refused.len() == 1 || messages[number].size() > batch_bytes || batch_bytes <= 1;
-        // A broker that names none of several may mean all of them: those without a key have it in common that a compacted topic wants one.
+        // A broker that names none of several may mean all of them: those without a key have it in
+        // common that a compacted topic wants one.
         let keyless = refused.iter().all(|(number, refusal)| *refusal == Refusal::Form && messages[*number].key.is_none());
         let is_guilty = |number: usize, refusal| is_alone(number) || refusal != Refusal::Size && (named || keyless);
         let (guilty, unclear): (Vec<_>, Vec<_>) = refused.iter().partition(|(number, refusal)| is_guilty(*number, *refusal));

@@ -1,4 +1,5 @@
-//! A message to be sent, and what is changed of it if its topic refuses it as it is: as little as may help, one step at a time.
+//! A message to be sent, and what is changed of it if its topic refuses it as it is: as little as
+//! may help, one step at a time.
 
 use std::fmt;
 
@@ -153,7 +154,8 @@ impl Message {
     /// Takes the next step that may make its topic take it. False: none is left.
     pub fn alter(&mut self, refusal: Refusal) -> bool {
         self.refusal = Some(refusal);
-        // A transaction may be late, and a record's own time is told by a header: another one changes nothing.
+        // A transaction may be late, and a record's own time is told by a header: another one
+        // changes nothing.
         if refusal != Refusal::Size && self.timestamp_ms.take().is_some() {
             return true;
         }
@@ -163,9 +165,7 @@ impl Message {
             (Kind::DeadLetter, Refusal::Size) => {
                 self.omit_value().or_else(|| self.omit_headers()).or_else(|| self.shorten_key()).or_else(|| self.shorten_message())
             }
-            (Kind::DeadLetter, Refusal::Form) => {
-                self.take_place_for_key().or_else(|| self.omit_value()).or_else(|| self.omit_headers())
-            }
+            (Kind::DeadLetter, Refusal::Form) => self.take_place_for_key().or_else(|| self.omit_value()).or_else(|| self.omit_headers()),
             (Kind::Outcome | Kind::DeadLetter, Refusal::Time) | (Kind::Update, _) => None,
         };
         let Some(part) = part else { return false };
@@ -246,7 +246,8 @@ impl Message {
         Some(part)
     }
 
-    /// The bytes of a batch that has this message alone and is not compressed. Headers whose names are not UTF-8 are not counted.
+    /// The bytes of a batch that has this message alone and is not compressed. Headers whose names
+    /// are not UTF-8 are not counted.
     pub fn size(&self) -> usize {
         const BATCH: usize = 61;
         let bytes = |bytes: Option<&[u8]>| bytes.map_or(1, |bytes| varint(bytes.len()) + bytes.len());

@@ -1,11 +1,16 @@
-//! The publisher: outcomes, dead letters and offsets in one Kafka transaction, on a thread of its own, since transaction calls block.
+//! The publisher: outcomes, dead letters and offsets in one Kafka transaction, on a thread of its
+//! own, since transaction calls block.
 //!
-//! A transaction that is aborted is settled again with the same endings; the calls behind them are not made again. If a topic refuses
-//! a message, it is found out which one, and that one is changed as little as may help. If that does not help, or there is no time for so much, the
-//! engine is told, which settles the rest without it. If nobody can know whether a commit went through, because the producer
-//! was lost over it, the group's committed offsets tell.
+//! A transaction that is aborted is settled again with the same endings; the calls behind them are
+//! not made again. If a topic refuses a message, it is found out which one, and that one is changed
+//! as little as may help. If that does not help, or there is no time for so much, the engine is
+//! told, which settles the rest without it. If nobody can know whether a commit went through,
+//! because the producer was lost over it, the group's committed offsets tell.
 
-use std::collections::BTreeSet;
+mod batches;
+mod commits;
+mod trouble;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,19 +18,21 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
+use self::batches::Batches;
+use self::trouble::Next;
 use super::assignment::{Callbacks, Ownership};
-use super::findings::{Findings, Report};
+use super::client;
+use super::findings::Report;
 use super::log::Chatter;
-use super::message::{Kind, Message, Refusal};
+use super::message::{Message, Refusal};
 use super::standing::Standing;
-use super::transaction::{CALL, STUCK, Transactions, too_many_left_behind};
-use super::{client, headers};
+use super::transaction::{STUCK, Transactions, too_many_left_behind};
 use crate::config::Kafka;
 use crate::engine::{PartitionCommit, Unsettled};
 use crate::metrics::TargetMetrics;
@@ -40,6 +47,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const PROMPT: Duration = Duration::from_secs(1);
 /// In a row, for one settlement.
 const MOST_OUTAGES: u32 = 2;
+/// A settlement that is aborted so often, whatever the reason, is taken apart: perhaps it is only a
+/// part of it that does not go through.
+const MOST_TRIES: u32 = 6;
 /// Once smaller batches were needed, they stay so for this time.
 const NARROW: Duration = Duration::from_secs(600);
 
@@ -137,16 +147,6 @@ enum Failure {
     Lost(KafkaError),
 }
 
-/// What follows from a transaction that was aborted.
-enum Next {
-    /// Something was changed that may help.
-    AtOnce,
-    /// It may go through the next time.
-    Later,
-    /// Not all of it can be settled now.
-    Leave(Unsettled),
-}
-
 struct Work<C: Send + 'static> {
     settings: ClientConfig,
     topic: String,
@@ -158,27 +158,6 @@ struct Work<C: Send + 'static> {
     batches: Batches,
     standing: Standing,
     chatter: Chatter,
-}
-
-/// How much the client puts into one batch of messages.
-struct Batches {
-    usual: usize,
-    /// Less, and since when.
-    narrow: Option<(usize, Instant)>,
-    compressed: bool,
-}
-
-impl Batches {
-    fn of(settings: &ClientConfig) -> Self {
-        // librdkafka's own default.
-        let usual = settings.get("batch.size").and_then(|size| size.parse().ok()).unwrap_or(1_000_000);
-        let is_set = |name| settings.get(name).is_some_and(|codec| codec != "none");
-        Batches { usual, narrow: None, compressed: is_set("compression.type") || is_set("compression.codec") }
-    }
-
-    fn bytes(&self) -> usize {
-        self.narrow.map_or(self.usual, |(bytes, _)| bytes)
-    }
 }
 
 impl<C: Send + 'static> Work<C> {
@@ -260,7 +239,7 @@ impl<C: Send + 'static> Work<C> {
         if !suspended.is_empty() {
             return Some(Settled::Not(settlement.batch, Unsettled { refused: suspended.into_iter().collect(), late: false }));
         }
-        let (mut lost_after, mut pause, mut outages) = (None, PAUSE, 0);
+        let (mut lost_after, mut pause, mut outages, mut tries) = (None, PAUSE, 0, 0);
         loop {
             if !self.ready() || self.stopping() && lost_after.is_some() {
                 return None;
@@ -274,9 +253,10 @@ impl<C: Send + 'static> Work<C> {
                 self.told(&settlement, &commits);
                 return Some(Settled::Done(settlement.batch));
             }
-            // A producer that is lost over one transaction again and again is one for which there is no time.
+            // A producer that is lost over one transaction again and again is one for which there
+            // is no time.
             if lost_after.take().is_some_and(|took| took >= STUCK) {
-                return Some(Settled::Not(settlement.batch, Unsettled { refused: Vec::new(), late: true }));
+                return Some(late(&settlement));
             }
             let began = Instant::now();
             match self.transaction(&mut settlement, &commits, metadata) {
@@ -290,16 +270,21 @@ impl<C: Send + 'static> Work<C> {
                     self.metrics.committed("aborted");
                     let aborting = Instant::now();
                     let reports = self.abort();
-                    // Nothing gets through while the broker is away, and that says nothing of what was sent. But not again and again.
+                    // Nothing gets through while the broker is away, and that says nothing of what
+                    // was sent. But not again and again.
                     let is_outage = aborting.elapsed() > PROMPT && outages < MOST_OUTAGES;
                     outages += u32::from(is_outage);
                     match self.next(&mut settlement, &reports, &error, is_outage) {
                         Next::AtOnce => {}
+                        Next::Leave(why) => return Some(Settled::Not(settlement.batch, why)),
                         Next::Later => {
-                            self.tell_aborted(&error);
+                            tries += 1;
+                            self.tell_aborted(&error, tries);
+                            if tries >= MOST_TRIES {
+                                return Some(late(&settlement));
+                            }
                             self.wait(&mut pause);
                         }
-                        Next::Leave(why) => return Some(Settled::Not(settlement.batch, why)),
                     }
                 }
                 Err(Failure::Lost(error)) => {
@@ -309,20 +294,12 @@ impl<C: Send + 'static> Work<C> {
                     }
                     self.producer = None;
                     lost_after = Some(began.elapsed());
+                    self.wait(&mut pause);
                 }
             }
             if self.stopping() {
                 return None;
             }
-        }
-    }
-
-    fn tell_aborted(&self, error: &KafkaError) {
-        let Some(left_out) = self.tell("aborted") else { return debug!(%error, "a transaction was aborted; it is made again") };
-        let target = self.metrics.name();
-        match client::refusal_advice(error, "") {
-            Some(advice) => warn!(target, %error, advice, left_out, "a transaction was refused; it is made again"),
-            None => info!(target, %error, left_out, "a transaction was aborted; it is made again"),
         }
     }
 
@@ -350,109 +327,6 @@ impl<C: Send + 'static> Work<C> {
         producer.commit(&go_on).map_err(judge)
     }
 
-    /// What is to be done about a transaction that was aborted.
-    fn next(&mut self, settlement: &mut Settlement, reports: &[Report], error: &KafkaError, is_outage: bool) -> Next {
-        let late = error.rdkafka_error_code() == Some(Code::MessageTimedOut);
-        let findings = Findings::of(&settlement.messages, reports, self.batches.bytes(), late);
-        debug!(?findings, taken = reports.iter().filter(|report| report.result.is_ok()).count(), of = reports.len(), "a transaction was aborted");
-        let mut refused = BTreeSet::new();
-        for (number, refusal) in &findings.guilty {
-            let message = &mut settlement.messages[*number];
-            self.standing.refused(message, *refusal, self.batches.compressed, Instant::now());
-            if !message.alter(*refusal) {
-                refused.insert(message.ending);
-                self.tell_refused(&settlement.messages[*number], *refusal);
-            }
-        }
-        if let Some(bytes) = findings.narrow {
-            debug!(bytes, "a batch of messages was refused: smaller ones tell which of them it was");
-            self.batches.narrow = Some((bytes, Instant::now()));
-            self.producer = None;
-        }
-        let mut topics = findings.topics.clone();
-        if let (true, Some(Code::TopicAuthorizationFailed)) = (topics.is_empty(), error.rdkafka_error_code()) {
-            topics.extend(suspect(&settlement.messages).map(|topic| (topic, Code::TopicAuthorizationFailed)));
-        }
-        for (topic, code) in &topics {
-            self.suspend(topic, *code);
-            refused.extend(settlement.messages.iter().filter(|message| message.topic == *topic).map(|message| message.ending));
-        }
-        if !is_outage {
-            for number in &findings.stuck {
-                let message = &settlement.messages[*number];
-                self.standing.doubt(message, Instant::now());
-                refused.insert(message.ending);
-            }
-            self.tell_stuck(settlement, reports, &findings.stuck);
-        }
-        if !refused.is_empty() {
-            Next::Leave(Unsettled { refused: refused.into_iter().collect(), late: false })
-        } else if !findings.guilty.is_empty() || findings.narrow.is_some() {
-            Next::AtOnce
-        } else if findings.late && !is_outage {
-            self.tell_aborted(error);
-            Next::Leave(Unsettled { refused: Vec::new(), late: true })
-        } else {
-            Next::Later
-        }
-    }
-
-    /// A topic takes nothing: what needs it waits, and nothing else does.
-    fn suspend(&mut self, topic: &str, code: Code) {
-        let pause = self.standing.suspend(topic, Instant::now());
-        if let Some(left_out) = self.tell(topic) {
-            let error = KafkaError::MessageProduction(code);
-            let advice = match code {
-                Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownTopicId => "create the topic again: this service creates none",
-                Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => "compare its replicas in sync with min.insync.replicas",
-                _ => client::advice(&error, ""),
-            };
-            let target = self.metrics.name();
-            error!(target, topic, %error, advice, retry_in_ms = pause.as_millis() as u64, left_out, "a topic takes no messages: what ends with one for it waits to be settled");
-        }
-    }
-
-    fn tell_stuck(&self, settlement: &Settlement, reports: &[Report], stuck: &[usize]) {
-        let Some(report) = reports.iter().find(|report| stuck.first() == Some(&report.number)) else { return };
-        let Some(left_out) = self.tell("stuck") else { return };
-        let (target, topic) = (self.metrics.name(), &settlement.messages[report.number].topic);
-        error!(
-            target, topic, partition = report.partition, messages = stuck.len(), left_out,
-            "a partition took nothing in time, while others did: what ends with a message for it waits to be settled. Look at its leader, and at \
-             min.insync.replicas of its topic"
-        );
-    }
-
-    fn tell_refused(&self, message: &Message, refusal: Refusal) {
-        if let Some(left_out) = self.tell("refused") {
-            let (target, record, topic, advice) = (self.metrics.name(), &message.origin, &message.topic, refusal.advice());
-            error!(target, %record, topic, advice, left_out, "a topic refuses a message however it is changed: its record waits to be settled");
-        }
-    }
-
-    /// What was settled with a change is logged and counted.
-    fn told(&mut self, settlement: &Settlement, commits: &[PartitionCommit]) {
-        let is_settled = |message: &&Message| commits.iter().any(|commit| commit.partition == message.origin.partition);
-        let settled = || settlement.messages.iter().filter(is_settled);
-        self.standing.went_through(settled());
-        for message in settled().filter(|message| !message.altered.is_empty()) {
-            let (target, record, topic, altered) = (self.metrics.name(), &message.origin, &message.topic, message.altered);
-            let advice = message.refusal.map(Refusal::advice);
-            error!(target, %record, topic, %altered, advice, "a topic refused a message as it was: it was sent with these parts changed");
-            self.metrics.altered(message.kind == Kind::DeadLetter, altered);
-        }
-    }
-
-    fn offsets(&self, commits: &[PartitionCommit]) -> KafkaResult<TopicPartitionList> {
-        let mut offsets = TopicPartitionList::with_capacity(commits.len());
-        for PartitionCommit { partition, commit, .. } in commits {
-            let mut element = offsets.add_partition(&self.topic, *partition);
-            element.set_offset(Offset::Offset(commit.offset))?;
-            element.set_metadata(&commit.metadata);
-        }
-        Ok(offsets)
-    }
-
     /// Aborts the transaction, and returns what became of its messages.
     fn abort(&mut self) -> Vec<Report> {
         let Some(producer) = &self.producer else { return Vec::new() };
@@ -467,38 +341,6 @@ impl<C: Send + 'static> Work<C> {
         }
         reports
     }
-
-    /// Whether the group's committed offsets are those of this settlement. `None` when stopped before there was an answer.
-    fn was_committed(&self, commits: &[PartitionCommit]) -> Option<bool> {
-        let mut asked = TopicPartitionList::with_capacity(commits.len());
-        for commit in commits {
-            asked.add_partition(&self.topic, commit.partition);
-        }
-        while !self.stopping() {
-            match self.consumer.committed_offsets(asked.clone(), CALL) {
-                Ok(committed) => {
-                    // Each commit says something new, and all are in one transaction: one that stands there tells of all.
-                    return Some(commits.iter().any(|wanted| {
-                        committed.find_partition(&self.topic, wanted.partition).is_some_and(|found| {
-                            let text = headers::quietly(|| found.metadata() == wanted.commit.metadata).unwrap_or(false);
-                            text && found.offset() == Offset::Offset(wanted.commit.offset)
-                        })
-                    }));
-                }
-                Err(error) => {
-                    warn!(target = self.metrics.name(), %error, "whether a transaction went through cannot be told yet; asking again")
-                }
-            }
-        }
-        None
-    }
-}
-
-/// The topic that is likely meant if the coordinator refuses one of them and does not say which: if it is the other one, then the next transaction
-/// tells, which has no message for this one.
-fn suspect(messages: &[Message]) -> Option<String> {
-    let of_letter = messages.iter().find(|message| message.kind == Kind::DeadLetter);
-    of_letter.or(messages.first()).map(|message| message.topic.clone())
 }
 
 /// Tells of a broker that is waited for, now and then.
@@ -519,6 +361,10 @@ impl Waiting {
             debug!(%error, "a transaction call is made again");
         }
     }
+}
+
+fn late(settlement: &Settlement) -> Settled {
+    Settled::Not(settlement.batch, Unsettled { refused: Vec::new(), late: true })
 }
 
 /// Queues a message. What the client itself does not send for its size is changed until it does.

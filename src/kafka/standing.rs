@@ -1,4 +1,5 @@
-//! Standing: what is known of topics that refused something lately, so that each is not found out anew with every transaction.
+//! Standing: what is known of topics that refused something lately, so that each is not found out
+//! anew with every transaction.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -41,7 +42,8 @@ impl Standing {
         self.0.entry(message.topic.clone()).or_default()
     }
 
-    /// A message was refused for itself. If batches are compressed, its size says nothing of others.
+    /// A message was refused for itself. If batches are compressed, its size says nothing of
+    /// others.
     pub(super) fn refused(&mut self, message: &Message, refusal: Refusal, is_compressed: bool, now: Instant) {
         let topic = self.topic(message);
         match refusal {
@@ -89,17 +91,15 @@ impl Standing {
 
     /// The endings that have a message for a topic which takes nothing now.
     pub(super) fn suspended(&self, messages: &[Message], now: Instant) -> BTreeSet<usize> {
-        let is_suspended = |message: &&Message| {
-            self.0.get(&message.topic).and_then(|topic| topic.suspended).is_some_and(|(until, _)| until > now)
-        };
+        let is_suspended =
+            |message: &&Message| self.0.get(&message.topic).and_then(|topic| topic.suspended).is_some_and(|(until, _)| until > now);
         messages.iter().filter(is_suspended).map(|message| message.ending).collect()
     }
 
     /// How long these may take. The client gives messages up after 5 s.
     pub(super) fn patience(&self, messages: &[Message], now: Instant) -> Duration {
-        let is_doubted = |topic: &Topic| {
-            topic.suspended.is_some() || topic.doubted.is_some_and(|at| now.saturating_duration_since(at) < DOUBTED)
-        };
+        let is_doubted =
+            |topic: &Topic| topic.suspended.is_some() || topic.doubted.is_some_and(|at| now.saturating_duration_since(at) < DOUBTED);
         let some_doubted = messages.iter().any(|message| self.0.get(&message.topic).is_some_and(is_doubted));
         let bytes: usize = messages.iter().map(Message::size).sum();
         let carrying = Duration::from_secs_f64(bytes as f64 / SLOW_LINK);

@@ -57,16 +57,21 @@ pub struct Remark {
 /// The settings of the three topics.
 ///
 /// # Errors
-/// In words, if the brokers do not tell: that takes a right (`DescribeConfigs`) that the service does without.
+/// In words, if the brokers do not tell: that takes a right (`DescribeConfigs`) that the service
+/// does without.
 pub async fn topic_settings(kafka: &Kafka, found: &[Found]) -> Result<Vec<TopicSettings>, String> {
-    let admin: AdminClient<DefaultClientContext> =
-        client::inspector(kafka).and_then(|config: ClientConfig| config.create().map_err(Into::into)).map_err(|error| format!("{error:#}"))?;
+    let admin: AdminClient<DefaultClientContext> = client::inspector(kafka)
+        .and_then(|config: ClientConfig| config.create().map_err(Into::into))
+        .map_err(|error| format!("{error:#}"))?;
     let asked: Vec<_> = found.iter().map(|found| ResourceSpecifier::Topic(&found.name)).collect();
     let options = AdminOptions::new().request_timeout(Some(ANSWER));
     let told = tokio::time::timeout(2 * ANSWER, admin.describe_configs(&asked, &options)).await;
     let told = told.map_err(|_| "no answer".to_owned())?.map_err(|error| client::words(&error))?;
     let settings = found.iter().zip(told).map(|(found, told)| {
-        let resource = told.map_err(|code| if code == Code::TopicAuthorizationFailed { "no right to DescribeConfigs".to_owned() } else { code.to_string() })?;
+        let resource =
+            told.map_err(
+                |code| if code == Code::TopicAuthorizationFailed { "no right to DescribeConfigs".to_owned() } else { code.to_string() },
+            )?;
         read(found, &resource).ok_or_else(|| format!("the settings of {} are not as expected", found.name))
     });
     settings.collect()
@@ -81,7 +86,8 @@ fn read(found: &Found, told: &ConfigResource) -> Option<TopicSettings> {
         is_compacted: text("cleanup.policy")?.contains("compact"),
         max_message_bytes: number("max.message.bytes")?,
         // Brokers before 3.6 have no such bounds.
-        timestamp_bounds_ms: ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"].map(|name| number(name).unwrap_or(i64::MAX)),
+        timestamp_bounds_ms: ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"]
+            .map(|name| number(name).unwrap_or(i64::MAX)),
         retention_ms: number("retention.ms")?,
         min_insync_replicas: number("min.insync.replicas")?,
     })
@@ -93,7 +99,9 @@ pub fn remarks(kafka: &Kafka, topics: &[TopicSettings]) -> Vec<Remark> {
     let mut remarks: Vec<_> = topics.iter().flat_map(of_one).collect();
     remarks.extend(compaction(updates, outcomes, letters));
     remarks.extend(sizes(kafka, updates, outcomes, letters));
-    let is_shorter = |one: &TopicSettings, other: &TopicSettings| one.retention_ms >= 0 && (other.retention_ms < 0 || one.retention_ms < other.retention_ms);
+    let is_shorter = |one: &TopicSettings, other: &TopicSettings| {
+        one.retention_ms >= 0 && (other.retention_ms < 0 || one.retention_ms < other.retention_ms)
+    };
     if is_shorter(outcomes, letters) {
         remarks.push(doubt(format!(
             "retention.ms of {} is shorter than that of {}: a dead letter that is older than the outcomes is replayed with --force only",
@@ -118,7 +126,9 @@ fn of_one(topic: &TopicSettings) -> Vec<Remark> {
         )));
     }
     if (0..HOUR_MS).contains(retention_ms) {
-        remarks.push(harm(format!("retention.ms of {name} is {retention_ms}: what is not read within that time is gone. Make it longer than any outage")));
+        remarks.push(harm(format!(
+            "retention.ms of {name} is {retention_ms}: what is not read within that time is gone. Make it longer than any outage"
+        )));
     }
     remarks
 }
@@ -130,7 +140,9 @@ fn compaction(updates: &TopicSettings, outcomes: &TopicSettings, letters: &Topic
         (letters, "only the latest dead letter of each key stays"),
     ];
     let compacted = consequences.into_iter().filter(|(topic, _)| topic.is_compacted);
-    compacted.map(|(topic, consequence)| harm(format!("cleanup.policy of {} is compact: {consequence}. Set it to delete", topic.name))).collect()
+    compacted
+        .map(|(topic, consequence)| harm(format!("cleanup.policy of {} is compact: {consequence}. Set it to delete", topic.name)))
+        .collect()
 }
 
 fn sizes(kafka: &Kafka, updates: &TopicSettings, outcomes: &TopicSettings, letters: &TopicSettings) -> Vec<Remark> {
@@ -170,7 +182,8 @@ fn doubt(words: String) -> Remark {
     Remark { harms: false, words }
 }
 
-/// When a record was written that is near the end of its topic's retention now, in milliseconds since 1970. None if retention is for ever.
+/// When a record was written that is near the end of its topic's retention now, in milliseconds
+/// since 1970. None if retention is for ever.
 pub fn near_retention(topic: &TopicSettings, now_ms: i64) -> Option<i64> {
     let deletes = topic.retention_ms > 0 && !topic.is_compacted;
     deletes.then(|| now_ms.saturating_sub(topic.retention_ms / 10 * NEAR_TENTHS))

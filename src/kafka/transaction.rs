@@ -22,8 +22,8 @@ use crate::config::TRANSACTION_TIMEOUT_MS;
 
 /// One transaction call waits this long before it is made again.
 pub(crate) const CALL: Duration = Duration::from_secs(2);
-/// After this time without an answer, though asked for one within [`CALL`], a transaction call is given up with its producer. The broker
-/// gives the transaction up after as long.
+/// After this time without an answer, though asked for one within [`CALL`], a transaction call is
+/// given up with its producer. The broker gives the transaction up after as long.
 pub(crate) const STUCK: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS as u64);
 /// How long the producer's queue is left alone while messages are under way.
 const DELIVERY_PAUSE: Duration = Duration::from_micros(200);
@@ -31,7 +31,8 @@ const DELIVERY_PAUSE: Duration = Duration::from_micros(200);
 const LOOK: Duration = Duration::from_millis(100);
 /// The first wait for an abort: until the reports of what was purged are taken, it cannot end.
 const FIRST_ABORT: Duration = Duration::from_millis(5);
-/// Calls that may be left behind without an answer, in the whole process: each keeps a thread and a client.
+/// Calls that may be left behind without an answer, in the whole process: each keeps a thread and a
+/// client.
 const MOST_LEFT_BEHIND: usize = 8;
 
 static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
@@ -85,7 +86,8 @@ pub(crate) type Wait<'a> = &'a dyn Fn(&RDKafkaError) -> bool;
 pub(crate) struct Transactions(Arc<BaseProducer<Deliveries>>);
 
 impl Transactions {
-    /// Makes the producer and takes the right to its name: whoever had it can commit nothing more, and what was open of it is aborted.
+    /// Makes the producer and takes the right to its name: whoever had it can commit nothing more,
+    /// and what was open of it is aborted.
     pub(crate) fn open(settings: &ClientConfig, target: &str, wait: Wait<'_>) -> KafkaResult<Self> {
         let deliveries =
             Deliveries { target: target.to_owned(), reports: Mutex::default(), failed: Mutex::default(), chatter: Chatter::default() };
@@ -114,8 +116,12 @@ impl Transactions {
         loop {
             match self.0.send(record) {
                 Ok(()) => return Ok(()),
-                // It is full for a while only, but for a message that is larger than the whole queue.
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) if self.0.in_flight_count() > 0 && self.failed().is_none() => {
+                // It is full for a while only, but for a message that is larger than the whole
+                // queue.
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) if self.0.in_flight_count() > 0 => {
+                    if self.failed().is_some() {
+                        return Err(Code::State);
+                    }
                     self.0.poll(Duration::from_millis(5));
                     record = back;
                 }
@@ -130,8 +136,9 @@ impl Transactions {
         self.failure().unwrap_or(KafkaError::MessageProduction(code))
     }
 
-    /// Waits until all that was queued is there, or the transaction has failed, or patience ends. rdkafka's own flush waits in slices of 100 ms, and
-    /// its `poll` spins through what is left of a millisecond: this serves what is there, and sleeps.
+    /// Waits until all that was queued is there, or the transaction has failed, or patience ends.
+    /// rdkafka's own flush waits in slices of 100 ms, and its `poll` spins through what is left of
+    /// a millisecond: this serves what is there, and sleeps.
     pub(crate) fn deliver(&self, patience: Duration) -> KafkaResult<()> {
         let began = Instant::now();
         let mut look_at = began + LOOK;
@@ -161,7 +168,8 @@ impl Transactions {
         self.0.context().failed.lock().ok().and_then(|failed| *failed)
     }
 
-    /// Why the open transaction has failed, if it has. To begin another one changes nothing while one is open, and tells.
+    /// Why the open transaction has failed, if it has. To begin another one changes nothing while
+    /// one is open, and tells.
     fn failure(&self) -> Option<KafkaError> {
         match self.0.begin_transaction() {
             Err(KafkaError::Transaction(error)) if error.txn_requires_abort() || error.is_fatal() => Some(KafkaError::Transaction(error)),
@@ -188,8 +196,9 @@ impl Transactions {
         again(wait, || self.try_send_offsets(offsets, metadata))
     }
 
-    /// It is the one call that librdkafka (2.12) may never return from, whatever timeout it is given: if the broker that it had asked leaves the
-    /// cluster, the answer is lost with it. It is made on a thread of its own, which stays behind with its producer if it is stuck.
+    /// It is the one call that librdkafka (2.12) may never return from, whatever timeout it is
+    /// given: if the broker that it had asked leaves the cluster, the answer is lost with it. It is
+    /// made on a thread of its own, which stays behind with its producer if it is stuck.
     fn try_send_offsets(&self, offsets: &Arc<TopicPartitionList>, metadata: &Arc<ConsumerGroupMetadata>) -> KafkaResult<()> {
         let (sender, answer) = channel();
         let (producer, offsets, metadata) = (self.0.clone(), offsets.clone(), metadata.clone());
@@ -245,7 +254,8 @@ impl Transactions {
     }
 }
 
-/// Whether so many calls are left behind that no more may be made: only a new process gets rid of them.
+/// Whether so many calls are left behind that no more may be made: only a new process gets rid of
+/// them.
 pub(crate) fn too_many_left_behind() -> bool {
     LEFT_BEHIND.load(Ordering::Relaxed) >= MOST_LEFT_BEHIND
 }

@@ -21,7 +21,8 @@ impl Subscriber {
         self.publisher.settle(move || settler.settlement(&batch));
     }
 
-    /// A transaction has gone through: only now is it counted, logged and told to traces what ended. Or it has not.
+    /// A transaction has gone through: only now is it counted, logged and told to traces what
+    /// ended. Or it has not.
     pub(super) fn settled(&mut self, settled: Settled) {
         let Some(batch) = self.settling.take() else { return };
         let id = match settled {

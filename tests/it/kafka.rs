@@ -131,7 +131,8 @@ pub(crate) fn client(servers: &str) -> ClientConfig {
     config
 }
 
-/// The name of a setting that is none of Kafka's: which brokers have the replicas of each partition, such as `1,3 1,3 2,3`.
+/// The name of a setting that is none of Kafka's: which brokers have the replicas of each
+/// partition, such as `1,3 1,3 2,3`.
 pub(crate) const REPLICAS: &str = "replicas";
 
 /// Creates a topic, with settings such as `("max.message.bytes", "2000000")`.
@@ -366,7 +367,8 @@ pub(crate) async fn configure(servers: &str, topic: &str, name: &str, value: &st
     for result in admin.alter_configs([&config], &AdminOptions::new()).await.expect("the broker answers") {
         result.expect("the setting is taken");
     }
-    // The controller has it; the broker that leads the topic's partitions hears of it a moment later.
+    // The controller has it; the broker that leads the topic's partitions hears of it a moment
+    // later.
     let deadline = Instant::now() + PATIENCE;
     loop {
         let told = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await.unwrap().remove(0).unwrap();

@@ -1,4 +1,5 @@
-//! A link between a client and the brokers that carries only so much: a proxy that speaks just enough of Kafka's protocol to stay in between.
+//! A link between a client and the brokers that carries only so much: a proxy that speaks just
+//! enough of Kafka's protocol to stay in between.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -36,7 +37,8 @@ impl Pace {
 }
 
 impl Link {
-    /// To the only broker at this address, with so many bytes a second towards it. What comes from it is not held back.
+    /// To the only broker at this address, with so many bytes a second towards it. What comes from
+    /// it is not held back.
     pub(crate) fn to(server: &str, bytes_per_second: u32) -> Self {
         let broker: SocketAddr = server.parse().expect("one broker, by its address");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -73,7 +75,8 @@ fn slowly(mut from: TcpStream, mut to: TcpStream, pace: &Pace) {
     from.shutdown(std::net::Shutdown::Both).ok();
 }
 
-/// Passes on answers, in which the broker's own address gives way to the link's: clients would go past it otherwise.
+/// Passes on answers, in which the broker's own address gives way to the link's: clients would go
+/// past it otherwise.
 fn readdressed(mut from: TcpStream, mut to: TcpStream, broker: SocketAddr, own: SocketAddr) {
     let written = |address: SocketAddr| [address.ip().to_string().as_bytes(), &u32::from(address.port()).to_be_bytes()].concat();
     let (theirs, ours) = (written(broker), written(own));

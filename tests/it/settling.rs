@@ -1,4 +1,5 @@
-//! Settling: a message that its topic refuses is sent with as little changed as the topic takes, and everything else settles meanwhile.
+//! Settling: a message that its topic refuses is sent with as little changed as the topic takes,
+//! and everything else settles meanwhile.
 
 use user_courier::stand_in::Rule;
 
@@ -166,7 +167,8 @@ async fn a_dead_letter_whose_headers_are_too_large_keeps_the_added_ones() {
     assert_eq!((headers.key.as_deref(), &headers.value), (Some(&b"7"[..]), &None));
     assert_eq!((headers.header("dlq.omitted_bytes"), headers.header("dlq.altered")), (Some("100"), Some("value,headers")));
     assert!(headers.headers.iter().all(|(name, _)| name.starts_with("dlq.") || name.starts_with("__connect.errors.")));
-    // A key of such a size has no step of its own in the order: it is the last thing that can give way.
+    // A key of such a size has no step of its own in the order: it is the last thing that can give
+    // way.
     assert_eq!((key.key.as_ref(), &key.value), (Some(&key_of(&places[1])), &None));
     assert_eq!((key.header("dlq.omitted_bytes"), key.header("dlq.altered")), (Some("9000"), Some("key,value")));
     let count = |what| service.metrics().sum("altered_messages_total", &[("topic", "dead_letters"), ("what", what)]);
@@ -193,9 +195,7 @@ async fn guilty_ones_of_every_sort_in_every_batch_hold_up_nobody() {
         places.extend(bench.writer.write(guilty.iter().chain(&guilty)));
         places.extend(bench.send(&good(40)));
         // Not one after the other: settling goes on meanwhile.
-        service.wait_until("some are settled", |service| {
-            service.metrics().sum("outcomes_total", &[]) >= f64::from(round) * 52.0 * 0.5
-        });
+        service.wait_until("some are settled", |service| service.metrics().sum("outcomes_total", &[]) >= f64::from(round) * 52.0 * 0.5);
     }
     // Each is read strictly, with its data.
     let outcomes = bench.outcomes_of(&places);

@@ -1,4 +1,5 @@
-//! Settling where a whole topic, or the link to the brokers, does not take what is sent: the rest goes on, and it heals by itself.
+//! Settling where a whole topic, or the link to the brokers, does not take what is sent: the rest
+//! goes on, and it heals by itself.
 
 use crate::bench::{Bench, PARTITIONS};
 use crate::dead_letters::{lines, replay, replays};
@@ -148,7 +149,7 @@ async fn what_a_slow_link_does_not_carry_in_time_is_carried_in_smaller_portions(
     bench.outcomes_of(&places);
     bench.dead_letters(places.len());
     let carried = link.carried();
-    assert!(carried > 10 * u64::from(RATE) , "{carried} bytes are no test");
+    assert!(carried > 10 * u64::from(RATE), "{carried} bytes are no test");
     assert!(carried < 4 * 3000 * places.len() as u64, "{carried} bytes: most of it was sent again and again");
     assert_eq!(service.terminate().code, Some(0));
 }

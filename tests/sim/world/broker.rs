@@ -76,7 +76,8 @@ impl World<'_> {
             return Ok(());
         }
         self.instances[index].told = true;
-        let refused: Vec<usize> = (0..).zip(&committing.batch.endings).filter(|(_, ending)| self.is_refused(ending)).map(|(at, _)| at).collect();
+        let refused: Vec<usize> =
+            (0..).zip(&committing.batch.endings).filter(|(_, ending)| self.is_refused(ending)).map(|(at, _)| at).collect();
         if committing.late || !refused.is_empty() {
             if let Some(engine) = &mut self.instances[index].engine {
                 engine.not_settled(committing.batch.id, &Unsettled { refused, late: committing.late }, now);

@@ -147,7 +147,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// No update is settled as delivered before an earlier one of its user: a crash between the two would send that one again, over the later one.
+    /// No update is settled as delivered before an earlier one of its user: a crash between the two
+    /// would send that one again, over the later one.
     pub(super) fn check_first(&self, ending: &Ending<Record, ()>, batch: &Batch<Record, ()>) -> Checked {
         let record = &*ending.update;
         let together = |earlier: &Record| batch.endings.iter().any(|other| other.update.offset == earlier.offset);
