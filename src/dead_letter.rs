@@ -17,10 +17,17 @@ use crate::verdict::Reason;
 pub const REPLAY_COUNT: &str = "replay-count";
 /// The header that names the dead letter which a replayed update was, on the update topic.
 pub const REPLAY_OF: &str = "replay-of";
-/// The header that says how many bytes of key and value were left out, since the dead-letter topic did not take them.
+/// The header that says how many bytes the value had that was left out, since the dead-letter topic
+/// did not take it.
 pub const OMITTED: &str = "dlq.omitted_bytes";
-/// The header with the record's own timestamp, in milliseconds since 1970, where the dead letter has another one.
+/// The header with the record's own timestamp, in milliseconds since 1970. The dead letter's is when
+/// it was given up.
 pub const TIMESTAMP: &str = "dlq.timestamp";
+/// The header that names the parts which are not those of the record, since the dead-letter topic
+/// did not take them.
+pub const ALTERED: &str = "dlq.altered";
+/// The header that says in words why the record is undeliverable.
+pub const MESSAGE: &str = "__connect.errors.exception.message";
 /// The bytes of a dead letter's message at most.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
@@ -49,6 +56,8 @@ pub struct DeadLetter {
     pub replays: u32,
     /// The update topic that the record stood on: another one may have its name since.
     pub topic_id: TopicId,
+    /// The record's own time, in milliseconds since 1970, where it had one.
+    pub timestamp_ms: Option<i64>,
 }
 
 impl DeadLetter {
@@ -69,6 +78,9 @@ impl DeadLetter {
             failed_at: timestamp(self.failed_at),
             replays: self.replays.to_string(),
             topic_id: self.topic_id.is_known().then(|| self.topic_id.to_string()),
+            timestamp: self.timestamp_ms.map(|millis| millis.to_string()),
+            omitted_bytes: None,
+            altered: None,
         };
         // A struct of strings is always an object of strings in JSON.
         let Ok(Value::Object(headers)) = serde_json::to_value(headers) else {
@@ -94,7 +106,7 @@ impl DeadLetter {
                 offset: text("__connect.errors.offset")?.parse().ok()?,
             },
             reason: Reason::ALL.into_iter().find(|known| known.as_str() == reason)?,
-            message: text("__connect.errors.exception.message")?.to_owned(),
+            message: text(MESSAGE)?.to_owned(),
             target: text("dlq.target")?.to_owned(),
             user: text("dlq.user").and_then(|user| user.parse().ok()).and_then(UserId::new),
             attempts: text("dlq.attempts")?.parse().ok()?,
@@ -103,6 +115,7 @@ impl DeadLetter {
             failed_at: time("dlq.failed_at")?,
             replays: text("dlq.replays")?.parse().ok()?,
             topic_id: text("dlq.topic_id").and_then(|id| id.parse().ok()).unwrap_or_default(),
+            timestamp_ms: text("dlq.timestamp").and_then(|millis| millis.parse().ok()),
         })
     }
 }
@@ -210,6 +223,21 @@ pub(crate) struct FailureHeaders {
     #[serde(rename = "dlq.topic_id", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^[A-Za-z0-9_-]{22}$"), default)]
     topic_id: Option<String>,
+    /// The record's own timestamp, in milliseconds since 1970; left out where it has none. That of
+    /// the dead letter is when it was given up.
+    #[serde(rename = "dlq.timestamp", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^-?[0-9]+$"), default)]
+    timestamp: Option<String>,
+    /// How long the value was, if the dead-letter topic did not take it.
+    #[serde(rename = "dlq.omitted_bytes", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^[0-9]+$"), default)]
+    omitted_bytes: Option<String>,
+    /// The parts that are not those of the record, since the dead-letter topic did not take them:
+    /// `key` (the record's place stands for it), `value` (left out), `headers` (left out but for
+    /// those added here), `error` (the message above is shortened), with commas between.
+    #[serde(rename = "dlq.altered", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^(key|value|headers|error)(,(value|headers|error))*$"), default)]
+    altered: Option<String>,
 }
 
 #[cfg(test)]

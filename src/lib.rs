@@ -37,6 +37,7 @@ pub mod status;
 pub mod stop;
 pub mod subscriber;
 pub mod text;
+pub mod topic_watch;
 pub mod traces;
 pub mod update;
 pub mod verdict;

@@ -1,6 +1,7 @@
 //! Metrics: what Prometheus reads at `/metrics`. Each is defined once, here, and its help text is its documentation.
 
 mod process;
+mod settling;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,9 @@ use prometheus::{
 use prometheus::proto::Metric;
 
 use self::process::Process;
+use self::settling::Settling;
 use crate::engine::{Cause, State};
+use crate::kafka::Parts;
 use crate::outcome::Kind;
 use crate::verdict::{Reason, Verdict};
 
@@ -51,6 +54,7 @@ struct Families {
     restarts: IntCounterVec,
     offsets_reset: IntCounterVec,
     order_violations: IntCounterVec,
+    settling: Settling,
     ambiguous: IntCounterVec,
     other_user: IntCounterVec,
     kafka_round_trip: GaugeVec,
@@ -88,6 +92,7 @@ impl Metrics {
         };
         Ok(Metrics(Arc::new(Families {
             process: Process::register(&registry)?,
+            settling: Settling::register(&registry)?,
             consumed: counter("records_consumed_total", "Records read by this subscriber.", &["target"])?,
             claimed: counter("records_claimed_total", "Records read that are this subscriber's own.", &["target"])?,
             outcomes: counter(
@@ -162,6 +167,11 @@ impl Metrics {
         self.0.process.log_lines_left_out.clone()
     }
 
+    /// `dead_letters_near_retention`.
+    pub fn near_retention(&self) -> &IntGauge {
+        &self.0.settling.near_retention
+    }
+
     /// `spans_left_out_total`.
     pub fn spans_left_out(&self) -> IntCounter {
         self.0.process.spans_left_out.clone()
@@ -194,6 +204,7 @@ impl Metrics {
         }
         families.restarts.with_label_values(label);
         families.offsets_reset.with_label_values(label);
+        families.settling.begin(target);
         families.ambiguous.with_label_values(label);
         families.other_user.with_label_values(label);
         let metrics = TargetMetrics {
@@ -205,6 +216,7 @@ impl Metrics {
             waiting: families.waiting.with_label_values(label),
             concurrency_limit: families.concurrency_limit.with_label_values(label),
             order_violations: families.order_violations.with_label_values(label),
+            refused: families.settling.refused.with_label_values(label),
             delivered: families.outcomes.with_label_values(&[target, Kind::Delivered.as_str(), ""]),
             attempt_duration: families.attempt_duration.with_label_values(label),
             delivery_duration: families.delivery_duration.with_label_values(label),
@@ -258,6 +270,8 @@ pub struct TargetMetrics {
     pub concurrency_limit: IntGauge,
     /// `order_violations_total`.
     pub order_violations: IntCounter,
+    /// `refused_endings`.
+    pub refused: IntGauge,
     delivered: IntCounter,
     attempt_duration: Histogram,
     delivery_duration: Histogram,
@@ -284,6 +298,11 @@ impl TargetMetrics {
     /// An answer named another user.
     pub fn other_user(&self) {
         self.families.other_user.with_label_values(&[&*self.target]).inc();
+    }
+
+    /// Parts of an outcome or a dead letter were changed.
+    pub fn altered(&self, is_dead_letter: bool, parts: Parts) {
+        self.families.settling.altered(&self.target, is_dead_letter, parts);
     }
 
     /// A login ended.

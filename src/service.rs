@@ -20,6 +20,7 @@ use crate::route::Router;
 use crate::status::Board;
 use crate::stop::Stop;
 use crate::subscriber::names_of;
+use crate::topic_watch;
 use crate::traces::Tracer;
 
 /// The pause between two looks for the broker.
@@ -73,10 +74,11 @@ pub async fn run(
     let names = names_of(&config, &only);
     let board = Board::new(&config.kafka.instance_id, &names);
     let handles: Vec<_> = names.iter().map(|name| (name.clone(), metrics.target(name))).collect();
-    let admin = admin::serve(config.admin.listen, metrics, board.clone()).await?;
+    let admin = admin::serve(config.admin.listen, metrics.clone(), board.clone()).await?;
     if !await_topics(&config, &board, &mut stop).await? {
         return Ok(());
     }
+    tokio::spawn(topic_watch::run(config.kafka.clone(), metrics));
     let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
     let told = ask_for_ends(&config.kafka)?;
     let mut supervisor = Supervisor::new(config.shutdown.drain_timeout);
@@ -123,9 +125,13 @@ pub fn create_them(config: &Config, missing: &[String]) -> String {
     let servers = &config.kafka.bootstrap_servers;
     let mut words = format!("missing in Kafka at {servers}: {}. Create what is missing, then start again:", missing.join(", "));
     for topic in missing {
-        let large = if *topic == config.kafka.topics.dead_letters {
+        let topics = &config.kafka.topics;
+        let large = if *topic == topics.dead_letters {
             // A dead letter is a record and some headers more.
             " --config retention.ms=2592000000 --config max.message.bytes=2097152"
+        } else if *topic == topics.outcomes {
+            // They tell which dead letters are open.
+            " --config retention.ms=2592000000"
         } else {
             ""
         };

@@ -8,7 +8,7 @@ use crate::api::ApiError;
 use crate::config::Topics;
 use crate::dead_letter::{self, DeadLetter};
 use crate::engine::{Batch, End, Ending, TopicId};
-use crate::kafka::{Message, Settlement};
+use crate::kafka::{Kind as MessageKind, Message, Settlement};
 use crate::outcome::{self, Kind};
 use crate::record::Place;
 use crate::update::Update;
@@ -41,13 +41,13 @@ impl Settler {
     /// The batch as a transaction.
     pub fn settlement(&self, batch: &Batch<Update, Facts>) -> Settlement {
         let mut messages = Vec::with_capacity(batch.endings.len());
-        for ending in &batch.endings {
+        for (number, ending) in batch.endings.iter().enumerate() {
             let finished_at = finished_at(ending);
             let error = error(ending);
             if let End::Dead(reason) = ending.end {
-                messages.push(self.dead_letter(ending, reason, error.as_ref(), finished_at));
+                messages.push(Message { ending: number, ..self.dead_letter(ending, reason, error.as_ref(), finished_at) });
             }
-            messages.push(self.outcome(ending, error, finished_at));
+            messages.push(Message { ending: number, ..self.outcome(ending, error, finished_at) });
         }
         Settlement { batch: batch.id, messages, commits: batch.commits.clone() }
     }
@@ -79,15 +79,8 @@ impl Settler {
             finished_at,
             trace: update.trace().as_deref(),
         });
-        Message {
-            settles: update.record.place.partition,
-            topic: self.topics.outcomes.clone(),
-            key: update.record.key.clone(),
-            value: Some(value),
-            headers,
-            verbatim_headers: None,
-            timestamp_ms: None,
-        }
+        let new = Message::new(MessageKind::Outcome, update.record.place.clone(), self.topics.outcomes.clone());
+        Message { key: update.record.key.clone(), value: Some(value), headers, ..new }
     }
 
     fn dead_letter(&self, ending: &Ending<Update, Facts>, reason: Reason, error: Option<&ApiError>, failed_at: Timestamp) -> Message {
@@ -105,18 +98,20 @@ impl Settler {
             failed_at,
             replays: dead_letter::replays(record),
             topic_id: self.topic_id.get().copied().unwrap_or_default(),
+            timestamp_ms: record.timestamp_ms,
         }
         .headers();
         // Where a header's name is not UTF-8, all of the record's headers are copied as they stand.
         let kept = record.headers.iter().filter(|header| record.verbatim_headers.is_none() && dead_letter::kept(header));
         Message {
-            settles: record.place.partition,
-            topic: self.topics.dead_letters.clone(),
             key: record.key.clone(),
             value: record.value.clone(),
             headers: kept.cloned().chain(added).collect(),
             verbatim_headers: record.verbatim_headers.clone(),
-            timestamp_ms: record.timestamp_ms,
+            // Retention counts from when it was given up, and no topic refuses it for its record's
+            // age.
+            timestamp_ms: Some(failed_at.as_millisecond()),
+            ..Message::new(MessageKind::DeadLetter, record.place.clone(), self.topics.dead_letters.clone())
         }
     }
 }

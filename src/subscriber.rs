@@ -185,7 +185,7 @@ impl Subscriber {
                     }
                 }
                 settled = self.settled.recv() => match settled {
-                    Some(settled) => self.committed(settled),
+                    Some(settled) => self.settled(settled),
                     // Without it nothing would ever be settled again, and nobody would say so.
                     None => break Ended::Broken("its publisher's thread has ended".to_owned()),
                 },

@@ -31,7 +31,8 @@ make_secrets() (
 configure_security() {
   local dir bind=$2 listener
   dir=$(node_dir "$1")
-  sed -i -e "s#^listeners=.*#&,MTLS://$bind:$(cat "$dir/mtls-port"),SASL://$bind:$(cat "$dir/sasl-port")#" \
+  # As Kafka has it by default: whoever wants no topic created must say so itself.
+  sed -i -e "s#^auto.create.topics.enable=.*#auto.create.topics.enable=true#" -e "s#^listeners=.*#&,MTLS://$bind:$(cat "$dir/mtls-port"),SASL://$bind:$(cat "$dir/sasl-port")#" \
     -e "s#^advertised.listeners=.*#&,MTLS://127.0.0.1:$(cat "$dir/mtls-port"),SASL://127.0.0.1:$(cat "$dir/sasl-port")#" \
     -e "s#^listener.security.protocol.map=.*#&,MTLS:SSL,SASL:SASL_SSL#" "$dir/server.properties"
   for listener in mtls sasl; do

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use clap::Args;
 use futures::future::join_all;
 use hyper::header::HeaderMap;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Exit, load, say};
@@ -17,8 +18,11 @@ use crate::api::http::Http;
 use crate::api::session::Session;
 use crate::api::{Answer, Changes, Request};
 use crate::config::{Config, Credentials, Target};
+use crate::dead_letters::{Desk, Filter};
 use crate::event::UserId;
-use crate::kafka::partition_counts;
+use crate::kafka::topics::{TopicSettings, near_retention, remarks, topic_settings};
+use crate::kafka::{Found, find_topics, missing};
+use crate::outcome::timestamp;
 use crate::service;
 use crate::subscriber::try_out_tls;
 
@@ -45,6 +49,9 @@ pub struct CheckArgs {
 /// What one look showed: in order, or not and what to do.
 type Finding = Result<String, String>;
 
+/// What is in order and begins so is mentioned with a warning's mark.
+const BUT: &str = "! ";
+
 /// Runs the check.
 pub async fn run(args: CheckArgs) -> Exit {
     let config = match load(&args.config, &args.set) {
@@ -66,6 +73,7 @@ pub async fn run(args: CheckArgs) -> Exit {
     let findings = look(&config).await;
     for finding in &findings {
         match finding {
+            Ok(words) if words.starts_with(BUT) => say(words),
             Ok(words) => say(format_args!("✓ {words}")),
             Err(words) => say(format_args!("✗ {words}")),
         }
@@ -98,24 +106,75 @@ async fn look(config: &Config) -> Vec<Finding> {
 async fn look_at_kafka(config: &Config) -> Vec<Finding> {
     let kafka = config.kafka.clone();
     let place = format!("Kafka at {}", kafka.bootstrap_servers);
-    let counts = match tokio::task::spawn_blocking(move || partition_counts(&kafka)).await.map_err(anyhow::Error::from) {
-        Ok(Ok(counts)) => counts,
+    let found = match tokio::task::spawn_blocking(move || find_topics(&kafka)).await.map_err(anyhow::Error::from) {
+        Ok(Ok(found)) => found,
         Ok(Err(error)) | Err(error) => {
             return vec![Err(format!("{place}: {error:#}"))];
         }
     };
     let mut findings = vec![Ok(format!("{place}: answers"))];
-    findings.extend(look_at_topics(config, counts));
+    findings.extend(look_at_topics(config, &found));
+    if missing(&found).is_empty() {
+        findings.extend(look_at_settings(config, &found).await);
+    }
     findings
 }
 
+/// What the topics are set to, and the dead letters that they will not keep for long.
+async fn look_at_settings(config: &Config, found: &[Found]) -> Vec<Finding> {
+    let topics = match topic_settings(&config.kafka, found).await {
+        Ok(topics) => topics,
+        Err(why) => return vec![Ok(format!("{BUT}the settings of the topics cannot be looked at ({why}); nothing else needs them"))],
+    };
+    let remarks = remarks(&config.kafka, &topics).into_iter();
+    let mut findings: Vec<_> =
+        remarks.map(|remark| if remark.harms { Err(remark.words) } else { Ok(format!("{BUT}{}", remark.words)) }).collect();
+    if findings.is_empty() {
+        findings.push(Ok("the settings of the topics go well together".to_owned()));
+    }
+    let Some(letters) = topics.into_iter().next_back() else { return findings };
+    let config = config.clone();
+    match tokio::task::spawn_blocking(move || near_their_end(&config, &letters)).await {
+        Ok(Ok(words)) => findings.extend(words.map(|words| Ok(format!("{BUT}{words}")))),
+        Ok(Err(error)) => findings.push(Ok(format!("{BUT}the dead letters cannot be looked at: {error}"))),
+        Err(error) => findings.push(Err(error.to_string())),
+    }
+    findings
+}
+
+/// Open dead letters that the retention of their topic takes soon.
+fn near_their_end(config: &Config, letters: &TopicSettings) -> Result<Option<String>, crate::dead_letters::Failure> {
+    let near = near_retention(letters, Timestamp::now().as_millisecond()).and_then(|time| Timestamp::from_millisecond(time).ok());
+    let Some(near) = near else { return Ok(None) };
+    let desk = Desk::open(config)?;
+    let spans = desk.letters.spans()?;
+    if desk.letters.since(near, spans.clone())? == spans {
+        return Ok(None);
+    }
+    let (mut count, mut oldest) = (0, near);
+    let filter = Filter { until: Some(near), ..Filter::default() };
+    desk.letters(&filter, &mut (), |letter, _| {
+        count += 1;
+        oldest = oldest.min(letter.facts.failed_at);
+        Ok(())
+    })?;
+    Ok((count > 0).then(|| {
+        format!(
+            "{count} open dead letter(s) will soon be gone: {} keeps them for {} h, and the oldest is of {}. Replay them, or raise its retention.ms",
+            letters.name,
+            letters.retention_ms / 3_600_000,
+            timestamp(oldest)
+        )
+    }))
+}
+
 /// The topics by their numbers of partitions, 0 where one is missing.
-fn look_at_topics(config: &Config, counts: Vec<(String, usize)>) -> Vec<Finding> {
-    let (found, missing): (Vec<_>, Vec<_>) = counts.into_iter().partition(|(_, partitions)| *partitions > 0);
+fn look_at_topics(config: &Config, topics: &[Found]) -> Vec<Finding> {
+    let missing = missing(topics);
+    let found: Vec<_> = topics.iter().filter(|topic| topic.partitions > 0).map(|topic| (&topic.name, topic.partitions)).collect();
     let mut findings: Vec<Finding> =
         found.iter().map(|(topic, partitions)| Ok(format!("topic {topic}: exists, partitions: {partitions}"))).collect();
     if !missing.is_empty() {
-        let missing: Vec<_> = missing.into_iter().map(|(topic, _)| topic).collect();
         findings.push(Err(service::create_them(config, &missing)));
     }
     let most = found.iter().map(|(_, partitions)| *partitions).max().unwrap_or_default();
@@ -264,12 +323,12 @@ mod tests {
     fn what_is_wrong_with_the_topics_is_said_with_the_command_that_mends_it() {
         let fixture = Fixture::new();
         let config = fixture.config("127.0.0.1:9", "http://127.0.0.1:9");
-        let counts = |counts: [usize; 3]| {
+        let counts = |counts: [usize; 3]| -> Vec<Found> {
             let names = ["user-updates", "user-update-outcomes", "user-update-dead-letters"];
-            names.into_iter().map(str::to_owned).zip(counts).collect()
+            names.into_iter().zip(counts).map(|(name, partitions)| Found { name: name.to_owned(), partitions, replicas: 1 }).collect()
         };
-        assert!(look_at_topics(&config, counts([8, 8, 8])).iter().all(Result::is_ok));
-        let wrong = |given| -> Vec<String> { look_at_topics(&config, counts(given)).into_iter().filter_map(Result::err).collect() };
+        assert!(look_at_topics(&config, &counts([8, 8, 8])).iter().all(Result::is_ok));
+        let wrong = |given| -> Vec<String> { look_at_topics(&config, &counts(given)).into_iter().filter_map(Result::err).collect() };
         let unequal = wrong([8, 4, 8]);
         assert!(unequal.len() == 1 && unequal[0].contains("--alter --topic user-update-outcomes --partitions 8"), "{unequal:?}");
         let missing = wrong([8, 8, 0]);

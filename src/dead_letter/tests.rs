@@ -13,6 +13,7 @@ fn dead_letter() -> DeadLetter {
         failed_at: "2026-11-22T09:00:01Z".parse().unwrap(),
         replays: 1,
         topic_id: TopicId([7; 16]),
+        timestamp_ms: Some(1_795_337_999_870),
     }
 }
 
@@ -44,6 +45,7 @@ fn the_added_headers_are_as_documented() {
         ("dlq.failed_at", "2026-11-22T09:00:01.000Z"),
         ("dlq.replays", "1"),
         ("dlq.topic_id", "BwcHBwcHBwcHBwcHBwcHBw"),
+        ("dlq.timestamp", "1795337999870"),
     ];
     assert_eq!(dead_letter().headers(), wanted.map(|(name, value)| Header::text(name, value)));
 }
@@ -59,11 +61,12 @@ fn what_has_no_value_is_left_out() {
         first_attempt_at: None,
         replays: 0,
         topic_id: TopicId::UNKNOWN,
+        timestamp_ms: None,
         ..dead_letter()
     };
     let headers = bare.headers();
     let text = |name: &str| headers.iter().find(|header| header.name == name).and_then(|header| header.value.as_deref());
-    for name in ["dlq.user", "dlq.http_status", "dlq.first_attempt_at"] {
+    for name in ["dlq.user", "dlq.http_status", "dlq.first_attempt_at", "dlq.timestamp"] {
         assert_eq!(text(name), None, "{name}");
     }
     assert_eq!(text("dlq.attempts"), Some(&b"0"[..]));

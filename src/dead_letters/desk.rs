@@ -151,19 +151,15 @@ impl Desk {
         Ok(self.letters.fetch([spot])?.remove(&spot).and_then(Letter::read))
     }
 
-    /// The stretches of the dead-letter topic in which letters given up since then stand. Their records' timestamps are those of the updates,
-    /// so they are looked for by their headers.
+    /// The stretches of the dead-letter topic in which letters given up since then stand. A
+    /// letter's own time is when it was given up, or later.
     fn letter_spans(&self, filter: &Filter) -> Result<Vec<Span>, Failure> {
-        let mut spans = self.letters.spans()?;
-        if let Some(since) = filter.since.map(earlier) {
-            for span in &mut spans {
-                span.from = self.letters.bisect(*span, |record| {
-                    let letter = crate::dead_letter::DeadLetter::read(&record.headers)?;
-                    Some(letter.failed_at >= since)
-                })?;
-            }
+        let spans = self.letters.spans()?;
+        // A topic may say when it was appended to instead, by the broker's clock.
+        match filter.since.map(earlier) {
+            Some(since) => self.letters.since(since, spans),
+            None => Ok(spans),
         }
-        Ok(spans)
     }
 
     /// When the first of them was given up, about.

@@ -1,6 +1,6 @@
 //! A letter: one record of the dead-letter topic.
 
-use crate::dead_letter::{self, DeadLetter, OMITTED, REPLAY_COUNT, REPLAY_OF, TIMESTAMP};
+use crate::dead_letter::{self, ALTERED, DeadLetter, OMITTED, REPLAY_COUNT, REPLAY_OF, TIMESTAMP};
 use crate::record::{Header, Place, Record};
 
 /// A dead letter as it stands on its topic.
@@ -15,7 +15,12 @@ pub struct Letter {
 impl Letter {
     /// Reads a record of the dead-letter topic. `None` where it is no dead letter of this service.
     pub fn read(record: Record) -> Option<Self> {
-        Some(Letter { facts: DeadLetter::read(&record.headers)?, record })
+        let mut letter = Letter { facts: DeadLetter::read(&record.headers)?, record };
+        // A compacted topic wants a key: the record has none.
+        if letter.is_altered("key") && !letter.is_shortened() {
+            letter.record.key = None;
+        }
+        Some(letter)
     }
 
     /// Where it stands.
@@ -25,7 +30,16 @@ impl Letter {
 
     /// Whether its topic did not take the whole record, which then stands on the update topic only.
     pub fn is_shortened(&self) -> bool {
-        self.record.headers.iter().any(|header| header.name == OMITTED)
+        let omitted = self.record.headers.iter().any(|header| header.name == OMITTED);
+        omitted || self.is_altered("value") || self.is_altered("headers")
+    }
+
+    fn is_altered(&self, part: &str) -> bool {
+        // The last: where headers were copied as they stood, those of an earlier failure come
+        // before ours.
+        let header = self.record.headers.iter().rfind(|header| header.name == ALTERED);
+        let parts = header.and_then(|header| std::str::from_utf8(header.value.as_deref()?).ok());
+        parts.is_some_and(|parts| parts.split(',').any(|altered| altered == part))
     }
 }
 
@@ -58,6 +72,34 @@ pub fn headers_to_send(record: &Record, letter: &Place, replays: u32) -> Vec<Hea
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_changed_of_a_letter_is_not_taken_for_its_record() {
+        let place: Place = "letters/1/7".parse().unwrap();
+        let letter = |altered: &str| {
+            let added = [
+                ("__connect.errors.topic", "updates"),
+                ("__connect.errors.partition", "1"),
+                ("__connect.errors.offset", "4711"),
+                ("__connect.errors.exception.message", ""),
+                ("dlq.reason", "rejected"),
+                ("dlq.target", "valt"),
+                ("dlq.attempts", "1"),
+                ("dlq.failed_at", "2026-11-22T09:00:00Z"),
+                ("dlq.replays", "0"),
+                ("dlq.altered", altered),
+            ];
+            let headers = added.map(|(name, value)| Header::text(name, value)).to_vec();
+            let key = Some(b"updates/1/4711".to_vec());
+            Letter::read(Record { place: place.clone(), key, value: None, timestamp_ms: None, headers, verbatim_headers: None }).unwrap()
+        };
+        for (altered, has_key, is_shortened) in
+            [("key", false, false), ("error", true, false), ("value", true, true), ("headers", true, true), ("key,value", true, true)]
+        {
+            let letter = letter(altered);
+            assert_eq!((letter.record.key.is_some(), letter.is_shortened()), (has_key, is_shortened), "{altered}");
+        }
+    }
 
     #[test]
     fn headers_of_earlier_failures_and_replays_do_not_pile_up() {

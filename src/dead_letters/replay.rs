@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tracing::error;
 
 use super::choice::{Mended, originals};
 use super::desk::Desk;
@@ -11,11 +12,11 @@ use super::history::{Chosen, History, UpTo};
 use super::judge::Lane;
 use super::letter::{Letter, headers_to_send, replay_of};
 use super::plan::{Action, Step};
-use super::sender::{Outgoing, Sender, Trouble};
+use super::sender::{Sender, Trouble};
 use super::topic::{Go, Sight, Span, Spot, Topic};
 use super::{Failure, Watch, changes};
 use crate::event::{self, TraceContext};
-use crate::kafka::headers;
+use crate::kafka::{Kind as MessageKind, Message, Refusal, headers};
 use crate::outcome::{self, Facts, Kind};
 use crate::record::{Place, Record};
 
@@ -25,6 +26,9 @@ const BATCH: usize = 100;
 const TRIES: u32 = 30;
 /// The pause before that.
 const PAUSE: Duration = Duration::from_millis(50);
+/// An outcome can be changed in so many steps.
+const MOST_STEPS: usize = 5;
+
 /// What a replay has done.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -66,7 +70,8 @@ pub fn run(
     let sender = Sender::take_over(&desk.kafka)?;
     history.catch_up(UpTo::AllWritten, watch)?;
     let written = Topic::open(&desk.kafka, &desk.updates.name, Sight::Written)?;
-    let mut replay = Replay { desk, history, written, sender, mended, force: pace.force, summary };
+    let refusals = Refusals::default();
+    let mut replay = Replay { desk, history, written, sender, mended, force: pace.force, refusals, summary };
     let began = Instant::now();
     let size = pace.rate.map_or(BATCH, |rate| (rate as usize / 4).clamp(1, BATCH));
     watch.begin("replaying", letters.len() as u64);
@@ -95,7 +100,17 @@ struct Replay<'a, 'b> {
     sender: Sender,
     mended: &'a Mended,
     force: bool,
+    refusals: Refusals,
     summary: &'a mut Summary,
+}
+
+/// What topics refused of this replay.
+#[derive(Default)]
+struct Refusals {
+    /// Letters that cannot be sent, and why.
+    letters: HashMap<Spot, String>,
+    /// What must be changed of the outcomes of letters, in this order.
+    outcomes: HashMap<Spot, Vec<Refusal>>,
 }
 
 /// Where refused letters stand, and why.
@@ -111,27 +126,45 @@ struct Item<'a> {
     value: Option<Vec<u8>>,
 }
 
+impl Item<'_> {
+    fn is_sent(&self) -> bool {
+        self.step.action != Action::Supersede
+    }
+}
+
 impl Replay<'_, '_> {
     fn batch(&mut self, batch: &[Chosen]) -> Result<(), Failure> {
-        let mut too_large: HashMap<Spot, String> = HashMap::new();
-        for _ in 0..TRIES {
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            if !self.part(part)? {
+                // Halves, until the one that is too large stands alone.
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replays a part of a batch. False: it is too much for one transaction.
+    fn part(&mut self, part: &[Chosen]) -> Result<bool, Failure> {
+        let mut tries = 0;
+        while tries < TRIES {
             self.history.catch_up(UpTo::Now, &mut ())?;
-            let (items, refused) = self.plan(batch, &too_large)?;
+            let (items, refused) = self.plan(part)?;
             match self.transaction(&items) {
                 Ok(()) => {
-                    self.record(batch, &items, refused);
-                    return Ok(());
+                    self.record(part, &items, refused);
+                    return Ok(true);
                 }
                 Err(Trouble::Over(failure)) => return Err(failure),
-                Err(Trouble::Refused(number, why)) => {
-                    self.sender.abort()?;
-                    let sent: Vec<_> = items.iter().filter(|item| item.step.action != Action::Supersede).collect();
-                    if let Some(item) = sent.get(number) {
-                        too_large.insert(item.one.spot, why);
-                    }
+                Err(Trouble::Refused(kind, guilty)) => self.refused(&items, kind, &guilty),
+                Err(Trouble::TooLarge) if part.len() > 1 => return Ok(false),
+                Err(Trouble::TooLarge) => {
+                    let words = "it does not get through within the 5 s of a transaction, though alone";
+                    self.refusals.letters.extend(part.iter().map(|one| (one.spot, words.to_owned())));
                 }
-                Err(Trouble::Again(_)) => {
-                    self.sender.abort()?;
+                Err(Trouble::Again) => {
+                    tries += 1;
                     std::thread::sleep(PAUSE);
                 }
             }
@@ -141,6 +174,34 @@ impl Replay<'_, '_> {
              on where this one ended"
                 .to_owned(),
         ))
+    }
+
+    /// The next try goes without these letters, or with less in their outcomes.
+    fn refused(&mut self, items: &[Item<'_>], kind: MessageKind, guilty: &[(usize, Refusal)]) {
+        let sent: Vec<_> = items.iter().filter(|item| item.is_sent()).collect();
+        for (number, refusal) in guilty {
+            let item = if kind == MessageKind::Update { sent.get(*number).copied() } else { items.get(*number) };
+            let Some(item) = item else { continue };
+            let spot = item.one.spot;
+            let steps = self.refusals.outcomes.entry(spot).or_default();
+            if kind == MessageKind::Outcome && steps.len() < MOST_STEPS {
+                steps.push(*refusal);
+                continue;
+            }
+            let words = match (kind, refusal) {
+                (MessageKind::Update, Refusal::Size) => "it is larger than the topic takes: raise max.message.bytes there",
+                (MessageKind::Update, Refusal::Time) => {
+                    "the update topic refuses the present as its time: compare the clocks of this machine and the brokers"
+                }
+                (MessageKind::Update, Refusal::Form) => {
+                    "the update topic refuses it: a compacted one takes none without a key, and a broker may check what it likes"
+                }
+                _ => {
+                    "the outcome topic does not take what would record it, however it is shortened: look at its max.message.bytes and cleanup.policy"
+                }
+            };
+            self.refusals.letters.insert(spot, words.to_owned());
+        }
     }
 
     fn record(&mut self, batch: &[Chosen], items: &[Item<'_>], refused: Refused) {
@@ -154,7 +215,7 @@ impl Replay<'_, '_> {
     }
 
     /// What is to be done with each as things are now; those that are not acted on apart.
-    fn plan<'c>(&self, batch: &'c [Chosen], too_large: &HashMap<Spot, String>) -> Result<(Vec<Item<'c>>, Refused), Failure> {
+    fn plan<'c>(&self, batch: &'c [Chosen]) -> Result<(Vec<Item<'c>>, Refused), Failure> {
         let (mut steps, mut refused) = (Vec::new(), Vec::new());
         for one in batch {
             // Settled since it was chosen: somebody else did it.
@@ -162,7 +223,7 @@ impl Replay<'_, '_> {
                 continue;
             }
             let step = self.history.step(one, self.force);
-            if let Some(why) = too_large.get(&one.spot) {
+            if let Some(why) = self.refusals.letters.get(&one.spot) {
                 refused.push((one.spot, why.clone()));
             } else if step.action == Action::Refuse {
                 refused.push((one.spot, step.why.unwrap_or_default()));
@@ -204,41 +265,45 @@ impl Replay<'_, '_> {
         if items.is_empty() {
             return Ok(());
         }
-        let sent: Vec<&Item<'_>> = items.iter().filter(|item| item.step.action != Action::Supersede).collect();
-        let updates: Vec<_> = sent.iter().map(|item| self.update(item)).collect();
+        let sent: Vec<&Item<'_>> = items.iter().filter(|item| item.is_sent()).collect();
+        let mut updates: Vec<_> = sent.iter().map(|item| self.update(item)).collect();
         self.sender.begin()?;
-        let places = self.sender.send(&updates)?;
-        self.nothing_between(&sent, &places)?;
+        let places = self.sender.send(&mut updates)?;
+        if self.is_overtaken(&sent, &places)? {
+            // A newer update came in between.
+            self.sender.abort()?;
+            return Err(Trouble::Again);
+        }
         let mut places = places.into_iter();
-        let outcomes: Vec<_> = items
-            .iter()
-            .map(|item| {
-                let sent = item.step.action != Action::Supersede;
-                let into = if sent { places.next() } else { None };
-                self.outcome(item, into)
-            })
-            .collect();
-        self.sender.send(&outcomes)?;
-        self.sender.commit()
+        let mut into = |item: &Item<'_>| if item.is_sent() { places.next() } else { None };
+        let mut outcomes: Vec<_> = items.iter().map(|item| self.outcome(item, into(item))).collect();
+        self.sender.send(&mut outcomes)?;
+        self.sender.commit()?;
+        for outcome in outcomes.iter().filter(|outcome| !outcome.altered.is_empty()) {
+            let (record, topic, altered, advice) = (&outcome.origin, &outcome.topic, outcome.altered, outcome.refusal.map(Refusal::advice));
+            error!(%record, topic, %altered, advice, "a topic refused an outcome as it was: it was sent with these parts changed");
+        }
+        Ok(())
     }
 
-    fn update(&self, item: &Item<'_>) -> Outgoing {
+    fn update(&self, item: &Item<'_>) -> Message {
         // It comes from a header, in which a sender may have written anything.
         let replays = item.one.replays.saturating_add(1);
-        Outgoing {
-            topic: self.desk.updates.name.to_string(),
+        Message {
+            // Where the user's other updates stand, whatever the sender made of the key.
             partition: (item.letter.facts.origin.topic == self.desk.updates.name)
                 .then(|| self.history.home(item.one))
                 .filter(|partition| *partition < self.desk.updates.partitions),
             key: item.content.key.clone(),
             value: item.value.clone(),
             headers: headers_to_send(&item.content, item.letter.place(), replays),
+            ..Message::new(MessageKind::Update, item.letter.place().clone(), self.desk.updates.name.to_string())
         }
     }
 
     /// Between what the plan had seen and what was sent just now, an update may have come that overwrites what was sent: then all is planned anew.
     /// Those of open transactions count too, since nobody knows yet how they end.
-    fn nothing_between(&self, sent: &[&Item<'_>], places: &[Spot]) -> Result<(), Trouble> {
+    fn is_overtaken(&self, sent: &[&Item<'_>], places: &[Spot]) -> Result<bool, Failure> {
         let mut lanes: HashMap<&Lane, Vec<(Spot, &[String])>> = HashMap::new();
         for (item, place) in sent.iter().zip(places) {
             let Some(lane) = item.one.lane.as_deref() else { continue };
@@ -265,10 +330,10 @@ impl Replay<'_, '_> {
                 .any(|(place, parts)| (place.0 != here.0 || here.1 < place.1) && parts.iter().any(|part| reading.parts.contains(part)));
             Ok(Go::On)
         })?;
-        if overtaken { Err(Trouble::Again("a newer update came in between".to_owned())) } else { Ok(()) }
+        Ok(overtaken)
     }
 
-    fn outcome(&self, item: &Item<'_>, into: Option<Spot>) -> Outgoing {
+    fn outcome(&self, item: &Item<'_>, into: Option<Spot>) -> Message {
         let facts = &item.letter.facts;
         let decoded = event::decode(&item.content);
         let identity = match &decoded {
@@ -298,12 +363,11 @@ impl Replay<'_, '_> {
             finished_at: now,
             trace: TraceContext::of(&item.content).as_ref(),
         });
-        Outgoing {
-            topic: self.desk.kafka.topics.outcomes.clone(),
-            partition: None,
-            key: item.content.key.clone(),
-            value: Some(value),
-            headers,
+        let new = Message::new(MessageKind::Outcome, item.letter.place().clone(), self.desk.kafka.topics.outcomes.clone());
+        let mut message = Message { key: item.content.key.clone(), value: Some(value), headers, ..new };
+        for refusal in self.refusals.outcomes.get(&item.one.spot).into_iter().flatten() {
+            message.alter(*refusal);
         }
+        message
     }
 }

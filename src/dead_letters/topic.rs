@@ -237,28 +237,6 @@ impl Topic {
         Ok(found)
     }
 
-    /// The lowest offset of the span from which on `is_late` holds, give or take some records, if it holds of all that follow.
-    /// `None` from `is_late` is a record that cannot tell.
-    ///
-    /// # Errors
-    /// If the broker does not answer.
-    pub fn bisect(&self, span: Span, is_late: impl Fn(&Record) -> Option<bool>) -> Result<i64, Failure> {
-        let (mut low, mut high) = (span.from, span.to);
-        while high - low > NEAR {
-            let middle = low + (high - low) / 2;
-            let mut late = None;
-            self.scan(&[Span { from: middle, to: high, ..span }], &mut (), |message| {
-                late = is_late(&headers::record(&self.name, message));
-                Ok(if late.is_some() { Go::NextPartition } else { Go::On })
-            })?;
-            match late {
-                Some(false) => low = middle,
-                Some(true) | None => high = middle,
-            }
-        }
-        Ok(low)
-    }
-
     /// Waits until all that was written before `to` can be seen: until the transactions that were open there have ended.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::checkpoint::{Checkpoint, Commit, Spent, Unreadable};
-use super::core::{Engine, Phase};
+use super::core::{Engine, Entry, Phase};
 use super::ledger::Ledger;
 use super::{Action, Ticket, TopicId};
 
@@ -101,6 +101,7 @@ impl<U, F> Engine<U, F> {
         }
         if some_ended {
             self.ended.retain(|ticket| self.entries.contains_key(ticket));
+            self.aside.retain(|ticket| self.entries.contains_key(ticket));
         }
         debug_assert!(!self.partitions.is_empty() || self.entries.is_empty() && self.waiting == 0);
     }
@@ -151,7 +152,7 @@ impl<U, F> Engine<U, F> {
                     self.actions.push(Action::Cancel(ticket));
                 }
             }
-            Phase::Ended(_) | Phase::Settling | Phase::Abandoned => return,
+            Phase::Ended(_) | Phase::Settling(_) | Phase::Abandoned => return,
         }
         self.abandon(ticket);
     }
@@ -167,7 +168,9 @@ impl<U, F> Engine<U, F> {
         }
     }
 
+    /// Nothing is waited for but what its topics refuse.
     fn is_drained(&self, partition: &Partition) -> bool {
-        partition.ledger.tickets().all(|ticket| self.entries.get(&ticket).is_none_or(|entry| entry.phase == Phase::Abandoned))
+        let is_left = |entry: &Entry<U, F>| entry.phase == Phase::Abandoned || entry.in_vain && matches!(entry.phase, Phase::Ended(_));
+        partition.ledger.tickets().all(|ticket| self.entries.get(&ticket).is_none_or(is_left))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::aside::Aside;
 use super::assignment::Partition;
 use super::backoff::Backoff;
 use super::checkpoint::Spent;
@@ -11,6 +12,7 @@ use super::health::{Health, State};
 use super::lane::Lanes;
 use super::ledger::Arrival;
 use super::limit::Limit;
+use super::portion::Portions;
 use super::proof::{Failure, Proof};
 use super::rate::Rate;
 use super::{Action, End, Merge, Settings, Ticket, TopicId, Work};
@@ -27,7 +29,7 @@ pub(super) enum Phase {
     /// Ended, not yet in a batch.
     Ended(End),
     /// In the batch that is being committed.
-    Settling,
+    Settling(End),
     /// Its partition goes, and it was not finished: the next owner's.
     Abandoned,
 }
@@ -56,6 +58,8 @@ pub(super) struct Entry<U, F> {
     /// Its last call, if that failed and the fault may be its own.
     pub(super) failure: Option<Failure>,
     pub(super) facts: Option<Arc<F>>,
+    /// It was tried to be settled while its partition had to be let go, and its topics refused it.
+    pub(super) in_vain: bool,
     /// Changed by [`Entry::enter`] alone.
     pub(super) phase: Phase,
 }
@@ -84,6 +88,10 @@ pub struct Engine<U, F> {
     pub(super) going: BTreeSet<i32>,
     pub(super) expiries: BTreeSet<(Instant, Ticket)>,
     pub(super) ended: VecDeque<Ticket>,
+    pub(super) aside: Aside,
+    /// The last transaction was one of those.
+    pub(super) was_apart: bool,
+    pub(super) portions: Portions,
     pub(super) health: Health,
     pub(super) limit: Limit,
     pub(super) rate: Rate,
@@ -118,6 +126,9 @@ pub struct Gauges {
     pub state: State,
     /// Since when.
     pub since: Instant,
+    /// Endings that are settled apart, since their topics refuse them or they are too large for the
+    /// link.
+    pub aside: usize,
 }
 
 impl<U: Merge, F> Engine<U, F> {
@@ -150,6 +161,9 @@ impl<U, F> Engine<U, F> {
             going: BTreeSet::new(),
             expiries: BTreeSet::new(),
             ended: VecDeque::new(),
+            aside: Aside::default(),
+            was_apart: false,
+            portions: Portions::default(),
             health: Health::new(backoff, now),
             limit: Limit::new(settings.max_concurrency),
             rate: Rate::new(settings.rate_limit, now),
@@ -223,6 +237,7 @@ impl<U, F> Engine<U, F> {
                 started: None,
                 failure: None,
                 facts: None,
+                in_vain: false,
                 phase: Phase::Waiting,
             },
         );
@@ -307,6 +322,7 @@ impl<U, F> Engine<U, F> {
             concurrency_limit: self.limit.current(),
             state: self.health.state(),
             since: self.health.since(),
+            aside: self.aside.len(),
         }
     }
 
@@ -317,14 +333,14 @@ impl<U, F> Engine<U, F> {
 
     /// How many records have ended and are not settled.
     pub fn unsettled(&self) -> usize {
-        self.ended.len() + self.settling.as_ref().map_or(0, super::settlement::Settling::len)
+        self.ended.len() + self.aside.len() + self.settling.as_ref().map_or(0, super::settlement::Settling::len)
     }
 
     /// Whether the record at that place has ended here and is not settled yet.
     pub fn has_ended(&self, partition: i32, offset: i64) -> bool {
         let ticket = self.partitions.get(&partition).and_then(|partition| partition.ledger.ticket(offset));
         let entry = ticket.and_then(|ticket| self.entries.get(&ticket));
-        entry.is_some_and(|entry| matches!(entry.phase, Phase::Ended(_) | Phase::Settling))
+        entry.is_some_and(|entry| matches!(entry.phase, Phase::Ended(_) | Phase::Settling(_)))
     }
 
     /// The lowest unsettled offset of each partition, and the update at it where it is in memory.
@@ -340,9 +356,10 @@ impl<U, F> Engine<U, F> {
         let expiry = self.expiries.first().map(|(at, _)| *at);
         let going = self.going.iter().filter_map(|partition| self.partitions.get(partition)?.give_up_at()).min();
         let settle = (self.settling.is_none() && !self.ended.is_empty()).then_some(self.settle_not_before);
+        let aside = self.aside.next_at().filter(|_| self.settling.is_none());
         let commit = (self.settling.is_none() && !self.partitions.is_empty()).then_some(self.commit_at);
         let call = self.call_at(now);
-        [expiry, going, settle, commit, call, self.lanes.wake_at()].into_iter().flatten().min()
+        [expiry, going, settle, aside, commit, call, self.lanes.wake_at()].into_iter().flatten().min()
     }
 
     fn expire(&mut self, now: Instant) {

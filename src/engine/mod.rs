@@ -5,6 +5,7 @@
 //! has a *health* (flowing, holding, probing) and a *limit*. The shell around it moves bytes (`subscriber.rs`), and the simulation
 //! (`tests/sim`) plays broker, APIs and clock to it.
 
+mod aside;
 pub mod assignment;
 pub mod backoff;
 pub mod checkpoint;
@@ -16,6 +17,7 @@ pub mod lane;
 pub mod ledger;
 pub mod limit;
 mod merge;
+mod portion;
 mod proof;
 pub mod rate;
 mod settlement;
@@ -28,6 +30,7 @@ pub use self::checkpoint::{Commit, Spent};
 pub use self::core::{Engine, Gauges};
 pub use self::health::{Cause, State};
 pub use self::merge::Merge;
+pub use self::settlement::Unsettled;
 pub use self::topic_id::TopicId;
 use crate::event::UserId;
 use crate::verdict::Reason;

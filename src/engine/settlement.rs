@@ -1,20 +1,25 @@
-//! Settlement: what has ended goes into one transaction with the offsets, one transaction at a time.
+//! Settlement: what has ended goes into one transaction with the offsets, one transaction at a
+//! time. Endings that their topics refuse go into transactions of their own, so that they hold up
+//! no others.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
+use super::aside::{Apart, Who};
 use super::assignment::Partition;
 use super::checkpoint::Commit;
 use super::core::{COMMIT_INTERVAL, Engine, Phase, SETTLE_INTERVAL};
 use super::{Action, Batch, Ending, PartitionCommit, Ticket};
 
-/// Endings in one transaction at the most…
-const MAX_ENDINGS: usize = 10_000;
-/// …and bytes of their records, since dead letters carry them along.
-const MAX_BYTES: usize = 32 << 20;
-
 /// How long to wait before trying again where no ending fits into its partition's text.
 const NOTHING_FITS_PAUSE: Duration = Duration::from_millis(250);
+/// An ending that its topics refuse is tried again after this time.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+/// One that is too large for the link holds up the others for as long as a transaction may take. It
+/// is tried again after this time.
+const SLOW_PAUSE: Duration = Duration::from_secs(60);
+/// An ending that is smaller cannot be too large for the link.
+const LARGE: usize = 64 << 10;
 
 /// The endings for one transaction: by partition their offsets, lowest first, with their tickets.
 type Chosen = BTreeMap<i32, Vec<(i64, Ticket)>>;
@@ -25,6 +30,10 @@ pub struct Settling {
     id: u64,
     tickets: Vec<Ticket>,
     commits: Vec<PartitionCommit>,
+    /// Its endings are settled apart.
+    apart: Option<Apart>,
+    bytes: usize,
+    began: Instant,
 }
 
 impl Settling {
@@ -33,37 +42,108 @@ impl Settling {
     }
 }
 
+/// Why a batch was not committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    /// The places, within the batch, of endings whose topics refuse them for now.
+    pub refused: Vec<usize>,
+    /// It did not get through in time.
+    pub late: bool,
+}
+
 impl<U, F> Engine<U, F> {
     /// Starts a transaction if none is under way and there is something to commit.
     pub(super) fn settle(&mut self, now: Instant) {
         let going = !self.going.is_empty();
+        self.hurry(now);
+        let aside = self.aside.next_at().is_some_and(|at| at <= now);
         let ended = !self.ended.is_empty() && (now >= self.settle_not_before || going);
         let periodic = now >= self.commit_at;
-        if self.settling.is_some() || !(ended || periodic || going) {
+        if self.settling.is_some() || !(ended || aside || periodic || going) {
             return;
         }
         if periodic {
             self.commit_at = now + COMMIT_INTERVAL;
         }
-        let (chosen, looked_at) = self.choose();
-        let (commits, unfit) = self.commits(chosen, periodic);
+        // They take turns, so that neither waits for the other for ever.
+        self.was_apart = aside && !(ended && self.was_apart);
+        let mut bytes = 0;
+        let (apart, taken) = if self.was_apart { self.take_apart_from(now, &mut bytes) } else { (None, self.take_usual(&mut bytes)) };
+        // Some may just have been put behind what is settled apart.
+        self.hurry(now);
+        let (commits, unfit) = self.commits(self.by_partition(&taken), periodic);
         self.leave_to_next_owner(&unfit);
         // Those that did not fit into their partition's text stay for a later transaction.
         let stays = |ticket: &Ticket| commits.is_empty() || unfit.contains(ticket);
-        let (left, tickets): (Vec<Ticket>, Vec<Ticket>) = self.ended.drain(..looked_at).partition(stays);
-        for ticket in left.into_iter().rev() {
-            if self.entries.get(&ticket).is_some_and(|entry| matches!(entry.phase, Phase::Ended(_))) {
-                self.ended.push_front(ticket);
-            }
-        }
+        let (left, tickets): (Vec<Ticket>, Vec<Ticket>) = taken.into_iter().partition(stays);
         // Where nothing fits, only the end of the lowest offset changes that: no hurry.
         let pause = if commits.is_empty() { NOTHING_FITS_PAUSE } else { SETTLE_INTERVAL };
+        self.put_back(left, apart, now + pause);
         self.settle_not_before = now + pause;
         if commits.is_empty() {
             return;
         }
-        let batch = self.batch(tickets, commits);
-        self.actions.push(Action::Settle(batch));
+        let id = self.next_batch;
+        self.next_batch += 1;
+        let endings = self.endings(&tickets);
+        self.settling = Some(Settling { id, tickets, commits: commits.clone(), apart, bytes, began: now });
+        self.actions.push(Action::Settle(Batch { id, endings, commits }));
+    }
+
+    /// What is settled apart of a partition that must be let go is tried once more before.
+    fn hurry(&mut self, now: Instant) {
+        let (entries, going) = (&self.entries, &self.going);
+        if !going.is_empty() {
+            self.aside.hurry(now, |ticket| entries.get(ticket).is_some_and(|entry| going.contains(&entry.partition) && !entry.in_vain));
+        }
+    }
+
+    fn who(&self, ticket: Ticket) -> Who {
+        self.entries.get(&ticket).and_then(|entry| entry.user).map_or(Who::Record(ticket), Who::User)
+    }
+
+    /// The first that ended, as many as a portion takes. Those of a user of whom something is
+    /// settled apart wait behind that.
+    fn take_usual(&mut self, bytes: &mut usize) -> Vec<Ticket> {
+        let portion = *self.portions.of(None);
+        let mut taken = Vec::new();
+        while let Some(ticket) = self.ended.front().copied() {
+            let who = self.who(ticket);
+            if self.aside.holds(who) {
+                self.aside.push_back(who, ticket);
+            } else if portion.takes(taken.len(), bytes, self.entries.get(&ticket).map_or(0, |entry| entry.size)) {
+                taken.push(ticket);
+            } else {
+                break;
+            }
+            self.ended.pop_front();
+        }
+        taken
+    }
+
+    /// Those that are settled apart and whose time has come, as many as a portion takes.
+    fn take_apart_from(&mut self, now: Instant, bytes: &mut usize) -> (Option<Apart>, Vec<Ticket>) {
+        let (entries, portions, mut count) = (&self.entries, &mut self.portions, 0);
+        let taken = self.aside.take(now, |apart, ticket| {
+            let size = entries.get(&ticket).map_or(0, |entry| entry.size);
+            let fits = portions.of(Some(apart)).takes(count, bytes, size);
+            count += usize::from(fits);
+            fits
+        });
+        taken.map_or((None, Vec::new()), |(apart, taken)| (Some(apart), taken))
+    }
+
+    /// Endings that were taken and not settled go back to where they were, unless they were left to
+    /// the next owner.
+    fn put_back(&mut self, left: Vec<Ticket>, apart: Option<Apart>, at: Instant) {
+        for ticket in left.into_iter().rev() {
+            if self.entries.get(&ticket).is_some_and(|entry| matches!(entry.phase, Phase::Ended(_))) {
+                match apart {
+                    None => self.ended.push_front(ticket),
+                    Some(apart) => self.aside.put_front(self.who(ticket), ticket, apart, at),
+                }
+            }
+        }
     }
 
     /// Endings of a partition that goes, for which its last commit has no room: the next owner calls those again.
@@ -76,22 +156,15 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    /// The endings for one transaction: the first that ended, as many as one transaction takes; and how many were looked at.
-    fn choose(&self) -> (Chosen, usize) {
+    fn by_partition(&self, tickets: &[Ticket]) -> Chosen {
         let mut chosen = Chosen::new();
-        let (mut bytes, mut looked_at) = (0, 0);
-        for ticket in self.ended.iter().take(MAX_ENDINGS) {
+        for ticket in tickets {
             if let Some(entry) = self.entries.get(ticket) {
-                bytes += entry.size;
-                if bytes > MAX_BYTES && !chosen.is_empty() {
-                    break;
-                }
                 chosen.entry(entry.partition).or_default().push((entry.offset, *ticket));
             }
-            looked_at += 1;
         }
         chosen.values_mut().for_each(|endings| endings.sort_unstable());
-        (chosen, looked_at)
+        chosen
     }
 
     /// What to commit for each partition, and the endings whose offsets do not fit into its text.
@@ -142,26 +215,25 @@ impl<U, F> Engine<U, F> {
         self.commit(partition, &[]).is_some_and(|commit| partition.ledger.is_news(&commit))
     }
 
-    fn batch(&mut self, tickets: Vec<Ticket>, commits: Vec<PartitionCommit>) -> Batch<U, F> {
+    fn endings(&mut self, tickets: &[Ticket]) -> Vec<Ending<U, F>> {
         let mut endings = Vec::with_capacity(tickets.len());
-        for ticket in &tickets {
+        for ticket in tickets {
             if let Some(entry) = self.entries.get_mut(ticket)
                 && let Phase::Ended(end) = entry.phase
             {
-                entry.phase = Phase::Settling;
+                entry.phase = Phase::Settling(end);
                 let (update, facts) = (entry.update.clone(), entry.facts.clone());
                 endings.push(Ending { update, end, spent: entry.spent, facts });
             }
         }
-        let id = self.next_batch;
-        self.next_batch += 1;
-        self.settling = Some(Settling { id, tickets, commits: commits.clone() });
-        Batch { id, endings, commits }
+        endings
     }
 
     /// The batch was committed, except for partitions that were lost meanwhile.
-    pub fn settled(&mut self, batch: u64) {
+    pub fn settled(&mut self, batch: u64, now: Instant) {
         let Some(settling) = self.settling.take_if(|settling| settling.id == batch) else { return };
+        let took = now.saturating_duration_since(settling.began);
+        self.portions.of(settling.apart).got_through(settling.tickets.len(), settling.bytes, took);
         let mut offsets: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
         for ticket in settling.tickets {
             if let Some(entry) = self.entries.get(&ticket) {
@@ -175,4 +247,37 @@ impl<U, F> Engine<U, F> {
             }
         }
     }
+
+    /// The batch was certainly not committed. What its topics refuse, and what does not get through
+    /// in time by itself, is settled apart from now on; the rest at once, in a smaller portion if
+    /// it was late.
+    pub fn not_settled(&mut self, batch: u64, why: &Unsettled, now: Instant) {
+        let Some(settling) = self.settling.take_if(|settling| settling.id == batch) else { return };
+        let Settling { tickets, apart, bytes, .. } = settling;
+        let alone = tickets.len() == 1;
+        if why.late && !tickets.is_empty() {
+            self.portions.of(apart).halve(tickets.len(), bytes);
+        }
+        let slow = why.late && alone && why.refused.is_empty() && bytes >= LARGE;
+        let places = if why.late && alone { &[0][..] } else { &why.refused[..] };
+        let refused: HashSet<Who> = places.iter().filter_map(|place| tickets.get(*place)).map(|ticket| self.who(*ticket)).collect();
+        let (kind, later) = if slow { (Apart::Slow, now + SLOW_PAUSE) } else { (Apart::Refused, now + REFUSED_PAUSE) };
+        for ticket in tickets.into_iter().rev() {
+            let who = self.who(ticket);
+            let Some(entry) = self.entries.get_mut(&ticket) else { continue };
+            let Phase::Settling(end) = entry.phase else { continue };
+            entry.phase = Phase::Ended(end);
+            let is_refused = refused.contains(&who);
+            entry.in_vain = is_refused && self.going.contains(&entry.partition);
+            match apart {
+                _ if is_refused => self.aside.put_front(who, ticket, kind, later),
+                Some(apart) => self.aside.put_front(who, ticket, apart, now),
+                None => self.ended.push_front(ticket),
+            }
+        }
+        self.settle_not_before = now;
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,21 +1,16 @@
 //! Client settings: how every consumer and producer of the service is set up.
 
-use std::time::Duration;
-
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
+use rdkafka::producer::BaseProducer;
 
 use crate::config::{Kafka, Properties, TRANSACTION_TIMEOUT_MS, fit_into_transaction, heartbeat_interval, statistics_interval};
 
 /// Memory for records that were fetched and not yet read, of each consumer.
 const FETCHED_KBYTES: &str = "8192";
-
-/// How long a producer's queue is left alone while messages are under way.
-const DELIVERY_PAUSE: Duration = Duration::from_micros(200);
 
 /// The settings of a subscriber's consumer.
 ///
@@ -149,6 +144,9 @@ fn base(kafka: &Kafka) -> ClientConfig {
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("client.id", format!("user-courier-{}", kafka.instance_id))
+        // Of a topic that is gone, a producer and an admin client would ask with every look that it
+        // be created.
+        .set("allow.auto.create.topics", "false")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("log.connection.close", "false")
@@ -162,18 +160,6 @@ fn apply(config: &mut ClientConfig, properties: &Properties) -> anyhow::Result<(
         config.set(name, value);
     }
     Ok(())
-}
-
-/// Serves the producer's queue until nothing sent is under way any more. rdkafka's own flush waits in slices of 100 ms, and its `poll` spins through
-/// what is left of a millisecond: this serves what is there, and sleeps.
-pub fn deliver<C: ProducerContext>(producer: &BaseProducer<C>) {
-    loop {
-        producer.poll(Duration::ZERO);
-        if producer.in_flight_count() == 0 {
-            return;
-        }
-        std::thread::sleep(DELIVERY_PAUSE);
-    }
 }
 
 /// A client error in words without values: rdkafka's own names the property's value, which may be secret.

@@ -49,38 +49,55 @@ impl ClientContext for Reports {
 
 impl ConsumerContext for Reports {}
 
-/// The three topics with their numbers of partitions; 0 where one does not exist.
+/// A topic as the brokers have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its name.
+    pub name: String,
+    /// How many partitions it has; 0 if it does not exist.
+    pub partitions: usize,
+    /// The fewest replicas that one of them has.
+    pub replicas: usize,
+}
+
+/// The three topics: updates, outcomes, dead letters.
 ///
 /// # Errors
 /// [`Unreachable`], if the broker cannot be asked; anything else if there is no client to ask with.
-pub fn partition_counts(kafka: &Kafka) -> anyhow::Result<Vec<(String, usize)>> {
+pub fn find_topics(kafka: &Kafka) -> anyhow::Result<Vec<Found>> {
     let inspector: BaseConsumer<Reports> = client::inspector(kafka)?
         .create_with_context(Reports::default())
         .map_err(|error| anyhow::anyhow!("no Kafka client: {}", client::words(&error)))?;
     let topics = &kafka.topics;
-    let mut counts = Vec::new();
+    let mut all = Vec::new();
     for topic in [&topics.updates, &topics.outcomes, &topics.dead_letters] {
         let metadata = ask(&inspector, topic).map_err(|error| no_answer(&inspector, error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions = match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())) {
-            None | Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _)) => 0,
+        let partitions = match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions())) {
+            None | Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _)) => &[],
             Some((None, partitions)) => partitions,
             Some((Some(code), _)) => {
                 let advice = client::advice(&KafkaError::MetadataFetch(code), "");
                 anyhow::bail!(Unreachable(format!("the topic {topic} cannot be looked at ({code}): {advice}")));
             }
         };
-        counts.push((topic.clone(), partitions));
+        let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
+        all.push(Found { name: topic.clone(), partitions: partitions.len(), replicas });
     }
-    Ok(counts)
+    Ok(all)
 }
 
 /// Those of the three topics that do not exist.
 ///
 /// # Errors
-/// As [`partition_counts`].
+/// As [`find_topics`].
 pub fn missing_topics(kafka: &Kafka) -> anyhow::Result<Vec<String>> {
-    Ok(partition_counts(kafka)?.into_iter().filter(|(_, partitions)| *partitions == 0).map(|(topic, _)| topic).collect())
+    Ok(missing(&find_topics(kafka)?))
+}
+
+/// The names of those that do not exist.
+pub fn missing(topics: &[Found]) -> Vec<String> {
+    topics.iter().filter(|found| found.partitions == 0).map(|found| found.name.clone()).collect()
 }
 
 /// Asks about a topic. A refused login or certificate is not waited out: the client would go on trying.

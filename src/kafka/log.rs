@@ -65,7 +65,7 @@ impl Chatter {
     }
 
     /// Whether a line of this kind is told, and then how many were not since the last one that was.
-    fn let_through(&self, kind: &str, most: u32, now: Instant) -> Option<u32> {
+    pub(super) fn let_through(&self, kind: &str, most: u32, now: Instant) -> Option<u32> {
         let Ok(mut windows) = self.0.lock() else { return Some(0) };
         if let Some(window) = windows.get_mut(kind) {
             if now.saturating_duration_since(window.began) < QUIET {

@@ -1,68 +1,60 @@
-//! The publisher: outcomes, dead letters and offsets in one Kafka transaction, on a thread of its own, since transaction calls block.
+//! The publisher: outcomes, dead letters and offsets in one Kafka transaction, on a thread of its
+//! own, since transaction calls block.
 //!
-//! A transaction that is aborted is settled again with the same endings; the calls behind them are not made again. Where nobody can know
-//! whether a commit went through, because the producer was lost over it, the group's committed offsets tell.
+//! A transaction that is aborted is settled again with the same endings; the calls behind them are
+//! not made again. If a topic refuses a message, it is found out which one, and that one is changed
+//! as little as may help. If that does not help, or there is no time for so much, the engine is
+//! told, which settles the rest without it. If nobody can know whether a commit went through,
+//! because the producer was lost over it, the group's committed offsets tell.
 
-use std::collections::BTreeSet;
+mod batches;
+mod commits;
+mod trouble;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError};
-use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use tracing::{debug, error, info, warn};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tracing::{debug, error, warn};
 
+use self::batches::Batches;
+use self::trouble::Next;
 use super::assignment::{Callbacks, Ownership};
+use super::client;
 use super::consumer::is_fenced;
+use super::findings::Report;
 use super::log::Chatter;
-use super::{client, headers};
-use crate::config::{Kafka, TRANSACTION_TIMEOUT_MS};
-use crate::dead_letter::OMITTED;
-use crate::engine::PartitionCommit;
+use super::message::{Message, Refusal};
+use super::standing::Standing;
+use super::transaction::{STUCK, Transactions, too_many_left_behind};
+use crate::config::Kafka;
+use crate::engine::{PartitionCommit, Unsettled};
 use crate::metrics::TargetMetrics;
-use crate::record::Header;
 
-/// One transaction call waits this long before it is made again.
-const CALL: Duration = Duration::from_secs(2);
-/// What is longer is left out of a message that its topic does not take.
-const LONG: usize = 1024;
-/// After this time without an answer, though asked for one within [`CALL`], a transaction call is given up with its producer. The broker
-/// gives the transaction up after as long.
-const STUCK: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS as u64);
 /// Within this time a consumer hears from its group whether it is still in it: a heartbeat comes each second, or more often.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How often it is told that the broker is being waited for.
 const TELL: Duration = Duration::from_secs(10);
-/// The pause before a transaction is tried again.
+/// The pause before a transaction is tried again, doubling…
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// A message to be sent within a transaction.
-#[derive(Clone, Debug)]
-pub struct Message {
-    /// The partition of the update topic that it settles a record of.
-    pub settles: i32,
-    /// The topic it goes to.
-    pub topic: String,
-    /// The key.
-    pub key: Option<Vec<u8>>,
-    /// The value.
-    pub value: Option<Vec<u8>>,
-    /// The headers.
-    pub headers: Vec<Header>,
-    /// Headers to stand before those, of a record with a name that is not UTF-8.
-    pub verbatim_headers: Option<OwnedHeaders>,
-    /// Milliseconds since 1970; `None` is now.
-    pub timestamp_ms: Option<i64>,
-}
+/// …up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// An abort that takes longer had to wait for the broker.
+const PROMPT: Duration = Duration::from_secs(1);
+/// In a row, for one settlement.
+const MOST_OUTAGES: u32 = 2;
+/// A settlement that is aborted so often, whatever the reason, is taken apart: perhaps it is only a
+/// part of it that does not go through.
+const MOST_TRIES: u32 = 6;
+/// Once smaller batches were needed, they stay so for this time.
+const NARROW: Duration = Duration::from_secs(600);
 
 /// One transaction to be made.
 #[derive(Debug)]
@@ -75,9 +67,14 @@ pub struct Settlement {
     pub commits: Vec<PartitionCommit>,
 }
 
-/// A batch that was committed, but for partitions that went meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settled(pub u64);
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was committed, but for partitions that went meanwhile.
+    Done(u64),
+    /// It was certainly not committed.
+    Not(u64, Unsettled),
+}
 
 /// Writes a settlement, on the publisher's thread.
 type Write = Box<dyn FnOnce() -> Settlement + Send>;
@@ -106,6 +103,7 @@ impl Publisher {
         let stopping = Arc::new(AtomicBool::new(false));
         let settings = client::producer(kafka, target)?;
         let work = Work {
+            batches: Batches::of(&settings),
             settings,
             topic: kafka.topics.updates.clone(),
             consumer,
@@ -113,6 +111,8 @@ impl Publisher {
             metrics,
             stopping: stopping.clone(),
             producer: None,
+            standing: Standing::default(),
+            chatter: Chatter::default(),
         };
         let thread = std::thread::Builder::new()
             .name(format!("publish-{target}"))
@@ -141,39 +141,6 @@ impl Publisher {
     }
 }
 
-/// The producer's callbacks. A message that fails fails the transaction, so only those are noted that would fail again.
-struct Deliveries {
-    target: String,
-    /// The places, within the settlement, of messages that the broker found too large.
-    too_large: Mutex<BTreeSet<usize>>,
-    chatter: Chatter,
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.chatter.log(Some(&self.target), level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.chatter.complain(&self.target, &error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
-        if let Err((error, _)) = result {
-            debug!(%error, "a message was not taken");
-            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
-                && let Ok(mut too_large) = self.too_large.lock()
-            {
-                too_large.insert(place);
-            }
-        }
-    }
-}
-
 /// Why a transaction did not go through.
 enum Failure {
     /// It was, or must be, aborted: settle again.
@@ -189,7 +156,10 @@ struct Work<C: Send + 'static> {
     ownership: Arc<Ownership>,
     metrics: TargetMetrics,
     stopping: Arc<AtomicBool>,
-    producer: Option<Arc<BaseProducer<Deliveries>>>,
+    producer: Option<Transactions>,
+    batches: Batches,
+    standing: Standing,
+    chatter: Chatter,
 }
 
 impl<C: Send + 'static> Work<C> {
@@ -197,7 +167,7 @@ impl<C: Send + 'static> Work<C> {
         // Ready before the first settlement: the open transaction of a killed predecessor of this name is aborted by it.
         self.ready();
         while let Ok(write) = settlements.recv() {
-            let Some(answer) = self.settle(&write()) else { return };
+            let Some(answer) = self.settle(write()) else { return };
             if settled.send(answer).is_err() {
                 return;
             }
@@ -211,21 +181,24 @@ impl<C: Send + 'static> Work<C> {
     /// Makes the producer and opens its session with the transaction coordinator; waits for the broker. False when stopped, or when another
     /// instance has our name: a new producer would take it back.
     fn ready(&mut self) -> bool {
+        let mut pause = PAUSE;
         while self.producer.is_none() {
             if self.stopping() || is_fenced(&self.consumer) {
                 return false;
             }
+            if too_many_left_behind() {
+                error!(target = self.metrics.name(), "too many calls of the Kafka client never came back: restart this process");
+                return false;
+            }
             match self.make() {
-                Ok(producer) => self.producer = Some(Arc::new(producer)),
+                Ok(producer) => self.producer = Some(producer),
                 Err(error) => {
-                    let advice = client::refusal_advice(&error, "");
-                    warn!(
-                        target = self.metrics.name(),
-                        error = client::words(&error),
-                        advice,
-                        "the transactional producer is not ready yet; trying again"
-                    );
-                    std::thread::sleep(PAUSE);
+                    if let Some(left_out) = self.tell("ready") {
+                        let (error, advice) = (client::words(&error), client::refusal_advice(&error, ""));
+                        let target = self.metrics.name();
+                        warn!(target, error, advice, left_out, "the transactional producer is not ready yet; trying again");
+                    }
+                    self.wait(&mut pause);
                 }
             }
         }
@@ -234,10 +207,7 @@ impl<C: Send + 'static> Work<C> {
 
     /// Another producer has our name if ours was fenced. If it is another instance's, our consumer is told so with its next heartbeat.
     fn await_fencing(&self) {
-        let fenced = |producer: &Arc<BaseProducer<Deliveries>>| {
-            matches!(producer.client().fatal_error(), Some((RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced, _)))
-        };
-        if !self.producer.as_ref().is_some_and(fenced) {
+        if !self.producer.as_ref().is_some_and(Transactions::is_fenced) {
             return;
         }
         let until = Instant::now() + HEARTBEAT;
@@ -246,60 +216,100 @@ impl<C: Send + 'static> Work<C> {
         }
     }
 
-    fn make(&self) -> KafkaResult<BaseProducer<Deliveries>> {
-        let deliveries = Deliveries { target: self.metrics.name().to_owned(), too_large: Mutex::default(), chatter: Chatter::default() };
-        let producer: BaseProducer<Deliveries> = self.settings.create_with_context(deliveries)?;
-        let mut waiting = Waiting::new();
-        loop {
-            match producer.init_transactions(CALL) {
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && !self.stopping() => {
-                    waiting.tell(&error);
-                }
-                done => return done.map(|()| producer),
-            }
+    fn make(&mut self) -> KafkaResult<Transactions> {
+        if self.batches.narrow.is_some_and(|(_, since)| since.elapsed() >= NARROW) {
+            self.batches.narrow = None;
         }
+        let mut settings = self.settings.clone();
+        if let Some((bytes, _)) = self.batches.narrow {
+            settings.set("batch.size", bytes.to_string());
+        }
+        let waiting = Waiting::new();
+        Transactions::open(&settings, self.metrics.name(), &|error| self.goes_on(&waiting, error))
     }
 
-    /// Settles until it is done. `None`: stopped before.
-    fn settle(&mut self, settlement: &Settlement) -> Option<Settled> {
-        let mut doubtful = false;
-        let mut too_large = BTreeSet::new();
+    /// Whether a call is made again that the broker has not answered yet.
+    fn goes_on(&self, waiting: &Waiting, error: &RDKafkaError) -> bool {
+        waiting.tell(error);
+        !self.stopping()
+    }
+
+    /// Whether a line of this kind is logged, and then how many were left out before it.
+    fn tell(&self, kind: &str) -> Option<Option<u32>> {
+        self.chatter.let_through(kind, 1, Instant::now()).map(|left_out| (left_out > 0).then_some(left_out))
+    }
+
+    fn wait(&self, pause: &mut Duration) {
+        let until = Instant::now() + *pause;
+        while !self.stopping() && Instant::now() < until {
+            std::thread::sleep(PAUSE.min(until.saturating_duration_since(Instant::now())));
+        }
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Settles until it is done, or cannot be. `None`: stopped before, or it can never go on.
+    fn settle(&mut self, mut settlement: Settlement) -> Option<Settled> {
+        let suspended = self.standing.suspended(&settlement.messages, Instant::now());
+        if !suspended.is_empty() {
+            return Some(Settled::Not(settlement.batch, Unsettled { refused: suspended.into_iter().collect(), late: false }));
+        }
+        let (mut lost_after, mut pause, mut outages, mut tries) = (None, PAUSE, 0, 0);
         loop {
-            if !self.ready() || self.stopping() && doubtful {
+            if !self.ready() || self.stopping() && lost_after.is_some() {
                 return None;
             }
             // The metadata first, then the look at what we own: so the metadata is never younger than the ownership it is used with,
             // and a partition that went to another instance is refused by the broker.
             let metadata = self.consumer.group_metadata()?;
-            let commits: Vec<_> = settlement.commits.iter().filter(|commit| self.ownership.holds(commit.partition, commit.epoch)).collect();
-            if commits.is_empty() || doubtful && self.was_committed(&commits)? {
-                return Some(Settled(settlement.batch));
+            let held = |commit: &&PartitionCommit| self.ownership.holds(commit.partition, commit.epoch);
+            let commits: Vec<_> = settlement.commits.iter().filter(held).cloned().collect();
+            if commits.is_empty() || lost_after.is_some() && self.was_committed(&commits)? {
+                self.told(&settlement, &commits);
+                return Some(Settled::Done(settlement.batch));
             }
-            doubtful = false;
+            // A producer that is lost over one transaction again and again is one for which there
+            // is no time.
+            if lost_after.take().is_some_and(|took| took >= STUCK) {
+                return Some(late(&settlement));
+            }
             let began = Instant::now();
-            match self.transaction(settlement, &too_large, &commits, metadata) {
+            match self.transaction(&mut settlement, &commits, metadata) {
                 Ok(()) => {
                     self.metrics.committed("ok");
                     debug!(messages = settlement.messages.len(), took = ?began.elapsed(), "settled");
-                    return Some(Settled(settlement.batch));
+                    self.told(&settlement, &commits);
+                    return Some(Settled::Done(settlement.batch));
                 }
                 Err(Failure::Abort(error)) => {
                     self.metrics.committed("aborted");
-                    if let Some(advice) = client::refusal_advice(&error, "") {
-                        warn!(target = self.metrics.name(), %error, advice, "a transaction was refused; it is made again");
-                    } else {
-                        info!(target = self.metrics.name(), %error, "a transaction was aborted; it is made again");
+                    let aborting = Instant::now();
+                    let reports = self.abort();
+                    // Nothing gets through while the broker is away, and that says nothing of what
+                    // was sent. But not again and again.
+                    let is_outage = aborting.elapsed() > PROMPT && outages < MOST_OUTAGES;
+                    outages += u32::from(is_outage);
+                    match self.next(&mut settlement, &reports, &error, is_outage) {
+                        Next::AtOnce => {}
+                        Next::Leave(why) => return Some(Settled::Not(settlement.batch, why)),
+                        Next::Later => {
+                            tries += 1;
+                            self.tell_aborted(&error, tries);
+                            if tries >= MOST_TRIES {
+                                return Some(late(&settlement));
+                            }
+                            self.wait(&mut pause);
+                        }
                     }
-                    too_large.append(&mut self.found_too_large());
-                    self.abort();
-                    std::thread::sleep(PAUSE);
                 }
                 Err(Failure::Lost(error)) => {
                     self.metrics.committed("failed");
-                    warn!(target = self.metrics.name(), %error, "the transactional producer is lost; a new one takes over");
+                    if let Some(left_out) = self.tell("lost") {
+                        warn!(target = self.metrics.name(), %error, left_out, "the transactional producer is lost; a new one takes over");
+                    }
                     self.await_fencing();
                     self.producer = None;
-                    doubtful = true;
+                    lost_after = Some(began.elapsed());
+                    self.wait(&mut pause);
                 }
             }
             if self.stopping() {
@@ -309,129 +319,58 @@ impl<C: Send + 'static> Work<C> {
     }
 
     fn transaction(
-        &self,
-        settlement: &Settlement,
-        too_large: &BTreeSet<usize>,
-        commits: &[&PartitionCommit],
+        &mut self,
+        settlement: &mut Settlement,
+        commits: &[PartitionCommit],
         metadata: ConsumerGroupMetadata,
     ) -> Result<(), Failure> {
         let Some(producer) = &self.producer else { return Ok(()) };
-        producer.begin_transaction().map_err(judge)?;
-        for (place, message) in settlement.messages.iter().enumerate() {
-            if !commits.iter().any(|commit| commit.partition == message.settles) {
-                continue;
-            }
-            if too_large.contains(&place) {
-                send(producer, place, &shortened(message))?;
-            } else {
-                send(producer, place, message)?;
+        producer.begin().map_err(judge)?;
+        let now = Instant::now();
+        for (number, message) in settlement.messages.iter_mut().enumerate() {
+            if commits.iter().any(|commit| commit.partition == message.origin.partition) {
+                self.standing.prepare(message, now);
+                send(producer, number, message)?;
             }
         }
-        client::deliver(producer);
+        let patience = self.standing.patience(&settlement.messages, now);
+        producer.deliver(patience).map_err(judge)?;
         let offsets = self.offsets(commits).map_err(Failure::Abort)?;
-        let (offsets, metadata) = (Arc::new(offsets), Arc::new(metadata));
-        self.again(|| send_offsets(producer, &offsets, &metadata))?;
-        self.again(|| producer.commit_transaction(CALL))
+        let (offsets, metadata, waiting) = (Arc::new(offsets), Arc::new(metadata), Waiting::new());
+        let go_on = |error: &RDKafkaError| self.goes_on(&waiting, error);
+        producer.send_offsets(&offsets, &metadata, &go_on).map_err(judge)?;
+        producer.commit(&go_on).map_err(judge)
     }
 
-    fn found_too_large(&self) -> BTreeSet<usize> {
-        let found = self.producer.as_ref().map(|producer| producer.context().too_large.lock());
-        found.and_then(Result::ok).map(|mut found| std::mem::take(&mut *found)).unwrap_or_default()
-    }
-
-    fn offsets(&self, commits: &[&PartitionCommit]) -> KafkaResult<TopicPartitionList> {
-        let mut offsets = TopicPartitionList::with_capacity(commits.len());
-        for PartitionCommit { partition, commit, .. } in commits {
-            let mut element = offsets.add_partition(&self.topic, *partition);
-            element.set_offset(Offset::Offset(commit.offset))?;
-            element.set_metadata(&commit.metadata);
-        }
-        Ok(offsets)
-    }
-
-    /// Makes a transaction call again while the client says that it may be, and until stopped: a broker may be away for long.
-    fn again(&self, call: impl Fn() -> KafkaResult<()>) -> Result<(), Failure> {
-        let mut waiting = Waiting::new();
-        loop {
-            match call() {
-                Ok(()) => return Ok(()),
-                Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && !error.txn_requires_abort() && !error.is_fatal() && !self.stopping() =>
-                {
-                    waiting.tell(&error);
-                }
-                Err(error) => return Err(judge(error)),
+    /// Aborts the transaction, and returns what became of its messages.
+    fn abort(&mut self) -> Vec<Report> {
+        let Some(producer) = &self.producer else { return Vec::new() };
+        let waiting = Waiting::new();
+        let aborted = producer.abort(&|error| self.goes_on(&waiting, error));
+        let reports = producer.reports();
+        if let Err(error) = aborted {
+            if let Some(left_out) = self.tell("abort") {
+                warn!(target = self.metrics.name(), %error, left_out, "a transaction cannot be aborted; a new producer takes over");
             }
-        }
-    }
-
-    fn abort(&mut self) {
-        let Some(producer) = &self.producer else { return };
-        if let Err(Failure::Abort(error) | Failure::Lost(error)) = self.again(|| producer.abort_transaction(CALL)) {
-            warn!(target = self.metrics.name(), %error, "a transaction cannot be aborted; a new producer takes over");
             self.producer = None;
         }
+        reports
     }
-
-    /// Whether the group's committed offsets are those of this settlement. `None` when stopped before there was an answer.
-    fn was_committed(&self, commits: &[&PartitionCommit]) -> Option<bool> {
-        let mut asked = TopicPartitionList::with_capacity(commits.len());
-        for commit in commits {
-            asked.add_partition(&self.topic, commit.partition);
-        }
-        while !self.stopping() {
-            match self.consumer.committed_offsets(asked.clone(), CALL) {
-                Ok(committed) => {
-                    // Each commit says something new, and all are in one transaction: one that stands there tells of all.
-                    return Some(commits.iter().any(|wanted| {
-                        committed.find_partition(&self.topic, wanted.partition).is_some_and(|found| {
-                            let text = headers::quietly(|| found.metadata() == wanted.commit.metadata).unwrap_or(false);
-                            text && found.offset() == Offset::Offset(wanted.commit.offset)
-                        })
-                    }));
-                }
-                Err(error) => {
-                    warn!(target = self.metrics.name(), %error, "whether a transaction went through cannot be told yet; asking again")
-                }
-            }
-        }
-        None
-    }
-}
-
-/// The one call that librdkafka (2.12) may never return from, whatever timeout it is given: where the broker that it had asked leaves the
-/// cluster, the answer is lost with it. So it is made on a thread of its own; where that is stuck, it stays behind with its producer,
-/// which nobody uses any more.
-fn send_offsets(
-    producer: &Arc<BaseProducer<Deliveries>>,
-    offsets: &Arc<TopicPartitionList>,
-    metadata: &Arc<ConsumerGroupMetadata>,
-) -> KafkaResult<()> {
-    let (sender, answer) = channel();
-    let (producer, offsets, metadata) = (producer.clone(), offsets.clone(), metadata.clone());
-    let call = move || {
-        // Nobody waits for the answer any more if it took too long.
-        let _ = sender.send(producer.send_offsets_to_transaction(&offsets, &metadata, CALL));
-    };
-    std::thread::Builder::new().name("send-offsets".to_owned()).spawn(call).map_err(|_| KafkaError::Canceled)?;
-    answer.recv_timeout(STUCK).unwrap_or(Err(KafkaError::Canceled))
 }
 
 /// Tells of a broker that is waited for, now and then.
 struct Waiting {
     since: Instant,
-    told: Instant,
+    chatter: Chatter,
 }
 
 impl Waiting {
     fn new() -> Self {
-        let now = Instant::now();
-        Waiting { since: now, told: now }
+        Waiting { since: Instant::now(), chatter: Chatter::default() }
     }
 
-    fn tell(&mut self, error: &RDKafkaError) {
-        if self.told.elapsed() >= TELL {
-            self.told = Instant::now();
+    fn tell(&self, error: &RDKafkaError) {
+        if self.since.elapsed() >= TELL && self.chatter.let_through("waiting", 1, Instant::now()).is_some() {
             warn!(%error, waited = ?self.since.elapsed(), "the broker does not finish a transaction; it is waited for");
         } else {
             debug!(%error, "a transaction call is made again");
@@ -439,38 +378,17 @@ impl Waiting {
     }
 }
 
-/// The message without what makes it larger than its topic takes: such a topic must not stop the service. The record itself still stands
-/// in the update topic, at the place that the headers name.
-fn shortened(message: &Message) -> Message {
-    let omitted = message.key.as_ref().map_or(0, Vec::len) + message.value.as_ref().map_or(0, Vec::len);
-    warn!(
-        topic = message.topic,
-        omitted, "a message is larger than its topic takes: it is sent without its value; raise max.message.bytes there"
-    );
-    let mut headers: Vec<Header> =
-        message.headers.iter().filter(|header| header.value.as_ref().is_none_or(|value| value.len() <= LONG)).cloned().collect();
-    headers.push(Header::text(OMITTED, omitted.to_string()));
-    let key = message.key.clone().filter(|key| key.len() <= LONG);
-    Message { key, value: None, verbatim_headers: None, headers, ..message.clone() }
+fn late(settlement: &Settlement) -> Settled {
+    Settled::Not(settlement.batch, Unsettled { refused: Vec::new(), late: true })
 }
 
-fn send(producer: &BaseProducer<Deliveries>, place: usize, message: &Message) -> Result<(), Failure> {
-    let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&message.topic, place)
-        .headers(headers::to_send(&message.headers, message.verbatim_headers.as_ref()));
-    record.key = message.key.as_deref();
-    record.payload = message.value.as_deref();
-    record.timestamp = message.timestamp_ms;
+/// Queues a message. What the client itself does not send for its size is changed until it does.
+fn send(producer: &Transactions, number: usize, message: &mut Message) -> Result<(), Failure> {
     loop {
-        match producer.send(record) {
+        match producer.send(number, message) {
             Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                producer.poll(Duration::from_millis(5));
-                record = back;
-            }
-            Err((error, _)) => {
-                error!(%error, topic = message.topic, "a message cannot be sent");
-                return Err(judge(error));
-            }
+            Err(Code::MessageSizeTooLarge | Code::QueueFull) if message.alter(Refusal::Size) => {}
+            Err(code) => return Err(judge(producer.refused(number, code))),
         }
     }
 }
@@ -479,7 +397,7 @@ fn judge(error: KafkaError) -> Failure {
     match &error {
         KafkaError::Transaction(inner) if inner.is_fatal() || !inner.txn_requires_abort() => Failure::Lost(error),
         // Cancelled: the producer is stuck in a call.
-        KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) | KafkaError::Canceled => Failure::Lost(error),
+        KafkaError::MessageProduction(Code::Fatal) | KafkaError::Canceled => Failure::Lost(error),
         _ => Failure::Abort(error),
     }
 }

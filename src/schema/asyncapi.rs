@@ -191,6 +191,7 @@ fn dead_letter_example() -> Value {
         failed_at: jiff::Timestamp::constant(1_795_338_001, 456_000_000),
         replays: 0,
         topic_id: TopicId(*b"an example of it"),
+        timestamp_ms: Some(1_795_337_999_870),
     };
     as_object(headers.headers())
 }

@@ -203,6 +203,7 @@ impl Subscriber {
         }
         self.metrics.in_flight.set(i64::try_from(gauges.in_flight).unwrap_or(i64::MAX));
         self.metrics.waiting.set(i64::try_from(gauges.waiting).unwrap_or(i64::MAX));
+        self.metrics.refused.set(i64::try_from(gauges.aside).unwrap_or(i64::MAX));
         self.metrics.concurrency_limit.set(i64::try_from(gauges.concurrency_limit).unwrap_or(i64::MAX));
         self.hear_of_ends();
         let standing = self.membership.standing(Instant::now());

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -21,9 +21,14 @@ impl Subscriber {
         self.publisher.settle(move || settler.settlement(&batch));
     }
 
-    /// A transaction has gone through: only now is it counted, logged and told to traces what ended.
-    pub(super) fn committed(&mut self, Settled(id): Settled) {
+    /// A transaction has gone through: only now is it counted, logged and told to traces what
+    /// ended. Or it has not.
+    pub(super) fn settled(&mut self, settled: Settled) {
         let Some(batch) = self.settling.take() else { return };
+        let id = match settled {
+            Settled::Done(id) => id,
+            Settled::Not(id, why) => return self.engine.not_settled(id, &why, Instant::now()),
+        };
         let epochs: HashMap<i32, u64> = batch.commits.iter().map(|commit| (commit.partition, commit.epoch)).collect();
         let now_ms = Timestamp::now().as_millisecond();
         for ending in &batch.endings {
@@ -39,6 +44,6 @@ impl Subscriber {
                 }
             }
         }
-        self.engine.settled(id);
+        self.engine.settled(id, Instant::now());
     }
 }

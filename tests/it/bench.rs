@@ -39,9 +39,15 @@ impl Bench {
 
     /// A bench on the broker at this address.
     pub(crate) async fn on(servers: &str) -> Self {
+        Self::with_settings(servers, [&[]; 3]).await
+    }
+
+    /// A bench whose topics have these settings as well: updates, outcomes, dead letters.
+    pub(crate) async fn with_settings(servers: &str, settings: [&[(&str, &str)]; 3]) -> Self {
         let id = format!("it-{}", Uuid::new_v4().simple());
-        for (topic, settings) in Self::topics(&id) {
-            kafka::create_topic(servers, &topic, PARTITIONS, settings).await;
+        for ((topic, usual), more) in Self::topics(&id).into_iter().zip(settings) {
+            let settings: Vec<_> = usual.iter().chain(more).copied().collect();
+            kafka::create_topic(servers, &topic, PARTITIONS, &settings).await;
         }
         let [(updates, _), (outcomes, _), (dead_letters, _)] = Self::topics(&id);
         let folder = tempfile::tempdir().unwrap();

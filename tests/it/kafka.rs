@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -131,11 +131,19 @@ pub(crate) fn client(servers: &str) -> ClientConfig {
     config
 }
 
+/// The name of a setting that is none of Kafka's: which brokers have the replicas of each
+/// partition, such as `1,3 1,3 2,3`.
+pub(crate) const REPLICAS: &str = "replicas";
+
 /// Creates a topic, with settings such as `("max.message.bytes", "2000000")`.
 pub(crate) async fn create_topic(servers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
-    for (key, value) in settings {
+    let brokers = |part: &str| part.split(',').map(|broker| broker.parse().unwrap()).collect::<Vec<i32>>();
+    let placed = settings.iter().find(|(key, _)| *key == REPLICAS).map(|(_, value)| value.split(' ').map(brokers).collect::<Vec<_>>());
+    let placed: Option<Vec<&[i32]>> = placed.as_ref().map(|placed| placed.iter().map(Vec::as_slice).collect());
+    let replication = placed.as_deref().map_or(TopicReplication::Fixed(-1), TopicReplication::Variable);
+    let mut topic = NewTopic::new(name, partitions, replication);
+    for (key, value) in settings.iter().filter(|(key, _)| *key != REPLICAS) {
         topic = topic.set(key, value);
     }
     create(&admin, &topic).await;
@@ -163,8 +171,8 @@ async fn create(admin: &AdminClient<DefaultClientContext>, topic: &NewTopic<'_>)
     }
 }
 
-/// Deletes the topic.
-pub(crate) async fn delete_topic(servers: &str, name: &str) {
+/// Deletes the topic, and waits for nothing.
+async fn delete_at_once(servers: &str, name: &str) {
     let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
     for result in admin.delete_topics(&[name], &options).await.expect("the broker answers") {
@@ -174,7 +182,7 @@ pub(crate) async fn delete_topic(servers: &str, name: &str) {
 
 /// Deletes the topic, and creates it again as soon as the broker lets it.
 pub(crate) async fn remake_topic(servers: &str, name: &str, partitions: i32) {
-    delete_topic(servers, name).await;
+    delete_at_once(servers, name).await;
     create_topic(servers, name, partitions, &[]).await;
 }
 
@@ -421,4 +429,46 @@ fn read(message: &BorrowedMessage<'_>) -> Message {
             Timestamp::LogAppendTime(_) | Timestamp::NotAvailable => None,
         },
     }
+}
+
+/// Sets what a topic is set to, while it is in use.
+pub(crate) async fn configure(servers: &str, topic: &str, name: &str, value: &str) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let mut all = std::collections::HashMap::from([(name, value)]);
+    let told = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    let kept = told.entries.iter().filter(|entry| !entry.is_default && entry.source == ConfigSource::DynamicTopic && entry.name != name);
+    all.extend(kept.filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?))));
+    let config = AlterConfig { specifier: ResourceSpecifier::Topic(topic), entries: all };
+    for result in admin.alter_configs([&config], &AdminOptions::new()).await.expect("the broker answers") {
+        result.expect("the setting is taken");
+    }
+    // The controller has it; the broker that leads the topic's partitions hears of it a moment
+    // later.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let told = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+        if told.get(name).is_some_and(|entry| entry.value.as_deref() == Some(value)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{topic} was set to {name}={value}, and no broker knows it");
+    }
+}
+
+/// Deletes a topic, and waits until no broker knows it.
+pub(crate) async fn delete_topic(servers: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).set("allow.auto.create.topics", "false").create().unwrap();
+    for result in admin.delete_topics(&[topic], &AdminOptions::new()).await.expect("the broker answers") {
+        result.unwrap_or_else(|(topic, code)| panic!("{topic} was not deleted: {code}"));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while exists(servers, topic) {
+        assert!(Instant::now() < deadline, "{topic} was deleted, and is still there");
+    }
+}
+
+/// Whether there is a topic of that name. To ask creates none.
+pub(crate) fn exists(servers: &str, topic: &str) -> bool {
+    let consumer: BaseConsumer = client(servers).create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
+    metadata.topics().iter().any(|topic| topic.error().is_none() && !topic.partitions().is_empty())
 }

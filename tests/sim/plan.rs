@@ -83,6 +83,10 @@ pub enum Fault {
     Settings { max_concurrency: usize, max_waiting: usize, merge: bool },
     /// Transactions take this long for a while.
     SlowCommits { commit_millis: u64, millis: u64 },
+    /// For a while topics refuse what is to be written of a user.
+    Refuse { user: u64, millis: u64 },
+    /// For a while a transaction of more bytes does not get through in time.
+    Link { bytes: usize, millis: u64 },
 }
 
 /// A whole history.
@@ -169,6 +173,9 @@ fn faults() -> impl Strategy<Value = Fault> {
     prop_oneof![
         3 => (0usize..3, 0u64..40_000).prop_map(|(instance, back_after)| Fault::Crash { instance, back_after }),
         2 => (0usize..3, 1u64..40_000).prop_map(|(instance, millis)| Fault::Freeze { instance, millis }),
+        2 => (1u64..10, 1u64..60_000).prop_map(|(user, millis)| Fault::Refuse { user, millis }),
+        1 => (prop_oneof![Just(SMALL), Just(1000usize), Just(3 * MEDIUM)], 1u64..60_000)
+            .prop_map(|(bytes, millis)| Fault::Link { bytes, millis }),
         5 => calm_faults(),
     ]
 }

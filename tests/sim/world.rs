@@ -18,6 +18,8 @@ use super::plan::{Fault, Kind, Mood, ONCE, Plan, SMALL};
 /// After this long without a heartbeat an instance's partitions are given away.
 const SESSION: Duration = Duration::from_secs(6);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest that a transaction may take.
+const TRANSACTION: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A history that is not settled by then makes no progress.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -93,6 +95,8 @@ struct Tries {
 struct Commiting {
     batch: Batch<Record, ()>,
     done_at: Instant,
+    /// It does not get through in time.
+    late: bool,
 }
 
 struct Instance {
@@ -128,6 +132,10 @@ pub struct World<'p> {
     /// Whose updates were delivered when.
     deliveries: Vec<(Instant, u64)>,
     slow_commits: Option<(Duration, Instant)>,
+    /// Until when topics refuse what is to be written of a user.
+    refused: BTreeMap<u64, Instant>,
+    /// The bytes that get through in time.
+    link: Option<(usize, Instant)>,
     /// What every instance is set to now.
     max_concurrency: usize,
     max_waiting: usize,
@@ -156,6 +164,11 @@ pub struct World<'p> {
     start: Instant,
     /// When planned records come, the last first.
     upcoming: Vec<Instant>,
+}
+
+/// Whether it can leave something that was called to the next owner of its partition.
+fn is_wild(fault: &Fault) -> bool {
+    matches!(fault, Fault::Crash { .. } | Fault::Freeze { .. } | Fault::Refuse { .. } | Fault::Link { .. })
 }
 
 type Checked<T = ()> = Result<T, String>;
@@ -215,7 +228,11 @@ impl<'p> World<'p> {
             fault_at += Duration::from_millis(*after);
             let lasts = match fault {
                 Fault::Crash { back_after, .. } | Fault::Leave { back_after, .. } => *back_after,
-                Fault::Freeze { millis, .. } | Fault::Outage { millis, .. } | Fault::SlowCommits { millis, .. } => *millis,
+                Fault::Freeze { millis, .. }
+                | Fault::Outage { millis, .. }
+                | Fault::SlowCommits { millis, .. }
+                | Fault::Refuse { millis, .. }
+                | Fault::Link { millis, .. } => *millis,
                 Fault::Abort { .. } | Fault::Settings { .. } => 0,
             };
             quiet_at = quiet_at.max(fault_at + Duration::from_millis(lasts));
@@ -226,7 +243,7 @@ impl<'p> World<'p> {
         upcoming.sort_by(|one, other| other.cmp(one));
         let outcomes = log.iter().map(|log| vec![None; log.len()]).collect();
         let taken = log.iter().map(|log| vec![false; log.len()]).collect();
-        let calm = !plan.crowded && !plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Crash { .. } | Fault::Freeze { .. }));
+        let calm = !plan.crowded && !plan.faults.iter().any(|(_, fault)| is_wild(fault));
         World {
             plan,
             now: start,
@@ -245,6 +262,8 @@ impl<'p> World<'p> {
             outages: 0,
             deliveries: Vec::new(),
             slow_commits: None,
+            refused: BTreeMap::new(),
+            link: None,
             max_concurrency: plan.max_concurrency,
             max_waiting: plan.max_waiting,
             merge: plan.merge,
@@ -374,6 +393,10 @@ impl<'p> World<'p> {
             Fault::SlowCommits { commit_millis, millis } => {
                 self.slow_commits = Some((Duration::from_millis(commit_millis), now + Duration::from_millis(millis)));
             }
+            Fault::Refuse { user, millis } => {
+                self.refused.insert(user, now + Duration::from_millis(millis));
+            }
+            Fault::Link { bytes, millis } => self.link = Some((bytes, now + Duration::from_millis(millis))),
         }
         Ok(())
     }

@@ -155,7 +155,7 @@ impl Played {
     pub fn wait(&mut self, time: Duration) {
         self.now += time;
         if let Some((batch, _)) = self.transaction.take_if(|(_, ends)| *ends <= self.now) {
-            self.engine.settled(batch);
+            self.engine.settled(batch, self.now);
             self.turn();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use user_courier::engine::Batch;
+use user_courier::engine::{Batch, Ending, Unsettled};
 
 use super::{BACKGROUND, Checked, Commiting, Instance, Owned, Record, SESSION, World};
 
@@ -75,12 +75,30 @@ impl World<'_> {
             self.instances[index].committing = Some(Commiting { done_at, ..committing });
             return Ok(());
         }
+        self.instances[index].told = true;
+        let refused: Vec<usize> =
+            (0..).zip(&committing.batch.endings).filter(|(_, ending)| self.is_refused(ending)).map(|(at, _)| at).collect();
+        if committing.late || !refused.is_empty() {
+            if let Some(engine) = &mut self.instances[index].engine {
+                engine.not_settled(committing.batch.id, &Unsettled { refused, late: committing.late }, now);
+            }
+            return Ok(());
+        }
         self.commit(index, &committing.batch)?;
         if let Some(engine) = &mut self.instances[index].engine {
-            engine.settled(committing.batch.id);
+            engine.settled(committing.batch.id, now);
         }
-        self.instances[index].told = true;
         Ok(())
+    }
+
+    pub(super) fn is_refused(&self, ending: &Ending<Record, ()>) -> bool {
+        self.refused.get(&ending.update.user).is_some_and(|until| *until > self.now)
+    }
+
+    /// Whether the batch is too large for the link.
+    pub(super) fn is_late(&self, batch: &Batch<Record, ()>) -> bool {
+        let bytes: usize = batch.endings.iter().map(|ending| ending.update.size).sum();
+        self.link.is_some_and(|(most, until)| until > self.now && bytes > most)
     }
 
     pub(super) fn commit_time(&mut self) -> Duration {
@@ -103,6 +121,7 @@ impl World<'_> {
         for ending in &batch.endings {
             if valid.iter().any(|commit| commit.partition == ending.update.partition) {
                 self.check_merged(ending, batch)?;
+                self.check_first(ending, batch)?;
                 self.check_attempts(ending)?;
                 let outcome = &mut self.outcomes[ending.update.partition as usize][ending.update.index];
                 if outcome.replace(ending.end).is_some() {

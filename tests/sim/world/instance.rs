@@ -10,7 +10,7 @@ use user_courier::verdict::Reason;
 
 use super::super::plan::Kind;
 use super::pace::{INITIAL_BACKOFF, MAX_BACKOFF, Pace};
-use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, Record, SESSION, World};
+use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, Record, SESSION, TRANSACTION, World};
 
 impl World<'_> {
     pub(super) fn crash(&mut self, index: usize, back_at: Instant) -> Checked {
@@ -25,6 +25,8 @@ impl World<'_> {
             }
         }
         if let Some(committing) = self.instances[index].committing.take()
+            && !committing.late
+            && !committing.batch.endings.iter().any(|ending| self.is_refused(ending))
             && self.rng.bool()
         {
             self.commit(index, &committing.batch)?;
@@ -204,8 +206,9 @@ impl World<'_> {
                 }
                 Action::Cancel(ticket) => self.cancel(index, ticket),
                 Action::Settle(batch) => {
-                    let done_at = self.now + self.commit_time();
-                    let before = self.instances[index].committing.replace(Commiting { batch, done_at });
+                    let late = self.is_late(&batch);
+                    let done_at = self.now + if late { TRANSACTION } else { self.commit_time() };
+                    let before = self.instances[index].committing.replace(Commiting { batch, done_at, late });
                     if before.is_some() {
                         return Err("two transactions at once".into());
                     }

@@ -150,6 +150,20 @@ impl World<'_> {
         Ok(())
     }
 
+    /// No update is settled as delivered before an earlier one of its user: a crash between the two
+    /// would send that one again, over the later one.
+    pub(super) fn check_first(&self, ending: &Ending<Record, ()>, batch: &Batch<Record, ()>) -> Checked {
+        let record = &*ending.update;
+        let together = |earlier: &Record| batch.endings.iter().any(|other| other.update.offset == earlier.offset);
+        let earlier = self.log[record.partition as usize].iter().take_while(|earlier| earlier.offset < record.offset);
+        let open = |earlier: &&Record| earlier.user == record.user && earlier.kind != Kind::Foreign && self.outcome(earlier).is_none();
+        let counts = record.user < BACKGROUND && matches!(ending.end, End::Delivered | End::Merged { .. });
+        match earlier.filter(open).find(|earlier| !together(earlier)) {
+            Some(earlier) if counts => Err(format!("{record:?} is settled before {earlier:?}")),
+            _ => Ok(()),
+        }
+    }
+
     /// An update is given up only after failures enough, and while another user's was delivered.
     pub(super) fn earned(&self, record: &Record) -> bool {
         let Some(tries) = self.tries.get(&(record.partition, record.offset)) else { return false };
