@@ -38,7 +38,8 @@ const LONG: usize = 1024;
 /// After this time without an answer, though asked for one within [`CALL`], a transaction call is given up with its producer. The broker
 /// gives the transaction up after as long.
 const STUCK: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS as u64);
-/// Within this time a consumer hears from its group whether it is still in it: a heartbeat comes each second, or more often.
+/// Within this time a consumer hears from its group whether it is still in it: a heartbeat comes
+/// each second, or more often.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How often it is told that the broker is being waited for.
 const TELL: Duration = Duration::from_secs(10);
@@ -208,8 +209,9 @@ impl<C: Send + 'static> Work<C> {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Makes the producer and opens its session with the transaction coordinator; waits for the broker. False when stopped, or when another
-    /// instance has our name: a new producer would take it back.
+    /// Makes the producer and opens its session with the transaction coordinator; waits for the
+    /// broker. False when stopped, or when another instance has our name: a new producer would take
+    /// it back.
     fn ready(&mut self) -> bool {
         while self.producer.is_none() {
             if self.stopping() || is_fenced(&self.consumer) {
@@ -232,7 +234,8 @@ impl<C: Send + 'static> Work<C> {
         true
     }
 
-    /// Another producer has our name if ours was fenced. If it is another instance's, our consumer is told so with its next heartbeat.
+    /// Another producer has our name if ours was fenced. If it is another instance's, our consumer
+    /// is told so with its next heartbeat.
     fn await_fencing(&self) {
         let fenced = |producer: &Arc<BaseProducer<Deliveries>>| {
             matches!(producer.client().fatal_error(), Some((RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced, _)))
