@@ -49,8 +49,9 @@ impl Logging {
         self.queue.flush(FLUSH);
     }
 
-    /// Ends the log. Why the process ends, if there is anything to say, is the last line whatever is still logged, by threads that were left
-    /// behind. Waits for it for a second at most: standard error may take nothing.
+    /// Ends the log. Why the process ends, if there is anything to say, is the last line whatever
+    /// is still logged, by threads that were left behind. Waits for it for a second at most:
+    /// standard error may take nothing.
     pub fn end(&self, why: Option<String>) {
         let last = why.map(|why| text::printable(&format!("user-courier: {why}\n")).into_owned()).unwrap_or_default();
         self.queue.end(last.into_bytes(), FLUSH);

@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let exit = runtime.block_on(run(command));
-            // A blocking call that never returns, such as a look at a file, does not keep the process.
+            // A blocking call that never returns, such as a look at a file, does not keep the
+            // process.
             runtime.shutdown_background();
             exit
         }
@@ -75,7 +76,8 @@ mod tests {
 
     use super::*;
 
-    /// What stands in no help of that command, or of those below it, on a line that a terminal of 80 columns would break.
+    /// Lines of examples, of that command and of those below it, that a terminal of 80 columns
+    /// would break.
     fn broken(command: &clap::Command) -> Vec<String> {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let example = |line: &&str| line.starts_with("  ") && line.chars().count() > 80;

@@ -1,6 +1,7 @@
 //! Stop: the request that the process, or a part of it, ends in order.
 //!
-//! If everybody who could ask is gone, that reads as a request too: nobody would ever ask again, and the listeners would go on without an end.
+//! If everybody who could ask is gone, that reads as a request too: nobody would ever ask again,
+//! and the listeners would go on without an end.
 
 use tokio::sync::watch;
 

@@ -192,7 +192,7 @@ impl Subscriber {
                 () = tokio::time::sleep_until(wake_at.into()) => {}
                 _ = tick.tick() => {
                     self.look_around();
-                    // What it has said before it ended comes first.
+                    // Everything that it said before it ended comes first.
                     if self.consumer.has_ended() && self.inputs.is_empty() {
                         break Ended::Broken("its polling thread has ended".to_owned());
                     }

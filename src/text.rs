@@ -1,4 +1,5 @@
-//! A text that came from outside, made fit to stand in a message and to be shown on a terminal: bounded, on one line, with nothing hidden in it.
+//! A text that came from outside, made fit to stand in a message and to be shown on a terminal:
+//! bounded, on one line, with nothing hidden in it.
 
 use std::borrow::Cow;
 
@@ -21,13 +22,14 @@ pub fn name(text: &str, max: usize) -> String {
     cut(&printable, max).into_owned()
 }
 
-/// A text for a terminal: what cannot be seen there, or would be obeyed, is written out as JSON does it (`\u202e`), so that JSON stays what it was.
-/// Line ends and tabs stay.
+/// A text for a terminal: what cannot be seen there, or would be obeyed, is written out as JSON
+/// does it (`\u202e`), so that JSON stays what it was. Line ends and tabs stay.
 pub fn printable(text: &str) -> Cow<'_, str> {
     written_out(text, &['\n', '\t'])
 }
 
-/// The same for a line of the log, which may be coloured. What is logged has no escape character of its own any more.
+/// The same for a line of the log, which may be coloured. What is logged has no escape character of
+/// its own any more.
 pub fn printable_in_color(line: &str) -> Cow<'_, str> {
     written_out(line, &['\n', '\t', '\u{1b}'])
 }
@@ -53,7 +55,8 @@ fn written_out<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
-/// Whether the character cannot be told by its looks: controls, marks of direction, what has no width, blanks other than the space, what means nothing.
+/// Whether the character cannot be told by its looks: controls, marks of direction, what has no
+/// width, blanks other than the space, what means nothing.
 fn is_hidden(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_control();
@@ -63,7 +66,8 @@ fn is_hidden(character: char) -> bool {
         '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}'
     );
     let listed = listed || matches!(character, '\u{2800}' | '\u{e0000}'..='\u{e0fff}');
-    // Rust's debug form escapes the rest of them, and marks that combine with the letter before them: after a letter those stay.
+    // Rust's debug form escapes the rest of them, and marks that combine with the letter before
+    // them: after a letter those stay.
     listed || character.escape_debug().len() > 1 && format!("a{character}").escape_debug().count() > 2
 }
 

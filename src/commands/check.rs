@@ -85,7 +85,8 @@ pub async fn run(args: CheckArgs) -> Exit {
     }
 }
 
-/// Targets that `run` could not begin with, though each file by itself is in order: a key may be another certificate's. Asks nobody.
+/// Targets that `run` could not begin with, though each file by itself is in order: a key may be
+/// another certificate's. Asks nobody.
 fn unusable(config: &Config) -> Vec<String> {
     let why = |target: &Target| Some(format!("{} at {}: {:#}", target.name, target.base_url, try_out_tls(target).err()?));
     config.targets.iter().filter_map(why).collect()

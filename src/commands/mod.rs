@@ -51,7 +51,8 @@ pub fn say(words: impl std::fmt::Display) {
     tell(&mut std::io::stdout(), words);
 }
 
-/// Says something, whatever came from outside in it fit to be seen. Whoever reads it may stop reading, as `head` does: that is no failure.
+/// Says something, whatever came from outside in it fit to be seen. Whoever reads it may stop
+/// reading, as `head` does: that is no failure.
 fn tell(out: &mut impl std::io::Write, words: impl std::fmt::Display) {
     let _ = writeln!(out, "{}", text::printable(&words.to_string()));
 }

@@ -95,7 +95,7 @@ async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(refusal) => refusal.into_response(),
     };
-    // Of these there are few: after some within a minute no token is looked at.
+    // They are few: after some within a minute no token is looked at.
     if tried && response.status() == StatusCode::UNAUTHORIZED {
         let peer = peer.map(|peer| peer.to_string());
         warn!(peer, "a wrong token was given");

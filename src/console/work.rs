@@ -17,7 +17,8 @@ use crate::dead_letters::Failure;
 
 /// Jobs that read at once: each has a thread, and clients of Kafka.
 const AT_ONCE: usize = 6;
-/// Plans that may wait for a yes beside them. One more, and the oldest is given up: a plan that somebody left open is in nobody's way.
+/// Plans that may wait for a yes beside them. One more, and the oldest is given up: a plan that
+/// somebody left open is in nobody's way.
 const WAITING: usize = 6;
 /// Jobs that are remembered after their end.
 const REMEMBERED: usize = 32;
@@ -36,7 +37,8 @@ pub(super) struct Job {
     pub(super) id: String,
     pub(super) progress: Progress,
     state: Mutex<State>,
-    /// Its place among those that read. A plan that waits has none, nor has a replay, of which there is one at a time.
+    /// Its place among those that read. A plan that waits has none, nor has a replay, of which
+    /// there is one at a time.
     place: Mutex<Option<OwnedSemaphorePermit>>,
     yes: Mutex<Option<SyncSender<Yes>>>,
     stop: AtomicBool,
@@ -228,7 +230,7 @@ mod tests {
         let (given_up, waiting) = plans.split_at(20 - WAITING);
         until(|| given_up.iter().all(|job| job.has_ended()));
         assert!(waiting.iter().all(|job| job.waits()));
-        // What reads finds a place, and one that waits can still be said yes to.
+        // A job that reads finds a place, and a plan that waits still takes a yes.
         assert!(work.begin(|_| Ok(Value::Null)).is_ok());
         let yes = || Yes { operator: "Olga".to_owned(), peer: String::new(), rate: None };
         let last = &waiting[WAITING - 1];

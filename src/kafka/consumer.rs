@@ -155,7 +155,8 @@ impl<C: Send + 'static> Consumer<C> {
         self.thread.is_finished()
     }
 
-    /// Whether another instance has joined the group under our `instance_id`. The client knows that before the polling thread can tell.
+    /// Whether another instance has joined the group under our `instance_id`. The client knows that
+    /// before the polling thread can tell.
     pub fn is_fenced(&self) -> bool {
         is_fenced(&self.client)
     }

@@ -178,8 +178,9 @@ impl<C: Send + 'static> Work<C> {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Makes the producer and opens its session with the transaction coordinator; waits for the broker. False when stopped, or when another
-    /// instance has our name: a new producer would take it back.
+    /// Makes the producer and opens its session with the transaction coordinator; waits for the
+    /// broker. False when stopped, or when another instance has our name: a new producer would take
+    /// it back.
     fn ready(&mut self) -> bool {
         let mut pause = PAUSE;
         while self.producer.is_none() {
@@ -205,7 +206,8 @@ impl<C: Send + 'static> Work<C> {
         true
     }
 
-    /// Another producer has our name if ours was fenced. If it is another instance's, our consumer is told so with its next heartbeat.
+    /// Another producer has our name if ours was fenced. If it is another instance's, our consumer
+    /// is told so with its next heartbeat.
     fn await_fencing(&self) {
         if !self.producer.as_ref().is_some_and(Transactions::is_fenced) {
             return;

@@ -66,8 +66,8 @@ impl Queue {
         }
     }
 
-    /// Writes these words last, and nothing that is logged from now on. They are written when this returns, or standard error took nothing
-    /// for so long.
+    /// Writes these words last, and nothing that is logged from now on. They are written when this
+    /// returns, or standard error took nothing for so long.
     pub(super) fn end(&self, last: Vec<u8>, patience: Duration) {
         let (done, written) = sync_channel(1);
         if self.sender.send(Message::End(last, done)).is_ok() {
@@ -144,7 +144,8 @@ impl<W: Write> Lines<W> {
         }
     }
 
-    /// Writes the lines, which took so much room while they waited, how many were left out, and what comes last.
+    /// Writes the lines, which took so much room while they waited, how many were left out, and
+    /// what comes last.
     fn put(&mut self, bytes: &mut Vec<u8>, waited: usize, last: &[u8]) {
         self.tell(bytes);
         bytes.extend(last);
@@ -177,7 +178,8 @@ impl<W: Write> Lines<W> {
     }
 }
 
-/// Names and words from outside may hide what they are, and the log may be a terminal. Lines of JSON stay what they were.
+/// Names and words from outside may hide what they are, and the log may be a terminal. Lines of
+/// JSON stay what they were.
 fn fit_to_be_seen(line: &[u8]) -> Cow<'_, str> {
     match String::from_utf8_lossy(line) {
         Cow::Borrowed(line) => text::printable_in_color(line),
@@ -188,7 +190,7 @@ fn fit_to_be_seen(line: &[u8]) -> Cow<'_, str> {
 /// Tells those who wait that their lines are written.
 fn answer(waiting: &mut Vec<SyncSender<()>>) {
     for done in waiting.drain(..) {
-        // Whoever waited may have lost patience.
+        // They may have lost patience.
         let _ = done.try_send(());
     }
 }

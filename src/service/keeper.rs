@@ -1,4 +1,5 @@
-//! The keeper: runs one target's subscriber, and begins it anew if its client breaks or a secret that its clients are made of has changed.
+//! The keeper: runs one target's subscriber, and begins it anew if its client breaks or a secret
+//! that its clients are made of has changed.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -127,7 +128,8 @@ struct Breaks {
 }
 
 impl Breaks {
-    /// It broke after it had run for so long: how often that was in a row, and the pause before it begins anew.
+    /// It broke after it had run for so long: how often that was in a row, and the pause before it
+    /// begins anew.
     fn next(&mut self, ran: Duration) -> (u32, Duration) {
         if ran >= MENDED {
             *self = Breaks::default();
@@ -138,7 +140,8 @@ impl Breaks {
     }
 }
 
-/// Waits until a secret or certificate has changed of which the clients are made, and new ones can be made of it.
+/// Waits until a secret or certificate has changed of which the clients are made, and new ones can
+/// be made of it.
 async fn renewed(files: &mut Files, config: &Arc<Config>, target: Option<&Target>) {
     loop {
         files.changed().await;

@@ -1,7 +1,9 @@
-//! The supervisor: a thread for each subscriber, and the decision when the process ends and with what.
+//! The supervisor: a thread for each subscriber, and the decision when the process ends and with
+//! what.
 //!
-//! `running → stopping` if the service is asked to stop, `running or stopping → failing` if a subscriber or the admin endpoint fails. In both
-//! states the subscribers drain, and the service ends with the last of them, or when the time for it is over: whatever still runs is left behind.
+//! `running → stopping` if the service is asked to stop, `running or stopping → failing` if a
+//! subscriber or the admin endpoint fails. In both states the subscribers drain, and the service
+//! ends with the last of them, or when the time for it is over: whatever still runs is left behind.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,10 +18,11 @@ use tracing::{error, info, warn};
 use super::Failure;
 use crate::stop::{self, Stop, Stopper};
 
-/// After a failure the process ends within 30 s. The others may drain for so long; the rest is for noticing the failure, and for the last spans and
-/// log lines.
+/// After a failure the process ends within 30 s. The others may drain for so long; the rest is for
+/// noticing the failure, and for the last spans and log lines.
 const FAILING: Duration = Duration::from_secs(18);
-/// Longer than `drain_timeout` an orderly end may take by so much: 10 s for the last transaction, 5 s to leave the group, and some air.
+/// Longer than `drain_timeout` an orderly end may take by so much: 10 s for the last transaction, 5 s
+/// to leave the group, and some air.
 const STOPPING: Duration = Duration::from_secs(20);
 
 /// Watches the subscribers of the process.
@@ -66,13 +69,14 @@ impl Supervisor {
         Supervisor { phase: Phase::Running, running: BTreeSet::new(), drain_timeout, stopper, stop, reports, reporter }
     }
 
-    /// What a subscriber must listen to: asked to stop, it drains and ends.
+    /// Heard by a subscriber: asked to stop, it must drain and end.
     pub(super) fn stop(&self) -> Stop {
         self.stop.clone()
     }
 
-    /// Runs a subscriber on a thread of its own, for its loop and all its calls: what passes between them then wakes no other thread, and targets
-    /// share nothing. The process can end without it, unlike a task of the runtime.
+    /// Runs a subscriber on a thread of its own, for its loop and all its calls: what passes
+    /// between them then wakes no other thread, and targets share nothing. The process can end
+    /// without it, unlike a task of the runtime.
     pub(super) fn spawn(&mut self, name: &str, subscriber: impl Future<Output = Result<(), Failure>> + Send + 'static) {
         self.running.insert(name.to_owned());
         let (whose, reporter) = (name.to_owned(), self.reporter.clone());
@@ -87,7 +91,8 @@ impl Supervisor {
         }
     }
 
-    /// Waits until the service has ended. `asked` asks it to stop; `admin` is the admin endpoint's task, which must not end.
+    /// Waits until the service has ended. `asked` asks it to stop; `admin` is the admin endpoint's
+    /// task, which must not end.
     pub(super) async fn watch(mut self, mut asked: Stop, admin: JoinHandle<()>) -> Result<(), Failure> {
         let mut admin = admin.fuse();
         loop {
@@ -110,7 +115,7 @@ impl Supervisor {
         }
     }
 
-    /// What follows from an event. Returns how the service ends, once it does.
+    /// Acts on an event. Returns how the service ends, once it does.
     fn take(&mut self, event: Event, now: Instant) -> Option<Result<(), Failure>> {
         let late = matches!(event, Event::Late);
         let failure = match event {

@@ -7,7 +7,8 @@ use tracing::warn;
 use super::Subscriber;
 use crate::kafka::Order;
 
-/// How long the threads may take to end once nothing is waited for any more: as long as a transaction call may be stuck, and then some.
+/// How long the threads may take to end once nothing is waited for any more: as long as a
+/// transaction call may be stuck, and then some.
 const LAST: Duration = Duration::from_secs(15);
 
 /// Why a subscriber ended.
@@ -41,11 +42,13 @@ impl Subscriber {
             call.task.abort();
         }
         self.consumer.order(Order::Leave);
-        // The polling thread may be about to hand over an input, or to wait for a release: neither comes any more.
+        // The polling thread may be about to hand over an input, or to wait for a release: neither
+        // comes any more.
         drop(self.inputs);
         drop(self.releasing);
         let (consumer, publisher) = (self.consumer, self.publisher);
-        // Whatever else went wrong follows from it; and one that begins anew under a taken name would take it back.
+        // Whatever else went wrong follows from it; and one that begins anew under a taken name
+        // would take it back.
         let taken = consumer.is_fenced();
         let joined = tokio::task::spawn_blocking(move || {
             let (published, polled) = (publisher.stop(), consumer.join());

@@ -1,4 +1,5 @@
-//! Ends: whatever fails, the process ends by itself, soon, with the cause as its last line, and after the other targets have drained.
+//! Ends: whatever fails, the process ends by itself, soon, with the cause as its last line, and
+//! after the other targets have drained.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -19,7 +20,8 @@ use crate::update::Update;
 const SOON: Duration = Duration::from_secs(30);
 const TAKEN: &str = "another instance has joined the consumer group as `one`";
 
-/// Waits for the end of a service that failed, and expects code 1 and a last line with these words in it.
+/// Waits for the end of a service that failed, and expects code 1 and a last line with these words
+/// in it.
 #[track_caller]
 fn failed(service: Service, words: &str) -> Ended {
     let began = Instant::now();
@@ -37,7 +39,8 @@ async fn of_two_processes_with_one_name_the_first_ends_and_the_second_is_left_al
     for (first, second) in [(&[][..], &["--target", "valt"][..]), (&["--target", "valt"], &[]), (&[], &[])] {
         let mut bench = Bench::new().await;
         let config = bench.config_file();
-        // Each of the first one's targets has an update, so that its producers have transactions to make.
+        // Each of the first one's targets has an update, so that its producers have transactions to
+        // make.
         let updates = [Update::aipix(1, &[7]), Update::valt(2, "Anna")];
         bench.send(&updates[if first.is_empty() { 0..2 } else { 1..2 }]);
         let loser = Service::run_with(&config, first);
@@ -163,11 +166,13 @@ async fn a_file_that_cannot_be_read_to_its_end_does_not_keep_the_process() {
     let bench = Bench::new().await;
     let config = bench.config_file();
     let service = Service::run(&config);
-    // Whoever reads a pipe that nobody writes to waits for ever. The service looks at its configuration every 2 s.
+    // A reader of a pipe that nobody writes to waits for ever. The service looks at its
+    // configuration every 2 s.
     let pipe = config.with_extension("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     std::fs::rename(&pipe, &config).unwrap();
-    // This ends once somebody has opened the pipe to read it, who then waits for what is never written.
+    // This ends once somebody has opened the pipe to read it, who then waits for what is never
+    // written.
     let (sender, opened) = channel();
     std::thread::spawn(move || sender.send(File::options().write(true).open(config)));
     let _pipe = opened.recv_timeout(PATIENCE).expect("the service looks at its configuration").unwrap();

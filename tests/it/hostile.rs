@@ -1,4 +1,5 @@
-//! Hostile records: what their words do to whoever looks at them in a terminal, and their numbers to a replay.
+//! Hostile records: what their words do to whoever looks at them in a terminal, and their numbers
+//! to a replay.
 
 use serde_json::{Value, json};
 use user_courier::stand_in::Rule;
@@ -7,7 +8,8 @@ use crate::bench::Bench;
 use crate::dead_letters::{changes, lines, refusing, replay, replays, run, text};
 use crate::update::Update;
 
-/// Turns the line around, hides, moves the cursor, rings, clears the screen, and looks like lines of somebody else's.
+/// Turns the line around, hides, moves the cursor, rings, clears the screen, and looks like lines
+/// of somebody else's.
 const HOSTILE: &str = "a\u{202e}b\u{2066}\u{200b}\u{feff}\u{61c}\u{e0041}\u{9b}2J\u{1b}[2J\u{7}\r\u{2028}\u{3164}z";
 
 /// Whether a terminal would show the text as it is.

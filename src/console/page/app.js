@@ -44,7 +44,7 @@ async function refresh() {
   try {
     if (!known) {
       await begin();
-      // What is shown now has asked for news itself.
+      // The part that is shown now has asked for news itself.
       if (current) return;
     }
     if (current) tellKafka(await ask("kafka"));

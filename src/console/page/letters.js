@@ -254,7 +254,8 @@ class Row {
     const user = letter.user && letter.target !== "unclaimed" ? h("a", { href: `#user/${encodeURIComponent(letter.target)}/${letter.user}` }, letter.user) : (letter.user ?? "–");
     this.mark = h("td", { class: "mark" });
     const cell = (name, ...content) => h("td", { class: name }, content);
-    // Anywhere on the row, but not where something else is meant: a link, a button, or words that are being marked.
+    // Anywhere on the row, but not where something else is meant: a link, a button, or words that
+    // are being marked.
     const click = (event) => event.target.closest("a, button, input") || String(getSelection()) || this.toggle();
     this.line = h("tr", { onclick: click }, cell("tick", this.tick), cell("at", this.opener), cell("target", shown(letter.target)), cell("user", user), cell("reason", letter.reason), cell("status", letter.status ?? "–"),
       cell("fields", letter.fields ? shown(letter.fields) : "–"), cell("words", shown(letter.words)), this.mark);

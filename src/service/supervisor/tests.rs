@@ -1,4 +1,5 @@
-//! Tests of the supervisor, on a paused clock, with subscribers that do nothing but listen, end, fail or hang.
+//! Tests of the supervisor, on a paused clock, with subscribers that do nothing but listen, end,
+//! fail or hang.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,7 +10,8 @@ use super::*;
 
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// A supervisor with a subscriber called `valt` that drains when it is asked to, and then sets the flag.
+/// A supervisor with a subscriber called `valt` that drains when it is asked to, and then sets the
+/// flag.
 fn with_one_that_drains() -> (Supervisor, Arc<AtomicBool>) {
     let mut supervisor = Supervisor::new(DRAIN);
     let (mut stop, drained) = (supervisor.stop(), Arc::new(AtomicBool::new(false)));
