@@ -23,7 +23,7 @@ pub(super) struct Ending {
 pub(super) struct Event {
     pub(super) sample: Sample,
     pub(super) record: Record,
-    /// The id of its outcome, which its calls carry too.
+    /// The id of its outcome, which its calls carry too, by itself or in a key of several.
     pub(super) outcome_id: String,
     pub(super) endings: Vec<Ending>,
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::broker::Spot;
 use super::evidence::{Evidence, Seen};
@@ -31,7 +32,7 @@ fn one_outcome_each(evidence: &Evidence) -> Verdict {
 
 /// No call for a user may come after a call for one of the user's later events has taken effect, and no two at once.
 fn in_order(evidence: &Evidence) -> Verdict {
-    let spots: HashMap<&str, Spot> = evidence.events.iter().map(|(spot, event)| (event.outcome_id.as_str(), *spot)).collect();
+    let spots = keys(evidence);
     let mut count = 0;
     for Seen { target, calls, overlaps, .. } in &evidence.seen {
         let mut reached: HashMap<u64, Spot> = HashMap::new();
@@ -53,6 +54,30 @@ fn in_order(evidence: &Evidence) -> Verdict {
         count += calls.len();
     }
     Ok(format!("{count} calls: each user's in the order of the topic, never two at once"))
+}
+
+/// The key of every call that may have been made, with the event that it was made for: the last one
+/// of those of a user that stand side by side and are sent together.
+fn keys(evidence: &Evidence) -> HashMap<String, Spot> {
+    let mut lanes: BTreeMap<(&str, u64), Vec<(&str, Spot)>> = BTreeMap::new();
+    for (spot, event) in &evidence.events {
+        if event.ending().is_some_and(|ending| ending.data.attempts > 0) {
+            lanes.entry((event.sample.subscriber, event.sample.user)).or_default().push((&event.outcome_id, *spot));
+        }
+    }
+    let mut keys = HashMap::new();
+    for lane in lanes.values() {
+        for start in 0..lane.len() {
+            let mut ids = String::new();
+            for (id, spot) in &lane[start..] {
+                ids.extend([if ids.is_empty() { "" } else { "," }, id]);
+                let is_single = ids.len() == id.len();
+                let key = if is_single { ids.clone() } else { Uuid::new_v5(&Uuid::NAMESPACE_URL, ids.as_bytes()).to_string() };
+                keys.insert(key, *spot);
+            }
+        }
+    }
+    keys
 }
 
 fn dead_letters(evidence: &Evidence) -> Verdict {
