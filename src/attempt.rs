@@ -25,7 +25,8 @@ pub struct Update {
     pub user: UserId,
     /// What to set, validated by the API.
     pub changes: Changes,
-    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered; of several in one call a key made of their ids.
+    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered; of several in
+    /// one call a key made of their ids.
     pub idempotency_key: Uuid,
 }
 

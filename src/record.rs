@@ -95,11 +95,12 @@ impl Record {
         self.timestamp_ms.filter(|stamp| believed.contains(stamp)).unwrap_or(read_ms)
     }
 
-    /// What it takes of memory, in bytes.
+    /// Memory that it takes, in bytes.
     pub fn size(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         let headers = self.headers.iter().map(|header| size_of::<Header>() + header.name.len() + length(&header.value));
-        // How long they are cannot be asked, since one of their names cannot be read: as much as a record may have by default.
+        // How long they are cannot be asked, since one of their names cannot be read: as much as a
+        // record may have by default.
         let verbatim = if self.verbatim_headers.is_some() { LONGEST_RECORD } else { 0 };
         size_of::<Self>() + length(&self.key) + length(&self.value) + headers.sum::<usize>() + verbatim
     }

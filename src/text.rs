@@ -82,8 +82,8 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 /// The members of `changes` whose values are secret, at any API.
 pub const SECRETS: [&str; 2] = ["password", "card_number"];
 
-/// Whether a member of an event of this name holds a secret, or may have been meant to: a field whose name is misspelt
-/// is no less secret.
+/// Whether a member of an event of this name holds a secret, or may have been meant to: a field
+/// whose name is misspelt is no less secret.
 pub fn is_secret(name: &str) -> bool {
     let plain = |name: &str| name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
     let name = plain(name);

@@ -29,7 +29,7 @@ pub struct Update {
     pub identity: Identity,
     /// The user, where known.
     pub user: Option<UserId>,
-    /// The names of the fields that it would change, where nothing can be sent and they are known.
+    /// The names of the fields that it would change, if nothing can be sent and they are known.
     pub refused_fields: Option<Vec<String>>,
     /// The API to send it to. `None` where there is none.
     pub api: Option<&'static dyn Api>,
@@ -58,7 +58,7 @@ impl Update {
         }
     }
 
-    /// The names of the fields it changes, where known.
+    /// The names of the fields that it changes, if known.
     pub fn fields(&self) -> Option<Vec<String>> {
         match &self.call {
             Some(call) => Some(call.changes.names().map(str::to_owned).collect()),
@@ -66,7 +66,7 @@ impl Update {
         }
     }
 
-    /// What it takes of memory, in bytes: the record, and what was read out of it.
+    /// Memory that it takes, in bytes: the record, and everything read out of it.
     pub fn size(&self) -> usize {
         let Identity { id, source, event_type } = &self.identity;
         let texts = [id, source, event_type, &self.problem].into_iter().flatten().chain(self.refused_fields.iter().flatten());
@@ -101,7 +101,8 @@ impl Merge for Update {
     }
 }
 
-/// What the engine holds for an update, at the most (its entry, lane and place in the ledger), in bytes.
+/// Memory that the engine takes for an update, at the most (its entry, lane and place in the
+/// ledger), in bytes.
 const BOOKKEEPING: usize = 540;
 
 /// Decides which records are one subscriber's, and reads them.

@@ -19,7 +19,8 @@ const FIELDS: &[Field] = &[("permissions", Kind::Integers)];
 
 const SHAPE: Shape = Shape { user: |body| judge::number(&body.get("id")), refusal };
 
-/// How Laravel begins to say that a record is not in the database; the class, a bracket and the id follow.
+/// How Laravel begins to say that a record is not in the database; the class, a bracket and the id
+/// follow.
 const MISSING: &str = "No query results for model [";
 
 impl Api for Aipix {
@@ -53,7 +54,8 @@ impl Api for Aipix {
             method: hyper::Method::PUT,
             path: format!("/api/admin/v1/users/{user}"),
             token: TokenPlace::Bearer,
-            // Nothing is made up if the event names none: an empty list strips the user of all permissions.
+            // Nothing is made up if the event names none: an empty list strips the user of all
+            // permissions.
             body: changes.body(),
         }
     }
@@ -114,7 +116,8 @@ fn refusal(body: &Body<'_>) -> Refusal {
     }
 }
 
-/// The class that Laravel says it found no record of, such as `App\Models\User`. A permission may be missing as well.
+/// The class that Laravel says it found no record of, such as `App\Models\User`. A permission may
+/// be missing as well.
 fn missing_model(message: &str) -> Option<&str> {
     message.strip_prefix(MISSING)?.split_once(']').map(|(model, _)| model)
 }

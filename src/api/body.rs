@@ -24,7 +24,7 @@ enum Packing {
     None,
     Gzip {
         decoder: Box<GzDecoder<Vec<u8>>>,
-        /// What came and is not unpacked yet.
+        /// Bytes that came and are not unpacked yet.
         packed: Bytes,
     },
     /// Why nothing more of it can be read.
@@ -55,7 +55,8 @@ impl Body {
         }
     }
 
-    /// The next piece, if there is one: of a packed body some 32 KiB at the most, however much that is packed into.
+    /// The next piece, if there is one: of a packed body some 32 KiB at the most, however much that
+    /// is packed into.
     ///
     /// # Errors
     /// If the connection breaks off.
@@ -65,7 +66,7 @@ impl Body {
                 Packing::Unreadable(_) => return Ok(None),
                 Packing::None => return self.received().await,
                 Packing::Gzip { decoder, packed } if packed.has_remaining() => match decoder.write(packed) {
-                    // What stands behind the end.
+                    // Bytes behind the end.
                     Ok(0) => packed.clear(),
                     Ok(taken) => packed.advance(taken),
                     Err(_) => self.packing = Packing::Unreadable(NO_GZIP),
@@ -83,7 +84,7 @@ impl Body {
 
     async fn received(&mut self) -> Result<Option<Bytes>, Lost> {
         while let Some(frame) = self.body.frame().await {
-            // What is no data is a trailer.
+            // Anything but data is a trailer.
             if let Ok(piece) = frame.map_err(|error| Lost::new(&error, false))?.into_data() {
                 return Ok(Some(piece));
             }
@@ -97,7 +98,7 @@ impl Body {
         }
     }
 
-    /// What has been unpacked since it was last asked for.
+    /// The bytes unpacked since the last call.
     fn unpacked(&mut self) -> Option<Bytes> {
         let Packing::Gzip { decoder, .. } = &mut self.packing else { return None };
         let unpacked = std::mem::take(decoder.get_mut());
@@ -109,7 +110,7 @@ impl Body {
         if let Packing::Gzip { decoder, .. } = &mut self.packing {
             let finished = decoder.try_finish();
             let rest = self.unpacked();
-            // What was unpacked is judged by what it says, even so.
+            // The unpacked part is judged by what it says, even so.
             self.packing = finished.map_or(Packing::Unreadable(NO_GZIP), |()| Packing::None);
             return rest;
         }

@@ -1,4 +1,5 @@
-//! Changes: `data.changes`, checked against the names and types that an API takes, as the JSON that is sent.
+//! Changes: `data.changes`, checked against the names and types that an API takes, as the JSON that
+//! is sent.
 
 use std::fmt;
 use std::ops::Range;
@@ -28,12 +29,13 @@ pub(super) enum Kind {
 /// A field's name and what it may hold.
 pub(super) type Field = (&'static str, Kind);
 
-/// Changes that an API takes, as JSON: a list of numbers takes a fraction of what it would take once parsed.
+/// Changes that an API takes, as JSON: a list of numbers takes a fraction of what it would take
+/// once parsed.
 #[derive(Clone, Default)]
 pub struct Changes {
     /// A JSON object without spaces. Its integers are written as such.
     text: Bytes,
-    /// Its members' names, and where their values stand.
+    /// Its members' names, and the places of their values.
     members: Vec<(&'static str, Range<usize>)>,
 }
 
@@ -77,7 +79,7 @@ impl Changes {
         Changes { text: text.into(), members }
     }
 
-    /// What they take of memory, in bytes.
+    /// Memory that they take, in bytes.
     pub fn size(&self) -> usize {
         self.text.len() + size_of_val(&*self.members)
     }
@@ -146,7 +148,8 @@ fn object(fields: &'static [Field], object: &RawValue, text: &mut String) -> Res
     Ok(places)
 }
 
-/// Writes the name of the next member, and says where its value begins. The names of fields need no escapes.
+/// Writes the name of the next member, and says where its value begins. The names of fields need no
+/// escapes.
 fn begin(name: &str, first: bool, text: &mut String) -> usize {
     text.extend([if first { "\"" } else { ",\"" }, name, "\":"]);
     text.len()
@@ -168,7 +171,8 @@ fn value(kind: &Kind, value: &RawValue, text: &mut String) -> Result<(), Mistake
     Err(Mistake::new(format!("must be {wanted}, not {}", json::kind(value))))
 }
 
-/// Writes a list. Its syntax is known to be right, so a comma ends an item, unless that item is no number: and there it ends.
+/// Writes a list. Its syntax is known to be right, so a comma ends an item, unless that item is no
+/// number: and there it ends.
 fn integers(list: &str, text: &mut String) -> Result<(), Mistake> {
     text.push('[');
     let items = list[1..list.len() - 1].trim_ascii();

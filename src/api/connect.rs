@@ -1,4 +1,5 @@
-//! Connecting to a target: to whichever of its addresses answers, TCP, and TLS if its URL says so, within a bounded time.
+//! Connecting to a target: to whichever of its addresses answers, TCP, and TLS if its URL says so,
+//! within a bounded time.
 
 use std::error::Error;
 use std::fmt;
@@ -30,7 +31,8 @@ use crate::config::{ClientCertificate, Tls};
 
 /// The longest time for connecting, all addresses and TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an address is waited for, at the most, before the next one of the same name is tried beside it.
+/// How long an address is waited for, at the most, before the next one of the same name is tried
+/// beside it.
 const NEXT_ADDRESS: Duration = Duration::from_millis(500);
 /// How long an idle connection is silent before it is asked whether it still stands: many firewalls forget one that is silent for minutes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -92,7 +94,8 @@ impl Connector {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEPALIVE));
-        // What the other side does not even acknowledge is not waited for as long as an answer is: there is time for a new connection then.
+        // Data that is not acknowledged ends the connection long before the call's time is over, so
+        // that there is time for a new one.
         #[cfg(target_os = "linux")]
         tcp.set_tcp_user_timeout(Some((request_timeout / 2).min(CONNECT_TIMEOUT)));
         let config = config(tls, base_url.scheme() == "https")?;
@@ -105,12 +108,14 @@ impl Connector {
         let name = move |_: &Uri| ServerName::try_from(host.clone());
         let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().with_server_name_resolver(name);
         let tcp_and_tls = builder.enable_http1().wrap_connector(tcp);
-        // A little less than the whole, so that the time for connecting runs out first and is known as that.
+        // A little less than the whole, so that the time for connecting runs out first and is known
+        // as that.
         let timeout = (request_timeout * 4 / 5).min(CONNECT_TIMEOUT);
         Ok(Connector { tcp_and_tls, names, timeout, turn: Arc::default() })
     }
 
-    /// The next connection begins with another address of the name: this one connects, and what answers there may be the trouble.
+    /// The next connection begins with another address of the name: this one connects, and what
+    /// answers there may be the trouble.
     pub(super) fn next_address(&self) {
         self.turn.fetch_add(1, Ordering::Relaxed);
     }

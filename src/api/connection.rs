@@ -1,7 +1,9 @@
-//! A connection and its past: how old it is, and whether it has said anything since its last answer was whole.
+//! A connection and its past: how old it is, and whether it has said anything since its last answer
+//! was whole.
 //!
-//! A kept connection may be dead without anybody knowing, which says nothing of the API. One that breaks off before it
-//! has said a word of an answer is therefore replaced, and only one that was in use before is a kept one.
+//! A kept connection may be dead without anybody knowing, which says nothing of the API. One that
+//! breaks off before it has said a word of an answer is therefore replaced, and only one that was
+//! in use before is a kept one.
 
 use std::io;
 use std::pin::Pin;
@@ -14,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// What is known of a connection. Cheap to clone.
+/// The facts known of a connection. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Past(Arc<Facts>);
 
@@ -22,7 +24,7 @@ struct Facts {
     born: Instant,
     /// Bytes read so far, within TLS.
     read: AtomicU64,
-    /// What that was when the last answer had been read to its end; 0 before the first.
+    /// The same when the last answer had been read to its end; 0 before the first.
     answered: AtomicU64,
 }
 

@@ -1,6 +1,6 @@
 //! HTTP: one exchange with a target, and what may go wrong with it before any API has a say.
 //!
-//! hyper is known here, in `connect.rs`, `connection.rs` and `lost.rs`, and nowhere else.
+//! hyper's client is known here, in `body.rs`, `connect.rs`, `connection.rs` and `lost.rs` only.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -77,8 +77,8 @@ impl Http {
         })
     }
 
-    /// Leaves all connections behind: the next request is made on a new one, to the next address of the name. What has been
-    /// sent already may still be answered.
+    /// Leaves all connections behind: the next request is made on a new one, to the next address of
+    /// the name. What has been sent already may still be answered.
     pub fn start_anew(&self) {
         self.connector.next_address();
         *self.keeping() = client(&self.connector, usize::MAX);
@@ -86,8 +86,8 @@ impl Http {
 
     /// Sends the request once and reads the answer, all within `timeout`.
     ///
-    /// If it was sent on a kept connection that broke off before a word of the answer had come, it is sent once more, on a
-    /// new connection: a connection is not the API.
+    /// If it was sent on a kept connection that broke off before a word of the answer had come, it
+    /// is sent once more, on a new connection: a connection is not the API.
     ///
     /// A body longer than 64 KiB is replaced by its outline. A 200 is then read on until `enough` is content
     /// with the outline, up to 16 MiB: so a success is known wherever its proof stands.
@@ -192,7 +192,7 @@ impl Course {
     ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
         self.connection = Some(capture_connection(&mut request));
         let response = client.request(request).await?;
-        // Before it goes back to where it is kept.
+        // Before it goes back to the kept ones.
         let is_old = response.extensions().get::<Past>().is_some_and(|past| past.born().elapsed() > oldest_kept);
         if let Some(connection) = self.connection.as_ref().filter(|_| is_old)
             && let Some(connected) = &*connection.connection_metadata()

@@ -47,7 +47,8 @@ pub struct Lost {
 }
 
 impl Lost {
-    /// Nothing, or not everything, was answered in time. `sent`: there was a connection, so the request may have gone out.
+    /// Nothing, or not everything, was answered in time. `sent`: there was a connection, so the
+    /// request may have gone out.
     pub(super) fn too_late(timeout: Duration, sent: bool) -> Self {
         let (status, message) = match sent {
             true => (Status::Timeout, format!("no answer within {timeout:?}")),

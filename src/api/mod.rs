@@ -49,7 +49,8 @@ pub trait Api: Send + Sync {
     /// The fields of `changes` whose values are secret.
     fn secret_fields(&self) -> &'static [&'static str];
 
-    /// Checks names and types of `data.changes`. The values stay as they came, in their order; integers are written as such.
+    /// Checks names and types of `data.changes`. The values stay as they came, in their order;
+    /// integers are written as such.
     ///
     /// # Errors
     /// The first mistake, with its path in the data.

@@ -252,8 +252,8 @@ fn can_travel(token: &SecretString) -> bool {
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
-/// The token without spaces around it and without the word that stands before it in a header: vendors hand it out with it, as the sample of
-/// aipix shows, and so do people.
+/// The token without spaces around it and without the word that stands before it in a header:
+/// vendors hand it out with it, as the sample of aipix shows, and so do people.
 pub(super) fn without_scheme(token: &str) -> &str {
     match token.trim().split_at_checked(7) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),

@@ -85,7 +85,7 @@ fn header_text(header: &Header) -> Result<&str, String> {
 const ENVELOPE: [&str; 8] = ["specversion", "id", "source", "type", "expirytime", "datacontenttype", "data", "data_base64"];
 /// The members of the data that matter.
 const DATA: [&str; 3] = ["target", "user", "changes"];
-/// What is read of the data.
+/// The members that are read of the data.
 struct Data {
     target: Option<String>,
     user: Option<Box<RawValue>>,

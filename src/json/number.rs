@@ -1,8 +1,9 @@
-//! Numbers as JSON Schema has them: 52, 52.0 and 5.2e1 are one integer. None is rounded, however it is written.
+//! Numbers as JSON Schema has them: 52, 52.0 and 5.2e1 are one integer. None is rounded, however it
+//! is written.
 
 use serde_json::value::RawValue;
 
-/// What a JSON number is.
+/// The value of a JSON number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
     /// An integer of 64 bits.
@@ -37,7 +38,8 @@ pub fn number_in(text: &str) -> Option<Number> {
     if significant.is_empty() {
         return Some(Number::Integer(0));
     }
-    // The digits before the point, once the exponent has moved it. One that no i64 holds is as good as infinite.
+    // The digits before the point, once the exponent has moved it. One that no i64 holds is as good
+    // as infinite.
     let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN } else { i64::MAX });
     let length = |digits: usize| i64::try_from(digits).unwrap_or(i64::MAX);
     let before = exponent.saturating_add(length(whole.len())).saturating_sub(length(leading));

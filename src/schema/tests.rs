@@ -172,8 +172,9 @@ proptest::proptest! {
         integer in proptest::prop_oneof![proptest::arbitrary::any::<i64>(), -1000..1000_i64, i64::MAX - 9..=i64::MAX],
         moved in 0..25_usize, zeros in 0..3_usize, fraction in 0..2_u8,
     ) {
-        // An integer is one in every form; with half of one more it is none. `jsonschema` reads what is written with a point as an f64, so what no
-        // f64 holds is left to the decoder alone.
+        // An integer is one in every form; with half of one more it is none. `jsonschema` reads
+        // what is written with a point as an f64, so what no f64 holds is left to the decoder
+        // alone.
         let half = fraction == 1 && integer.unsigned_abs() < 1 << 50;
         let text = if half { format!("{integer}.50") } else { written(integer, moved, zeros) };
         let exact = half || integer.unsigned_abs() < 1 << 43;

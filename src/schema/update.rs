@@ -59,7 +59,8 @@ pub enum User {
     Digits(#[schemars(regex(pattern = DIGITS))] String),
 }
 
-/// The digits of 1 to 2^63-1: up to 18, or 19 that differ from those of the largest in a digit that is smaller.
+/// The digits of 1 to 2^63-1: up to 18, or 19 that differ from those of the largest in a digit that
+/// is smaller.
 const DIGITS: &str = concat!(
     "^0*(",
     "[1-9][0-9]{0,17}",

@@ -1,4 +1,5 @@
-//! A connection is not the API: one that is dead, or leads to a server that is no longer the right one, stops nothing.
+//! A connection is not the API: one that is dead, or leads to a server that is no longer the right
+//! one, stops nothing.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,8 @@ use user_courier::stand_in::{Fault, Kind, Rule, StandIn};
 use crate::bench::Bench;
 use crate::update::Update;
 
-/// Leads each new connection to wherever it is set to then, as a name does, or a load balancer. Those that exist stay.
+/// Leads each new connection to wherever it is set to then, as a name does, or a load balancer.
+/// Those that exist stay.
 struct Switch {
     address: SocketAddr,
     to: Arc<Mutex<SocketAddr>>,

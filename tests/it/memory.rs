@@ -9,14 +9,15 @@ use crate::update::Update;
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// What the process holds, in MiB.
+/// Resident memory of the process, in MiB.
 fn resident(service: &Service) -> f64 {
     let (_, text) = service.get("/metrics");
     let line = text.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes ")).unwrap();
     line.parse::<f64>().unwrap() / MIB
 }
 
-/// Waits until as many wait as is bearable, or all of them, and returns what the process holds the most meanwhile and afterwards.
+/// Waits until as many wait as is bearable, or all of them, and returns what the process holds the
+/// most meanwhile and afterwards.
 fn most(service: &mut Service, target: &str, all: usize) -> f64 {
     let most = std::cell::Cell::new(0_f64);
     let before = std::cell::Cell::new((0, 0));
@@ -50,7 +51,8 @@ async fn large_lists_that_wait_take_no_more_than_their_text() {
     let places = bench.writer.write(&messages);
     let most = most(&mut service, "valt", RECORDS as usize);
     println!("{RECORDS} records of 800 kB: {idle:.0} MiB idle, {most:.0} MiB at most while they wait");
-    // 64 MiB that are counted, what each of three clients has fetched ahead, and what is on its way.
+    // 64 MiB that are counted, what each of three clients has fetched ahead, and what is on its
+    // way.
     assert!(most < idle + 64.0 + 45.0, "{idle:.0} MiB idle, {most:.0} MiB");
     bench.valt.open_port().await;
     // In steps, since each is waited for with patience.

@@ -23,8 +23,8 @@ fn check(outcomes: &[Outcome]) {
     }
 }
 
-/// The `Idempotency-Key` of each call that delivered something: the `ce_id` of its record's outcome, or, of several in one call, the UUIDv5 of
-/// their `ce_id`s in their order.
+/// The `Idempotency-Key` of each call that delivered something: the `ce_id` of its record's
+/// outcome, or, of several in one call, the UUIDv5 of their `ce_id`s in their order.
 fn keys(outcomes: &[Outcome]) -> HashSet<String> {
     let delivered = outcomes.iter().filter(|outcome| outcome.ending() == "delivered");
     let keys = delivered.map(|outcome| {
@@ -172,7 +172,8 @@ async fn an_api_that_heeds_idempotency_keys_sees_one_body_for_each() {
     let password = || Update::new("valt", 52, json!({ "password": "one-Canary-1" }));
     let mut places = bench.send(&[password()]);
     bench.outcomes_of(&places);
-    // The guilty one stands in the middle: the last one's own call comes after that of all of them was rejected.
+    // The guilty one stands in the middle: the last one's own call comes after that of all of them
+    // was rejected.
     let updates = [Update::valt(52, "first"), Update::valt(52, "second"), password(), Update::valt(52, "last")];
     places.extend(queue_up(&bench, &bench.valt, &updates).await);
     let outcomes = bench.outcomes_of(&places);

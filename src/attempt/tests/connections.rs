@@ -1,4 +1,5 @@
-//! Tests of connections: one that is dead, old, or leads to an address where nobody answers, is not the API.
+//! Tests of connections: one that is dead, old, or leads to an address where nobody answers, is not
+//! the API.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,7 +15,8 @@ fn fine() -> Reply {
     Reply::Bytes(json(200, r#"{"id":52}"#))
 }
 
-/// A server whose connections answer once, and then do this. And a caller with `count` connections to it that were used once.
+/// A server whose connections answer once, and then do this. And a caller with `count` connections
+/// to it that were used once.
 async fn kept(count: usize, then: impl Fn() -> Reply + Send + Sync + 'static) -> (Server, Caller, TempDir) {
     let all_are_there = Arc::new(tokio::sync::Barrier::new(count));
     let server = Server::by_turns(move |_, turn| if turn.request == 0 { fine() } else { then() }).await;
@@ -52,7 +54,7 @@ async fn a_hundred_dead_connections_cost_nobody_anything() {
 
 #[tokio::test]
 async fn a_connection_that_is_new_or_has_begun_to_answer_gets_no_second_request() {
-    /// What comes on a kept connection, how that is judged, and whether it is ambiguous.
+    /// The reply on a kept connection, how it is judged, and whether it is ambiguous.
     type Begun = (fn() -> Reply, &'static str, bool);
     let begun: [Begun; 4] = [
         (|| Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-".to_vec()), "retry protocol", true),
@@ -161,7 +163,8 @@ pub(super) async fn port_of(addresses: &[&str]) -> Vec<SocketAddr> {
     }
 }
 
-/// A listener that takes no connection any more: the packets of further ones get lost, as at an address where nothing is.
+/// A listener that takes no connection any more: the packets of further ones get lost, as at an
+/// address where nothing is.
 async fn silent(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -242,7 +245,7 @@ async fn nothing_was_sent_where_time_ran_out_before_there_was_a_connection() {
     let addresses = port_of(&["127.0.0.2"]).await;
     let _silent = silent(addresses[0]).await;
     let (caller, _, _folder) = caller_of(None, &addresses, TIMEOUT);
-    // What is left of the lease is less than the time for connecting.
+    // The lease ends before the time for connecting does.
     let attempt = caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(SHORT)).await;
     assert_eq!((attempt.verdict, attempt.ambiguous, statuses(&attempt)), (UNREACHABLE, false, vec!["retry connect".to_owned()]));
     assert!(attempt.calls[0].duration < TIMEOUT);

@@ -33,7 +33,7 @@ async fn an_answer_that_is_packed_though_nobody_asked_is_unpacked() {
         (with_encoding(200, "content-encoding: identity\r\n", br#"{"id":52}"#), "delivered 200"),
         (with_encoding(200, gzip, &packed(long.as_bytes())), "delivered 200"),
         (with_encoding(200, gzip, &packed("\u{feff}{\"id\":52}".as_bytes())), "delivered 200"),
-        // What follows its end, and what was cut off after it had said enough.
+        // Zeros behind its end.
         (with_encoding(200, gzip, &[packed(br#"{"id":52}"#), vec![0; 100]].concat()), "delivered 200"),
         (with_encoding(422, gzip, &packed(br#"{"message":"m","errors":{}}"#)), "rejected 422"),
         (with_encoding(503, gzip, b"no gzip"), "retry 503"),

@@ -135,7 +135,7 @@ async fn an_address_that_takes_connections_and_says_nothing_is_stepped_over_and_
             let mut stream = acceptor.accept(stream).await.unwrap();
             read_request(&mut stream).await;
             stream.write_all(&json(200, r#"{"id":52}"#)).await.unwrap();
-            // Without TLS's own end, as where a process is killed.
+            // Without TLS's own end, as if the process was killed.
             read_request(&mut stream).await;
         }
     });
