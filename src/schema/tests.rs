@@ -167,6 +167,8 @@ fn outcomes_and_dead_letters_of_another_form_are_refused() {
                 ("dlq.replays", json!(0)),
                 ("dlq.user", json!("x")),
                 ("dlq.failed_at", json!("today")),
+                ("dlq.timestamp", json!("today")),
+                ("dlq.altered", json!("time")),
                 ("__connect.errors.stage", json!("NOWHERE")),
             ],
         ),
@@ -179,7 +181,7 @@ fn outcomes_and_dead_letters_of_another_form_are_refused() {
             bad[member] = value;
             assert!(!schema.is_valid(&bad), "{bad}");
         }
-        let optional = ["dlq.user", "dlq.http_status", "dlq.first_attempt_at"];
+        let optional = ["dlq.user", "dlq.http_status", "dlq.first_attempt_at", "dlq.timestamp"];
         for member in good.as_object().unwrap().keys().filter(|name| !optional.contains(&name.as_str())) {
             let mut bad = good.clone();
             bad.as_object_mut().unwrap().remove(member);
