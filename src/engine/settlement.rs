@@ -258,7 +258,7 @@ impl<U, F> Engine<U, F> {
         if why.late && !tickets.is_empty() {
             self.portions.of(apart).halve(tickets.len(), bytes);
         }
-        let slow = why.late && alone && why.refused.is_empty() && bytes >= LARGE;
+        let slow = why.late && alone && bytes >= LARGE;
         let places = if why.late && alone { &[0][..] } else { &why.refused[..] };
         let refused: HashSet<Who> = places.iter().filter_map(|place| tickets.get(*place)).map(|ticket| self.who(*ticket)).collect();
         let (kind, later) = if slow { (Apart::Slow, now + SLOW_PAUSE) } else { (Apart::Refused, now + REFUSED_PAUSE) };

@@ -73,7 +73,8 @@ pub(crate) struct Findings {
     /// Messages of topic-partitions that took nothing in time, though others did, or there was
     /// little to take.
     pub(crate) stuck: Vec<usize>,
-    /// Nothing else was found than that time was too short for so much.
+    /// Nothing else was found than that time was too short for so much. Then what is stuck may be
+    /// only late.
     pub(crate) late: bool,
 }
 
@@ -104,10 +105,13 @@ impl Findings {
         for (spot, refused) in spots {
             findings.look(messages, &refused, named.contains(&spot), batch_bytes);
         }
+        let sent = reports.iter().filter_map(|report| messages.get(report.number));
+        let is_little = sent.map(Message::size).sum::<usize>() <= LITTLE;
         if findings.late {
-            findings.stuck = stuck(messages, reports);
+            findings.stuck = stuck(messages, reports, is_little);
         }
-        findings.late &= findings.guilty.is_empty() && findings.narrow.is_none() && findings.topics.is_empty() && findings.stuck.is_empty();
+        let others = !findings.guilty.is_empty() || findings.narrow.is_some() || !findings.topics.is_empty();
+        findings.late &= !others && !(is_little && !findings.stuck.is_empty());
         findings
     }
 
@@ -129,12 +133,11 @@ impl Findings {
 }
 
 /// Messages of spots that took nothing, if other spots did or there was little to take.
-fn stuck(messages: &[Message], reports: &[Report]) -> Vec<usize> {
+fn stuck(messages: &[Message], reports: &[Report], is_little: bool) -> Vec<usize> {
     let spot = |report: &Report| messages.get(report.number).map(|message| (message.topic.as_str(), report.partition));
     let took: BTreeSet<Spot<'_>> = reports.iter().filter(|report| report.result.is_ok()).filter_map(spot).collect();
     let is_stuck = |report: &&Report| report.result.is_err() && spot(report).is_some_and(|spot| !took.contains(&spot));
-    let bytes: usize = reports.iter().filter_map(|report| messages.get(report.number)).map(Message::size).sum();
-    if took.is_empty() && bytes > LITTLE { Vec::new() } else { reports.iter().filter(is_stuck).map(|report| report.number).collect() }
+    if took.is_empty() && !is_little { Vec::new() } else { reports.iter().filter(is_stuck).map(|report| report.number).collect() }
 }
 
 #[cfg(test)]
@@ -210,7 +213,10 @@ mod tests {
     fn time_that_is_too_short_for_some_partitions_only_is_theirs() {
         let (late, purged) = (Err(Code::MessageTimedOut), Err(Code::PurgeQueue));
         let of = |size| messages(&[("a", KEY, size), ("b", KEY, size), ("b", KEY, size)]);
-        assert_eq!(found(&of(LITTLE), &reports(&[OK, late, purged])).stuck, [1, 2]);
+        let much = found(&of(LITTLE), &reports(&[OK, late, purged]));
+        assert_eq!((much.stuck, much.late), (vec![1, 2], true));
+        let little = found(&of(10), &reports(&[OK, late, purged]));
+        assert_eq!((little.stuck, little.late), (vec![1, 2], false));
         assert_eq!(found(&of(LITTLE), &reports(&[purged, late, purged])), Findings { late: true, ..Findings::default() });
         // So little would have got through.
         assert_eq!(found(&of(10), &reports(&[purged, late, purged])).stuck, [0, 1, 2]);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::*;
 
 /// The metrics that are no target's.
-const OF_THE_PROCESS: [&str; 4] = ["build_info", "config_reloads_total", "log_lines_left_out_total", "spans_left_out_total"];
+const OF_THE_PROCESS: [&str; 5] =
+    ["build_info", "config_reloads_total", "dead_letters_near_retention", "log_lines_left_out_total", "spans_left_out_total"];
 /// What Prometheus and the scrape configuration add to every series.
 const ADDED: [&str; 4] = ["instance", "job", "le", "__name__"];
 
@@ -146,6 +147,8 @@ fn a_counter_is_there_before_it_counts() {
         r#"rebalances_total{kind="lost",target="valt"} 0"#,
         r#"outcomes_total{outcome="dead_lettered",reason="expired",target="valt"} 0"#,
         r#"order_violations_total{target="valt"} 0"#,
+        r#"altered_messages_total{target="valt",topic="dead_letters",what="headers"} 0"#,
+        r#"altered_messages_total{target="valt",topic="outcomes",what="error"} 0"#,
         r#"config_reloads_total{result="refused"} 0"#,
         "spans_left_out_total 0",
     ] {

@@ -221,6 +221,8 @@ fn outcomes_and_dead_letters_of_another_form_are_refused() {
                 ("dlq.user", json!("x")),
                 ("dlq.topic_id", json!("7")),
                 ("dlq.failed_at", json!("today")),
+                ("dlq.timestamp", json!("today")),
+                ("dlq.altered", json!("time")),
                 ("__connect.errors.stage", json!("NOWHERE")),
             ],
         ),

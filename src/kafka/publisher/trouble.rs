@@ -59,21 +59,20 @@ impl<C: Send + 'static> Work<C> {
             self.suspend(topic, *code);
             refused.extend(settlement.messages.iter().filter(|message| message.topic == *topic).map(|message| message.ending));
         }
-        if !is_outage {
-            for number in &findings.stuck {
-                let message = &settlement.messages[*number];
-                self.standing.doubt(message, Instant::now());
-                refused.insert(message.ending);
-            }
+        let late = findings.late && !is_outage;
+        if late {
+            self.tell_aborted(error, 1);
+        } else if !is_outage && !findings.stuck.is_empty() {
             self.tell_stuck(settlement, reports, &findings.stuck);
+            self.standing.doubt(&settlement.messages[findings.stuck[0]], Instant::now());
         }
-        if !refused.is_empty() {
-            Next::Leave(Unsettled { refused: refused.into_iter().collect(), late: false })
+        if !is_outage {
+            refused.extend(findings.stuck.iter().map(|number| settlement.messages[*number].ending));
+        }
+        if late || !refused.is_empty() {
+            Next::Leave(Unsettled { refused: refused.into_iter().collect(), late })
         } else if !findings.guilty.is_empty() || findings.narrow.is_some() {
             Next::AtOnce
-        } else if findings.late && !is_outage {
-            self.tell_aborted(error, 1);
-            Next::Leave(Unsettled { refused: Vec::new(), late: true })
         } else {
             Next::Later
         }
