@@ -15,23 +15,23 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tracing::{debug, info};
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
 use crate::status::Board;
 
-/// Serves until the process ends.
+/// Serves until the process ends: the task is not meant to end before.
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub async fn serve(listen: SocketAddr, metrics: Metrics, board: Board) -> anyhow::Result<SocketAddr> {
+pub async fn serve(listen: SocketAddr, metrics: Metrics, board: Board) -> anyhow::Result<JoinHandle<()>> {
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("the admin endpoint cannot listen on {listen}: choose another admin.listen, or stop what listens there")
     })?;
     let address = listener.local_addr()?;
     info!(%address, "admin endpoint listening");
-    tokio::spawn(accept(listener, routes(metrics, board), LIMITS));
-    Ok(address)
+    Ok(tokio::spawn(accept(listener, routes(metrics, board), LIMITS)))
 }
 
 /// What one who reaches the port may take.
@@ -53,11 +53,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Accepts connections for ever.
 async fn accept(listener: TcpListener, routes: Router, limits: Limits) {
     let room = Arc::new(Semaphore::new(limits.connections));
+    let mut well = true;
     while let Ok(place) = room.clone().acquire_owned().await {
         let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+            Ok((stream, _)) => {
+                well = true;
+                stream
+            }
             Err(error) => {
-                debug!(%error, "the admin endpoint could not accept a connection");
+                if std::mem::replace(&mut well, false) {
+                    warn!(%error, "the admin endpoint cannot accept connections; it goes on trying");
+                }
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
@@ -80,7 +86,7 @@ fn routes(metrics: Metrics, board: Board) -> Router {
     Router::new()
         .route("/metrics", get(async move || text(&metrics)))
         .route("/livez", get(async move || verdict(&live.stuck(), "stuck")))
-        .route("/readyz", get(async move || verdict(&ready.not_joined(), "not joined yet")))
+        .route("/readyz", get(async move || verdict(&ready.not_ready(), "not ready")))
         .route("/status", get(async move || ([(header::CONTENT_TYPE, "application/json")], board.page())))
 }
 

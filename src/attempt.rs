@@ -1,11 +1,9 @@
 //! An attempt: one update sent to its API once, with whatever login that takes, and judged.
 
-use std::fmt;
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
@@ -14,29 +12,22 @@ use crate::api::http::Http;
 use crate::api::lost::Status;
 use crate::api::mask::mask;
 use crate::api::session::{NoToken, OnLogin, Session, Token};
-use crate::api::{Api, ApiError, Judgement};
+use crate::api::{Api, ApiError, Changes, Judgement};
 use crate::config::{Credentials, Tls};
 use crate::event::{TraceContext, UserId};
 use crate::traces::DeliverSpan;
-use crate::verdict::Verdict;
+use crate::verdict::{Finding, Verdict};
 
 /// What is sent.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Update {
     /// The user to update.
     pub user: UserId,
     /// What to set, validated by the API.
-    pub changes: Map<String, Value>,
-    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered.
+    pub changes: Changes,
+    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered; of several in
+    /// one call a key made of their ids.
     pub idempotency_key: Uuid,
-}
-
-impl fmt::Debug for Update {
-    /// Leaves out the values, as some of them are secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fields: Vec<_> = self.changes.keys().collect();
-        f.debug_struct("Update").field("user", &self.user).field("fields", &fields).finish_non_exhaustive()
-    }
 }
 
 /// Where in a trace the calls of an attempt belong.
@@ -59,6 +50,13 @@ pub struct Call {
     pub duration: Duration,
 }
 
+impl Call {
+    /// No HTTP came back, in a way that stays so until somebody acts.
+    fn is_no_answer(&self) -> bool {
+        !matches!(self.status, Status::Http(_)) && matches!(self.verdict, Verdict::Fault | Verdict::Unauthorized)
+    }
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -72,6 +70,8 @@ pub struct Attempt {
     pub other_user: bool,
     /// The update may have been made although no answer says so.
     pub ambiguous: bool,
+    /// The verdict speaks of the account or the connection, not of this update.
+    pub of_all: bool,
 }
 
 impl Attempt {
@@ -83,8 +83,14 @@ impl Attempt {
         })
     }
 
+    /// As far as the engine decides by it.
+    pub fn finding(&self) -> Finding {
+        let calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        Finding { verdict: self.verdict, calls, of_all: self.of_all }
+    }
+
     fn without_token(calls: Vec<Call>, why: NoToken, ambiguous: bool) -> Self {
-        Attempt { verdict: why.verdict, calls, error: Some(why.error), other_user: false, ambiguous }
+        Attempt { verdict: why.verdict, calls, error: Some(why.error), other_user: false, ambiguous, of_all: true }
     }
 }
 
@@ -136,7 +142,7 @@ impl Caller {
         loop {
             let Some(timeout) = leased().map(|leased| leased.min(timeout)) else {
                 let error = ApiError::new("the call was not made, as its partition may have been handed over");
-                let why = NoToken { verdict: Verdict::Retry { unreachable: false }, error };
+                let why = NoToken { verdict: Verdict::NotCalled, error };
                 return Attempt::without_token(calls, why, false);
             };
             let (judgement, ambiguous) = self.call(update, trace, &token, timeout, &mut calls).await;
@@ -145,13 +151,19 @@ impl Caller {
                     true => mask(error, &self.secrets(update, &token)),
                     false => error,
                 });
-                return Attempt { verdict: judgement.verdict, calls, error, other_user: judgement.other_user, ambiguous };
+                let of_all = judgement.token_refused || calls.last().is_some_and(Call::is_no_answer);
+                return Attempt { verdict: judgement.verdict, calls, error, other_user: judgement.other_user, ambiguous, of_all };
             }
             token = match self.session.replace(&token, timeout).await {
                 Ok(token) => token,
                 Err(why) => return Attempt::without_token(calls, why, false),
             };
         }
+    }
+
+    /// Leaves all connections behind: an API that is in trouble may have moved.
+    pub fn start_anew(&self) {
+        self.http.start_anew();
     }
 
     /// Whether the secret file has changed since it was last read, so that a held target is worth a probe at once. Cheap.
@@ -188,10 +200,10 @@ impl Caller {
         (judgement, ambiguous)
     }
 
-    fn secrets<'a>(&self, update: &'a Update, token: &'a Token) -> Vec<&'a str> {
+    fn secrets(&self, update: &Update, token: &Token) -> Vec<String> {
         let fields = self.api.secret_fields().iter();
-        let values = fields.filter_map(|name| update.changes.get(*name)?.as_str());
-        values.chain([token.secret.expose_secret()]).collect()
+        let values = fields.filter_map(|name| serde_json::from_str(update.changes.get(name)?).ok());
+        values.chain([token.secret.expose_secret().to_owned()]).collect()
     }
 }
 

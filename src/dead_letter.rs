@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::api::ApiError;
+use crate::engine::TopicId;
 use crate::event::UserId;
 use crate::outcome::timestamp;
 use crate::record::{Header, Place, Record};
@@ -19,6 +20,9 @@ pub const REPLAY_OF: &str = "replay-of";
 /// The header that says how many bytes the value had that was left out, since the dead-letter topic
 /// did not take it.
 pub const OMITTED: &str = "dlq.omitted_bytes";
+/// The header with the record's own timestamp, in milliseconds since 1970. The dead letter's is when
+/// it was given up.
+pub const TIMESTAMP: &str = "dlq.timestamp";
 /// The header that names the parts which are not those of the record, since the dead-letter topic
 /// did not take them.
 pub const ALTERED: &str = "dlq.altered";
@@ -50,6 +54,8 @@ pub struct DeadLetter {
     pub failed_at: Timestamp,
     /// How often it had been replayed before.
     pub replays: u32,
+    /// The update topic that the record stood on: another one may have its name since.
+    pub topic_id: TopicId,
     /// The record's own time, in milliseconds since 1970, where it had one.
     pub timestamp_ms: Option<i64>,
 }
@@ -71,6 +77,7 @@ impl DeadLetter {
             first_attempt_at: self.first_attempt_at.map(timestamp),
             failed_at: timestamp(self.failed_at),
             replays: self.replays.to_string(),
+            topic_id: self.topic_id.is_known().then(|| self.topic_id.to_string()),
             timestamp: self.timestamp_ms.map(|millis| millis.to_string()),
             omitted_bytes: None,
             altered: None,
@@ -107,6 +114,7 @@ impl DeadLetter {
             first_attempt_at: time("dlq.first_attempt_at"),
             failed_at: time("dlq.failed_at")?,
             replays: text("dlq.replays")?.parse().ok()?,
+            topic_id: text("dlq.topic_id").and_then(|id| id.parse().ok()).unwrap_or_default(),
             timestamp_ms: text("dlq.timestamp").and_then(|millis| millis.parse().ok()),
         })
     }
@@ -210,6 +218,11 @@ pub(crate) struct FailureHeaders {
     #[serde(rename = "dlq.replays")]
     #[schemars(regex(pattern = "^[0-9]+$"))]
     replays: String,
+    /// The id of the update topic, as Kafka's tools show it: it tells whether the topic was made anew since. Left out
+    /// where the brokers tell none.
+    #[serde(rename = "dlq.topic_id", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^[A-Za-z0-9_-]{22}$"), default)]
+    topic_id: Option<String>,
     /// The record's own timestamp, in milliseconds since 1970; left out where it has none. That of
     /// the dead letter is when it was given up.
     #[serde(rename = "dlq.timestamp", skip_serializing_if = "Option::is_none")]

@@ -10,9 +10,9 @@ mod tests;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
-use crate::json;
+use crate::json::{self, Number};
 
 pub use decode::{decode, is_structured};
 pub use rfc3339::parse as parse_time;
@@ -52,7 +52,7 @@ pub struct Identity {
 }
 
 /// An update event. Whether its user and changes make sense depends on the target, and is asked later.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Event {
     /// Who sent it; every part is there.
     pub identity: Identity,
@@ -61,9 +61,9 @@ pub struct Event {
     /// The target it names itself.
     pub target: Option<String>,
     /// `data.user`, as it came.
-    pub user: Option<Value>,
+    pub user: Option<Box<RawValue>>,
     /// `data.changes`, as it came.
-    pub changes: Option<Value>,
+    pub changes: Option<Box<RawValue>>,
 }
 
 /// A record that is no update event.
@@ -89,23 +89,26 @@ impl Event {
     /// The characters of one name in [`Event::fields`], at most.
     pub const MAX_FIELD_CHARS: usize = 64;
 
-    /// The user to update: a whole number from 1 to 2^63-1, or a string of its digits.
+    /// The user to update: an integer from 1 to 2^63-1, or a string of its digits.
     ///
     /// # Errors
     ///
     /// Says what `data.user` is instead.
     pub fn user_id(&self) -> Result<UserId, InvalidChanges> {
-        const WANTED: &str = "must be a whole number from 1 to 9223372036854775807, or a string of its digits";
+        const WANTED: &str = "must be an integer from 1 to 9223372036854775807, or a string of its digits";
         let refuse = |what: &str| InvalidChanges { message: format!("data.user: {WANTED}; it is {what}") };
-        let (number, what) = match &self.user {
-            None => return Err(refuse("missing")),
-            Some(Value::Number(number)) if number.is_f64() => (None, "written with a fraction, an exponent or too many digits"),
-            Some(Value::Number(number)) => (number.as_u64(), "out of that range"),
-            Some(Value::String(text)) if text.is_empty() => (None, "an empty string"),
-            // `parse` would take a plus sign too.
-            Some(Value::String(text)) if !text.bytes().all(|byte| byte.is_ascii_digit()) => (None, "a string with other characters in it"),
-            Some(Value::String(text)) => (text.parse().ok(), "out of that range"),
-            Some(other) => (None, json::kind(other)),
+        let user = self.user.as_deref().ok_or_else(|| refuse("missing"))?;
+        let (number, what) = match json::number(user) {
+            Some(Number::Fraction) => (None, "a number with a fraction"),
+            Some(Number::Integer(number)) => (u64::try_from(number).ok(), "out of that range"),
+            Some(Number::Beyond) => (None, "out of that range"),
+            None => match json::string(user) {
+                None => (None, json::kind(user)),
+                Some(text) if text.is_empty() => (None, "an empty string"),
+                // `parse` would take a plus sign too.
+                Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => (None, "a string with other characters in it"),
+                Some(text) => (text.parse().ok(), "out of that range"),
+            },
         };
         number.and_then(UserId::new).ok_or_else(|| refuse(what))
     }
@@ -115,10 +118,12 @@ impl Event {
     /// # Errors
     ///
     /// Says what `data.changes` is instead.
-    pub fn changes_map(&self) -> Result<&Map<String, Value>, InvalidChanges> {
-        let what = match &self.changes {
-            Some(Value::Object(changes)) if !changes.is_empty() => return Ok(changes),
-            Some(Value::Object(_)) => "an empty one",
+    pub fn changes(&self) -> Result<&RawValue, InvalidChanges> {
+        let what = match self.changes.as_deref() {
+            Some(changes) if changes.get().starts_with('{') => match changes.get()[1..].trim_start().starts_with('}') {
+                false => return Ok(changes),
+                true => "an empty one",
+            },
             Some(other) => json::kind(other),
             None => "missing",
         };
@@ -128,8 +133,8 @@ impl Event {
 
     /// The names in `data.changes`, in their order and bounded, as outcomes show them.
     pub fn fields(&self) -> Vec<String> {
-        let changes = self.changes.as_ref().and_then(Value::as_object);
-        let names = changes.into_iter().flat_map(Map::keys).take(Self::MAX_FIELDS);
+        let members = self.changes.as_deref().map(|changes| json::members(changes.get())).unwrap_or_default();
+        let names = members.iter().map(|(name, _)| name).take(Self::MAX_FIELDS);
         names.map(|name| name.chars().take(Self::MAX_FIELD_CHARS).collect()).collect()
     }
 }

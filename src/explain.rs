@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::dead_letters::desk::{self, Desk};
 use crate::dead_letters::judge::Lane;
-use crate::dead_letters::topic::{Go, Span, header};
+use crate::dead_letters::topic::{Go, Span};
 use crate::dead_letters::{Failure, Filter, Letter, Watch};
 use crate::engine::Spent;
 use crate::engine::checkpoint::Checkpoint;
@@ -88,12 +88,14 @@ impl Explanation {
     /// What the group has not settled.
     fn read_waiting(&mut self, desk: &Desk, watch: &mut dyn Watch) -> Result<(), Failure> {
         let commits = committed(&desk.kafka, &self.lane.target, desk.updates.partitions)?;
-        // A text that cannot be read says nothing, to the service as well.
-        let checkpoints: Vec<_> =
-            commits.iter().map(|commit| Checkpoint::read(commit).unwrap_or_else(|_| Checkpoint::at(commit.offset))).collect();
         let mut spans = desk.updates.spans()?;
+        let mut checkpoints = Vec::with_capacity(commits.len());
         for (span, commit) in spans.iter_mut().zip(&commits) {
-            *span = Span { from: span.from.max(commit.offset), ..*span };
+            // A text that cannot be read says nothing, to the service as well; nor does a commit of another topic.
+            let checkpoint = Checkpoint::read(commit).unwrap_or_else(|_| Checkpoint::at(commit.offset));
+            let other = checkpoint.topic.differs(desk.topic_id);
+            checkpoints.push(if other { Checkpoint::at(0) } else { checkpoint });
+            *span = Span { from: span.from.max(if other { 0 } else { commit.offset }), ..*span };
         }
         watch.begin("reading updates", desk::steps(&spans));
         desk.updates.scan(&spans, watch, |message| {
@@ -123,7 +125,7 @@ impl Explanation {
         watch.begin("reading outcomes", desk::steps(&spans));
         desk.outcomes.scan(&spans, watch, |message| {
             if matches!(desk::kind(message), Some(Kind::Delivered | Kind::Merged))
-                && header(message, "ce_subject") == Some(&subject)
+                && headers::text(message, "ce_subject") == Some(&subject)
                 && let Some(data) = desk::data(message)
             {
                 self.take(data);

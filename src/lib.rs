@@ -34,6 +34,7 @@ pub mod service;
 pub mod settle;
 pub mod stand_in;
 pub mod status;
+pub mod stop;
 pub mod subscriber;
 pub mod text;
 pub mod topic_watch;

@@ -20,6 +20,7 @@ pub(crate) use self::captured::Captured;
 use self::queue::Queue;
 use crate::config::{Levels, LogFormat};
 use crate::kafka::headers::panic_is_expected;
+use crate::text;
 
 /// How long the end of a process waits for its last lines to be written.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -46,6 +47,14 @@ impl Logging {
     /// Waits until everything logged so far is written, for a second at most.
     pub fn flush(&self) {
         self.queue.flush(FLUSH);
+    }
+
+    /// Ends the log. Why the process ends, if there is anything to say, is the last line whatever
+    /// is still logged, by threads that were left behind. Waits for it for a second at most:
+    /// standard error may take nothing.
+    pub fn end(&self, why: Option<String>) {
+        let last = why.map(|why| text::printable(&format!("user-courier: {why}\n")).into_owned()).unwrap_or_default();
+        self.queue.end(last.into_bytes(), FLUSH);
     }
 }
 

@@ -32,13 +32,27 @@ enum Command {
     Schema,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     process::use_small_pages();
     if let Err(error) = process::forbid_core_dumps() {
         warn(format_args!("core dumps cannot be switched off ({error}): if it crashes, one may hold passwords"));
     }
-    let exit = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let exit = runtime.block_on(run(command));
+            // A blocking call that never returns, such as a look at a file, does not keep the
+            // process.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => fail(Exit::Failed, format!("no threads to run on: {error}")),
+    };
+    ExitCode::from(exit as u8)
+}
+
+async fn run(command: Command) -> Exit {
+    match command {
         Command::Run(args) => run::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Check(args) => check::run(args).await,
@@ -53,6 +67,26 @@ async fn main() -> ExitCode {
             say(schema::run());
             Exit::Done
         }
-    };
-    ExitCode::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Lines of examples, of that command and of those below it, that a terminal of 80 columns
+    /// would break.
+    fn broken(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let example = |line: &&str| line.starts_with("  ") && line.chars().count() > 80;
+        let own = help.lines().filter(example).map(str::to_owned).collect::<Vec<_>>();
+        own.into_iter().chain(command.get_subcommands().flat_map(broken)).collect()
+    }
+
+    #[test]
+    fn no_terminal_breaks_an_example_so_that_half_of_it_is_copied() {
+        assert_eq!(broken(&Arguments::command()), Vec::<String>::new());
+    }
 }

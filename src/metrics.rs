@@ -12,6 +12,9 @@ use prometheus::{
     TextEncoder,
 };
 
+#[cfg(feature = "demo")]
+use prometheus::proto::Metric;
+
 use self::process::Process;
 use self::settling::Settling;
 use crate::engine::{Cause, State};
@@ -47,6 +50,9 @@ struct Families {
     oldest_unsettled: GaugeVec,
     commits: IntCounterVec,
     rebalances: IntCounterVec,
+    kafka_up: IntGaugeVec,
+    restarts: IntCounterVec,
+    offsets_reset: IntCounterVec,
     order_violations: IntCounterVec,
     settling: Settling,
     ambiguous: IntCounterVec,
@@ -103,7 +109,7 @@ impl Metrics {
             attempt_duration: histogram("attempt_duration_seconds", "How long a call of the API took, logins apart.", &CALL_BUCKETS)?,
             delivery_duration: histogram(
                 "delivery_duration_seconds",
-                "From a record's timestamp until its outcome was committed.",
+                "From a record's timestamp, as far as it can be believed, until its outcome was committed.",
                 &DELIVERY_BUCKETS,
             )?,
             in_flight: gauge("in_flight", "Calls of the API under way.", &["target"])?,
@@ -129,6 +135,9 @@ impl Metrics {
                 "Rebalances of the consumer group as seen here: assigned, revoked, lost.",
                 &["target", "kind"],
             )?,
+            kafka_up: gauge("kafka_up", "1 while this subscriber is in its consumer group and the brokers answer, else 0.", &["target"])?,
+            restarts: counter("subscriber_restarts_total", "Times that the subscriber broke and began anew.", &["target"])?,
+            offsets_reset: counter("offsets_reset_total", "Partitions whose log began anew or was cut under the service.", &["target"])?,
             order_violations: counter(
                 "order_violations_total",
                 "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
@@ -146,7 +155,7 @@ impl Metrics {
             )?,
             kafka_round_trip: seconds(
                 "kafka_round_trip_seconds",
-                "How long the consumer group's coordinator took to answer lately, on average.",
+                "How long the consumer group's coordinator took to answer lately, on average; while it does not answer: for how long it has not.",
             )?,
             kafka_fetched: gauge("kafka_fetched_records", "Records fetched by the Kafka client that wait to be read.", &["target"])?,
             registry,
@@ -193,6 +202,8 @@ impl Metrics {
         for reason in Reason::ALL {
             families.outcomes.with_label_values(&[target, Kind::DeadLettered.as_str(), reason.as_str()]);
         }
+        families.restarts.with_label_values(label);
+        families.offsets_reset.with_label_values(label);
         families.settling.begin(target);
         families.ambiguous.with_label_values(label);
         families.other_user.with_label_values(label);
@@ -212,10 +223,23 @@ impl Metrics {
             lags: Arc::default(),
         };
         families.oldest_unsettled.with_label_values(label).set(0.0);
+        families.kafka_up.with_label_values(label).set(0);
         families.kafka_round_trip.with_label_values(label);
         families.kafka_fetched.with_label_values(label);
         metrics.state(State::Flowing);
         metrics
+    }
+
+    /// The sum of a counter or gauge over the series that have these labels; 0 if there is none.
+    #[cfg(feature = "demo")]
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> usize {
+        let families = self.0.registry.gather();
+        let family = families.iter().find(|family| family.name().strip_prefix("user_courier_") == Some(name));
+        let series = family.iter().flat_map(|family| family.get_metric());
+        let has = |metric: &Metric, (name, value)| metric.get_label().iter().any(|label| label.name() == name && label.value() == value);
+        let wanted = series.filter(|metric| labels.iter().all(|label| has(metric, *label)));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, which fit")]
+        wanted.map(|metric| (metric.get_counter().get_value() + metric.get_gauge().get_value()) as usize).sum()
     }
 
     /// The metrics in Prometheus' text format.
@@ -287,14 +311,12 @@ impl TargetMetrics {
     }
 
     /// An outcome was committed, so long after the record was written.
-    pub fn settled(&self, kind: Kind, reason: Option<Reason>, since_written: Option<Duration>) {
+    pub fn settled(&self, kind: Kind, reason: Option<Reason>, since_written: Duration) {
         match (kind, reason) {
             (Kind::Delivered, None) => self.delivered.inc(),
             _ => self.families.outcomes.with_label_values(&[&*self.target, kind.as_str(), reason.map_or("", Reason::as_str)]).inc(),
         }
-        if let Some(since_written) = since_written {
-            self.delivery_duration.observe(since_written.as_secs_f64());
-        }
+        self.delivery_duration.observe(since_written.as_secs_f64());
     }
 
     /// A transaction ended.
@@ -305,6 +327,16 @@ impl TargetMetrics {
     /// The group rebalanced.
     pub fn rebalanced(&self, kind: &str) {
         self.families.rebalances.with_label_values(&[&*self.target, kind]).inc();
+    }
+
+    /// The subscriber broke, and begins anew.
+    pub fn restarted(&self) {
+        self.families.restarts.with_label_values(&[&*self.target]).inc();
+    }
+
+    /// A partition's offsets do not mean what they meant.
+    pub fn offsets_reset(&self) {
+        self.families.offsets_reset.with_label_values(&[&*self.target]).inc();
     }
 
     /// The target does this now.
@@ -337,7 +369,12 @@ impl TargetMetrics {
         self.lags.lock().map(|lags| lags.values().sum()).unwrap_or(0)
     }
 
-    /// How long the group's coordinator took to answer lately.
+    /// Whether the subscriber is in its group and the brokers answer.
+    pub fn kafka_up(&self, up: bool) {
+        self.families.kafka_up.with_label_values(&[&*self.target]).set(i64::from(up));
+    }
+
+    /// How long the group's coordinator took to answer lately, or has not answered for.
     pub fn kafka_round_trip(&self, mean: Duration) {
         self.families.kafka_round_trip.with_label_values(&[&*self.target]).set(mean.as_secs_f64());
     }

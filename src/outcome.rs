@@ -100,6 +100,13 @@ pub struct EventIdentity {
     pub event_type: Option<String>,
 }
 
+impl From<&Identity> for EventIdentity {
+    fn from(identity: &Identity) -> Self {
+        let part = |part: &Option<String>| part.as_ref().map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned());
+        EventIdentity { id: part(&identity.id), source: part(&identity.source), event_type: part(&identity.event_type) }
+    }
+}
+
 /// A record's place inside an outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordPlace {
@@ -123,6 +130,11 @@ impl From<&Place> for RecordPlace {
     fn from(place: &Place) -> Self {
         RecordPlace { topic: place.topic.to_string(), partition: place.partition, offset: place.offset }
     }
+}
+
+/// The `ce_source` of a target's outcomes.
+pub fn source(group_id: &str, target: &str) -> String {
+    format!("/user-courier/{group_id}/{target}")
 }
 
 /// All that an outcome tells.
@@ -189,7 +201,7 @@ fn headers(facts: &Facts<'_>, finished_at: &str) -> Vec<Header> {
     let mut headers = vec![
         Header::text("ce_specversion", "1.0"),
         Header::text("ce_id", facts.id.to_string()),
-        Header::text("ce_source", format!("/user-courier/{group_id}/{target}")),
+        Header::text("ce_source", source(group_id, target)),
         Header::text("ce_type", format!("user-courier.update.{}", kind.as_str())),
         Header::text("ce_time", finished_at),
         Header::text("content-type", "application/json"),
@@ -207,18 +219,13 @@ pub fn subject(target: &str, user: UserId) -> String {
 }
 
 fn data(facts: Facts<'_>, finished_at: String) -> OutcomeData {
-    let part = |part: &Option<String>| part.as_ref().map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned());
     OutcomeData {
         outcome: facts.kind,
         reason: facts.reason,
         target: facts.target.to_owned(),
         user: facts.user.map(UserId::get),
         fields: facts.fields,
-        event: EventIdentity {
-            id: part(&facts.identity.id),
-            source: part(&facts.identity.source),
-            event_type: part(&facts.identity.event_type),
-        },
+        event: facts.identity.into(),
         record: facts.place.into(),
         attempts: facts.attempts,
         http_status: facts.http_status,

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use rdkafka::message::OwnedHeaders;
 
+/// A record that seems older when it is read has a wrong time, rather than having waited: topics keep records for 7 days unless told otherwise.
+const BELIEVED_DAYS: i64 = 30;
+
 /// Where a record stands. Written `topic/partition/offset`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
@@ -85,17 +88,55 @@ impl Record {
         std::str::from_utf8(header.value.as_deref()?).ok()
     }
 
-    /// What it takes of memory, roughly, in bytes.
+    /// When it was written, in milliseconds since 1970, as far as its own time can be believed: a sender's clock may say anything. A time
+    /// that lies in the future or more than [`BELIEVED_DAYS`] back when the record is read is taken for the time of reading.
+    pub fn written_ms(&self, read_ms: i64) -> i64 {
+        let believed = read_ms.saturating_sub(BELIEVED_DAYS * 24 * 3600 * 1000)..=read_ms;
+        self.timestamp_ms.filter(|stamp| believed.contains(stamp)).unwrap_or(read_ms)
+    }
+
+    /// Memory that it takes, in bytes.
     pub fn size(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len) + 64).sum();
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        size_of::<Self>() + length(&self.key) + length(&self.value) + headers
+        let headers = self.headers.iter().map(|header| size_of::<Header>() + header.name.len() + length(&header.value));
+        // How long they are cannot be asked, since one of their names cannot be read: as much as a
+        // record may have by default.
+        let verbatim = if self.verbatim_headers.is_some() { LONGEST_RECORD } else { 0 };
+        size_of::<Self>() + length(&self.key) + length(&self.value) + headers.sum::<usize>() + verbatim
     }
 }
+
+/// The longest record that a broker takes unless it is set otherwise, in bytes.
+const LONGEST_RECORD: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_cannot_be_is_taken_for_the_time_of_reading() {
+        let read_ms = 1_795_338_000_000;
+        let day = 24 * 3600 * 1000;
+        let written = |timestamp_ms| Record { timestamp_ms, ..record() }.written_ms(read_ms);
+        for stamp in [read_ms, read_ms - 1, read_ms - 30 * day] {
+            assert_eq!(written(Some(stamp)), stamp);
+        }
+        for stamp in [0, -1, i64::MIN, read_ms - 31 * day, read_ms + 1, i64::MAX] {
+            assert_eq!(written(Some(stamp)), read_ms, "{stamp}");
+        }
+        assert_eq!(written(None), read_ms);
+    }
+
+    fn record() -> Record {
+        Record {
+            place: Place { topic: "a".into(), partition: 0, offset: 0 },
+            key: None,
+            value: None,
+            timestamp_ms: None,
+            headers: Vec::new(),
+            verbatim_headers: None,
+        }
+    }
 
     #[test]
     fn a_place_is_read_as_it_is_written() {

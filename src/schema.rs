@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::dead_letter::FailureHeaders;
 use crate::outcome::OutcomeData;
 
-pub use update::{AipixChanges, Changes, UpdateData, UpdateEvent, User, ValtChanges, VideoAccess};
+pub use update::{AipixChanges, Changes, Integer, UpdateData, UpdateEvent, User, ValtChanges, VideoAccess};
 
 /// The generated documents by the path at which they stand under `docs/`.
 pub fn documents() -> Map<String, Value> {

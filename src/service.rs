@@ -1,27 +1,29 @@
 //! The service: builds the parts, lets them run, and drains them.
 
+mod keeper;
+mod supervisor;
+
 use std::collections::HashSet;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::warn;
 
+use self::keeper::Keeper;
+use self::supervisor::Supervisor;
 use crate::admin;
-use crate::config::{Config, Target};
-use crate::kafka::client::try_out;
-use crate::kafka::missing_topics;
+use crate::config::Config;
+use crate::kafka::{Offsets, Unreachable, ask_for_ends, missing_topics};
 use crate::metrics::Metrics;
-use crate::renewal::Files;
 use crate::route::Router;
 use crate::status::Board;
-use crate::subscriber::{Ended, Subscriber, names_of, try_out_tls};
+use crate::stop::Stop;
+use crate::subscriber::names_of;
 use crate::topic_watch;
 use crate::traces::Tracer;
 
-/// The pause before a broken subscriber begins anew, and between two looks for the broker.
+/// The pause between two looks for the broker.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the service ended otherwise than in order.
@@ -35,6 +37,21 @@ pub enum Failure {
         "another instance has joined the consumer group as `{0}`: give each instance its own kafka.instance_id (by default it is the host's name)"
     )]
     InstanceTaken(String),
+    /// A subscriber, or one of its threads, panicked.
+    #[error("the subscriber of `{0}` panicked: please report this with the log, which names the place. It is a fault of this service")]
+    Panicked(String),
+    /// The threads of a subscriber that broke do not end, so that it cannot begin anew beside them.
+    #[error("the subscriber of `{0}` broke, and its Kafka client does not end: start the service again")]
+    Stuck(String),
+    /// A subscriber ended, though nobody had asked it to.
+    #[error("the subscriber of `{0}` ended by itself: please report this with the log. It is a fault of this service")]
+    Quit(String),
+    /// The admin endpoint ended.
+    #[error("the admin endpoint ended: please report this with the log. It is a fault of this service")]
+    Admin,
+    /// An orderly end took too long.
+    #[error("these targets did not drain in time and were left behind: {0}. What they had in flight is called again")]
+    Late(String),
     /// Something could not be set up.
     #[error(transparent)]
     Setup(#[from] anyhow::Error),
@@ -43,7 +60,7 @@ pub enum Failure {
 /// Runs the service until `stop` says so, then drains it.
 ///
 /// # Errors
-/// [`Failure`], if it cannot begin or another instance has taken its name.
+/// [`Failure`], if it cannot begin or cannot go on.
 ///
 /// Of later configurations only what subscribers can take up counts: see [`crate::config::Change`].
 pub async fn run(
@@ -51,127 +68,54 @@ pub async fn run(
     only: HashSet<String>,
     metrics: Metrics,
     tracer: Option<Tracer>,
-    mut stop: watch::Receiver<bool>,
+    mut stop: Stop,
 ) -> Result<(), Failure> {
     let config = configs.borrow().clone();
     let names = names_of(&config, &only);
     let board = Board::new(&config.kafka.instance_id, &names);
     let handles: Vec<_> = names.iter().map(|name| (name.clone(), metrics.target(name))).collect();
-    admin::serve(config.admin.listen, metrics.clone(), board.clone()).await?;
-    if !await_topics(&config, &mut stop).await? {
+    let admin = admin::serve(config.admin.listen, metrics.clone(), board.clone()).await?;
+    if !await_topics(&config, &board, &mut stop).await? {
         return Ok(());
     }
     tokio::spawn(topic_watch::run(config.kafka.clone(), metrics));
     let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
-    let mut subscribers = JoinSet::new();
+    let told = ask_for_ends(&config.kafka)?;
+    let mut supervisor = Supervisor::new(config.shutdown.drain_timeout);
     for (name, metrics) in handles {
-        let (configs, router, tracer) = (configs.clone(), router.clone(), tracer.clone());
-        let (board, mut stop) = (board.clone(), stop.clone());
-        let subscriber = async move {
-            let mut first = true;
-            while first || !*stop.borrow() {
-                let mut configs = configs.clone();
-                let config = configs.borrow_and_update().clone();
-                let target = config.targets.iter().find(|target| target.name == name);
-                let mut files = Files::of(&config.kafka, target);
-                let subscriber = match Subscriber::start(&config, target, router.clone(), metrics.clone(), tracer.clone(), board.clone()) {
-                    Ok(subscriber) => subscriber,
-                    Err(error) if first => return Err(error.into()),
-                    Err(error) => {
-                        error!(target = name, error = format!("{error:#}"), "the subscriber cannot begin anew; trying again");
-                        tokio::time::sleep(PAUSE).await;
-                        continue;
-                    }
-                };
-                first = false;
-                info!(target = name, "subscriber started");
-                let (leave, left) = watch::channel(false);
-                let mut run = pin!(subscriber.run(configs, left));
-                let reason = async {
-                    tokio::select! {
-                        () = renewed(&mut files, &config, target) => {
-                            info!(target = name, "a secret or certificate has changed: the clients are made anew");
-                        }
-                        () = asked(&mut stop) => {}
-                    }
-                };
-                let ended = tokio::select! {
-                    ended = &mut run => ended,
-                    () = reason => {
-                        leave.send_replace(true);
-                        run.await
-                    }
-                };
-                board.left(&name);
-                match ended {
-                    Ended::Left => {}
-                    Ended::InstanceTaken => return Err(Failure::InstanceTaken(config.kafka.instance_id.clone())),
-                    Ended::Broken(why) => {
-                        error!(target = name, why, "the subscriber ended; it begins anew");
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                }
-            }
-            Ok(())
-        };
-        // A thread of its own, for the loop and all its calls: what passes between them then costs no other thread's waking, and targets share nothing.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
-        subscribers.spawn_blocking(move || {
-            let ended = runtime.block_on(subscriber);
-            // A name that is being looked up is not waited for.
-            runtime.shutdown_background();
-            ended
-        });
+        let (configs, router, tracer, board) = (configs.clone(), router.clone(), tracer.clone(), board.clone());
+        let (told, stop, offsets) = (told.clone(), supervisor.stop(), Arc::new(Offsets::default()));
+        let keeper = Keeper { name: name.clone(), configs, router, metrics, tracer, told, board, offsets, stop };
+        supervisor.spawn(&name, keeper.run());
     }
-    while let Some(ended) = subscribers.join_next().await {
-        ended.map_err(|error| Failure::Setup(error.into()))??;
-    }
-    info!("drained");
-    Ok(())
-}
-
-/// Waits until a secret or certificate has changed of which the clients are made, and new ones can be made of it.
-async fn renewed(files: &mut Files, config: &Arc<Config>, target: Option<&Target>) {
-    loop {
-        files.changed().await;
-        let (config, target) = (config.clone(), target.cloned());
-        let usable = tokio::task::spawn_blocking(move || {
-            try_out(&config.kafka)?;
-            target.map_or(Ok(()), |target| try_out_tls(&target))
-        });
-        match usable.await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => {
-                let error = format!("{error:#}");
-                warn!(error, "a secret or certificate has changed and cannot be used: the clients stay as they are until it is mended");
-            }
-            Err(error) => warn!(%error, "whether a changed secret or certificate can be used could not be told"),
-        }
-    }
-}
-
-/// Waits until the service is to stop.
-async fn asked(stop: &mut watch::Receiver<bool>) {
-    // Nobody can ask any more where the sender is gone.
-    let _ = stop.wait_for(|stop| *stop).await;
+    supervisor.watch(stop, admin).await
 }
 
 /// Waits for the broker, and looks whether the topics are there. False: stopped meanwhile.
-async fn await_topics(config: &Config, stop: &mut watch::Receiver<bool>) -> Result<bool, Failure> {
+async fn await_topics(config: &Config, board: &Board, stop: &mut Stop) -> Result<bool, Failure> {
     loop {
-        if *stop.borrow() {
+        if stop.is_asked() {
             return Ok(false);
         }
         let kafka = config.kafka.clone();
-        let found = tokio::task::spawn_blocking(move || missing_topics(&kafka)).await.map_err(anyhow::Error::from)?;
+        let look = tokio::task::spawn_blocking(move || missing_topics(&kafka));
+        let found = tokio::select! {
+            found = look => found.map_err(anyhow::Error::from)?,
+            // The look may take long, and the process can end without it.
+            () = stop.asked() => continue,
+        };
         match found {
             Ok(missing) if missing.is_empty() => return Ok(true),
             Ok(missing) => return Err(Failure::Topics(create_them(config, &missing))),
-            Err(error) => warn!(brokers = config.kafka.bootstrap_servers, %error, "waiting for Kafka"),
+            Err(error) if !error.is::<Unreachable>() => return Err(Failure::Setup(error)),
+            Err(error) => {
+                warn!(brokers = config.kafka.bootstrap_servers, %error, "waiting for Kafka");
+                board.unreachable(&error.to_string());
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
-            () = asked(stop) => {}
+            () = stop.asked() => {}
         }
     }
 }

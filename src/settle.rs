@@ -1,11 +1,13 @@
 //! Settling: what ended, as the messages of one transaction.
 
+use std::sync::OnceLock;
+
 use jiff::Timestamp;
 
 use crate::api::ApiError;
 use crate::config::Topics;
 use crate::dead_letter::{self, DeadLetter};
-use crate::engine::{Batch, End, Ending};
+use crate::engine::{Batch, End, Ending, TopicId};
 use crate::kafka::{Kind as MessageKind, Message, Settlement};
 use crate::outcome::{self, Kind};
 use crate::record::Place;
@@ -31,6 +33,8 @@ pub struct Settler {
     pub subscriber: String,
     /// Where messages go.
     pub topics: Topics,
+    /// The update topic that is read. Set when the first partition is assigned.
+    pub topic_id: OnceLock<TopicId>,
 }
 
 impl Settler {
@@ -65,7 +69,7 @@ impl Settler {
             kind,
             reason,
             user: update.user,
-            fields: update.fields.clone(),
+            fields: update.fields(),
             identity: &update.identity,
             attempts: ending.spent.calls,
             http_status: ending.facts.as_ref().and_then(|facts| facts.http_status),
@@ -93,6 +97,7 @@ impl Settler {
             first_attempt_at: update.first_attempt_at.get().copied(),
             failed_at,
             replays: dead_letter::replays(record),
+            topic_id: self.topic_id.get().copied().unwrap_or_default(),
             timestamp_ms: record.timestamp_ms,
         }
         .headers();

@@ -1,12 +1,14 @@
 //! A subscriber: the one loop that owns an engine. Inputs, finished attempts, transactions and timers come in; it carries out what the engine
 //! decides. It waits for nothing but them, and it needs no lock.
 
+mod beginning;
+mod end;
 mod report;
 mod settling;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -15,41 +17,41 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{debug, error, warn};
 
-use self::report::{Stalls, TimeOfDay};
+pub use self::end::Ended;
+use self::report::{Ends, Reminders, Shown, Stalls, TimeOfDay};
 use crate::api::http::Http;
 use crate::attempt::{Attempt, Caller, Trace};
-use crate::config::{Config, Target, UNCLAIMED};
-use crate::engine::{Action, Batch, Engine, Settings, Ticket};
+use crate::config::{Config, Kafka, Target, UNCLAIMED};
+use crate::engine::{Action, Batch, Engine, Settings, State, Ticket};
 use crate::event::TraceContext;
-use crate::kafka::{BATCHES, Consumer, End, Failure, Input, Lease, Order, Ownership, Publisher, Read, Settled, Shared};
+use crate::kafka::{
+    BATCHES, Consumer, Failure, Input, Lease, Membership, Offsets, Order, Ownership, Publisher, Read, Settled, Shared, Told,
+};
 use crate::metrics::TargetMetrics;
 use crate::route::Router;
 use crate::settle::{Facts, Settler};
 use crate::status::Board;
+use crate::stop::Stop;
 use crate::traces::Tracer;
 use crate::update::{Claims, Update};
-use crate::verdict::Verdict;
+use crate::verdict::{Finding, Verdict};
 
 /// Bytes of records held in memory, for each target, at the most.
 const MAX_BYTES: usize = 64 << 20;
 /// How often gauges, status and credentials are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Why a subscriber ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was asked to, and has left its group.
-    Left,
-    /// Another instance runs under this one's `instance_id`.
-    InstanceTaken,
-    /// Its client could not go on: it must be started anew.
-    Broken(String),
+/// A call in flight.
+struct InFlight {
+    update: Arc<Update>,
+    task: AbortHandle,
 }
 
 /// One target's loop.
 pub struct Subscriber {
     name: String,
     topic: String,
+    kafka: Kafka,
     engine: Engine<Update, Facts>,
     consumer: Consumer<Update>,
     inputs: Receiver<Input<Update>>,
@@ -59,22 +61,31 @@ pub struct Subscriber {
     caller: Option<Arc<Caller>>,
     finished: UnboundedReceiver<(Ticket, Option<Attempt>)>,
     finish: UnboundedSender<(Ticket, Option<Attempt>)>,
-    calls: HashMap<Ticket, AbortHandle>,
+    calls: HashMap<Ticket, InFlight>,
     lease: Arc<Lease>,
     ownership: Arc<Ownership>,
+    membership: Arc<Membership>,
     releasing: HashMap<i32, SyncSender<i32>>,
-    ends: HashMap<i32, End>,
+    ends: Ends,
+    /// The update topic does not exist.
+    topic_missing: bool,
+    /// Where partitions end, as asked for.
+    told: watch::Receiver<Told>,
     /// What is being committed.
     settling: Option<Arc<Batch<Update, Facts>>>,
     metrics: TargetMetrics,
     tracer: Option<Tracer>,
     board: Board,
     state: (&'static str, &'static str),
+    /// The cause for which the log says that the target holds.
+    told_cause: Option<&'static str>,
     since: TimeOfDay,
     next_probe_at: TimeOfDay,
     last_error: Option<String>,
-    polls: u64,
+    odd: Reminders,
+    beats: u64,
     stalls: Stalls,
+    shown: Shown,
 }
 
 impl Subscriber {
@@ -88,7 +99,9 @@ impl Subscriber {
         router: Arc<Router>,
         metrics: TargetMetrics,
         tracer: Option<Tracer>,
+        told: watch::Receiver<Told>,
         board: Board,
+        offsets: Arc<Offsets>,
     ) -> anyhow::Result<Self> {
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
         let caller = target.map(|target| caller(target, &metrics)).transpose()?.map(Arc::new);
@@ -96,44 +109,63 @@ impl Subscriber {
         let (lease, ownership) = (Arc::new(Lease::new(config.kafka.session_timeout)), Arc::new(Ownership::default()));
         let (sender, inputs) = channel(BATCHES);
         let claims = Claims::new(group_id.clone(), name.clone(), target.map(|target| target.api), router);
-        let shared = Shared { lease: lease.clone(), ownership: ownership.clone(), metrics: metrics.clone() };
         let drain_timeout = config.shutdown.drain_timeout;
+        let membership = Arc::new(Membership::new(drain_timeout));
+        let shared = Shared {
+            lease: lease.clone(),
+            ownership: ownership.clone(),
+            membership: membership.clone(),
+            offsets,
+            metrics: metrics.clone(),
+        };
         let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, claims)?;
         let (settled_sender, settled) = unbounded_channel();
         let publisher = Publisher::spawn(&config.kafka, &name, consumer.client(), ownership.clone(), metrics.clone(), settled_sender)?;
         let (finish, finished) = unbounded_channel();
         Ok(Subscriber {
             topic: config.kafka.topics.updates.clone(),
+            kafka: config.kafka.clone(),
             engine: Engine::new(settings(target), fastrand::u64(..), Instant::now()),
             consumer,
             inputs,
             publisher,
             settled,
-            settler: Arc::new(Settler { group_id, subscriber: name.clone(), topics: config.kafka.topics.clone() }),
+            settler: Arc::new(Settler {
+                group_id,
+                subscriber: name.clone(),
+                topics: config.kafka.topics.clone(),
+                topic_id: OnceLock::new(),
+            }),
             caller,
             finished,
             finish,
             calls: HashMap::new(),
             lease,
             ownership,
+            membership,
             releasing: HashMap::new(),
-            ends: HashMap::new(),
+            ends: Ends::default(),
+            topic_missing: false,
+            told,
             settling: None,
             metrics,
             tracer,
             board,
             state: ("flowing", "none"),
+            told_cause: None,
             since: TimeOfDay::default(),
             next_probe_at: TimeOfDay::default(),
             last_error: None,
-            polls: 0,
+            odd: Reminders::default(),
+            beats: 0,
             stalls: Stalls::default(),
+            shown: Shown::default(),
             name,
         })
     }
 
     /// Takes up the settings of each of the `configs` that come. Works until `stop` says so and everything in flight is done, or until the client cannot go on.
-    pub async fn run(mut self, mut configs: watch::Receiver<Arc<Config>>, mut stop: watch::Receiver<bool>) -> Ended {
+    pub async fn run(mut self, mut configs: watch::Receiver<Arc<Config>>, mut stop: Stop) -> Ended {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopping = false;
@@ -158,10 +190,16 @@ impl Subscriber {
                     None => break Ended::Broken("its publisher's thread has ended".to_owned()),
                 },
                 () = tokio::time::sleep_until(wake_at.into()) => {}
-                _ = tick.tick() => self.look_around(),
+                _ = tick.tick() => {
+                    self.look_around();
+                    // Everything that it said before it ended comes first.
+                    if self.consumer.has_ended() && self.inputs.is_empty() {
+                        break Ended::Broken("its polling thread has ended".to_owned());
+                    }
+                }
                 // Where nobody changes the configuration, nothing comes.
                 Ok(()) = configs.changed() => self.take_up(&configs.borrow_and_update().clone()),
-                _ = stop.wait_for(|stop| *stop), if !stopping => {
+                () = stop.asked(), if !stopping => {
                     stopping = true;
                     self.consumer.order(Order::Leave);
                 }
@@ -176,52 +214,19 @@ impl Subscriber {
         self.engine.settings(settings(target), Instant::now());
     }
 
-    async fn end(mut self, ended: Ended) -> Ended {
-        // Its partitions are gone or given up: no gauge may go on telling of them.
-        self.ends.clear();
-        self.look_around();
-        let unsettled = self.engine.unsettled();
-        if unsettled > 0 {
-            warn!(
-                target = self.name,
-                unsettled, "updates have ended and are not known to be settled: whoever takes over may call them again"
-            );
-        }
-        for call in self.calls.values() {
-            call.abort();
-        }
-        self.consumer.order(Order::Leave);
-        // The polling thread may be about to hand over an input, or to wait for a release: neither comes any more.
-        drop(self.inputs);
-        drop(self.releasing);
-        let (consumer, publisher) = (self.consumer, self.publisher);
-        let joined = tokio::task::spawn_blocking(move || {
-            publisher.stop();
-            consumer.join();
-        });
-        if joined.await.is_err() {
-            warn!(target = self.name, "the subscriber's threads did not end in order");
-        }
-        ended
-    }
-
     fn take(&mut self, input: Input<Update>) -> Option<Ended> {
         let now = Instant::now();
         match input {
             Input::Read(batch) => batch.into_iter().for_each(|read| self.read(read)),
-            Input::Assigned(commits) => {
-                for (partition, commit) in commits {
-                    let offset = commit.offset;
-                    let (epoch, unreadable) = self.engine.assigned(partition, commit, now);
-                    self.ownership.gained(partition, epoch);
-                    if let Some(unreadable) = unreadable {
-                        warn!(target = self.name, partition, offset, %unreadable, "the text beside the committed offset is ignored: updates settled above it may be called again");
-                    }
-                }
+            Input::Assigned { topic, commits, unknown } => {
+                self.assigned(topic, commits, now);
+                self.look_back(unknown);
             }
+            Input::Cut(partition, end) => self.cut_back(partition, end, now),
+            Input::Missing(missing) => self.topic_missing = missing,
+            Input::Remade => self.begin_anew(),
             Input::Revoked { partitions, lost, give_up_at, released } => {
                 for partition in partitions {
-                    self.ends.remove(&partition);
                     if lost {
                         self.engine.lost(partition, now);
                         self.ownership.gone(partition);
@@ -238,7 +243,7 @@ impl Subscriber {
                     if end.reached {
                         self.engine.passed(end.partition, end.end);
                     }
-                    self.ends.insert(end.partition, end);
+                    self.ends.fetched(end.partition, end.written);
                 }
             }
             Input::Failed(Failure::InstanceTaken) => return Some(Ended::InstanceTaken),
@@ -258,9 +263,7 @@ impl Subscriber {
                 self.metrics.consumed.inc();
                 self.metrics.claimed.inc();
                 let (partition, offset) = (update.record.place.partition, update.record.place.offset);
-                // Twice: the record, and the event parsed out of it.
-                let size = 2 * update.record.size();
-                let work = update.work;
+                let (size, work) = (update.size(), update.work);
                 let update = Arc::from(update);
                 if self.engine.arrived(partition, offset, size, Arc::clone(&update), work)
                     && let Some(tracer) = &self.tracer
@@ -274,15 +277,14 @@ impl Subscriber {
     }
 
     fn step(&mut self) {
-        if let Some(until) = self.lease.until() {
-            self.engine.lease(until);
-        }
+        // None: no lease any more, or not yet.
+        self.engine.lease(self.lease.until().unwrap_or_else(Instant::now));
         for action in self.engine.step(Instant::now()) {
             match action {
                 Action::Start { ticket, update, merged, timeout } => self.start_call(ticket, update, &merged, timeout),
                 Action::Cancel(ticket) => {
                     if let Some(call) = self.calls.remove(&ticket) {
-                        call.abort();
+                        call.task.abort();
                     }
                 }
                 Action::Settle(batch) => self.settle(batch),
@@ -309,6 +311,10 @@ impl Subscriber {
 
     fn start_call(&mut self, ticket: Ticket, update: Arc<Update>, merged: &[Arc<Update>], timeout: Duration) {
         let Some(caller) = self.caller.clone() else { return };
+        if self.engine.state() != State::Flowing {
+            // Only probes are made then.
+            caller.start_anew();
+        }
         let (lease, place) = (self.lease.clone(), update.record.place.clone());
         let now = Timestamp::now();
         for update in merged.iter().chain([&update]) {
@@ -321,6 +327,7 @@ impl Subscriber {
         let finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
         let ids = update.trace.as_ref().map(TraceContext::ids);
         debug!(target = self.name, record = %place, trace_id = ids.map(|(trace, _)| trace), merged = merged.len(), "calling");
+        let called = update.clone();
         let call = tokio::spawn(async move {
             let mut finish = finish;
             if let Some(call) = together.as_ref().or(update.call.as_ref()) {
@@ -330,18 +337,17 @@ impl Subscriber {
                 finish.attempt = Some(caller.attempt(call, trace, timeout, leased).await);
             }
         });
-        self.calls.insert(ticket, call.abort_handle());
+        self.calls.insert(ticket, InFlight { update: called, task: call.abort_handle() });
     }
 
     fn finished(&mut self, ticket: Ticket, attempt: Option<Attempt>) {
-        if self.calls.remove(&ticket).is_none() {
-            return;
-        }
+        let Some(InFlight { update, .. }) = self.calls.remove(&ticket) else { return };
         let finished_at = Timestamp::now();
         let Some(attempt) = attempt else {
             // Its task panicked, which the log tells; the update is tried again.
             let facts = Facts { http_status: None, error: None, finished_at };
-            self.engine.finished(ticket, Verdict::Retry { unreachable: false }, 1, facts, Instant::now());
+            let finding = Finding { verdict: Verdict::Retry { unreachable: false }, calls: 1, of_all: false };
+            self.engine.finished(ticket, finding, facts, Instant::now());
             return;
         };
         for call in &attempt.calls {
@@ -355,12 +361,15 @@ impl Subscriber {
             warn!(target = self.name, "an answer confirmed an update but named another user");
         }
         if let Some(error) = &attempt.error {
-            self.last_error = Some(error.message.clone());
+            self.last_error = Some(report::error_of(&update, &attempt, error));
         }
         let http_status = attempt.http_status();
-        let calls = u32::try_from(attempt.calls.len()).unwrap_or(u32::MAX);
+        let finding = attempt.finding();
         let facts = Facts { http_status, error: attempt.error, finished_at };
-        self.engine.finished(ticket, attempt.verdict, calls, facts, Instant::now());
+        let counted = self.engine.finished(ticket, finding, facts, Instant::now());
+        if let Some(failures) = counted {
+            self.show_odd(&update, failures);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! A text that came from outside, made fit to stand in a message: bounded, on one line.
+//! A text that came from outside, made fit to stand in a message and to be shown on a terminal:
+//! bounded, on one line, with nothing hidden in it.
 
 use std::borrow::Cow;
 
@@ -21,6 +22,55 @@ pub fn name(text: &str, max: usize) -> String {
     cut(&printable, max).into_owned()
 }
 
+/// A text for a terminal: what cannot be seen there, or would be obeyed, is written out as JSON
+/// does it (`\u202e`), so that JSON stays what it was. Line ends and tabs stay.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    written_out(text, &['\n', '\t'])
+}
+
+/// The same for a line of the log, which may be coloured. What is logged has no escape character of
+/// its own any more.
+pub fn printable_in_color(line: &str) -> Cow<'_, str> {
+    written_out(line, &['\n', '\t', '\u{1b}'])
+}
+
+/// The same for what must stay on its line.
+pub fn on_one_line(text: &str) -> Cow<'_, str> {
+    written_out(text, &[])
+}
+
+fn written_out<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
+    let is_hidden = |character: char| !kept.contains(&character) && is_hidden(character);
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_hidden(character) {
+            character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(character);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether the character cannot be told by its looks: controls, marks of direction, what has no
+/// width, blanks other than the space, what means nothing.
+fn is_hidden(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_control();
+    }
+    let listed = matches!(
+        character,
+        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}'
+    );
+    let listed = listed || matches!(character, '\u{2800}' | '\u{e0000}'..='\u{e0fff}');
+    // Rust's debug form escapes the rest of them, and marks that combine with the letter before
+    // them: after a letter those stay.
+    listed || character.escape_debug().len() > 1 && format!("a{character}").escape_debug().count() > 2
+}
+
 /// The known name that the given one is most like, whatever their case. `None` where nothing is known.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A name of a megabyte would cost a long comparison and is like nothing.
@@ -29,9 +79,35 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     known.max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
+/// The members of `changes` whose values are secret, at any API.
+pub const SECRETS: [&str; 2] = ["password", "card_number"];
+
+/// Whether a member of an event of this name holds a secret, or may have been meant to: a field
+/// whose name is misspelt is no less secret.
+pub fn is_secret(name: &str) -> bool {
+    let plain = |name: &str| name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    let name = plain(name);
+    SECRETS
+        .into_iter()
+        .map(plain)
+        .any(|secret| name.contains(&secret) || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_secrets_are_known_even_misspelt() {
+        for name in
+            ["password", "card_number", "Password", "pasword", "passwd", "cardNumber", "card-number", "new_password", "card_no_number"]
+        {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["name", "display_name", "rooms", "video_access", "user", "users", "user_group", "permissions", "id", "source"] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_cut_keeps_whole_characters_and_the_limit() {
@@ -41,6 +117,27 @@ mod tests {
         assert_eq!(cut("ääää", 6), "ä…");
         assert_eq!(name("a\nb", 64), "a\\nb");
         assert!(name(&"\u{0}".repeat(500), 64).len() <= 64);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_or_would_be_obeyed_is_written_out_as_json_does_it() {
+        for (text, wanted) in [
+            ("Zoë, Ж, 日本, ไม้, é", "Zoë, Ж, 日本, ไม้, é"),
+            ("e\u{301}", "e\u{301}"),
+            ("evil\u{202e}gnp.exe", "evil\\u202egnp.exe"),
+            ("\u{2066}\u{200f}\u{61c}\u{200b}\u{feff}\u{ad}", "\\u2066\\u200f\\u061c\\u200b\\ufeff\\u00ad"),
+            ("\u{1b}[2J\u{9b}2J\r\u{7}\u{7f}", "\\u001b[2J\\u009b2J\\u000d\\u0007\\u007f"),
+            ("\u{2028}\u{a0}\u{3164}\u{e0041}", "\\u2028\\u00a0\\u3164\\udb40\\udc41"),
+            ("a\n\tb", "a\n\tb"),
+        ] {
+            assert_eq!(printable(text), wanted);
+        }
+        assert_eq!(on_one_line("a\nb\t"), "a\\u000ab\\u0009");
+        assert_eq!(printable_in_color("\u{1b}[2m\u{202e}"), "\u{1b}[2m\\u202e");
+        let json = serde_json::json!({ "name\u{202e}": "\u{9b}\u{e0041}\u{1b}\n" });
+        let shown = json.to_string();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printable(&shown)).unwrap(), json);
+        assert!(!printable(&shown).contains(['\u{202e}', '\u{9b}', '\u{e0041}']));
     }
 
     #[test]

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use memchr::memchr;
 use memchr::memmem::{self, Finder};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::api::Api;
+use crate::api::{Api, Changes};
 use crate::attempt;
 use crate::dead_letter::REPLAY_OF;
 use crate::engine::{Merge, Work};
@@ -30,8 +29,8 @@ pub struct Update {
     pub identity: Identity,
     /// The user, where known.
     pub user: Option<UserId>,
-    /// The names of the fields it changes, where known.
-    pub fields: Option<Vec<String>>,
+    /// The names of the fields that it would change, if nothing can be sent and they are known.
+    pub refused_fields: Option<Vec<String>>,
     /// The API to send it to. `None` where there is none.
     pub api: Option<&'static dyn Api>,
     /// The trace that the record belongs to.
@@ -59,12 +58,38 @@ impl Update {
         }
     }
 
+    /// The names of the fields that it changes, if known.
+    pub fn fields(&self) -> Option<Vec<String>> {
+        match &self.call {
+            Some(call) => Some(call.changes.names().map(str::to_owned).collect()),
+            None => self.refused_fields.clone(),
+        }
+    }
+
+    /// Memory that it takes, in bytes: the record, and everything read out of it.
+    pub fn size(&self) -> usize {
+        let Identity { id, source, event_type } = &self.identity;
+        let texts = [id, source, event_type, &self.problem].into_iter().flatten().chain(self.refused_fields.iter().flatten());
+        let texts = texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        let changes = self.call.as_ref().map_or(0, |call| call.changes.size());
+        self.record.size() + size_of::<Self>() - size_of::<Record>() + texts + changes + BOOKKEEPING
+    }
+
+    /// When its record was written, in milliseconds since 1970, as far as that can be believed.
+    pub fn written_ms(&self) -> i64 {
+        self.record.written_ms(self.received_at.as_millisecond())
+    }
+
     /// What to send where earlier updates of the same user are sent in the same call, the first first.
     pub fn call_with(&self, merged: &[Arc<Update>]) -> Option<attempt::Update> {
-        let mut call = self.call.clone()?;
-        let all = merged.iter().map(|update| &**update).chain([self]);
-        call.changes = all.filter_map(|update| update.call.as_ref()).flat_map(|call| call.changes.clone()).collect();
-        Some(call)
+        let calls = || merged.iter().map(|update| &**update).chain([self]).filter_map(|update| update.call.as_ref());
+        let keys: Vec<_> = calls().map(|call| call.idempotency_key.to_string()).collect();
+        Some(attempt::Update {
+            user: self.call.as_ref()?.user,
+            changes: Changes::merged(calls().map(|call| &call.changes)),
+            // One of its own: each of the updates may still have to be sent by itself.
+            idempotency_key: Uuid::new_v5(&Uuid::NAMESPACE_URL, keys.join(",").as_bytes()),
+        })
     }
 }
 
@@ -75,6 +100,10 @@ impl Merge for Update {
         !replayed(self) && !replayed(earlier) && api.may_merge(&before.changes, &call.changes)
     }
 }
+
+/// Memory that the engine takes for an update, at the most (its entry, lane and place in the
+/// ledger), in bytes.
+const BOOKKEEPING: usize = 540;
 
 /// Decides which records are one subscriber's, and reads them.
 pub struct Claims {
@@ -121,7 +150,7 @@ impl Claim<Update> for Claims {
             Err(undecodable) if self.api.is_none() => Claimed::dead(undecodable.identity, Reason::Undecodable, undecodable.message, None),
             Err(_) => return None,
         };
-        let Claimed { identity, user, fields, call, problem, work } = claimed;
+        let Claimed { identity, user, refused_fields, call, problem, work } = claimed;
         let received_at = Timestamp::now();
         Some(Box::new(Update {
             trace: TraceContext::of(&record),
@@ -129,7 +158,7 @@ impl Claim<Update> for Claims {
             record,
             identity,
             user,
-            fields,
+            refused_fields,
             api: self.api,
             call,
             problem,
@@ -142,16 +171,13 @@ impl Claim<Update> for Claims {
 
 impl Claims {
     fn ours(&self, outcome_id: Uuid, event: Event, api: &'static dyn Api) -> Claimed {
-        let user = match valid(&event, api) {
-            Ok(user) => user,
+        let (user, changes) = match valid(&event, api) {
+            Ok(valid) => valid,
             Err(invalid) => return Claimed::dead(event.identity.clone(), Reason::InvalidChanges, invalid.message, Some(&event)),
         };
-        let fields = event.fields();
-        // It is an object: that was checked.
-        let changes = if let Some(Value::Object(changes)) = event.changes { changes } else { Map::new() };
         Claimed {
             user: Some(user),
-            fields: Some(fields),
+            refused_fields: None,
             work: Work::Call { user, expires_at: event.expires_at.map(instant) },
             call: Some(attempt::Update { user, changes, idempotency_key: outcome_id }),
             problem: None,
@@ -160,21 +186,21 @@ impl Claims {
     }
 }
 
-/// The user of an event whose changes that API takes.
+/// The user and the changes of an event, if that API takes them.
 ///
 /// # Errors
 /// The first thing about user and changes that it does not take.
-pub fn valid(event: &Event, api: &'static dyn Api) -> Result<UserId, InvalidChanges> {
+pub fn valid(event: &Event, api: &'static dyn Api) -> Result<(UserId, Changes), InvalidChanges> {
     let user = event.user_id()?;
-    api.validate(event.changes_map()?)?;
-    Ok(user)
+    let changes = api.validate(event.changes()?)?;
+    Ok((user, changes))
 }
 
 /// An update without what every record has.
 struct Claimed {
     identity: Identity,
     user: Option<UserId>,
-    fields: Option<Vec<String>>,
+    refused_fields: Option<Vec<String>>,
     call: Option<attempt::Update>,
     problem: Option<String>,
     work: Work,
@@ -183,10 +209,10 @@ struct Claimed {
 impl Claimed {
     fn dead(identity: Identity, reason: Reason, problem: String, event: Option<&Event>) -> Self {
         let user = event.and_then(|event| event.user_id().ok());
-        let fields = event.map(Event::fields).filter(|fields| !fields.is_empty());
+        let refused_fields = event.map(Event::fields).filter(|fields| !fields.is_empty());
         // What no target takes belongs to no user's lane: a number means nobody without its target.
         let lane = user.filter(|_| reason == Reason::InvalidChanges);
-        Claimed { identity, user, fields, call: None, problem: Some(problem), work: Work::Dead { user: lane, reason } }
+        Claimed { identity, user, refused_fields, call: None, problem: Some(problem), work: Work::Dead { user: lane, reason } }
     }
 }
 
@@ -206,7 +232,7 @@ mod tests {
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use globset::Glob;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::api;
@@ -231,14 +257,18 @@ mod tests {
     }
 
     #[test]
-    fn in_a_merged_call_the_later_value_of_a_field_wins_and_the_key_is_the_last_ones() {
+    fn in_a_merged_call_the_later_value_of_a_field_wins_and_the_key_is_its_own() {
         let first = claim(1, &json!({ "display_name": "first", "rooms": [1] }), None);
         let second = claim(2, &json!({ "display_name": "second", "video_access": { "users": [1] } }), None);
         let last = claim(3, &json!({ "display_name": "last", "user_group": 4 }), None);
-        let call = last.call_with(&[first, second]).unwrap();
+        let call = last.call_with(&[first.clone(), second.clone()]).unwrap();
         let expected = json!({ "display_name": "last", "rooms": [1], "video_access": { "users": [1] }, "user_group": 4 });
-        assert_eq!(Value::Object(call.changes), expected);
-        assert_eq!(call.idempotency_key, last.call.as_ref().unwrap().idempotency_key);
+        assert_eq!(*call.changes.body(), *expected.to_string().as_bytes());
+        let keys = [&first, &second, &last].map(|update| update.call.as_ref().unwrap().idempotency_key.to_string());
+        assert_eq!(call.idempotency_key, Uuid::new_v5(&Uuid::NAMESPACE_URL, keys.join(",").as_bytes()));
+        let others = [last.call_with(&[second.clone(), first.clone()]), last.call_with(&[second]), last.call_with(&[first])];
+        let keys = others.map(|call| call.unwrap().idempotency_key);
+        assert!(!keys.contains(&call.idempotency_key), "other updates, or in another order, have another key");
     }
 
     #[test]

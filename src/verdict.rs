@@ -74,6 +74,20 @@ pub enum Verdict {
     Unauthorized,
     /// What answered is not the API, or not where it should be.
     Fault,
+    /// No call was made, which says nothing of the API.
+    NotCalled,
+}
+
+/// How an attempt ended, as far as the engine decides by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How the last answer is judged.
+    pub verdict: Verdict,
+    /// The calls made, logins apart.
+    pub calls: u32,
+    /// It speaks of the account or the connection, and so of every update: a refused login, a 401 to a
+    /// new token, a certificate that is not accepted, no HTTP. Any other answer may be about one user.
+    pub of_all: bool,
 }
 
 impl Verdict {
@@ -86,6 +100,7 @@ impl Verdict {
             Verdict::Throttled { .. } => "throttled",
             Verdict::Unauthorized => "unauthorized",
             Verdict::Fault => "fault",
+            Verdict::NotCalled => "not_called",
         }
     }
 }

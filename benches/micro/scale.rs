@@ -92,7 +92,7 @@ fn update(what: &str, record: &Record, claim: impl Fn(Record) -> Option<Arc<Upda
         copies.collect::<Vec<_>>()
     });
     let allocations = (ALLOCATOR.stats().allocations - before) / MANY;
-    let reckoned = 2 * record.size();
+    let reckoned = updates.iter().flatten().next().map_or(0, |update| update.size());
     println!("{what:<28} {:>6} bytes, {reckoned} reckoned, {allocations} allocations made on the way", bytes / MANY as i64);
     drop(black_box(updates));
 }

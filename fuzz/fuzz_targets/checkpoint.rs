@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
 use user_courier::engine::checkpoint::{Checkpoint, MAX_TEXT};
-use user_courier::engine::{Commit, Spent};
+use user_courier::engine::{Commit, Spent, TopicId};
 
 /// No distance in a text is longer.
 const LONGEST: i64 = 1 << 40;
@@ -17,10 +17,12 @@ fuzz_target!(|bytes: &[u8]| {
     match kind {
         // The text as it is.
         b't' => read(5, String::from_utf8_lossy(rest).into_owned()),
-        // An offset and the bytes within a text of ours.
+        // An offset and the bytes within a text of ours, with the topic's id and without.
         b'b' => {
             let Some((offset, bytes)) = rest.split_first_chunk() else { return };
-            read(i64::from_le_bytes(*offset).max(0), format!("uc1.{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)));
+            for mark in ["uc1", "uc2"] {
+                read(i64::from_le_bytes(*offset).max(0), format!("{mark}.{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)));
+            }
         }
         _ => written(rest),
     }
@@ -52,7 +54,7 @@ fn written(bytes: &[u8]) {
         }
         position += 1;
     }
-    check(&Checkpoint { horizon, open }, offset);
+    check(&Checkpoint { topic: TopicId([7; 16]), horizon, open }, offset);
 }
 
 fn check(written: &Checkpoint, offset: i64) {
@@ -62,7 +64,7 @@ fn check(written: &Checkpoint, offset: i64) {
         Ok(read) => read,
         Err(unreadable) => panic!("{written:?} is written as {commit:?}: {unreadable}"),
     };
-    assert_eq!(read.horizon, written.horizon);
+    assert_eq!((read.topic, read.horizon), (written.topic, written.horizon));
     // The offsets that are settled must be the same; attempts may be left out from some offset on, for want of room or because it is too far away.
     let holes = |checkpoint: &Checkpoint| checkpoint.open.range(..checkpoint.horizon).map(|(at, _)| *at).collect::<Vec<_>>();
     assert_eq!(holes(&read), holes(written));

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use super::changes::{self, Field, Kind};
-use super::http::without_scheme;
+use super::changes::{self, Changes, Field, Kind};
 use super::judge::{self, Body, Refusal, Shape};
+use super::session::without_scheme;
 use super::{Answer, Api, ApiError, Judgement, Login, Request, TokenPlace};
 use crate::event::{InvalidChanges, UserId};
 
@@ -18,8 +19,9 @@ const FIELDS: &[Field] = &[("permissions", Kind::Integers)];
 
 const SHAPE: Shape = Shape { user: |body| judge::number(&body.get("id")), refusal };
 
-/// How Laravel begins to say that a record is not in the database; a class name and the id follow.
-const MISSING: &str = "No query results for model";
+/// How Laravel begins to say that a record is not in the database; the class, a bracket and the id
+/// follow.
+const MISSING: &str = "No query results for model [";
 
 impl Api for Aipix {
     fn name(&self) -> &'static str {
@@ -38,23 +40,23 @@ impl Api for Aipix {
         &[]
     }
 
-    fn validate(&self, changes: &Map<String, Value>) -> Result<(), InvalidChanges> {
+    fn validate(&self, changes: &RawValue) -> Result<Changes, InvalidChanges> {
         changes::check(FIELDS, changes)
     }
 
-    fn may_merge(&self, _: &Map<String, Value>, _: &Map<String, Value>) -> bool {
+    fn may_merge(&self, _: &Changes, _: &Changes) -> bool {
         // Each sets the whole list.
         true
     }
 
-    fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request {
-        // Nothing is made up where the event names none: an empty list strips the user of all permissions.
-        let body = Value::Object(changes.iter().filter(|(name, _)| *name == "permissions").map(owned).collect());
+    fn update(&self, user: UserId, changes: &Changes) -> Request {
         Request {
             method: hyper::Method::PUT,
             path: format!("/api/admin/v1/users/{user}"),
             token: TokenPlace::Bearer,
-            body: body.to_string().into_bytes(),
+            // Nothing is made up if the event names none: an empty list strips the user of all
+            // permissions.
+            body: changes.body(),
         }
     }
 
@@ -70,7 +72,7 @@ impl Api for Aipix {
             method: hyper::Method::POST,
             path: "/api/admin/v1/auth/token".to_owned(),
             token: TokenPlace::None,
-            body: json!({ "login": username, "password": password.expose_secret() }).to_string().into_bytes(),
+            body: json!({ "login": username, "password": password.expose_secret() }).to_string().into(),
         }
     }
 
@@ -82,10 +84,6 @@ impl Api for Aipix {
             Some((SecretString::from(without_scheme(judge::text(&token)?)), renew_after))
         })
     }
-}
-
-fn owned((name, value): (&String, &Value)) -> (String, Value) {
-    (name.clone(), value.clone())
 }
 
 /// `expires_at` bears no zone, so it may be wrong by half a day either way: it is good for renewing early, and
@@ -110,12 +108,18 @@ fn refusal(body: &Body<'_>) -> Refusal {
     let fields = errors.as_object().map(|fields| fields.iter().map(|(name, texts)| (name.clone(), strings(texts))).collect());
     Refusal {
         own_shape: ["message", "errors"].iter().any(|name| body.has(name) || error.get(name).is_some()),
-        user_missing: message.is_some_and(|message| message.starts_with(MISSING)),
+        user_missing: message.and_then(missing_model).is_some_and(|model| model.ends_with("User")),
         words: ApiError {
             message: message.unwrap_or("the API refused the update and gave no message").to_owned(),
             fields: fields.unwrap_or_default(),
         },
     }
+}
+
+/// The class that Laravel says it found no record of, such as `App\Models\User`. A permission may
+/// be missing as well.
+fn missing_model(message: &str) -> Option<&str> {
+    message.strip_prefix(MISSING)?.split_once(']').map(|(model, _)| model)
 }
 
 fn strings(texts: &Value) -> Vec<String> {

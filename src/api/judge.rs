@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{Answer, ApiError, Judgement, Login};
 use crate::event::UserId;
+use crate::json::{self, Number};
 use crate::verdict::Verdict;
 
 /// An answer's body that is a JSON object. Only what is asked for is looked into.
@@ -55,7 +56,7 @@ pub(super) struct Shape {
 /// The verdict on an answer to an update.
 pub(super) fn judge(shape: &Shape, user: UserId, answer: &Answer) -> Judgement {
     let body = Body::of(answer);
-    match (status(answer, body.as_ref()), &body) {
+    let judgement = match (status(answer, body.as_ref()), &body) {
         (None, _) => fault("the answer was 200 with an error that has no known code: what answers at base_url is not this API"),
         (Some(200), None) => fault("the answer was 200, but no JSON object: what answers at base_url is not this API"),
         (Some(200), Some(body)) => match (shape.user)(body) {
@@ -63,6 +64,15 @@ pub(super) fn judge(shape: &Shape, user: UserId, answer: &Answer) -> Judgement {
             None => fault("the answer was 200, but names no user id: what answers at base_url is not this API"),
         },
         (Some(status), body) => refused(status, answer, body.as_ref().map(shape.refusal).unwrap_or_default()),
+    };
+    explained(judgement, answer)
+}
+
+/// A fault for want of a body that could be read is told as that.
+fn explained(judgement: Judgement, answer: &Answer) -> Judgement {
+    match answer.unreadable {
+        Some(why) if judgement.verdict == Verdict::Fault => fault(&format!("the answer ({}) could not be read: {why}", answer.status)),
+        _ => judgement,
     }
 }
 
@@ -81,15 +91,23 @@ pub(super) fn judge_login(answer: &Answer, token: impl FnOnce(&Body<'_>) -> Opti
     match failed.verdict {
         // There is no update yet that could be the problem.
         Verdict::Rejected { .. } => Login::Failed(fault("the login was answered like something else than a login: check base_url")),
-        _ => Login::Failed(failed),
+        _ => Login::Failed(explained(failed, answer)),
     }
 }
 
 /// The status that counts: a 200 may carry an error, whose code stands for it. `None` where that error has none.
 fn status(answer: &Answer, body: Option<&Body<'_>>) -> Option<u16> {
     let error = body.filter(|_| answer.status == 200).map(|body| body.get("error")).unwrap_or_default();
+    let is_none = match &error {
+        Value::Null => true,
+        Value::Bool(is_error) => !is_error,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Number(_) => false,
+    };
     match error {
-        Value::Null => Some(answer.status),
+        _ if is_none => Some(answer.status),
         error => number(&error["code"]).and_then(|code| u16::try_from(code).ok()).filter(|code| (300..600).contains(code)),
     }
 }
@@ -102,7 +120,7 @@ fn refused(status: u16, answer: &Answer, refusal: Refusal) -> Judgement {
         404 if refusal.user_missing => (Verdict::Rejected { user_not_found: true }, ApiError::new("the API knows no such user (404)")),
         401 => (Verdict::Unauthorized, ApiError::new("the API refused the token (401): check the target's credentials")),
         403 => {
-            let message = "the API forbids the update (403): give the target's account the right to change users";
+            let message = "the API forbids the update (403): if it forbids all, give the target's account the right to change users";
             (Verdict::Unauthorized, ApiError::new(message))
         }
         429 => (Verdict::Throttled { retry_after: answer.retry_after }, ApiError::new("the API asks for a pause (429)")),
@@ -129,10 +147,13 @@ fn fault(message: &str) -> Judgement {
     Judgement { verdict: Verdict::Fault, error: Some(ApiError::new(message)), other_user: false, token_refused: false, quotes_api: false }
 }
 
-/// A number that may be written as a string of digits.
+/// An integer, also one written as 5.0 or as a string of digits.
 pub(super) fn number(value: &Value) -> Option<u64> {
     match value {
-        Value::Number(number) => number.as_u64(),
+        Value::Number(number) => match json::number_in(&number.to_string())? {
+            Number::Integer(number) => u64::try_from(number).ok(),
+            Number::Beyond | Number::Fraction => None,
+        },
         Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
         _ => None,
     }

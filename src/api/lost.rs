@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use super::connect::TooLate;
+use super::connect::{NoAddress, TooLate};
 use crate::verdict::Verdict;
 
 /// How a call was answered: the label `status` in metrics.
@@ -47,18 +47,16 @@ pub struct Lost {
 }
 
 impl Lost {
-    /// Nothing, or not everything, was answered in time.
-    pub(super) fn too_late(timeout: Duration) -> Self {
-        Lost {
-            verdict: Verdict::Retry { unreachable: false },
-            status: Status::Timeout,
-            ambiguous: true,
-            message: format!("no answer within {timeout:?}"),
-        }
+    /// Nothing, or not everything, was answered in time. `sent`: there was a connection, so the
+    /// request may have gone out.
+    pub(super) fn too_late(timeout: Duration, sent: bool) -> Self {
+        let (status, message) = match sent {
+            true => (Status::Timeout, format!("no answer within {timeout:?}")),
+            false => (Status::Connect, TooLate.to_string()),
+        };
+        Lost { verdict: Verdict::Retry { unreachable: !sent }, status, ambiguous: sent, message }
     }
-}
 
-impl Lost {
     /// The request could not be put into words.
     pub(super) fn unsendable() -> Self {
         Lost {
@@ -76,13 +74,16 @@ impl Lost {
         let (verdict, status, message) = if let Some(error) = find::<rustls::Error>(&causes) {
             tls_failure(error, unreachable)
         } else if nothing_sent && find::<TooLate>(&causes).is_some() {
-            (unreachable, Status::Connect, "no connection came about in time".to_owned())
-        } else if nothing_sent && causes.iter().any(|cause| cause.to_string().starts_with("dns error")) {
+            (unreachable, Status::Connect, TooLate.to_string())
+        } else if nothing_sent && find::<NoAddress>(&causes).is_some() {
             (unreachable, Status::Connect, "the host's name was not found: check base_url and the name service".to_owned())
         } else if nothing_sent && is_within_tls(&causes) {
             (unreachable, Status::Tls, "the connection was cut off while TLS was being set up".to_owned())
         } else if nothing_sent {
             (unreachable, Status::Connect, format!("could not connect: {}", io_kind(&causes)))
+        } else if find::<hyper::Error>(&causes).is_some_and(hyper::Error::is_parse_too_large) {
+            let message = "the answer has more headers than can be read, in number or in length: check what stands before the API";
+            (Verdict::Fault, Status::Protocol, message.to_owned())
         } else if find::<hyper::Error>(&causes).is_some_and(hyper::Error::is_parse) {
             // Whatever speaks something else than HTTP is not the API, and would say the same to every update.
             (Verdict::Fault, Status::Protocol, "the answer was not HTTP: check base_url, its port, and http or https".to_owned())
@@ -124,6 +125,12 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)
 
 fn find<'a, E: Error + 'static>(causes: &[&'a (dyn Error + 'static)]) -> Option<&'a E> {
     causes.iter().find_map(|cause| cause.downcast_ref())
+}
+
+/// Whether there was a connection, and only TLS failed.
+pub(super) fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    let causes = causes(error);
+    find::<rustls::Error>(&causes).is_some() || is_within_tls(&causes)
 }
 
 /// An error of the socket below TLS comes wrapped into another `io::Error`.

@@ -14,11 +14,12 @@ const BEGINNING: usize = 8;
 ///
 /// Each secret is replaced by `***` wherever it stands, in upper or lower case, as it is or in the way JSON, HTML, a URL or Base64
 /// write it; so is its beginning, from 8 bytes on, where the API has cut it. Where one has fewer than 4 characters, all the words are left out.
-pub fn mask(error: ApiError, secrets: &[&str]) -> ApiError {
-    if secrets.iter().any(|secret| secret.chars().count() < SHORTEST_MASKABLE) {
+pub fn mask(error: ApiError, secrets: &[impl AsRef<str>]) -> ApiError {
+    let secrets = || secrets.iter().map(AsRef::as_ref);
+    if secrets().any(|secret: &str| secret.chars().count() < SHORTEST_MASKABLE) {
         return ApiError::new("the API refused the update; its words are left out, as they could show a short secret value");
     }
-    let forms: Vec<String> = secrets.iter().flat_map(|secret| forms(secret)).collect();
+    let forms: Vec<String> = secrets().flat_map(forms).collect();
     let whole = |text: &str| {
         let found = forms.iter().map(|form| common(text, form)).filter(|(_, whole)| *whole);
         found.map(|(length, _)| length).max().unwrap_or(0)

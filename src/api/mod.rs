@@ -1,8 +1,10 @@
 //! The APIs: what a user-management API must tell the rest of the service. Each API is one file here and one line in [`ALL`].
 
 mod aipix;
+mod body;
 mod changes;
-mod connect;
+pub(crate) mod connect;
+mod connection;
 mod error;
 pub mod http;
 mod judge;
@@ -20,12 +22,15 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use secrecy::SecretString;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use crate::event::{InvalidChanges, UserId};
 use crate::verdict::Verdict;
 
+pub use changes::Changes;
+pub(crate) use changes::MAX_ITEMS;
 pub use error::ApiError;
 
 /// One user-management API: how an update becomes a request, and how an answer is judged.
@@ -44,18 +49,19 @@ pub trait Api: Send + Sync {
     /// The fields of `changes` whose values are secret.
     fn secret_fields(&self) -> &'static [&'static str];
 
-    /// Checks names and types of `data.changes`. The values stay as they came, in their order.
+    /// Checks names and types of `data.changes`. The values stay as they came, in their order;
+    /// integers are written as such.
     ///
     /// # Errors
     /// The first mistake, with its path in the data.
-    fn validate(&self, changes: &Map<String, Value>) -> Result<(), InvalidChanges>;
+    fn validate(&self, changes: &RawValue) -> Result<Changes, InvalidChanges>;
 
     /// Whether two updates of one user, the later one's value of a field put in place of the earlier one's, may be sent in one call: whether
     /// that comes to the same as sending one after the other.
-    fn may_merge(&self, earlier: &Map<String, Value>, later: &Map<String, Value>) -> bool;
+    fn may_merge(&self, earlier: &Changes, later: &Changes) -> bool;
 
-    /// The request that sets `changes` (validated before) for `user`.
-    fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request;
+    /// The request that sets `changes` for `user`.
+    fn update(&self, user: UserId, changes: &Changes) -> Request;
 
     /// The verdict on an answer to [`Api::update`], by status and body.
     fn judge(&self, user: UserId, answer: &Answer) -> Judgement;
@@ -65,6 +71,12 @@ pub trait Api: Send + Sync {
 
     /// What a login was answered with.
     fn judge_login(&self, answer: &Answer) -> Login;
+}
+
+impl fmt::Debug for dyn Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// The registry: a further API is a further line.
@@ -84,7 +96,7 @@ pub struct Request {
     /// Where the token goes; `None` for a login.
     pub token: TokenPlace,
     /// The JSON body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 /// Where a request carries its token.
@@ -109,6 +121,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The body, or the outline of one that is longer than 64 KiB: a JSON object with its short members.
     pub body: Vec<u8>,
+    /// Why the body, or the rest of it, could not be read, if so.
+    pub unreadable: Option<&'static str>,
 }
 
 impl fmt::Debug for Answer {

@@ -109,6 +109,8 @@ impl Outline {
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' => {}
             b'{' | b'[' => self.open(byte),
+            // Those of a byte order mark.
+            0xEF | 0xBB | 0xBF if self.depth == 0 => {}
             _ if self.depth == 0 => self.end = End::NotAnObject,
             b'}' | b']' => self.close(byte),
             b',' if self.depth == 1 => self.end_outer(),
@@ -251,6 +253,7 @@ mod tests {
 
     #[test]
     fn what_is_no_object_has_no_outline() {
+        assert_eq!(outline("\u{feff}{\"id\":5}"), Some(json!({ "id": 5 })), "a byte order mark is skipped");
         for body in ["", "  ", "<html>{\"id\":5}</html>", "[{\"id\":5}]", "\"{\"", "5", "]"] {
             assert_eq!(outline(body), None, "{body:?}");
         }

@@ -150,10 +150,14 @@ impl Session {
         // The stamp is taken first: a change in between is then seen as one, at worst once too often.
         *self.last_read() = Some(LastRead { stamp: secret.stamp(), same_at: Some(Instant::now()) });
         let content = secret.read().map_err(|error| unauthorized(error.to_string()))?;
-        if matches!(self.credentials, Credentials::Token(_)) && !can_travel(&content) {
-            return Err(unauthorized(format!("{secret} holds no token: it has characters that no HTTP header can carry")));
+        if matches!(self.credentials, Credentials::Login { .. }) {
+            return Ok(content);
         }
-        Ok(content)
+        let token = SecretString::from(without_scheme(content.expose_secret()));
+        if !can_travel(&token) {
+            return Err(unauthorized(format!("{secret} holds no token: it is empty, or has characters that no HTTP header can carry")));
+        }
+        Ok(token)
     }
 
     fn fixed(&self, state: &mut State, secret: &Secret) -> Result<Token, NoToken> {
@@ -244,7 +248,17 @@ impl State {
 }
 
 fn can_travel(token: &SecretString) -> bool {
-    token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    let token = token.expose_secret();
+    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+}
+
+/// The token without spaces around it and without the word that stands before it in a header:
+/// vendors hand it out with it, as the sample of aipix shows, and so do people.
+pub(super) fn without_scheme(token: &str) -> &str {
+    match token.trim().split_at_checked(7) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),
+        _ => token.trim(),
+    }
 }
 
 fn unauthorized(message: String) -> NoToken {

@@ -44,6 +44,13 @@ pub(crate) enum Reply {
     Drip(Vec<u8>),
 }
 
+/// Which request of which connection, both counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) connection: usize,
+    pub(crate) request: usize,
+}
+
 pub(crate) struct Server {
     pub(crate) url: Url,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -51,26 +58,31 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::by_turns(move |seen, _| reply(seen)).await
+    }
+
+    pub(crate) async fn by_turns(reply: impl Fn(&Seen, Turn) -> Reply + Send + Sync + 'static) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), reply)
+    }
+
+    pub(crate) fn on(listener: TcpListener, reply: impl Fn(&Seen, Turn) -> Reply + Send + Sync + 'static) -> Self {
         let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (reply, all) = (Arc::new(reply), seen.clone());
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            for connection in 0.. {
+                let Ok((mut stream, _)) = listener.accept().await else { return };
                 let (reply, all) = (reply.clone(), all.clone());
                 tokio::spawn(async move {
-                    let mut stream = Some(stream);
-                    while let Some(request) = read_request(stream.as_mut().unwrap()).await {
-                        all.lock().unwrap().push(request.clone());
-                        match reply(&request) {
-                            Reply::Reset => {
-                                return stream.take().unwrap().set_zero_linger().unwrap();
-                            }
-                            reply => {
-                                if !act(stream.as_mut().unwrap(), reply).await {
-                                    return;
-                                }
-                            }
+                    for request in 0.. {
+                        let Some(seen) = read_request(&mut stream).await else { return };
+                        all.lock().unwrap().push(seen.clone());
+                        let reply = reply(&seen, Turn { connection, request });
+                        if matches!(reply, Reply::Reset) {
+                            return stream.set_zero_linger().unwrap();
+                        }
+                        if !act(&mut stream, reply).await {
+                            return;
                         }
                     }
                 });

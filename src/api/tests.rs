@@ -48,6 +48,13 @@ fn an_aipix_answer_is_judged_by_the_table() {
         &[
             (200, r#"{"id":52,"name":"x"}"#, Verdict::Delivered),
             (200, r#"{"name":"x","id":"52","error":null}"#, Verdict::Delivered),
+            (200, r#"{"id":52.0,"error":false}"#, Verdict::Delivered),
+            (200, r#"{"id":5.2e1,"error":""}"#, Verdict::Delivered),
+            (200, r#"{"id":52,"error":[]}"#, Verdict::Delivered),
+            (200, r#"{"id":52,"error":{}}"#, Verdict::Delivered),
+            (200, r#"{"id":52,"error":true}"#, Verdict::Fault),
+            (200, r#"{"id":52,"error":0}"#, Verdict::Fault),
+            (200, r#"{"id":5.5}"#, Verdict::Fault),
             (204, "", Verdict::Delivered),
             (200, "", Verdict::Fault),
             (200, "<html></html>", Verdict::Fault),
@@ -89,6 +96,11 @@ fn an_aipix_answer_is_judged_by_the_table() {
             (401, r#"{"message":"Unauthenticated."}"#, Verdict::Unauthorized),
             (403, "<html>", Verdict::Unauthorized),
             (404, r#"{"message":"No query results for model [App\\Models\\User] 52"}"#, NOT_FOUND),
+            (404, r#"{"message":"No query results for model [App\\User]."}"#, NOT_FOUND),
+            (404, r#"{"message":"No query results for model [Modules\\Billing\\BillingUser] 52"}"#, NOT_FOUND),
+            (404, r#"{"message":"No query results for model [App\\Models\\Permission] 9"}"#, Verdict::Fault),
+            (404, r#"{"message":"No query results for model [App\\Models\\UserGroup] 52"}"#, Verdict::Fault),
+            (404, r#"{"message":"No query results for model App\\Models\\User"}"#, Verdict::Fault),
             (404, r#"{"message":"The route api/admin/v1/users/52 could not be found."}"#, Verdict::Fault),
             (404, r#"{"message":"not: No query results for model [App\\Models\\User] 52"}"#, Verdict::Fault),
             (404, r#"{"error":{"code":404}}"#, Verdict::Fault),
@@ -108,6 +120,8 @@ fn a_valt_answer_is_judged_by_the_table() {
         &[
             (200, r#"{"data":{"id":52}}"#, Verdict::Delivered),
             (200, r#"{"data":{"id":"52"},"error":null}"#, Verdict::Delivered),
+            (200, r#"{"error":false,"data":{"id":52.0}}"#, Verdict::Delivered),
+            (200, r#"{"error":{},"data":{"id":52}}"#, Verdict::Delivered),
             (204, "", Verdict::Fault),
             (200, "", Verdict::Fault),
             (200, "<html></html>", Verdict::Fault),
@@ -193,6 +207,7 @@ fn a_pause_is_read_from_429_and_503_only() {
 fn another_user_in_the_answer_is_noted() {
     assert!(judged("valt", 200, r#"{"data":{"id":48}}"#).other_user);
     assert!(!judged("valt", 200, r#"{"data":{"id":52}}"#).other_user);
+    assert!(!judged("valt", 200, r#"{"data":{"id":52.0}}"#).other_user);
     assert!(judged("aipix", 200, r#"{"id":48}"#).other_user);
     assert!(!judged("aipix", 200, r#"{"id":52}"#).other_user);
 }

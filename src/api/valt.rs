@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
 
-use super::changes::{self, Field, Kind};
+use super::changes::{self, Changes, Field, Kind};
 use super::judge::{self, Body, Refusal, Shape};
 use super::{Answer, Api, ApiError, Judgement, Login, Request, TokenPlace};
 use crate::event::{InvalidChanges, UserId};
+use crate::json;
 
 /// The API of a VALT server.
 pub(super) struct Valt;
@@ -45,26 +46,25 @@ impl Api for Valt {
         &["password", "card_number"]
     }
 
-    fn validate(&self, changes: &Map<String, Value>) -> Result<(), InvalidChanges> {
+    fn validate(&self, changes: &RawValue) -> Result<Changes, InvalidChanges> {
         changes::check(FIELDS, changes)
     }
 
-    fn may_merge(&self, earlier: &Map<String, Value>, later: &Map<String, Value>) -> bool {
+    fn may_merge(&self, earlier: &Changes, later: &Changes) -> bool {
         let both = |field| earlier.get(field).zip(later.get(field));
+        let parts = |access| json::members(access).into_iter().map(|(part, _)| part);
         // VALT may bar the last passwords: one that is left out would not be among them.
         both("password").is_none()
             // Whether a part that is not named stays as it was is not documented, so the later one must name all that the earlier one does.
-            && both("video_access").is_none_or(|(earlier, later)| {
-                earlier.as_object().zip(later.as_object()).is_some_and(|(earlier, later)| earlier.keys().all(|part| later.contains_key(part)))
-            })
+            && both("video_access").is_none_or(|(earlier, later)| parts(earlier).all(|part| parts(later).any(|other| other == part)))
     }
 
-    fn update(&self, user: UserId, changes: &Map<String, Value>) -> Request {
+    fn update(&self, user: UserId, changes: &Changes) -> Request {
         Request {
             method: hyper::Method::POST,
             path: format!("/api/v3/admin/users/{user}/edit"),
             token: TokenPlace::Query("access_token"),
-            body: serde_json::to_vec(changes).unwrap_or_default(),
+            body: changes.body(),
         }
     }
 
@@ -77,7 +77,7 @@ impl Api for Valt {
             method: hyper::Method::POST,
             path: "/api/v3/login".to_owned(),
             token: TokenPlace::None,
-            body: json!({ "username": username, "password": password.expose_secret() }).to_string().into_bytes(),
+            body: serde_json::json!({ "username": username, "password": password.expose_secret() }).to_string().into(),
         }
     }
 

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json as value;
+use serde_json::value::to_raw_value;
+use serde_json::{Value, json as value};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::api::by_name;
 use crate::api::testing::{Reply, Server, answer, json, nowhere, read_request, tcp_server};
+use crate::api::{ALL, by_name};
 use crate::logging::Captured;
 use crate::secret::Secret;
 
+mod connections;
+mod kindly;
 mod tls;
 mod token;
 mod transport;
@@ -26,7 +29,9 @@ const RETRY: Verdict = Verdict::Retry { unreachable: false };
 const UNREACHABLE: Verdict = Verdict::Retry { unreachable: true };
 
 fn update(changes: Value) -> Update {
-    Update { user: UserId::new(52).unwrap(), changes: changes.as_object().unwrap().clone(), idempotency_key: Uuid::from_u128(7) }
+    let changes = to_raw_value(&changes).unwrap();
+    let changes = ALL.iter().find_map(|api| api.validate(&changes).ok()).unwrap();
+    Update { user: UserId::new(52).unwrap(), changes, idempotency_key: Uuid::from_u128(7) }
 }
 
 fn permissions() -> Update {
@@ -43,6 +48,11 @@ fn caller(api: &str, url: Url, tls: &Tls, by_login: bool) -> (Caller, TempDir) {
     };
     let caller = Caller::new(by_name(api).unwrap(), url, credentials, tls, TIMEOUT, Box::new(|_| ()));
     (caller.unwrap(), folder)
+}
+
+/// A call to aipix in an attempt that has all the time.
+async fn call(caller: &Caller) -> Attempt {
+    caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await
 }
 
 async fn attempt_at(api: &str, url: Url, tls: &Tls, update: &Update, timeout: Duration) -> Attempt {
@@ -98,6 +108,22 @@ async fn a_fixed_token_may_be_written_with_the_word_before_it() {
 }
 
 #[tokio::test]
+async fn spaces_around_a_fixed_token_are_not_sent_and_do_not_keep_it_from_being_masked() {
+    let server = Server::start(|_| Reply::Bytes(json(422, r#"{"error":{"code":422,"message":"canary-token is no name"}}"#))).await;
+    for written in ["  canary-token \t", "Bearer canary-token "] {
+        let (caller, folder) = caller("valt", server.url.clone(), &Tls::default(), false);
+        std::fs::write(folder.path().join("secret"), written).unwrap();
+        let attempt = caller.attempt(&update(value!({ "name": "x" })), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
+        assert_eq!(attempt.error.unwrap().message, "*** is no name");
+        assert!(server.seen().last().unwrap().line().ends_with("?access_token=canary-token HTTP/1.1"));
+    }
+    let (caller, folder) = caller("valt", server.url.clone(), &Tls::default(), false);
+    std::fs::write(folder.path().join("secret"), " \t").unwrap();
+    let attempt = caller.attempt(&update(value!({ "name": "x" })), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
+    assert_eq!((attempt.verdict, attempt.calls.len()), (Verdict::Unauthorized, 0));
+}
+
+#[tokio::test]
 async fn a_call_to_valt_carries_its_token_in_the_url_only() {
     let server = Server::start(|_| Reply::Bytes(answer(200, "set-cookie: a=b\r\n", r#"{"data":{"id":48}}"#))).await;
     let (caller, folder) = caller("valt", server.url.clone(), &Tls::default(), false);
@@ -143,6 +169,22 @@ async fn a_pause_is_read_from_the_header() {
     }
 }
 
+#[tokio::test]
+async fn what_speaks_of_every_update_is_told_from_an_odd_answer_to_one() {
+    let page = "<html>Fatal error: Uncaught TypeError</html>";
+    let odd = [(403, page), (422, "Unprocessable"), (400, page), (404, page), (200, page), (200, "{}"), (302, ""), (201, "{}"), (500, "")];
+    for (status, body) in odd {
+        let finding = attempt(move || Reply::Bytes(json(status, body)), TIMEOUT).await.finding();
+        assert!(!finding.of_all && finding.calls == 1, "{status} {body}");
+    }
+    for reply in ["HTP/1.1 200 OK\r\n\r\n", "220 mail.example.com ESMTP\r\n"] {
+        let attempt = attempt(|| Reply::Bytes(reply.as_bytes().to_vec()), TIMEOUT).await;
+        assert_eq!((attempt.verdict, attempt.of_all), (Verdict::Fault, true), "{reply}");
+    }
+    let refused = attempt(|| Reply::Bytes(json(401, "{}")), TIMEOUT).await;
+    assert_eq!((refused.verdict, refused.of_all), (Verdict::Unauthorized, true));
+}
+
 /// A VALT whose tokens can be revoked: only the last one given out is valid.
 async fn valt() -> (Server, Arc<std::sync::atomic::AtomicUsize>) {
     let valid = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -177,12 +219,12 @@ async fn no_call_is_made_once_it_may_not() {
     let (caller, _folder) = caller("valt", server.url.clone(), &Tls::default(), true);
     let update = update(value!({ "rooms": [1] }));
     let attempt = caller.attempt(&update, Trace::Passed(None), TIMEOUT, || None).await;
-    assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (RETRY, 0, 0));
+    assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (Verdict::NotCalled, 0, 0));
     // The lease ends between the 401 and the repeated call.
     valid.fetch_add(1, Ordering::SeqCst);
     let leased = AtomicBool::new(true);
     let attempt = caller.attempt(&update, Trace::Passed(None), TIMEOUT, || leased.swap(false, Ordering::SeqCst).then_some(TIMEOUT)).await;
-    assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (RETRY, 1, 1));
+    assert_eq!((attempt.verdict, attempt.calls.len(), server.count("/edit")), (Verdict::NotCalled, 1, 1));
 }
 
 #[tokio::test]

@@ -6,16 +6,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args;
 use futures::future::join_all;
 use hyper::header::HeaderMap;
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Exit, load, say};
 use crate::api::http::Http;
 use crate::api::session::Session;
-use crate::api::{Answer, Request};
+use crate::api::{Answer, Changes, Request};
 use crate::config::{Config, Credentials, Target};
 use crate::dead_letters::{Desk, Filter};
 use crate::event::UserId;
@@ -23,6 +24,7 @@ use crate::kafka::topics::{TopicSettings, near_retention, remarks, topic_setting
 use crate::kafka::{Found, find_topics, missing};
 use crate::outcome::timestamp;
 use crate::service;
+use crate::subscriber::try_out_tls;
 
 /// How long one question to an API may take.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -30,7 +32,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// Validates the configuration, then looks whether the broker, the topics and the APIs are there and let the service in.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  user-courier check --config config/user-courier.toml\n  \
-    user-courier check --config config/user-courier.toml --offline --set log.level=debug\n\n\
+    user-courier check --config config/user-courier.toml \\\n      --offline --set log.level=debug\n\n\
     Exits 0 if all is in order, 2 for a mistake in the configuration, 3 for something that cannot be reached or used.")]
 pub struct CheckArgs {
     /// The configuration file.
@@ -59,6 +61,11 @@ pub async fn run(args: CheckArgs) -> Exit {
     for warning in &config.warnings {
         say(format_args!("warning: {warning}"));
     }
+    let unusable = unusable(&config);
+    if !unusable.is_empty() {
+        unusable.iter().for_each(|words| say(format_args!("✗ {words}")));
+        return super::fail(Exit::Usage, "`run` could not begin with these files: see ✗ above");
+    }
     say("configuration: in order");
     if args.offline {
         return Exit::Done;
@@ -76,6 +83,13 @@ pub async fn run(args: CheckArgs) -> Exit {
         0 => Exit::Done,
         wrong => super::fail(Exit::Unreachable, format!("{wrong} of {} looks found something wrong: see ✗ above", findings.len())),
     }
+}
+
+/// Targets that `run` could not begin with, though each file by itself is in order: a key may be
+/// another certificate's. Asks nobody.
+fn unusable(config: &Config) -> Vec<String> {
+    let why = |target: &Target| Some(format!("{} at {}: {:#}", target.name, target.base_url, try_out_tls(target).err()?));
+    config.targets.iter().filter_map(why).collect()
 }
 
 /// All looks, side by side; the findings in the order of the configuration.
@@ -185,8 +199,8 @@ async fn look_at_target(target: &Target) -> Finding {
         return Ok(format!("reached, and `{username}` is logged in"));
     }
     let Some(nobody) = UserId::new(i64::MAX as u64) else { return Err("the user numbers are wrong".to_owned()) };
-    let update = target.api.update(nobody, &Map::new());
-    let request = Request { method: hyper::Method::GET, body: Vec::new(), ..update };
+    let update = target.api.update(nobody, &Changes::default());
+    let request = Request { method: hyper::Method::GET, body: Bytes::new(), ..update };
     let answer = http.exchange(request, Some(&token.secret), HeaderMap::new(), LONGEST, |_| true).await.map_err(|lost| lost.message)?;
     judge(&answer, target)
 }

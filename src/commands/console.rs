@@ -13,7 +13,7 @@ use crate::{console, logging};
 
 /// Serves the operator's page: what every target does now, the dead letters and their replay, and what is known of a user.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  user-courier console --config config/user-courier.toml --listen 127.0.0.1:9465\n\n\
+#[command(after_help = "Example:\n  user-courier console --config config/user-courier.toml \\\n      --listen 127.0.0.1:9465\n\n\
     Reading is free on loopback. Replaying needs console.token_file, and so does reading where --listen is not loopback.")]
 pub struct ConsoleArgs {
     /// The configuration file.

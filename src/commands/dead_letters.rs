@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use tracing::level_filters::LevelFilter;
 
-use super::{Exit, fail, load};
+use super::{Exit, fail, load, note};
 use crate::config::{Config, UNCLAIMED};
 use crate::dead_letters::desk::Aside;
 use crate::dead_letters::{Desk, Failure, Filter, filter};
@@ -25,8 +25,8 @@ use crate::verdict::Reason;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     user-courier dead-letters list --config config/user-courier.toml --since 2h\n  \
-    user-courier dead-letters show user-update-dead-letters/3/17 --config config/user-courier.toml\n  \
-    user-courier dead-letters replay --config config/user-courier.toml --target valt --reason rejected --dry-run")]
+    user-courier dead-letters show user-update-dead-letters/3/17 \\\n      --config config/user-courier.toml\n  \
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --target valt --reason rejected --dry-run")]
 pub struct DeadLettersArgs {
     #[command(subcommand)]
     command: Command,
@@ -145,10 +145,4 @@ fn mention(aside: Aside) {
             super::table::number(aside.strangers)
         ));
     }
-}
-
-/// Says something beside the result.
-fn note(words: impl std::fmt::Display) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{words}");
 }

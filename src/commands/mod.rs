@@ -15,6 +15,7 @@ mod table;
 use std::path::Path;
 
 use crate::config::{Config, Mistakes};
+use crate::text;
 
 /// How a command ended: the process's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +38,23 @@ pub fn fail(exit: Exit, words: impl std::fmt::Display) -> Exit {
 
 /// Says something on standard error.
 pub fn warn(words: impl std::fmt::Display) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "user-courier: {words}");
+    note(format_args!("user-courier: {words}"));
 }
 
-/// Says something on standard output. Whoever reads it may stop reading, as `head` does: that is no failure.
+/// Says something on standard error, beside the result.
+fn note(words: impl std::fmt::Display) {
+    tell(&mut std::io::stderr(), words);
+}
+
+/// Says something on standard output.
 pub fn say(words: impl std::fmt::Display) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "{words}");
+    tell(&mut std::io::stdout(), words);
+}
+
+/// Says something, whatever came from outside in it fit to be seen. Whoever reads it may stop
+/// reading, as `head` does: that is no failure.
+fn tell(out: &mut impl std::io::Write, words: impl std::fmt::Display) {
+    let _ = writeln!(out, "{}", text::printable(&words.to_string()));
 }
 
 /// Loads the configuration from file, environment and `--set`.

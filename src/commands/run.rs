@@ -15,12 +15,13 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::reload::Reload;
 use crate::service::{self, Failure};
+use crate::stop::{self, Stop};
 use crate::traces::Traces;
 
 /// Runs the service until SIGTERM or SIGINT, then drains and exits 0.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  user-courier run --config config/user-courier.toml\n  user-courier run --config config/user-courier.toml --target valt --set log.level=debug"
+    after_help = "Example:\n  user-courier run --config config/user-courier.toml\n  user-courier run --config config/user-courier.toml \\\n      --target valt --set log.level=debug"
 )]
 pub struct RunArgs {
     /// The configuration file.
@@ -77,17 +78,18 @@ pub async fn run(args: RunArgs) -> Exit {
     if let Some(traces) = traces {
         traces.end().await;
     }
-    logging.flush();
-    match ended {
-        Ok(()) => Exit::Done,
-        Err(Failure::Topics(words)) => fail(Exit::Unreachable, words),
-        Err(error) => fail(Exit::Failed, format!("{:#}", anyhow::Error::from(error))),
-    }
+    let (exit, why) = match ended {
+        Ok(()) => (Exit::Done, None),
+        Err(Failure::Topics(words)) => (Exit::Unreachable, Some(words)),
+        Err(error) => (Exit::Failed, Some(format!("{:#}", anyhow::Error::from(error)))),
+    };
+    logging.end(why);
+    exit
 }
 
-/// Becomes true with SIGTERM or SIGINT.
-pub fn stop_signal() -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
+/// Asks to stop with SIGTERM or SIGINT.
+pub fn stop_signal() -> Stop {
+    let (stopper, stop) = stop::channel();
     let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     tokio::spawn(async move {
         let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
@@ -99,9 +101,7 @@ pub fn stop_signal() -> watch::Receiver<bool> {
             _ = interrupt.recv() => {}
         }
         info!("stopping: what is in flight may finish");
-        let _ = sender.send(true);
-        // The channel must outlive the drain.
-        sender.closed().await;
+        stopper.stop();
     });
-    receiver
+    stop
 }

@@ -17,17 +17,21 @@ Examples:
 
 Then, on either port (see docs/stand-in.md for all pages and faults):
   the next three calls for user 52 are answered with 503:
-    curl http://127.0.0.1:8081/_stand-in/faults -d '{\"user\":52,\"status\":503,\"times\":3}'
+    curl http://127.0.0.1:8081/_stand-in/faults \\
+      -d '{\"user\":52,\"status\":503,\"times\":3}'
   a tenth of all calls hang until the client gives up:
-    curl http://127.0.0.1:8081/_stand-in/faults -d '{\"fault\":\"hang\",\"probability\":0.1}'
+    curl http://127.0.0.1:8081/_stand-in/faults \\
+      -d '{\"fault\":\"hang\",\"probability\":0.1}'
   everything works again:
     curl -X DELETE http://127.0.0.1:8081/_stand-in/faults
   all tokens become invalid:
     curl -X POST http://127.0.0.1:8081/_stand-in/token/expire
   the port is closed for five seconds:
-    curl http://127.0.0.1:8081/_stand-in/port -d '{\"closed_for\":\"5s\"}'
+    curl http://127.0.0.1:8081/_stand-in/port \\
+      -d '{\"closed_for\":\"5s\"}'
   every call takes 20 ms, and more than 100 a second get 429:
-    curl -X PATCH http://127.0.0.1:8081/_stand-in/settings -d '{\"latency\":\"20ms\",\"rate_limit\":100}'
+    curl -X PATCH http://127.0.0.1:8081/_stand-in/settings \\
+      -d '{\"latency\":\"20ms\",\"rate_limit\":100}'
   what was called, and what each user has now:
     curl http://127.0.0.1:8081/_stand-in/journal
     curl http://127.0.0.1:8081/_stand-in/state?user=52";
@@ -87,7 +91,10 @@ pub async fn run(args: StandInArgs) -> anyhow::Result<()> {
         }
         let url = stand_in.base_url();
         say(format_args!("{name} listens on {url}"));
-        say(format_args!("  a fault: curl {url}/_stand-in/faults -d '{{\"user\":52,\"status\":503,\"times\":3}}'"));
+        say(format_args!(
+            "  a fault: curl {url}/_stand-in/faults \\
+      -d '{{\"user\":52,\"status\":503,\"times\":3}}'"
+        ));
         say(format_args!("  the rest: curl {url}/_stand-in"));
         running.push(stand_in);
     }

@@ -2,8 +2,11 @@
 
 use std::fmt::Write;
 
+use crate::text;
+
 /// A table: columns as wide as they need to be, numbers to the right. In `head`, a column that begins with `>` is one of numbers.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| text::on_one_line(cell)).collect()).collect();
     let names: Vec<&str> = head.iter().map(|name| name.trim_start_matches('>')).collect();
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).chain([names[column].chars().count()]).max().unwrap_or(0);
@@ -19,8 +22,8 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         text.push('\n');
     };
     line(&mut names.iter().copied());
-    for row in rows {
-        line(&mut row.iter().map(String::as_str));
+    for row in &rows {
+        line(&mut row.iter().map(|cell| &**cell));
     }
     text
 }
@@ -67,6 +70,11 @@ mod tests {
             [vec!["valt".to_owned(), "7".to_owned(), "a".to_owned()], vec!["unclaimed".to_owned(), "1,000".to_owned(), "bcd".to_owned()]];
         let wanted = "  target     count  x\n  valt           7  a\n  unclaimed  1,000  bcd\n";
         assert_eq!(table(&["target", ">count", "x"], &rows), wanted);
+    }
+
+    #[test]
+    fn a_cell_cannot_look_like_rows_of_its_own() {
+        assert_eq!(table(&["target"], &[vec!["a\n  b\u{202e}".to_owned()]]), "  target\n  a\\u000a  b\\u202e\n");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use url::{Host, Url};
 /// Reads it. The text itself is never quoted: somebody may have put a password or a token into it.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A message for whoever wrote it.
 pub(super) fn parse(text: &str, example: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("is not a URL such as \"{example}\": {error}"))?;
     let mistake = if !matches!(url.scheme(), "http" | "https") {

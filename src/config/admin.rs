@@ -1,9 +1,10 @@
-//! `[admin]`: where metrics, health and status are served.
+//! `[admin]` and `[shutdown]`: where a running service is watched, and how it ends.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use super::mistake::Reading;
-use super::section::Section;
+use super::section::{Section, default_of};
+use super::timing::Timing;
 
 /// The admin endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,30 +13,39 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
-impl Default for Admin {
-    fn default() -> Self {
-        Admin { listen: (Ipv4Addr::LOCALHOST, 9464).into() }
-    }
+/// The end of the service, and of its work on a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long calls in flight may take to finish before they are given up; zero gives them up at
+    /// once.
+    pub drain_timeout: Duration,
 }
 
 impl Admin {
-    pub(super) fn read(mut section: Section<'_>, reading: &mut Reading) -> Self {
-        let mut admin = Admin::default();
-        if let Some(text) = section.text("listen", reading) {
-            match text.parse() {
-                Ok(address) => admin.listen = address,
-                Err(_) => section.wrong(
-                    "listen",
-                    "is not an address: write an IP address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\"",
-                    reading,
-                ),
-            }
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let advice = "is not an address: write an IP address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\"";
+        let listen = section.parsed("listen", |text| text.parse().map_err(|_| advice));
+        let listen: SocketAddr = listen.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
+        if !listen.ip().is_loopback() {
+            section.warn("listen", "is not loopback: whoever reaches this address can read metrics and status");
         }
-        if !admin.listen.ip().is_loopback() {
-            let message = "is not loopback: whoever reaches this address can read metrics and status";
-            reading.warn(&section.origin_of("listen"), &section.key("listen"), message);
+        Admin { listen }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        default_of("shutdown", |section| Shutdown::read(section, None))
+    }
+}
+
+impl Shutdown {
+    pub(super) fn read(section: &Section<'_>, timing: Option<&Timing>) -> Self {
+        let drain_timeout = section.duration("drain_timeout");
+        if let Some(timing) = timing {
+            let reason = "or the group moves on before a partition is handed over";
+            timing.max_poll_interval.must_be_above(section, "drain_timeout", drain_timeout, reason);
         }
-        section.finish(reading);
-        admin
+        Shutdown { drain_timeout }
     }
 }

@@ -1,8 +1,10 @@
-//! A change of the configuration: which keys differ between two readings, and which of them a running service can take up.
+//! A change of the configuration: which keys differ between two readings, and which of them a
+//! running service can take up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::keys;
 use super::tree::{Node, Value};
 
 /// The keys that differ, by name; never their values.
@@ -14,7 +16,8 @@ pub struct Change {
     pub refused: Vec<String>,
 }
 
-/// Every key that was set, with a hash of its value: values may be secrets, and only whether they differ is asked.
+/// Every key that was set, with a hash of its value: values may be secrets, and only whether they
+/// differ is asked.
 #[derive(Clone, Debug, Default)]
 pub struct Keys(BTreeMap<Vec<String>, u64>);
 
@@ -31,10 +34,7 @@ impl Keys {
             Value::Table(entries) => return entries.iter().for_each(|(key, node)| self.add(below(key.clone()), node)),
             Value::Array(items) => return items.iter().enumerate().for_each(|(index, node)| self.add(below(index.to_string()), node)),
             // Text and number alike, since the environment knows only text.
-            Value::Text(text) | Value::Untyped(text) | Value::Float(text) => text.clone(),
-            Value::Integer(number) => number.to_string(),
-            Value::Boolean(boolean) => boolean.to_string(),
-            Value::Datetime => String::new(),
+            Value::Scalar(_, text) => text,
         };
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
@@ -45,23 +45,11 @@ impl Keys {
         let all: BTreeSet<_> = self.0.keys().chain(before.0.keys()).collect();
         let mut change = Change::default();
         for path in all.into_iter().filter(|path| self.0.get(*path) != before.0.get(*path)) {
-            let list = if is_taken_up(path) { &mut change.taken } else { &mut change.refused };
+            // Nothing of `[console]` concerns a running service.
+            let is_taken = path.first().is_some_and(|section| section == "console") || keys::at(path).is_some_and(|key| key.live);
+            let list = if is_taken { &mut change.taken } else { &mut change.refused };
             list.push(path.join("."));
         }
         change
     }
-}
-
-/// Routes are not among them: subscribers stand at different offsets, so a record between them could get two takers or none. Neither is
-/// `request_timeout`, which bounds the connecting of a client that is made once.
-fn is_taken_up(path: &[String]) -> bool {
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    matches!(
-        path[..],
-        ["log", "level"]
-            // Nothing of it concerns a running service.
-            | ["console", ..]
-            | ["targets", _, "delivery", "max_concurrency" | "rate_limit" | "max_waiting" | "merge"]
-            | ["targets", _, "retry", _]
-    )
 }

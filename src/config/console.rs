@@ -5,15 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::Admin;
-use super::credentials::read_secret;
-use super::mistake::Reading;
 use super::section::{Section, quoted};
 use crate::secret::Secret;
 
 /// A token that is shorter could be guessed.
-pub const LEAST_TOKEN: usize = 16;
-/// So many instances are more than a group ever has.
+const LEAST_TOKEN: usize = 16;
+/// More instances than a group ever has.
 const MOST_INSTANCES: usize = 64;
 
 /// The operator's page.
@@ -28,32 +25,31 @@ pub struct Console {
 }
 
 impl Console {
-    pub(super) fn read(mut section: Section<'_>, admin: &Admin, reading: &mut Reading) -> Self {
-        let instances = section.texts("instances", reading).map(|texts| {
-            if texts.is_empty() || texts.len() > MOST_INSTANCES {
-                section.wrong("instances", format!("should name 1 to {MOST_INSTANCES} instances"), reading);
+    pub(super) fn read(section: &Section<'_>, admin: SocketAddr) -> Self {
+        let instances = section.texts("instances").map(|texts| {
+            let instances: Vec<Url> = texts.iter().filter_map(|text| instance(text)).collect();
+            let advice =
+                "should be the addresses of admin endpoints, such as \"http://courier-1:9464\": http://, a host and a port, nothing else";
+            if !(1..=MOST_INSTANCES).contains(&texts.len()) {
+                section.wrong("instances", format!("should name 1 to {MOST_INSTANCES} instances"));
+            } else if instances.len() < texts.len() {
+                section.wrong("instances", advice);
             }
-            texts.iter().filter_map(|text| instance(text, &section, reading)).collect()
+            instances
         });
-        let hosts = section.texts("hosts", reading).unwrap_or_default();
-        let plain =
-            |host: &str| Url::parse(&format!("http://{host}")).is_ok_and(|url| url.host_str() == Some(host) && url.port().is_none());
-        if let Some(wrong) = hosts.iter().find(|host| !plain(host)) {
-            let message =
-                format!("{} is no host's name: write it in lower case and without a port, such as \"courier.example.com\"", quoted(wrong));
-            section.wrong("hosts", message, reading);
+        let hosts = section.texts("hosts").unwrap_or_default();
+        if let Some(wrong) = hosts.iter().find(|host| !is_host(host)) {
+            let advice = "is no host's name: write it in lower case and without a port, such as \"courier.example.com\"";
+            section.wrong("hosts", format!("{} {advice}", quoted(wrong)));
         }
-        let token = read_secret(&mut section, "token", reading);
-        if let Some(secret) = &token
-            && let Ok(text) = super::secret::read(secret, reading)
-            && text.expose_secret().trim().len() < LEAST_TOKEN
+        let token = section.secret("token");
+        if let (Some(secret), Some(key)) = (&token, section.source("token"))
+            && super::secret::read(secret, section.reading).is_ok_and(|text| text.expose_secret().trim().len() < LEAST_TOKEN)
         {
-            let key = if section.is_set("token_file") { "token_file" } else { "token_env" };
             let message = format!("the token is too short: {LEAST_TOKEN} characters at least, such as those of `openssl rand -hex 32`");
-            section.wrong(key, message, reading);
+            section.wrong(&key, message);
         }
-        section.finish(reading);
-        Console { instances: instances.unwrap_or_else(|| own(admin.listen)), hosts, token }
+        Console { instances: instances.unwrap_or_else(|| own(admin)), hosts, token }
     }
 }
 
@@ -69,15 +65,12 @@ fn own(listen: SocketAddr) -> Vec<Url> {
     (listen.port() > 0).then(|| Url::parse(&format!("http://{address}")).ok()).flatten().into_iter().collect()
 }
 
-fn instance(text: &str, section: &Section<'_>, reading: &mut Reading) -> Option<Url> {
-    let found = Url::parse(text).ok().filter(|url| {
-        let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-        url.scheme() == "http" && url.has_host() && url.path() == "/" && bare
-    });
-    if found.is_none() {
-        let message =
-            "should be the addresses of admin endpoints, such as \"http://courier-1:9464\": http://, a host and a port, nothing else";
-        section.wrong("instances", message, reading);
-    }
-    found
+fn instance(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host())?;
+    // With no path, query, fragment or user the URL is its origin and a slash.
+    (url.as_str() == format!("{}/", url.origin().ascii_serialization())).then_some(url)
+}
+
+fn is_host(text: &str) -> bool {
+    Url::parse(&format!("http://{text}")).is_ok_and(|url| url.host_str() == Some(text) && url.port().is_none())
 }

@@ -1,12 +1,11 @@
-//! `[targets.NAME.delivery]`: how calls are made and how many at once.
+//! `[targets.NAME.delivery]` and `[targets.NAME.retry]`: how calls are made, how many at once, and
+//! how soon again.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::duration::written;
-use super::mistake::Reading;
-use super::section::Section;
-use super::timing::Timing;
+use super::section::{Section, default_of};
+use super::timing::compared;
 
 /// The limits of delivery to one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,38 +22,53 @@ pub struct Delivery {
     pub merge: bool,
 }
 
+/// The pace of further attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The wait before the second attempt.
+    pub initial_backoff: Duration,
+    /// The longest wait between two attempts; never below `initial_backoff`.
+    pub max_backoff: Duration,
+    /// How many calls an update gets in all while its target delivers others; at least 1.
+    pub max_attempts: u32,
+}
+
 impl Default for Delivery {
     fn default() -> Self {
-        Delivery { request_timeout: Duration::from_secs(10), max_concurrency: 256, rate_limit: None, max_waiting: 10_000, merge: true }
+        default_of("targets.NAME.delivery", Delivery::read)
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        default_of("targets.NAME.retry", Retry::read)
     }
 }
 
 impl Delivery {
-    pub(super) fn read(mut section: Section<'_>, timing: &Timing, reading: &mut Reading) -> Self {
-        let default = Delivery::default();
-        let range = Duration::from_millis(1)..=Duration::from_secs(3600);
-        let delivery = Delivery {
-            request_timeout: section.duration("request_timeout", default.request_timeout, range, reading),
-            max_concurrency: section.number("max_concurrency", default.max_concurrency, 1..=100_000, reading),
-            rate_limit: NonZeroU32::new(section.number("rate_limit", 0, 0..=1_000_000, reading)),
-            max_waiting: section.number("max_waiting", default.max_waiting, 1..=10_000_000, reading),
-            merge: section.boolean("merge", default.merge, reading),
-        };
-        if delivery.request_timeout >= timing.session_timeout {
-            let message = format!(
-                "request_timeout ({}) must be below session.timeout.ms ({}), or a call of a lost instance could land after its successor's",
-                written(delivery.request_timeout),
-                written(timing.session_timeout),
-            );
-            // Whichever of the two was set is the one to look at.
-            match &timing.session_origin {
-                Some(origin) if !section.is_set("request_timeout") => {
-                    reading.mistake(origin, section.key("request_timeout"), message);
-                }
-                _ => section.wrong("request_timeout", message, reading),
-            }
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        Delivery {
+            request_timeout: section.duration("request_timeout"),
+            max_concurrency: section.number("max_concurrency"),
+            rate_limit: NonZeroU32::new(section.number("rate_limit")),
+            max_waiting: section.number("max_waiting"),
+            merge: section.boolean("merge"),
         }
-        section.finish(reading);
-        delivery
+    }
+}
+
+impl Retry {
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let retry = Retry {
+            initial_backoff: section.duration("initial_backoff"),
+            max_backoff: section.duration("max_backoff"),
+            max_attempts: section.number("max_attempts"),
+        };
+        if retry.initial_backoff > retry.max_backoff {
+            let at = if section.is_set("initial_backoff") { "initial_backoff" } else { "max_backoff" };
+            let rule = "must not be above";
+            section.wrong(at, compared("initial_backoff", retry.initial_backoff, rule, "max_backoff", retry.max_backoff));
+        }
+        retry
     }
 }

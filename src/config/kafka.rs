@@ -1,13 +1,12 @@
 //! `[kafka]`: the brokers, who we are to them, the topics, and librdkafka's own properties.
 
+use std::process::Command;
 use std::time::Duration;
 
 use super::librdkafka::{check_consumer, check_producer};
-use super::mistake::Reading;
-use super::properties::{Properties, Settings};
-use super::section::{Section, is_plain_name};
+use super::properties::{Properties, place_of};
+use super::section::{Section, default_of, is_plain_name, quoted};
 use super::timing::{CONSUMER_TIMERS, Timing};
-use super::topics::Topics;
 use super::tree::PROPERTY_TABLES;
 
 /// Everything about Kafka.
@@ -31,105 +30,104 @@ pub struct Kafka {
     pub producer: Properties,
 }
 
-impl Kafka {
-    pub(super) fn read(mut section: Section<'_>, reading: &mut Reading) -> (Self, Timing) {
-        let bootstrap_servers = read_bootstrap_servers(&mut section, reading);
-        let group_id = read_name(&mut section, "group_id", reading).unwrap_or_else(|| "user-courier".to_owned());
-        let instance_id = read_name(&mut section, "instance_id", reading).or_else(|| host_name(&section, reading));
-        let topics = Topics::read(section.section("topics", reading), reading);
+/// The names of the topics; no two are equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    /// Updates are read from it.
+    pub updates: String,
+    /// Takes an outcome for each update.
+    pub outcomes: String,
+    /// Takes the records that cannot be delivered.
+    pub dead_letters: String,
+}
 
-        let mistakes_before = reading.count();
-        let [common, consumer, producer] = PROPERTY_TABLES.map(|key| {
-            let table = section.section(key, reading);
-            Settings::read(&table, reading)
-        });
-        for name in CONSUMER_TIMERS {
-            if let Some(setting) = producer.get(name) {
-                let message = "is for consumers: move it to [kafka.consumer_properties]";
-                reading.mistake(&setting.origin, &setting.key, message);
+impl Kafka {
+    pub(super) fn read(section: &Section<'_>) -> (Self, Timing) {
+        let bootstrap_servers = section.parsed("bootstrap_servers", servers).unwrap_or_default();
+        let group_id = section.parsed("group_id", name).unwrap_or_default();
+        let instance_id = section.parsed("instance_id", name).or_else(|| host_name(section)).unwrap_or_default();
+        let topics = Topics::read(&section.section("topics"));
+
+        let mistakes_before = section.reading.count();
+        let sections = PROPERTY_TABLES.map(|name| section.section(name));
+        let [of_all, of_consumers, of_producers] = &sections;
+        let [common, consumer, producer] = sections.each_ref().map(Properties::read);
+        for (name, _) in CONSUMER_TIMERS.iter().filter(|(name, _)| producer.0.contains_key(*name)) {
+            if let Some((origin, key)) = place_of(name, of_producers) {
+                section.reading.mistake(origin, key, "is for consumers: move it to [kafka.consumer_properties]");
             }
         }
-        let consumer = common.clone().with(consumer);
-        let producer = common.clone().with(producer);
-        let timing = Timing::read(&consumer, reading);
-        if reading.count() == mistakes_before {
-            check_together(&section, (&consumer, &timing), &producer, reading);
+        let (consumer, producer) = (common.with(consumer), common.with(producer));
+        let timing = Timing::read(&consumer, [of_consumers, of_all]);
+        let session_timeout = timing.session_timeout.value;
+        if section.reading.count() == mistakes_before {
+            check_together(section, &consumer, session_timeout, &producer);
         }
-        section.finish(reading);
-        let kafka = Kafka {
-            bootstrap_servers: bootstrap_servers.unwrap_or_default(),
-            group_id,
-            instance_id: instance_id.unwrap_or_default(),
-            topics,
-            session_timeout: timing.session_timeout,
-            consumer: consumer.into_properties(),
-            producer: producer.into_properties(),
-            common: common.into_properties(),
-        };
-        (kafka, timing)
+        (Kafka { bootstrap_servers, group_id, instance_id, topics, session_timeout, common, consumer, producer }, timing)
     }
 }
 
 /// Each property for itself is in order: now all of them.
-fn check_together(section: &Section<'_>, (consumer, timing): (&Settings, &Timing), producer: &Settings, reading: &mut Reading) {
-    let consumer = consumer.resolve_within(reading).and_then(|pairs| check_consumer(pairs, timing.session_timeout).err());
-    let producer = producer.resolve_within(reading).and_then(|pairs| check_producer(pairs).err());
-    let said = match (consumer, producer) {
-        (Some(consumer), Some(producer)) if consumer == producer => vec![("properties", consumer)],
-        (consumer, producer) => {
-            let consumer = consumer.map(|said| ("consumer_properties", said));
-            consumer.into_iter().chain(producer.map(|said| ("producer_properties", said))).collect()
-        }
+fn check_together(section: &Section<'_>, consumer: &Properties, session_timeout: Duration, producer: &Properties) {
+    let resolve = |properties: &Properties| properties.resolve_in(|secret| super::secret::read(secret, section.reading)).ok();
+    let consumer = resolve(consumer).and_then(|pairs| check_consumer(pairs, session_timeout).err());
+    let producer = resolve(producer).and_then(|pairs| check_producer(pairs).err());
+    let said = if consumer == producer {
+        [("properties", consumer), ("", None)]
+    } else {
+        [("consumer_properties", consumer), ("producer_properties", producer)]
     };
-    for (key, said) in said {
-        let at = if section.is_set(key) { key } else { "properties" };
-        let message = format!("librdkafka refuses the properties together: {said}");
-        reading.missing(&section.origin_of(at), section.key(at), message);
+    for (name, said) in said.into_iter().filter_map(|(name, said)| Some((name, said?))) {
+        let at = if section.is_set(name) { name } else { "properties" };
+        section.missing(at, format!("librdkafka refuses the properties together: {said}"));
     }
 }
 
-fn read_bootstrap_servers(section: &mut Section<'_>, reading: &mut Reading) -> Option<String> {
-    let key = "bootstrap_servers";
-    let Some(text) = section.text(key, reading) else {
-        if !section.is_set(key) {
-            section.missing(key, "is required: one or more brokers, such as \"localhost:9092\"", reading);
-        }
-        return None;
-    };
+fn servers(text: &str) -> Result<String, &'static str> {
     let is_server = |server: &str| {
         let (host, port) = server.rsplit_once(':').unwrap_or((server, "9092"));
         !host.is_empty() && !server.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port > 0)
     };
-    if !text.split(',').map(str::trim).all(is_server) {
-        section.wrong(key, "should be host:port, several separated by commas, such as \"kafka-1:9092,kafka-2:9092\"", reading);
-    }
-    Some(text)
+    let advice = "should be host:port, several separated by commas, such as \"kafka-1:9092,kafka-2:9092\"";
+    text.split(',').map(str::trim).all(is_server).then(|| text.to_owned()).ok_or(advice)
 }
 
 /// A name that stands in group ids, transactional ids and the outcomes' `source`.
-fn read_name(section: &mut Section<'_>, key: &str, reading: &mut Reading) -> Option<String> {
-    let name = section.text(key, reading)?;
-    if !is_plain_name(&name, 200) {
-        section.wrong(key, "should be 1 to 200 letters, digits, `.`, `_` or `-`", reading);
-    }
-    Some(name)
+fn name(text: &str) -> Result<String, &'static str> {
+    is_plain_name(text, 200).then(|| text.to_owned()).ok_or("should be 1 to 200 letters, digits, `.`, `_` or `-`")
 }
 
 /// The default of `instance_id`.
-fn host_name(section: &Section<'_>, reading: &mut Reading) -> Option<String> {
-    let key = "instance_id";
-    if section.is_set(key) {
-        return None;
-    }
+fn host_name(section: &Section<'_>) -> Option<String> {
     let from_system = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let from_command = || {
-        let output = std::process::Command::new("hostname").output().ok()?;
-        String::from_utf8(output.stdout).ok()
-    };
-    let name = from_system().or_else(from_command).map(|name| name.trim().to_owned());
-    let name = name.filter(|name| is_plain_name(name, 200));
-    if name.is_none() {
-        section.missing(key, "is required here, since the host's name cannot be used: set one that no other instance has", reading);
+    let from_command = || String::from_utf8(Command::new("hostname").output().ok()?.stdout).ok();
+    let found = from_system().or_else(from_command).and_then(|found| name(found.trim()).ok());
+    if found.is_none() && !section.is_set("instance_id") {
+        section.missing("instance_id", "is required here, since the host's name cannot be used: set one that no other instance has");
     }
-    name
+    found
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        default_of("kafka.topics", Topics::read)
+    }
+}
+
+impl Topics {
+    fn read(section: &Section<'_>) -> Self {
+        let names = ["updates", "outcomes", "dead_letters"].map(|key| (key, section.text(key).unwrap_or_default()));
+        for (index, (key, name)) in names.iter().enumerate() {
+            if !is_plain_name(name, 249) || name == "." || name == ".." {
+                section.wrong(key, "is no topic's name: 1 to 249 letters, digits, `.`, `_` or `-`");
+            }
+            if let Some((other, _)) = names.iter().take(index).find(|(_, earlier)| earlier == name) {
+                // The one that was set is the one to look at.
+                let (at, other) = if section.is_set(key) { (key, other) } else { (other, key) };
+                section.wrong(at, format!("{} is the topic of `{other}` too: they must differ", quoted(name)));
+            }
+        }
+        let [(_, updates), (_, outcomes), (_, dead_letters)] = names;
+        Topics { updates, outcomes, dead_letters }
+    }
 }

@@ -1,4 +1,5 @@
-//! What the service knows of librdkafka's properties: which ones it decides on itself, which are secret, and how to ask about the rest.
+//! librdkafka's properties: which ones the service decides on itself, which are secret, and how to
+//! ask about the rest.
 
 use std::time::Duration;
 
@@ -11,118 +12,49 @@ use rdkafka::types::RDKafkaConfRes;
 
 use crate::text;
 
-/// What makes a property the service's own business.
-const OWN_KEY: &str = "set `kafka.bootstrap_servers`, which every client uses";
-const GROUP: &str = "the service joins one group per target, named after `kafka.group_id`";
-const MEMBERSHIP: &str = "how partitions are handed over between instances rests on it";
-const COMMITS: &str = "offsets are committed in one transaction with their outcomes, never by librdkafka alone";
-const TRANSACTION: &str = "the transactions that make outcomes exactly-once rest on it";
-const DURABILITY: &str = "no outcome is lost or written twice because of it";
-const ORDER: &str = "a user's updates stay on one partition because of it";
-const START: &str = "a new group starts at the earliest record, or updates would be skipped";
-const VISIBILITY: &str = "records of aborted transactions must stay unseen";
-const OWN_USE: &str = "the service depends on its own setting of it";
-const TOPICS: &str = "the service creates no topics: a missing one ends it";
-
-const REFUSED: [(&str, &str); 36] = [
-    ("acks", DURABILITY),
-    ("allow.auto.create.topics", TOPICS),
-    ("auto.commit.enable", COMMITS),
-    ("auto.commit.interval.ms", COMMITS),
-    ("auto.offset.reset", START),
-    ("bootstrap.servers", OWN_KEY),
-    ("delivery.report.only.error", OWN_USE),
-    ("delivery.timeout.ms", TRANSACTION),
-    ("enable.auto.commit", COMMITS),
-    ("enable.auto.offset.store", COMMITS),
-    ("enable.gapless.guarantee", DURABILITY),
-    ("enable.idempotence", DURABILITY),
-    ("enable.partition.eof", OWN_USE),
-    ("enabled_events", OWN_USE),
-    ("group.id", GROUP),
-    ("group.instance.id", MEMBERSHIP),
-    ("group.protocol", MEMBERSHIP),
-    ("group.protocol.type", MEMBERSHIP),
-    ("group.remote.assignor", MEMBERSHIP),
-    ("isolation.level", VISIBILITY),
-    ("max.in.flight", DURABILITY),
-    ("max.in.flight.requests.per.connection", DURABILITY),
-    ("message.send.max.retries", DURABILITY),
-    ("message.timeout.ms", TRANSACTION),
-    ("metadata.broker.list", OWN_KEY),
-    ("offset.store.method", COMMITS),
-    ("offset.store.path", COMMITS),
-    ("offset.store.sync.interval.ms", COMMITS),
-    ("partition.assignment.strategy", MEMBERSHIP),
-    ("partitioner", ORDER),
-    ("request.required.acks", DURABILITY),
-    ("retries", DURABILITY),
-    ("statistics.interval.ms", OWN_USE),
-    ("test.mock.num.brokers", OWN_USE),
-    ("transaction.timeout.ms", TRANSACTION),
-    ("transactional.id", TRANSACTION),
+/// Why a property is the service's own business, and which properties are.
+pub(super) const REFUSED: [(&str, &str); 11] = [
+    ("set `kafka.bootstrap_servers`, which every client uses", "bootstrap.servers metadata.broker.list"),
+    ("the service joins one group per target, named after `kafka.group_id`", "group.id"),
+    (
+        "how partitions are handed over between instances rests on it",
+        "group.instance.id group.protocol group.protocol.type group.remote.assignor partition.assignment.strategy",
+    ),
+    (
+        "offsets are committed in one transaction with their outcomes, never by librdkafka alone",
+        "auto.commit.enable auto.commit.interval.ms enable.auto.commit enable.auto.offset.store offset.store.method offset.store.path \
+         offset.store.sync.interval.ms",
+    ),
+    (
+        "the transactions that make outcomes exactly-once rest on it",
+        "delivery.timeout.ms message.timeout.ms transaction.timeout.ms transactional.id",
+    ),
+    (
+        "no outcome is lost or written twice because of it",
+        "acks enable.gapless.guarantee enable.idempotence max.in.flight max.in.flight.requests.per.connection \
+         message.send.max.retries request.required.acks retries",
+    ),
+    ("a user's updates stay on one partition because of it", "partitioner"),
+    ("a new group starts at the earliest record, or updates would be skipped", "auto.offset.reset"),
+    ("records of aborted transactions must stay unseen", "isolation.level"),
+    (
+        "the service depends on its own setting of it",
+        "delivery.report.only.error enable.partition.eof enabled_events statistics.interval.ms test.mock.num.brokers",
+    ),
+    ("the service creates no topics: a missing one ends it", "allow.auto.create.topics"),
 ];
 
 /// Those that people set, for naming the nearest one. librdkafka itself knows more, and is asked.
-const USUAL: [&str; 57] = [
-    "batch.num.messages",
-    "batch.size",
-    "broker.address.family",
-    "broker.address.ttl",
-    "check.crcs",
-    "client.dns.lookup",
-    "client.id",
-    "client.rack",
-    "compression.codec",
-    "compression.level",
-    "compression.type",
-    "connections.max.idle.ms",
-    "debug",
-    "enable.ssl.certificate.verification",
-    "fetch.max.bytes",
-    "fetch.message.max.bytes",
-    "fetch.min.bytes",
-    "fetch.wait.max.ms",
-    "heartbeat.interval.ms",
-    "linger.ms",
-    "log_level",
-    "max.partition.fetch.bytes",
-    "max.poll.interval.ms",
-    "message.max.bytes",
-    "metadata.max.age.ms",
-    "queue.buffering.max.kbytes",
-    "queue.buffering.max.messages",
-    "queue.buffering.max.ms",
-    "queued.max.messages.kbytes",
-    "queued.min.messages",
-    "receive.message.max.bytes",
-    "reconnect.backoff.max.ms",
-    "reconnect.backoff.ms",
-    "request.timeout.ms",
-    "retry.backoff.max.ms",
-    "retry.backoff.ms",
-    "sasl.mechanism",
-    "sasl.mechanisms",
-    "sasl.oauthbearer.config",
-    "sasl.password",
-    "sasl.username",
-    "security.protocol",
-    "session.timeout.ms",
-    "socket.connection.setup.timeout.ms",
-    "socket.keepalive.enable",
-    "socket.nagle.disable",
-    "socket.timeout.ms",
-    "ssl.ca.location",
-    "ssl.ca.pem",
-    "ssl.certificate.location",
-    "ssl.certificate.pem",
-    "ssl.endpoint.identification.algorithm",
-    "ssl.key.location",
-    "ssl.key.password",
-    "ssl.key.pem",
-    "ssl.keystore.location",
-    "ssl.keystore.password",
-];
+const USUAL: &str = "batch.num.messages batch.size broker.address.family broker.address.ttl check.crcs client.dns.lookup client.id \
+    client.rack compression.codec compression.level compression.type connections.max.idle.ms debug enable.ssl.certificate.verification \
+    fetch.max.bytes fetch.message.max.bytes fetch.min.bytes fetch.wait.max.ms heartbeat.interval.ms linger.ms log_level \
+    max.partition.fetch.bytes max.poll.interval.ms message.max.bytes metadata.max.age.ms queue.buffering.max.kbytes \
+    queue.buffering.max.messages queue.buffering.max.ms queued.max.messages.kbytes queued.min.messages receive.message.max.bytes \
+    reconnect.backoff.max.ms reconnect.backoff.ms request.timeout.ms retry.backoff.max.ms retry.backoff.ms sasl.mechanism \
+    sasl.mechanisms sasl.oauthbearer.config sasl.password sasl.username security.protocol session.timeout.ms \
+    socket.connection.setup.timeout.ms socket.keepalive.enable socket.nagle.disable socket.timeout.ms ssl.ca.location ssl.ca.pem \
+    ssl.certificate.location ssl.certificate.pem ssl.endpoint.identification.algorithm ssl.key.location ssl.key.password ssl.key.pem \
+    ssl.keystore.location ssl.keystore.password";
 
 /// Those that name a file.
 pub(super) const FILES: [&str; 5] =
@@ -130,7 +62,7 @@ pub(super) const FILES: [&str; 5] =
 
 /// Why the service refuses the property, if it does.
 pub(super) fn refused(name: &str) -> Option<&'static str> {
-    REFUSED.iter().find(|(refused, _)| *refused == name).map(|(_, why)| *why)
+    REFUSED.iter().find(|(_, names)| names.split(' ').any(|refused| refused == name)).map(|(why, _)| *why)
 }
 
 /// Whether its value is a secret.
@@ -146,7 +78,7 @@ pub(super) fn is_known(name: &str) -> bool {
 
 /// A usual property whose name is like this one.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    text::nearest(name, USUAL.into_iter())
+    text::nearest(name, USUAL.split(' '))
 }
 
 /// Asks librdkafka whether it takes the value. What it says may quote the value.
@@ -171,7 +103,8 @@ fn set(name: &str, value: &str) -> Result<NativeClientConfig, KafkaError> {
     ClientConfig::new().set(name, value).create_native_config()
 }
 
-/// Asks librdkafka whether a consumer's settings fit together, by making one. Without a broker to go to it stays where it is.
+/// Asks librdkafka whether a consumer's settings fit together, by making one. Without a broker to
+/// go to it stays where it is.
 pub(super) fn check_consumer(settings: Vec<(String, String)>, session_timeout: Duration) -> Result<(), String> {
     let session_timeout = session_timeout.as_millis().to_string();
     create::<BaseConsumer>(settings, &[("group.id", "check"), ("session.timeout.ms", &session_timeout)])
@@ -184,12 +117,13 @@ pub(super) fn check_producer(mut settings: Vec<(String, String)>) -> Result<(), 
     create::<BaseProducer>(settings, &[("transactional.id", "check"), ("transaction.timeout.ms", &timeout)])
 }
 
-/// How long a transaction may stay open, in milliseconds. A killed instance holds its readers and its successor back for this long, and for as
-/// long again as the broker takes to notice (10 s by default).
+/// How long a transaction may stay open, in milliseconds. A killed instance holds its readers and
+/// its successor back for this long, and for as long again as the broker takes to notice (10 s by
+/// default).
 pub(crate) const TRANSACTION_TIMEOUT_MS: u32 = 5000;
 
-/// A request may not be waited for longer than its transaction lasts: librdkafka refuses a `socket.timeout.ms` above that, which may have been
-/// set for every client.
+/// A request may not be waited for longer than its transaction lasts: librdkafka refuses a
+/// `socket.timeout.ms` above that, which may have been set for every client.
 pub(crate) fn fit_into_transaction(name: &str, value: &mut String) {
     if name == "socket.timeout.ms" && value.parse().is_ok_and(|timeout: u32| timeout > TRANSACTION_TIMEOUT_MS) {
         *value = TRANSACTION_TIMEOUT_MS.to_string();

@@ -1,14 +1,13 @@
-//! `[log]`: what is logged, and in which form.
+//! `[log]`: the levels and the form of the log.
 
 use tracing::level_filters::LevelFilter;
 
-use super::mistake::Reading;
 use super::section::{Section, quoted};
 
 /// Logging to standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// What is logged; `RUST_LOG` wins over it.
+    /// The levels that are logged; `RUST_LOG` wins over them.
     pub level: Levels,
     /// The form of a line.
     pub format: LogFormat,
@@ -19,7 +18,8 @@ pub struct Log {
 pub struct Levels {
     /// For all of the service's lines.
     pub all: LevelFilter,
-    /// For those of the modules that these begin with, such as `user_courier::ending`. The longest that fits wins.
+    /// For those of the modules that these begin with, such as `user_courier::ending`. The longest
+    /// that fits wins.
     pub of: Vec<(String, LevelFilter)>,
 }
 
@@ -34,12 +34,6 @@ pub enum LogFormat {
     Json,
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        Log { level: LevelFilter::INFO.into(), format: LogFormat::Auto }
-    }
-}
-
 impl From<LevelFilter> for Levels {
     fn from(all: LevelFilter) -> Self {
         Levels { all, of: Vec::new() }
@@ -50,7 +44,7 @@ impl Levels {
     /// Reads a level, or a list such as `info,user_courier::ending=warn`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A message for whoever wrote it.
     pub fn read(text: &str) -> Result<Self, String> {
         let (mut all, mut of) = (None, Vec::new());
         for part in text.split(',').map(str::trim) {
@@ -81,17 +75,13 @@ fn is_module(text: &str) -> bool {
 }
 
 impl Log {
-    pub(super) fn read(mut section: Section<'_>, reading: &mut Reading) -> Self {
-        let mut log = Log::default();
-        let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
-        match section.text("level", reading).as_deref().map(Levels::read) {
-            Some(Ok(level)) => log.level = level,
-            Some(Err(message)) => section.wrong("level", message, reading),
-            None => {}
-        }
-        log.format = section.word("format", &formats, reading).unwrap_or(log.format);
-        section.finish(reading);
-        log
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let format = match section.text("format").as_deref() {
+            Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::Auto,
+        };
+        Log { level: section.parsed("level", Levels::read).unwrap_or(LevelFilter::INFO.into()), format }
     }
 }
 

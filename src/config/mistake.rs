@@ -1,10 +1,12 @@
 //! A mistake in the configuration: where it stands, which key it is about, and what to do.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a value came from. The order is the order of the report.
+/// The place that a value came from. The order is the order of the report, and of the layers: the
+/// later wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A place in the file; line 0 is the file as a whole.
@@ -22,18 +24,6 @@ pub enum Origin {
     Flag(String),
 }
 
-impl Origin {
-    /// Whether this is in a later layer than the other, and so wins over it.
-    pub(super) fn overrides(&self, other: &Origin) -> bool {
-        let layer = |origin: &Origin| match origin {
-            Origin::File { .. } => 0,
-            Origin::Environment(_) => 1,
-            Origin::Flag(_) => 2,
-        };
-        layer(self) > layer(other)
-    }
-}
-
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -48,25 +38,23 @@ impl fmt::Display for Origin {
 /// One mistake. It quotes no value that could be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where it was made.
+    /// The place of the mistake.
     pub origin: Origin,
-    /// The key, such as `targets.valt.retry.max_attempts`; empty where none can be named.
+    /// The key, such as `targets.valt.retry.max_attempts`; empty if none can be named.
     pub key: String,
-    /// What is wrong and what to do.
+    /// The mistake and what to do.
     pub message: String,
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.origin)?;
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        f.write_str(&self.message)
+        let Mistake { origin, key, message } = self;
+        if key.is_empty() { write!(f, "{origin}: {message}") } else { write!(f, "{origin}: {key}: {message}") }
     }
 }
 
-/// All mistakes of a configuration, in the order of their places. Shown as one line each and a last one that counts them.
+/// All mistakes of a configuration, in the order of their places. Shown as one line each and a last
+/// one that counts them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<Mistake>);
 
@@ -85,61 +73,63 @@ impl fmt::Display for Mistakes {
 impl std::error::Error for Mistakes {}
 
 /// One reading of a configuration: the environment it happens in, and what was found on the way.
+/// The environment holds secrets, so there is no `Debug`.
+#[derive(Default)]
 pub(super) struct Reading {
-    /// The environment's variables. They hold secrets, so this struct has no `Debug`.
     pub(super) environment: HashMap<String, String>,
-    /// What may be meant so, but should be looked at.
-    pub(super) warnings: Vec<String>,
-    mistakes: Vec<Mistake>,
+    warnings: RefCell<Vec<String>>,
+    mistakes: RefCell<Vec<Mistake>>,
     /// The lines on which the file is no TOML.
-    broken_lines: Vec<usize>,
+    broken_lines: RefCell<Vec<usize>>,
 }
 
 impl Reading {
     pub(super) fn new(environment: impl Iterator<Item = (String, String)>) -> Self {
-        Reading { environment: environment.collect(), warnings: Vec::new(), mistakes: Vec::new(), broken_lines: Vec::new() }
+        Reading { environment: environment.collect(), ..Reading::default() }
     }
 
-    pub(super) fn mistake(&mut self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
-        let (key, message) = (key.into(), message.into());
-        // What a line means that is no TOML is a guess: the guess is not worth a second complaint.
-        if !matches!(origin, Origin::File { line, .. } if self.broken_lines.contains(line)) {
-            self.mistakes.push(Mistake { origin: origin.clone(), key, message });
+    pub(super) fn mistake(&self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
+        // A broken line's meaning is a guess, which is not worth a second complaint.
+        if !matches!(origin, Origin::File { line, .. } if self.broken_lines.borrow().contains(line)) {
+            let mistake = Mistake { origin: origin.clone(), key: key.into(), message: message.into() };
+            self.mistakes.borrow_mut().push(mistake);
         }
     }
 
     /// A mistake by absence. In a file that is no TOML it may only seem so, and is kept quiet.
-    pub(super) fn missing(&mut self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
-        if self.broken_lines.is_empty() {
+    pub(super) fn missing(&self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
+        if self.broken_lines.borrow().is_empty() {
             self.mistake(origin, key, message);
         }
     }
 
+    /// The file is no TOML there.
+    pub(super) fn syntax_error(&self, origin: Origin, message: String) {
+        if let Origin::File { line, .. } = origin {
+            self.broken_lines.borrow_mut().push(line);
+        }
+        self.mistakes.borrow_mut().push(Mistake { origin, key: String::new(), message });
+    }
+
+    /// Something that is allowed but should be looked at.
+    pub(super) fn warn(&self, origin: &Origin, key: &str, message: &str) {
+        self.warnings.borrow_mut().push(format!("{origin}: {key}: {message}"));
+    }
+
     /// How many mistakes there are so far.
     pub(super) fn count(&self) -> usize {
-        self.mistakes.len()
-    }
-
-    /// The file is no TOML there.
-    pub(super) fn syntax_error(&mut self, origin: Origin, message: String) {
-        if let Origin::File { line, .. } = origin {
-            self.broken_lines.push(line);
-        }
-        self.mistakes.push(Mistake { origin, key: String::new(), message });
-    }
-
-    pub(super) fn warn(&mut self, origin: &Origin, key: &str, message: &str) {
-        self.warnings.push(format!("{origin}: {key}: {message}"));
+        self.mistakes.borrow().len()
     }
 
     /// The warnings, or the mistakes if there are any.
     pub(super) fn finish(self) -> Result<Vec<String>, Mistakes> {
-        if self.mistakes.is_empty() { Ok(self.warnings) } else { Err(self.into_mistakes()) }
+        if self.count() == 0 { Ok(self.warnings.into_inner()) } else { Err(self.into_mistakes()) }
     }
 
     /// The mistakes in the order of their places.
-    pub(super) fn into_mistakes(mut self) -> Mistakes {
-        self.mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
-        Mistakes(self.mistakes)
+    pub(super) fn into_mistakes(self) -> Mistakes {
+        let mut mistakes = self.mistakes.into_inner();
+        mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
+        Mistakes(mistakes)
     }
 }

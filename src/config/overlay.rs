@@ -1,41 +1,44 @@
-//! What the environment and the flags lay over the file.
+//! The layers over the file: the environment, and over that the flags.
+
+use std::mem::discriminant;
 
 use toml::de::{DeTable, DeValue};
 
+use super::keys::{self, sources};
 use super::librdkafka::is_known;
 use super::mistake::{Origin, Reading};
-use super::tree::{Node, PROPERTY_TABLES, Value};
+use super::tree::{Entries, Node, PROPERTY_TABLES, Type, Value};
 
 const PREFIX: &str = "USER_COURIER__";
 
 /// Lays the variables `USER_COURIER__SECTION__KEY` over the tree.
-pub(super) fn environment(root: &mut Node, reading: &mut Reading) {
+pub(super) fn environment(root: &mut Node, reading: &Reading) {
     let ours = reading.environment.iter().filter_map(|(name, value)| {
         let path = name.strip_prefix(PREFIX)?;
-        Some((path.split("__").map(str::to_lowercase).collect(), name.clone(), value.clone()))
+        Some((path.split("__").map(str::to_lowercase).collect(), name, value))
     });
-    let mut ours: Vec<(Vec<String>, String, String)> = ours.collect();
-    // By number where it is one, so that the tenth route is not laid before the second.
+    let mut ours: Vec<(Vec<String>, &String, &String)> = ours.collect();
+    // By number if it is one, so that the tenth route is not laid before the second.
     ours.sort_by_cached_key(|(path, name, _)| {
         let numbers: Vec<_> = path.iter().map(|segment| (segment.parse::<u32>().ok(), segment.clone())).collect();
-        (numbers, name.clone())
+        (numbers, *name)
     });
     for (path, name, value) in ours {
-        let origin = Origin::Environment(one_line(&name));
+        let origin = Origin::Environment(one_line(name));
         if path.iter().any(String::is_empty) {
             reading.mistake(&origin, "", "names no key: write it as USER_COURIER__SECTION__KEY");
         } else {
-            lay(root, environment_path(path), &origin, value, reading);
+            lay(root, &environment_path(path), &origin, value, reading);
         }
     }
 }
 
 /// Lays the flags `--set section.key=value`, given as pairs, over the tree.
-pub(super) fn flags(root: &mut Node, flags: &[(String, String)], reading: &mut Reading) {
+pub(super) fn flags(root: &mut Node, flags: &[(String, String)], reading: &Reading) {
     for (key, value) in flags {
         let origin = Origin::Flag(one_line(key));
         match flag_path(key) {
-            Some(path) => lay(root, path, &origin, value.clone(), reading),
+            Some(path) => lay(root, &path, &origin, value, reading),
             None => reading.mistake(&origin, "", "names no key: write it as --set section.key=value"),
         }
     }
@@ -87,45 +90,59 @@ fn is_property(path: &[String]) -> bool {
     matches!(path, [first, second, _, ..] if first == "kafka" && PROPERTY_TABLES.contains(&second.as_str()))
 }
 
-/// Puts the value at the path, over what stands there. Says so where the path leads nowhere.
-fn lay(root: &mut Node, path: Vec<String>, origin: &Origin, value: String, reading: &mut Reading) {
-    let key = path.join(".");
+/// Puts the value at the path, over what stands there. Reports a path that leads nowhere.
+fn lay(root: &mut Node, path: &[String], origin: &Origin, value: &str, reading: &Reading) {
     let mut place = root;
-    if let (Value::Table(entries), "routes") = (&mut place.value, path.first().map_or("", String::as_str))
-        && !entries.iter().any(|(name, _)| name == "routes")
-    {
-        entries.push(("routes".to_owned(), Node { origin: origin.clone(), value: Value::Array(Vec::new()) }));
-    }
-    for (depth, segment) in path.into_iter().enumerate() {
-        let is_target = depth == 1 && key.starts_with("targets.");
+    for (depth, segment) in path.iter().enumerate() {
         let next = match &mut place.value {
-            Value::Table(entries) => entry(entries, segment, is_target, origin),
-            Value::Array(items) => item(items, &segment, origin),
-            _ => Err("what stands above it is not a table".to_owned()),
+            Value::Table(entries) => {
+                if depth + 1 == path.len() {
+                    drop_other_sources(entries, path, origin);
+                }
+                entry(entries, path.get(..=depth).unwrap_or_default(), origin)
+            }
+            Value::Array(items) => item(items, segment, origin),
+            Value::Scalar(..) => Err("what stands above it is not a table".to_owned()),
         };
         match next {
             Ok(node) => place = node,
-            Err(message) => return reading.mistake(origin, key, message),
+            Err(message) => return reading.mistake(origin, path.join("."), message),
         }
     }
-    *place = Node { origin: origin.clone(), value: Value::Untyped(value) };
+    *place = Node { origin: origin.clone(), value: Value::Scalar(Type::Untyped, value.to_owned()) };
 }
 
-/// The entry of that name, made where there is none.
-fn entry<'a>(entries: &'a mut Vec<(String, Node)>, name: String, is_target: bool, origin: &Origin) -> Result<&'a mut Node, String> {
-    let mut index = entries.iter().position(|(key, _)| *key == name);
-    if index.is_none() && is_target && matches!(origin, Origin::Environment(_)) {
+/// A secret has one source: `password_env` of a later layer also wins over `password_file` of an
+/// earlier one, and over a property that was written as it is.
+fn drop_other_sources(entries: &mut Entries, path: &[String], origin: &Origin) {
+    let (name, is_property) = (path.last().map_or("", String::as_str), is_property(path));
+    let secret = name.trim_end_matches("_file").trim_end_matches("_env");
+    if is_property || name != secret && keys::at(path).is_some_and(|key| key.kind.is_secret()) {
+        let [file, env] = sources(secret);
+        let is_source = |other: &str| other == file || other == env || (is_property && other == secret);
+        entries.retain(|(other, node)| other == name || !is_source(other) || discriminant(&node.origin) == discriminant(origin));
+    }
+}
+
+/// The entry at the end of the path, made if there is none.
+fn entry<'a>(entries: &'a mut Entries, path: &[String], origin: &Origin) -> Result<&'a mut Node, String> {
+    let name = path.last().map_or("", String::as_str);
+    let mut index = entries.iter().position(|(key, _)| key == name);
+    if let (None, [targets, _], Origin::Environment(_)) = (index, path, origin)
+        && targets == "targets"
+    {
         // A target's name may have capitals, dots and hyphens; a variable's name is more limited.
         let folded = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
-        let alike = |(_, (key, _)): &(usize, &(String, Node))| folded(key) == folded(&name);
-        let alike: Vec<usize> = entries.iter().enumerate().filter(alike).map(|(index, _)| index).collect();
-        if alike.len() > 1 {
+        let mut alike = entries.iter().enumerate().filter(|(_, (key, _))| folded(key) == folded(name));
+        index = alike.next().map(|(index, _)| index);
+        if alike.next().is_some() {
             return Err("fits more than one target: give them names that differ in letters or digits".to_owned());
         }
-        index = alike.first().copied();
     }
     let index = index.unwrap_or_else(|| {
-        entries.push((name, Node { origin: origin.clone(), value: Value::Table(Vec::new()) }));
+        let is_list = path.len() == 1 && name == "routes";
+        let value = if is_list { Value::Array(Vec::new()) } else { Value::Table(Vec::new()) };
+        entries.push((name.to_owned(), Node { origin: origin.clone(), value }));
         entries.len() - 1
     });
     entries.get_mut(index).map(|(_, node)| node).ok_or_else(String::new)

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::path::Path;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::librdkafka;
 use super::mistake::{Origin, Reading};
 use super::secret;
 use super::section::Section;
-use super::tree::{Node, Value};
+use super::tls::file_error;
+use super::tree::{Node, Type, Value};
 use crate::secret::{Secret, SecretError};
 
-/// What takes the checking of certificates away.
+/// Values that switch the checking of certificates off.
 const UNCHECKED: [(&str, &str); 2] = [("enable.ssl.certificate.verification", "false"), ("ssl.endpoint.identification.algorithm", "none")];
 
 /// Makes librdkafka look for the authorities in the usual places, in place of a file's name.
@@ -33,19 +35,26 @@ pub enum PropertyValue {
 }
 
 impl Properties {
-    /// Names and values as they are now, secrets included: for a client's settings, not for anybody's eyes.
+    /// Names and values as they are now, secrets included: for a client's settings, not for
+    /// anybody's eyes.
     ///
     /// # Errors
-    /// [`SecretError`], where a value's file or variable is gone by now.
+    /// [`SecretError`], if a value's file or variable is gone by now.
     pub fn resolve(&self) -> Result<Vec<(String, String)>, SecretError> {
+        self.resolve_in(Secret::read)
+    }
+
+    /// The same, with the secrets as this reads them.
+    pub(super) fn resolve_in<E>(&self, read: impl Fn(&Secret) -> Result<SecretString, E>) -> Result<Vec<(String, String)>, E> {
         let resolve = |(name, value): (&String, &PropertyValue)| match value {
             PropertyValue::Plain(text) => Ok((name.clone(), text.clone())),
-            PropertyValue::Secret(secret) => Ok((name.clone(), secret.read()?.expose_secret().to_owned())),
+            PropertyValue::Secret(secret) => Ok((name.clone(), read(secret)?.expose_secret().to_owned())),
         };
         self.0.iter().map(resolve).collect()
     }
 
-    /// The files that a client with these properties reads when it is made: of secrets, and of certificates and keys.
+    /// The files that a client with these properties reads when it is made: of secrets, and of
+    /// certificates and keys.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().filter_map(|(name, value)| match value {
             PropertyValue::Secret(Secret::File(path)) => Some(path.as_path()),
@@ -61,68 +70,36 @@ impl fmt::Debug for Properties {
     }
 }
 
-/// Properties that still know where they were set.
-#[derive(Clone, Default)]
-pub(super) struct Settings(BTreeMap<String, Setting>);
-
-/// One property, where it was set, and the key that it was set by.
-#[derive(Clone)]
-pub(super) struct Setting {
-    pub(super) origin: Origin,
-    pub(super) key: String,
-    pub(super) value: PropertyValue,
-}
-
-impl Settings {
+impl Properties {
     /// Reads one table of properties.
-    pub(super) fn read(section: &Section<'_>, reading: &mut Reading) -> Self {
-        let mut settings = Settings::default();
-        for (key, node) in section.entries() {
-            let shown = format!("{}.{key}", section.path);
-            let is_same = |other: &str| split(other).0 == split(key).0;
-            if section.entries().iter().any(|(other, at)| at.origin.overrides(&node.origin) && is_same(other)) {
-                continue;
-            }
-            match read_one(key, node, &shown, reading) {
-                Ok((name, value)) => {
-                    let setting = Setting { origin: node.origin.clone(), key: shown.clone(), value };
-                    if let Some(first) = settings.0.insert(name.to_owned(), setting) {
-                        let message = format!("{} was set too, at {}: keep one of the two", first.key, first.origin);
-                        reading.mistake(&node.origin, shown, message);
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let mut properties = Properties::default();
+        for (written, Node { origin, value }) in section.entries {
+            let ((name, end), key) = (split(written), format!("{}.{written}", section.path));
+            let mistake = |message| section.reading.mistake(origin, &key, message);
+            match read_one(name, end, value, section.reading) {
+                Err(message) => mistake(message),
+                Ok(value) => {
+                    warnings(name, &value, origin).for_each(|message| section.reading.warn(origin, &key, &message));
+                    if let (Some(_), Some((at, first))) = (properties.0.insert(name.to_owned(), value), place_of(name, section)) {
+                        mistake(format!("{first} was set too, at {at}: keep one of the two"));
                     }
                 }
-                Err(message) => reading.mistake(&node.origin, shown, message),
             }
         }
-        settings
+        properties
     }
 
     /// These, and over them the others.
-    pub(super) fn with(mut self, others: Settings) -> Self {
-        self.0.extend(others.0);
-        self
+    pub(super) fn with(&self, others: Properties) -> Self {
+        Properties(self.0.clone().into_iter().chain(others.0).collect())
     }
+}
 
-    /// The property of that name, if it was set.
-    pub(super) fn get(&self, name: &str) -> Option<&Setting> {
-        self.0.get(name)
-    }
-
-    /// Names and values, for checking them. `None` where one cannot be had, which was said before.
-    pub(super) fn resolve_within(&self, reading: &Reading) -> Option<Vec<(String, String)>> {
-        let resolve = |(name, setting): (&String, &Setting)| match &setting.value {
-            PropertyValue::Plain(text) => Some((name.clone(), text.clone())),
-            PropertyValue::Secret(secret) => {
-                let value = secret::read(secret, reading).ok()?;
-                Some((name.clone(), value.expose_secret().to_owned()))
-            }
-        };
-        self.0.iter().map(resolve).collect()
-    }
-
-    pub(super) fn into_properties(self) -> Properties {
-        Properties(self.0.into_iter().map(|(name, setting)| (name, setting.value)).collect())
-    }
+/// The place at which a property was set in a table, and its key.
+pub(super) fn place_of<'a>(name: &str, section: &Section<'a>) -> Option<(&'a Origin, String)> {
+    let (written, node) = section.entries.iter().find(|(written, _)| split(written).0 == name)?;
+    Some((&node.origin, format!("{}.{written}", section.path)))
 }
 
 /// The property's name, and what the key has at its end to say where the value comes from.
@@ -132,25 +109,14 @@ fn split(key: &str) -> (&str, &'static str) {
     found.filter(|_| !librdkafka::is_known(key)).unwrap_or((key, ""))
 }
 
-/// Reads one property: its name without `_file` or `_env`, and its value.
-fn read_one<'a>(key: &'a str, node: &Node, shown: &str, reading: &mut Reading) -> Result<(&'a str, PropertyValue), String> {
-    let text = match &node.value {
-        Value::Text(text) | Value::Untyped(text) | Value::Float(text) => text.clone(),
+fn read_one(name: &str, end: &str, value: &Value, reading: &Reading) -> Result<PropertyValue, String> {
+    let text = match value {
         // librdkafka would cut a longer number off at 32 bits.
-        Value::Integer(number) if i32::try_from(*number).is_err() => {
+        Value::Scalar(Type::Integer, number) if number.parse::<i32>().is_err() => {
             return Err("is too large a number for librdkafka".to_owned());
         }
-        Value::Integer(number) => number.to_string(),
-        Value::Boolean(boolean) => boolean.to_string(),
-        other => {
-            return Err(format!("is {} and should be a string, a number or a boolean", other.kind()));
-        }
-    };
-    let (name, end) = split(key);
-    let secret = match end {
-        "_file" => Some(Secret::File(text.clone().into())),
-        "_env" => Some(Secret::Env(text.clone())),
-        _ => None,
+        Value::Scalar(kind, text) if *kind != Type::Datetime => text,
+        other => return Err(format!("is {} and should be a string, a number or a boolean", other.kind())),
     };
     if let Some(why) = librdkafka::refused(name) {
         return Err(format!("is decided by the service: {why}; remove it"));
@@ -159,36 +125,31 @@ fn read_one<'a>(key: &'a str, node: &Node, shown: &str, reading: &mut Reading) -
         let nearest = librdkafka::nearest(name).unwrap_or_default();
         return Err(format!("unknown librdkafka property; the nearest known one is `{nearest}`"));
     }
-    let Some(secret) = secret else {
-        check_plain(name, &text, node, shown, reading)?;
-        return Ok((name, PropertyValue::Plain(text)));
+    let secret = match end {
+        "_file" => Secret::File(text.into()),
+        "_env" => Secret::Env(text.clone()),
+        _ => {
+            librdkafka::check(name, text).map_err(|description| match librdkafka::is_secret(name) {
+                true => "librdkafka does not take this value".to_owned(),
+                false => format!("librdkafka does not take this value: {description}"),
+            })?;
+            if librdkafka::FILES.contains(&name) && text != PROBE {
+                fs::metadata(text).map_err(|error| file_error(Path::new(text), &error))?;
+            }
+            return Ok(PropertyValue::Plain(text.clone()));
+        }
     };
     let value = secret::read(&secret, reading)?;
-    if librdkafka::check(name, value.expose_secret()).is_err() {
-        return Err("librdkafka does not take what was read from there".to_owned());
-    }
-    Ok((name, PropertyValue::Secret(secret)))
+    librdkafka::check(name, value.expose_secret()).map_err(|_| "librdkafka does not take what was read from there")?;
+    Ok(PropertyValue::Secret(secret))
 }
 
-fn check_plain(name: &str, text: &str, node: &Node, shown: &str, reading: &mut Reading) -> Result<(), String> {
-    let is_secret = librdkafka::is_secret(name);
-    librdkafka::check(name, text).map_err(|description| match is_secret {
-        true => "librdkafka does not take this value".to_owned(),
-        false => format!("librdkafka does not take this value: {description}"),
-    })?;
-    if is_secret && !matches!(node.origin, Origin::Environment(_)) {
-        let message = format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`");
-        reading.warn(&node.origin, shown, &message);
-    }
-    if UNCHECKED.contains(&(name, text.trim())) {
-        reading.warn(
-            &node.origin,
-            shown,
-            "leaves the brokers' certificates unchecked, so that anybody in between can read all passwords: remove it",
-        );
-    }
-    if librdkafka::FILES.contains(&name) && text != PROBE {
-        std::fs::metadata(text).map_err(|error| super::tls::file_error(Path::new(text), &error))?;
-    }
-    Ok(())
+/// Warnings about a value that was written as it is.
+fn warnings(name: &str, value: &PropertyValue, origin: &Origin) -> impl Iterator<Item = String> {
+    let text = if let PropertyValue::Plain(text) = value { Some(text.trim()) } else { None };
+    let is_in_sight = text.is_some() && librdkafka::is_secret(name) && !matches!(origin, Origin::Environment(_));
+    let is_unchecked = text.is_some_and(|text| UNCHECKED.contains(&(name, text)));
+    let in_sight = is_in_sight.then(|| format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`"));
+    let advice = "leaves the brokers' certificates unchecked, so that anybody in between can read all passwords: remove it";
+    in_sight.into_iter().chain(is_unchecked.then(|| advice.to_owned()))
 }

@@ -2,15 +2,14 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::mistake::{Origin, Reading};
 use super::section::{Section, quoted};
-use super::tree::{Node, Value};
+use super::tree::{Entries, Node, Value};
 use crate::text::nearest;
 
 /// One route. An event takes the first whose every glob fits; at least one is given.
 ///
-/// In a glob, `*` stands for any characters, `/` and `.` among them, `?` for one, `[ab]` for one of those, `{x,y}` for
-/// either; a backslash takes the meaning from the character after it.
+/// In a glob, `*` stands for any characters, `/` and `.` among them, `?` for one, `[ab]` for one of
+/// those, `{x,y}` for either; a backslash takes the meaning from the character after it.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Must fit the event's `source`.
@@ -23,53 +22,39 @@ pub struct Route {
 
 impl Route {
     /// Reads all routes, in their order.
-    pub(super) fn read_all(node: Option<&Node>, targets: &[&str], reading: &mut Reading) -> Vec<Route> {
-        let Some(node) = node else { return Vec::new() };
-        let Value::Array(items) = &node.value else {
-            let message = format!("is {} and should be an array of tables: [[routes]]", node.value.kind());
-            reading.mistake(&node.origin, "routes", message);
-            return Vec::new();
+    pub(super) fn read_all(root: &Section<'_>, targets: &Entries) -> Vec<Route> {
+        let items = match root.node("routes").map(|node| &node.value) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                root.wrong("routes", format!("is {} and should be an array of tables: [[routes]]", other.kind()));
+                return Vec::new();
+            }
         };
-        let read = |(index, item)| Route::read(Section::open(format!("routes[{index}]"), item, reading), targets, reading);
+        let read = |(index, item): (usize, &Node)| {
+            let section = Section::open("routes", format!("routes[{index}]"), item, root.reading);
+            section.check_names(|_| None);
+            Route::read(&section, targets)
+        };
         items.iter().enumerate().filter_map(read).collect()
     }
 
-    fn read(mut section: Section<'_>, targets: &[&str], reading: &mut Reading) -> Option<Route> {
-        let source = glob(&mut section, "source", reading);
-        let event_type = glob(&mut section, "type", reading);
+    fn read(section: &Section<'_>, targets: &Entries) -> Option<Route> {
+        let (source, event_type) = (section.parsed("source", glob), section.parsed("type", glob));
         if !section.is_set("source") && !section.is_set("type") {
-            section.missing("source", "a route needs `source` or `type` or both: \"*\" fits everything", reading);
+            section.missing("source", "a route needs `source` or `type` or both: \"*\" fits everything");
         }
-        let target = section.text("target", reading);
-        match &target {
-            Some(name) if !targets.contains(&name.as_str()) => {
-                unknown_target(&section.origin_of("target"), section.key("target"), name, targets, reading);
-            }
-            None if !section.is_set("target") => {
-                section.missing("target", "is required: the name of a target", reading);
-            }
-            _ => {}
+        let target = section.text("target")?;
+        let names = targets.iter().map(|(name, _)| name.as_str());
+        if !names.clone().any(|name| name == target) {
+            let nearest = nearest(&target, names).map(|nearest| format!("; the nearest is `{nearest}`")).unwrap_or_default();
+            section.missing("target", format!("there is no target {}{nearest}", quoted(&target)));
         }
-        section.finish(reading);
-        Some(Route { source, event_type, target: target? })
+        Some(Route { source, event_type, target })
     }
 }
 
-fn unknown_target(origin: &Origin, key: String, name: &str, targets: &[&str], reading: &mut Reading) {
-    let message = match nearest(name, targets.iter().copied()) {
-        Some(nearest) => format!("there is no target {}; the nearest is `{nearest}`", quoted(name)),
-        None => format!("there is no target {}", quoted(name)),
-    };
-    reading.missing(origin, key, message);
-}
-
-fn glob(section: &mut Section<'_>, key: &str, reading: &mut Reading) -> Option<GlobMatcher> {
-    let text = section.text(key, reading)?;
-    match GlobBuilder::new(&text).literal_separator(false).backslash_escape(true).build() {
-        Ok(glob) => Some(glob.compile_matcher()),
-        Err(error) => {
-            section.wrong(key, format!("{} is not a glob: {}", quoted(&text), error.kind()), reading);
-            None
-        }
-    }
+fn glob(text: &str) -> Result<GlobMatcher, String> {
+    let glob = GlobBuilder::new(text).literal_separator(false).backslash_escape(true).build();
+    glob.map(|glob| glob.compile_matcher()).map_err(|error| format!("{} is not a glob: {}", quoted(text), error.kind()))
 }

@@ -1,4 +1,4 @@
-//! A secret as the check of a configuration sees it, and what to say where it is none.
+//! A secret as the check of a configuration sees it, and the message if it is not there.
 
 use std::env::VarError;
 
@@ -8,7 +8,8 @@ use super::mistake::Reading;
 use super::tls::file_error;
 use crate::secret::{Secret, SecretError};
 
-/// The secret as it is now. An environment variable is looked for where the rest of the configuration comes from.
+/// The secret as it is now. An environment variable is looked for where the rest of the
+/// configuration comes from.
 pub(super) fn read(secret: &Secret, reading: &Reading) -> Result<SecretString, String> {
     let variable = |name: &str| reading.environment.get(name).cloned().ok_or(VarError::NotPresent);
     secret.read_in(variable).map_err(|error| match (secret, error) {

@@ -1,257 +1,218 @@
-//! A section of the configuration: its keys are asked for one by one, and what nobody asked for is unknown.
+//! A table of the configuration that is being read, by the keys that it may have.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::duration;
+use super::keys::{self, Fallback, sources};
+use super::kind::Kind;
 use super::mistake::{Origin, Reading};
-use super::tree::{Node, Value};
+use super::secret;
+use super::tree::{Entries, Node, Type, Value};
+use crate::secret::Secret;
 use crate::text::nearest;
 
-/// A table that is being read. Whoever opens it calls [`Section::finish`] at the end.
+static NOTHING: Entries = Vec::new();
+
+/// A table, as it was set.
 pub(super) struct Section<'a> {
-    /// The key of the table, such as `targets.valt`; empty for the root.
+    /// Its key, such as `targets.valt.retry`; empty for the root.
     pub(super) path: String,
-    /// Where the table was first named; the file, where it was not.
+    /// Its path in [`keys::KEYS`], such as `targets.NAME.retry`.
+    table: String,
+    /// The place at which it was first named; the file, if it was not.
     pub(super) origin: Origin,
-    entries: &'a [(String, Node)],
-    known: Vec<String>,
+    pub(super) entries: &'a Entries,
     /// It is something else than a table, which is mistake enough: nothing in it is missing.
-    broken: bool,
+    pub(super) broken: bool,
+    pub(super) reading: &'a Reading,
 }
 
 impl<'a> Section<'a> {
-    /// Opens a node that should be a table.
-    pub(super) fn open(path: String, node: &'a Node, reading: &mut Reading) -> Self {
+    /// Opens a node that should be this table.
+    pub(super) fn open(table: &str, path: String, node: &'a Node, reading: &'a Reading) -> Self {
         let (entries, broken) = match &node.value {
-            Value::Table(entries) => (entries.as_slice(), false),
+            Value::Table(entries) => (entries, false),
             other => {
-                let kind = other.kind();
-                reading.mistake(&node.origin, &path, format!("is {kind} and should be a table: [{path}]"));
-                (Default::default(), true)
+                let message = format!("is {} and should be a table: [{path}]", other.kind());
+                reading.mistake(&node.origin, &path, message);
+                (&NOTHING, true)
             }
         };
-        Section { path, origin: node.origin.clone(), entries, known: Vec::new(), broken }
+        Section { path, table: table.to_owned(), origin: node.origin.clone(), entries, broken, reading }
     }
 
-    /// Opens the table of that key; an empty one where there is none.
-    pub(super) fn section(&mut self, key: &str, reading: &mut Reading) -> Section<'a> {
-        let path = self.key(key);
-        match self.node(key) {
-            Some(node) => Section::open(path, node, reading),
-            None => Section { path, origin: self.origin.clone(), entries: Default::default(), known: Vec::new(), broken: self.broken },
+    /// Opens the table of that name in this one, which is empty if it was not set, and checks its
+    /// keys.
+    pub(super) fn section(&self, name: &str) -> Section<'a> {
+        let path = self.key(name);
+        let table = if self.table.is_empty() { name.to_owned() } else { format!("{}.{name}", self.table) };
+        let section = match self.node(name) {
+            Some(node) => Section::open(&table, path, node, self.reading),
+            None => Section { path, table, origin: self.origin.clone(), entries: &NOTHING, ..*self },
+        };
+        section.check_names(|_| None);
+        section
+    }
+
+    /// Reports what is set and not known. `elsewhere` names the key that is in place of one that is
+    /// not for here.
+    pub(super) fn check_names(&self, elsewhere: impl Fn(&str) -> Option<String>) {
+        let Some(mut known) = keys::names_in(&self.table) else { return };
+        known.retain(|name| elsewhere(name).is_none());
+        for (name, _) in self.entries.iter().filter(|(name, _)| !known.contains(name)) {
+            let message = if let Some(here) = elsewhere(name) {
+                format!("unknown key; the nearest known one is `{here}`, as this API calls it")
+            } else if keys::find(&self.table, name).is_some() {
+                let [file, env] = sources(name);
+                format!("a secret is never written in the configuration: name a file in `{file}` or an environment variable in `{env}`")
+            } else {
+                let nearest = nearest(name, known.iter().map(String::as_str)).unwrap_or_default();
+                format!("unknown key; the nearest known one is `{nearest}` (known here: {})", known.join(", "))
+            };
+            self.wrong(name, message);
         }
     }
 
     /// The full name of a key in here.
-    pub(super) fn key(&self, key: &str) -> String {
+    pub(super) fn key(&self, name: &str) -> String {
         let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        let shown = if !key.is_empty() && key.bytes().all(is_bare) { key.to_owned() } else { format!("{key:?}") };
+        let shown = if !name.is_empty() && name.bytes().all(is_bare) { name.to_owned() } else { format!("{name:?}") };
         if self.path.is_empty() { shown } else { format!("{}.{shown}", self.path) }
     }
 
-    /// A secret that was set under the key without `_file` or `_env`. It counts as known only where it was set, so that no
-    /// message names it as the key to use.
-    pub(super) fn plain_secret(&mut self, key: &str) -> Option<&'a Node> {
-        self.is_set(key).then(|| self.node(key))?
+    /// The value that the key was set to.
+    pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
+        self.entries.iter().find(|(set, _)| set == name).map(|(_, node)| node)
     }
 
-    /// What the key was set to, if it was. The key is known from now on.
-    pub(super) fn node(&mut self, key: &str) -> Option<&'a Node> {
-        if !self.known.iter().any(|known| known == key) {
-            self.known.push(key.to_owned());
-        }
-        self.set(key)
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.node(name).is_some()
     }
 
-    /// All keys and what they were set to.
-    pub(super) fn entries(&self) -> &'a [(String, Node)] {
-        self.entries
-    }
-
-    fn set(&self, key: &str) -> Option<&'a Node> {
-        self.entries.iter().find(|(known, _)| known == key).map(|(_, node)| node)
-    }
-
-    pub(super) fn is_set(&self, key: &str) -> bool {
-        self.set(key).is_some()
-    }
-
-    /// Where the key was set, or where it could be.
-    pub(super) fn origin_of(&self, key: &str) -> Origin {
-        self.set(key).map_or(&self.origin, |node| &node.origin).clone()
+    /// The place at which the key was set, or could be.
+    pub(super) fn origin_of(&self, name: &str) -> &Origin {
+        self.node(name).map_or(&self.origin, |node| &node.origin)
     }
 
     /// Something is wrong with that key.
-    pub(super) fn wrong(&self, key: &str, message: impl Into<String>, reading: &mut Reading) {
-        reading.mistake(&self.origin_of(key), self.key(key), message);
+    pub(super) fn wrong(&self, name: &str, message: impl Into<String>) {
+        self.reading.mistake(self.origin_of(name), self.key(name), message);
     }
 
-    /// That key should be there.
-    pub(super) fn missing(&self, key: &str, message: impl Into<String>, reading: &mut Reading) {
+    /// That key is allowed as it is, but should be looked at.
+    pub(super) fn warn(&self, name: &str, message: &str) {
+        self.reading.warn(self.origin_of(name), &self.key(name), message);
+    }
+
+    /// Something should be there. In a file that is no TOML it may only seem to be missing.
+    pub(super) fn missing(&self, name: &str, message: impl Into<String>) {
         if !self.broken {
-            reading.missing(&self.origin, self.key(key), message);
+            self.reading.missing(self.origin_of(name), self.key(name), message);
         }
     }
 
-    /// Something is missing in the section as a whole.
-    pub(super) fn missing_here(&self, message: &str, reading: &mut Reading) {
-        if !self.broken {
-            reading.missing(&self.origin, &self.path, message);
+    /// The value of a key, or its default if it was not set. Reports one that is wrong or missing.
+    fn get<T: PartialOrd>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let key = keys::find(&self.table, name);
+        debug_assert!(key.is_some(), "{name} is no key of {}", self.table);
+        let key = key?;
+        match (self.node(name), key.default) {
+            (Some(node), _) => match key.kind.read(&node.value, &parse) {
+                Ok(value) => return Some(value),
+                Err(message) => self.wrong(name, message),
+            },
+            (None, Fallback::Required) => self.missing(name, format!("is required: {}", key.wanted())),
+            _ => {}
         }
+        // Also in place of a wrong one, so that what depends on it is checked further.
+        if let Fallback::Is(text) = key.default { parse(text) } else { None }
     }
 
-    /// Text that is not empty.
-    pub(super) fn text(&mut self, key: &str, reading: &mut Reading) -> Option<String> {
-        match &self.node(key)?.value {
-            Value::Text(text) | Value::Untyped(text) if text.trim().is_empty() => {
-                self.wrong(key, "must not be empty", reading);
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.get(name, |text| Some(text.to_owned()))
+    }
+
+    pub(super) fn boolean(&self, name: &str) -> bool {
+        self.get(name, |text| text.parse().ok()).unwrap_or_default()
+    }
+
+    pub(super) fn duration(&self, name: &str) -> Duration {
+        self.get(name, duration::parse).unwrap_or_default()
+    }
+
+    pub(super) fn number<T: TryFrom<i128> + Default>(&self, name: &str) -> T {
+        let number = self.get(name, |text| text.trim().parse::<i128>().ok());
+        number.and_then(|number| T::try_from(number).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn ratio(&self, name: &str) -> f64 {
+        let parse = |text: &str| text.trim().parse().ok().filter(|number| (0.0..=1.0).contains(number));
+        self.get(name, parse).unwrap_or_default()
+    }
+
+    /// Text that is read as something else.
+    pub(super) fn parsed<T, E: Into<String>>(&self, name: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+        let parsed = parse(&self.text(name)?);
+        parsed.map_err(|message| self.wrong(name, message)).ok()
+    }
+
+    /// A list of texts. From the environment and from flags, which know only text, it is separated
+    /// by commas.
+    pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
+        match &self.node(name)?.value {
+            Value::Scalar(Type::Untyped, text) => {
+                Some(text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect())
+            }
+            Value::Array(items) => Some(items.iter().filter_map(|item| self.item(name, item)).collect()),
+            other => {
+                self.wrong(name, format!("is {} and should be a list of strings: [\"…\", \"…\"]", other.kind()));
                 None
             }
-            Value::Text(text) | Value::Untyped(text) => Some(text.clone()),
-            other => {
-                self.wrong(key, format!("is {} and should be a string in quotes", other.kind()), reading);
-                None
+        }
+    }
+
+    fn item(&self, name: &str, item: &Node) -> Option<String> {
+        if let Value::Scalar(Type::Text | Type::Untyped, text) = &item.value {
+            return Some(text.clone());
+        }
+        let message = format!("holds {} and should be a list of strings", item.value.kind());
+        self.reading.mistake(&item.origin, self.key(name), message);
+        None
+    }
+
+    /// The key that says where the secret comes from, if one was set.
+    pub(super) fn source(&self, secret: &str) -> Option<String> {
+        sources(secret).into_iter().find(|name| self.is_set(name))
+    }
+
+    /// The source of a secret. It is read once, to see whether the secret is there.
+    pub(super) fn secret(&self, name: &str) -> Option<Secret> {
+        let [file, env] = sources(name);
+        let from = |name: &str| {
+            let text = Kind::Secret.read(&self.node(name)?.value, |text| Some(text.to_owned()));
+            text.map_err(|message| self.wrong(name, message)).ok()
+        };
+        let (key, secret) = match (from(&file), from(&env)) {
+            (None, None) => return None,
+            (Some(path), None) => (&file, Secret::File(path.into())),
+            (path, Some(variable)) => {
+                if path.is_some() {
+                    self.wrong(&env, format!("`{file}` was set too, at {}: keep one of the two", self.origin_of(&file)));
+                }
+                (&env, Secret::Env(variable))
             }
+        };
+        if let Err(message) = secret::read(&secret, self.reading) {
+            self.wrong(key, message);
         }
+        Some(secret)
     }
+}
 
-    /// The path of a file, whether there is one or not.
-    pub(super) fn path(&mut self, key: &str, reading: &mut Reading) -> Option<PathBuf> {
-        self.text(key, reading).map(PathBuf::from)
-    }
-
-    /// A list of texts.
-    pub(super) fn texts(&mut self, key: &str, reading: &mut Reading) -> Option<Vec<String>> {
-        let node = self.node(key)?;
-        let items = match &node.value {
-            // From the environment and from flags, which know only text.
-            Value::Untyped(text) => {
-                return Some(text.split(',').map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect());
-            }
-            Value::Array(items) => items,
-            other => {
-                self.wrong(key, format!("is {} and should be a list of strings: [\"…\", \"…\"]", other.kind()), reading);
-                return None;
-            }
-        };
-        let mut texts = Vec::with_capacity(items.len());
-        for item in items {
-            match &item.value {
-                Value::Text(text) | Value::Untyped(text) => texts.push(text.clone()),
-                other => reading.mistake(&item.origin, self.key(key), format!("holds {} and should be a list of strings", other.kind())),
-            }
-        }
-        Some(texts)
-    }
-
-    /// One of several words, each with what it means.
-    pub(super) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)], reading: &mut Reading) -> Option<T> {
-        let text = self.text(key, reading)?;
-        let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
-        if found.is_none() {
-            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            self.wrong(key, format!("{} is not one of {}", quoted(&text), words.join(", ")), reading);
-        }
-        found
-    }
-
-    /// A whole number within the range, or the default.
-    pub(super) fn number<T>(&mut self, key: &str, default: T, range: RangeInclusive<T>, reading: &mut Reading) -> T
-    where
-        T: TryFrom<i128> + PartialOrd + Display,
-    {
-        let Some(node) = self.node(key) else {
-            return default;
-        };
-        let number = match &node.value {
-            Value::Integer(number) => Some(*number),
-            Value::Untyped(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        let Some(number) = number else {
-            let kind = node.value.kind();
-            self.wrong(key, format!("is {kind} and should be a whole number"), reading);
-            return default;
-        };
-        match T::try_from(number).ok().filter(|number| range.contains(number)) {
-            Some(number) => number,
-            None => {
-                let message = format!("must be from {} to {}, not {number}", range.start(), range.end());
-                self.wrong(key, message, reading);
-                default
-            }
-        }
-    }
-
-    /// A number from 0 to 1, or the default.
-    pub(super) fn ratio(&mut self, key: &str, default: f64, reading: &mut Reading) -> f64 {
-        let number = match self.node(key).map(|node| &node.value) {
-            None => return default,
-            Some(Value::Integer(number)) => number.to_string().parse().ok(),
-            Some(Value::Float(text) | Value::Untyped(text)) => text.trim().parse::<f64>().ok(),
-            Some(_) => None,
-        };
-        match number.filter(|number| (0.0..=1.0).contains(number)) {
-            Some(number) => number,
-            None => {
-                self.wrong(key, "must be a number from 0 to 1, such as 0.1", reading);
-                default
-            }
-        }
-    }
-
-    /// A boolean, or the default.
-    pub(super) fn boolean(&mut self, key: &str, default: bool, reading: &mut Reading) -> bool {
-        let Some(node) = self.node(key) else {
-            return default;
-        };
-        match &node.value {
-            Value::Boolean(boolean) => return *boolean,
-            Value::Untyped(text) if text == "true" => return true,
-            Value::Untyped(text) if text == "false" => return false,
-            other => self.wrong(key, format!("is {} and should be true or false", other.kind()), reading),
-        }
-        default
-    }
-
-    /// A duration within the range, or the default.
-    pub(super) fn duration(&mut self, key: &str, default: Duration, range: RangeInclusive<Duration>, reading: &mut Reading) -> Duration {
-        let Some(node) = self.node(key) else {
-            return default;
-        };
-        let (Value::Text(text) | Value::Untyped(text)) = &node.value else {
-            let message = format!("is {} and should be a duration such as \"250ms\" or \"30s\"", node.value.kind());
-            self.wrong(key, message, reading);
-            return default;
-        };
-        let Some(found) = duration::parse(text) else {
-            let message = format!(
-                "{} is not a duration: write a whole number and its unit (ms, s, m, h), such as \"250ms\" or \"30s\"",
-                quoted(text)
-            );
-            self.wrong(key, message, reading);
-            return default;
-        };
-        if !range.contains(&found) {
-            let (least, most) = (duration::written(*range.start()), duration::written(*range.end()));
-            self.wrong(key, format!("must be from {least} to {most}, not {text}"), reading);
-            return default;
-        }
-        found
-    }
-
-    /// Reports the keys that nobody asked for.
-    pub(super) fn finish(self, reading: &mut Reading) {
-        for (key, node) in self.entries.iter().filter(|(key, _)| !self.known.contains(key)) {
-            let known = self.known.iter().map(String::as_str);
-            let nearest = nearest(key, known).unwrap_or_default();
-            let message = format!("unknown key; the nearest known one is `{nearest}` (known here: {})", self.known.join(", "));
-            reading.mistake(&node.origin, self.key(key), message);
-        }
-    }
+/// Reads a section in which nothing is set.
+pub(super) fn default_of<T>(table: &str, read: impl Fn(&Section<'_>) -> T) -> T {
+    let origin = Origin::Flag(String::new());
+    read(&Section { path: String::new(), table: table.to_owned(), origin, entries: &NOTHING, broken: true, reading: &Reading::default() })
 }
 
 /// A value in a message, on one line whatever it holds. Never one that may be a secret.

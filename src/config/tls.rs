@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::mistake::Reading;
 use super::section::Section;
 
 /// The certificates for one target. All files are PEM.
@@ -14,7 +13,7 @@ use super::section::Section;
 pub struct Tls {
     /// Certificates to trust in place of the public authorities' ones.
     pub ca_file: Option<PathBuf>,
-    /// Our own certificate, where the API asks for one.
+    /// Our own certificate, if the API asks for one.
     pub client_certificate: Option<ClientCertificate>,
 }
 
@@ -28,36 +27,35 @@ pub struct ClientCertificate {
 }
 
 impl Tls {
-    pub(super) fn read(mut section: Section<'_>, reading: &mut Reading) -> Self {
-        let ca_file = checked(&mut section, "ca_file", certificates, reading);
-        let cert_file = checked(&mut section, "client_cert_file", certificates, reading);
-        let key_file = checked(&mut section, "client_key_file", private_key, reading);
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let ca_file = checked(section, "ca_file", certificates);
+        let cert_file = checked(section, "client_cert_file", certificates);
+        let key_file = checked(section, "client_key_file", private_key);
         for (one, other) in [("client_cert_file", "client_key_file"), ("client_key_file", "client_cert_file")] {
             if section.is_set(one) && !section.is_set(other) {
-                section.wrong(one, format!("needs {other} beside it"), reading);
+                section.wrong(one, format!("needs {other} beside it"));
             }
         }
-        section.finish(reading);
         let client_certificate = cert_file.zip(key_file).map(|(cert_file, key_file)| ClientCertificate { cert_file, key_file });
         Tls { ca_file, client_certificate }
     }
 
-    /// All files, which are read where a caller is made.
+    /// All files, which are read when a caller is made.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let ours = self.client_certificate.iter().flat_map(|ours| [&ours.cert_file, &ours.key_file]);
         self.ca_file.iter().chain(ours).map(PathBuf::as_path)
     }
 }
 
-fn checked(section: &mut Section<'_>, key: &str, check: fn(&Path) -> Result<(), pem::Error>, reading: &mut Reading) -> Option<PathBuf> {
-    let path = section.path(key, reading)?;
+fn checked(section: &Section<'_>, key: &str, check: fn(&Path) -> Result<(), pem::Error>) -> Option<PathBuf> {
+    let path = PathBuf::from(section.text(key)?);
     if let Err(error) = check(&path) {
         let message = match error {
             pem::Error::Io(error) => file_error(&path, &error),
             pem::Error::NoItemsFound => "the file holds nothing of this kind in PEM form".to_owned(),
             _ => "the file is damaged PEM".to_owned(),
         };
-        section.wrong(key, message, reading);
+        section.wrong(key, message);
     }
     Some(path)
 }

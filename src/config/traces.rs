@@ -1,11 +1,11 @@
-//! `[traces]`: where traces are sent. OpenTelemetry's own variables win over it, as `RUST_LOG` does over the log's level.
+//! `[traces]`: where traces are sent. OpenTelemetry's own variables win over it, as `RUST_LOG` does
+//! over the log's level.
 
 use url::Url;
 
 use super::address;
-use super::credentials::read_secret;
 use super::mistake::{Origin, Reading};
-use super::section::Section;
+use super::section::{Section, default_of};
 use crate::secret::Secret;
 
 const EXAMPLE: &str = "http://127.0.0.1:4318";
@@ -14,7 +14,8 @@ const PATH: &str = "v1/traces";
 /// The export of traces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traces {
-    /// Where spans are sent, path and all. `None`: the service takes part in no trace, and passes on what came with a record.
+    /// The address that spans are sent to, path and all. `None`: the service takes part in no
+    /// trace, and passes a record's trace context on.
     pub endpoint: Option<Url>,
     /// The share of records without a trace of their own that begin one.
     pub sample_ratio: f64,
@@ -24,33 +25,25 @@ pub struct Traces {
 
 impl Default for Traces {
     fn default() -> Self {
-        Traces { endpoint: None, sample_ratio: 1.0, headers: None }
+        default_of("traces", Traces::read)
     }
 }
 
 impl Traces {
-    pub(super) fn read(mut section: Section<'_>, reading: &mut Reading) -> Self {
-        let endpoint = section.text("endpoint", reading).and_then(|text| match address::parse(&text, EXAMPLE) {
-            Ok(url) => Some(below(&url)),
-            Err(message) => {
-                section.wrong("endpoint", message, reading);
-                None
-            }
-        });
-        let sample_ratio = section.ratio("sample_ratio", Traces::default().sample_ratio, reading);
-        let headers = read_secret(&mut section, "headers", reading);
-        let (endpoint, origin) = match from_environment(reading) {
-            Some((endpoint, origin)) => (endpoint, origin),
-            None => (endpoint, section.origin_of("endpoint")),
-        };
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let endpoint = section.parsed("endpoint", |text| address::parse(text, EXAMPLE)).map(|url| below(&url));
+        let sample_ratio = section.ratio("sample_ratio");
+        let headers = section.secret("headers");
+        let from_section = (endpoint, section.origin_of("endpoint").clone());
+        let (endpoint, origin) = from_environment(section.reading).unwrap_or(from_section);
         if endpoint.is_some() && !cfg!(feature = "otlp") {
-            reading.mistake(&origin, "traces", "this program was built without the export of traces (its cargo feature `otlp`)");
+            let message = "this program was built without the export of traces (its cargo feature `otlp`)";
+            section.reading.mistake(&origin, "traces", message);
         }
         if headers.is_some() && endpoint.as_ref().is_some_and(address::is_open) {
             let message = "is http:// and not loopback: the headers' credentials can be read on their way; use https://";
-            reading.warn(&origin, "traces.endpoint", message);
+            section.reading.warn(&origin, "traces.endpoint", message);
         }
-        section.finish(reading);
         Traces { endpoint, sample_ratio, headers }
     }
 }
@@ -62,20 +55,19 @@ fn below(url: &Url) -> Url {
     url
 }
 
-/// What OpenTelemetry's variables say, if anything: an address, or that nothing is sent.
-fn from_environment(reading: &mut Reading) -> Option<(Option<Url>, Origin)> {
-    let variable = |reading: &Reading, name: &str| reading.environment.get(name).filter(|value| !value.is_empty()).cloned();
+/// The address in OpenTelemetry's variables, or that nothing is sent. `None` if they are silent.
+fn from_environment(reading: &Reading) -> Option<(Option<Url>, Origin)> {
+    let variable = |name: &str| reading.environment.get(name).filter(|value| !value.is_empty());
     let of = |name: &str| Origin::Environment(name.to_owned());
     for (name, off) in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
-        if variable(reading, name).is_some_and(|value| value.eq_ignore_ascii_case(off)) {
+        if variable(name).is_some_and(|value| value.eq_ignore_ascii_case(off)) {
             return Some((None, of(name)));
         }
     }
-    let (name, text) = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]
-        .into_iter()
-        .find_map(|name| Some((name, variable(reading, name)?)))?;
-    let endpoint = match address::parse(&text, EXAMPLE) {
-        Ok(url) if name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some(url),
+    let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+    let (name, text) = names.into_iter().find_map(|name| Some((name, variable(name)?)))?;
+    let endpoint = match address::parse(text, EXAMPLE) {
+        Ok(url) if name == names[0] => Some(url),
         Ok(url) => Some(below(&url)),
         Err(message) => {
             reading.mistake(&of(name), "", message);
@@ -84,7 +76,7 @@ fn from_environment(reading: &mut Reading) -> Option<(Option<Url>, Origin)> {
     };
     for (what, known) in [("PROTOCOL", "http/protobuf"), ("COMPRESSION", "none")] {
         for name in [format!("OTEL_EXPORTER_OTLP_TRACES_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")] {
-            if let Some(value) = variable(reading, &name).filter(|value| value != known) {
+            if let Some(value) = variable(&name).filter(|value| *value != known) {
                 let message = format!("`{}` is not available: traces are sent with `{known}` only", value.escape_debug());
                 reading.mistake(&of(&name), "", message);
             }

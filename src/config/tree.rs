@@ -1,4 +1,5 @@
-//! The configuration as a tree of values that know where they came from, before anyone asks what they mean.
+//! The configuration as a tree of values that know where they came from, before anyone asks what
+//! they mean.
 
 use std::fs;
 use std::ops::Range;
@@ -13,55 +14,56 @@ use super::mistake::{Origin, Reading};
 /// The tables under `kafka` whose keys are librdkafka's, dots and all.
 pub(super) const PROPERTY_TABLES: [&str; 3] = ["properties", "consumer_properties", "producer_properties"];
 
+/// The entries of a table, in their order.
+pub(super) type Entries = Vec<(String, Node)>;
+
 /// A value and where its key stands.
 pub(super) struct Node {
     pub(super) origin: Origin,
     pub(super) value: Value,
 }
 
-/// What a key was set to.
+/// A value as it was written.
 pub(super) enum Value {
-    Text(String),
-    Integer(i128),
-    Float(String),
-    Boolean(bool),
-    Datetime,
+    Scalar(Type, String),
     Array(Vec<Node>),
-    Table(Vec<(String, Node)>),
-    /// From the environment or a flag: text that may be meant as a number or a boolean.
-    Untyped(String),
+    Table(Entries),
+}
+
+/// The type of a scalar as it was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Type {
+    Text,
+    Integer,
+    Float,
+    Boolean,
+    Datetime,
+    /// From the environment, a flag, or a default: text that may be meant as a number or a boolean.
+    Untyped,
 }
 
 impl Value {
     /// The kind of value, as part of a sentence.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Value::Text(_) | Value::Untyped(_) => "a string",
-            Value::Integer(_) => "a whole number",
-            Value::Float(_) => "a number with a fraction",
-            Value::Boolean(_) => "a boolean",
-            Value::Datetime => "a date or time",
+            Value::Scalar(Type::Text | Type::Untyped, _) => "a string",
+            Value::Scalar(Type::Integer, _) => "a whole number",
+            Value::Scalar(Type::Float, _) => "a number with a fraction",
+            Value::Scalar(Type::Boolean, _) => "a boolean",
+            Value::Scalar(Type::Datetime, _) => "a date or time",
             Value::Array(_) => "an array",
             Value::Table(_) => "a table",
         }
     }
 }
 
-/// Reads the file. `None` where it cannot be read at all; where parts of it are no TOML, the rest.
-pub(super) fn read(file: &Path, reading: &mut Reading) -> Option<Node> {
+/// Reads the file. `None` if it cannot be read at all; if parts of it are no TOML, the rest.
+pub(super) fn read(file: &Path, reading: &Reading) -> Option<Node> {
     let name: Arc<str> = file.display().to_string().into();
     let whole = Origin::File { name: name.clone(), line: 0, column: 0 };
-    let bytes = match fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            reading.mistake(&whole, "", format!("the file cannot be read: {error}"));
-            return None;
-        }
-    };
-    let Ok(text) = String::from_utf8(bytes) else {
-        reading.mistake(&whole, "", "the file is not UTF-8 text");
-        return None;
-    };
+    let bytes = fs::read(file).map_err(|error| format!("the file cannot be read: {error}"));
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned()));
+    let text = text.map_err(|message| reading.mistake(&whole, "", message)).ok()?;
     let source = Source { name, text: &text };
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in errors {
@@ -93,22 +95,21 @@ impl Source<'_> {
         }
     }
 
-    fn entries(&self, table: &DeTable<'_>) -> Vec<(String, Node)> {
-        let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
-            let key: &Spanned<std::borrow::Cow<'_, str>> = key;
-            (key.get_ref().to_string(), self.node(&key.span(), value))
-        };
-        table.iter().map(entry).collect()
+    fn entries(&self, table: &DeTable<'_>) -> Entries {
+        table.iter().map(|(key, value)| (key.get_ref().to_string(), self.node(&key.span(), value))).collect()
     }
 
     fn node(&self, place: &Range<usize>, value: &Spanned<DeValue<'_>>) -> Node {
         let value = match value.get_ref() {
-            DeValue::String(text) => Value::Text(text.to_string()),
-            // Beyond i128 is beyond every range alike.
-            DeValue::Integer(number) => Value::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX)),
-            DeValue::Float(number) => Value::Float(number.as_str().to_owned()),
-            DeValue::Boolean(boolean) => Value::Boolean(*boolean),
-            DeValue::Datetime(_) => Value::Datetime,
+            DeValue::String(text) => Value::Scalar(Type::Text, text.to_string()),
+            DeValue::Integer(number) => {
+                // Beyond i128 is beyond every range alike.
+                let number = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
+                Value::Scalar(Type::Integer, number.to_string())
+            }
+            DeValue::Float(number) => Value::Scalar(Type::Float, number.as_str().to_owned()),
+            DeValue::Boolean(boolean) => Value::Scalar(Type::Boolean, boolean.to_string()),
+            DeValue::Datetime(moment) => Value::Scalar(Type::Datetime, moment.to_string()),
             DeValue::Array(items) => Value::Array(items.iter().map(|item| self.node(&item.span(), item)).collect()),
             DeValue::Table(table) => Value::Table(self.entries(table)),
         };
@@ -116,12 +117,13 @@ impl Source<'_> {
     }
 }
 
-/// An unquoted `sasl.password = …` is a table `sasl` to TOML, and a property's name to everybody else.
-fn flatten_properties(kafka: &mut [(String, Node)], reading: &mut Reading) {
+/// An unquoted `sasl.password = …` is a table `sasl` to TOML, and a property's name to everybody
+/// else.
+fn flatten_properties(kafka: &mut Entries, reading: &Reading) {
     for (key, node) in kafka {
         if let (true, Value::Table(entries)) = (PROPERTY_TABLES.contains(&key.as_str()), &mut node.value) {
-            let mut flat: Vec<(String, Node)> = Vec::new();
-            for (name, node) in leaves(String::new(), std::mem::take(entries)) {
+            let mut flat = Entries::new();
+            for (name, node) in leaves("", std::mem::take(entries)) {
                 if let Some((_, first)) = flat.iter().find(|(known, _)| *known == name) {
                     let message = format!("was already set at {}: remove one of the two", first.origin);
                     reading.mistake(&node.origin, format!("kafka.{key}.{name}"), message);
@@ -134,14 +136,13 @@ fn flatten_properties(kafka: &mut [(String, Node)], reading: &mut Reading) {
     }
 }
 
-fn leaves(prefix: String, entries: Vec<(String, Node)>) -> Vec<(String, Node)> {
-    let mut found = Vec::new();
-    for (key, node) in entries {
-        let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+fn leaves(prefix: &str, entries: Entries) -> Entries {
+    let leaves_of = |(key, node): (String, Node)| {
+        let name = format!("{prefix}{key}");
         match node.value {
-            Value::Table(inner) => found.extend(leaves(name, inner)),
-            value => found.push((name, Node { origin: node.origin, value })),
+            Value::Table(inner) => leaves(&format!("{name}."), inner),
+            _ => vec![(name, node)],
         }
-    }
-    found
+    };
+    entries.into_iter().flat_map(leaves_of).collect()
 }

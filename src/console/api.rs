@@ -27,6 +27,7 @@ use crate::dead_letters::judge::Lane;
 use crate::dead_letters::story::Story;
 use crate::dead_letters::{Desk, Failure};
 use crate::explain::Explanation;
+use crate::outcome::timestamp;
 use crate::text;
 use crate::verdict::Reason;
 
@@ -44,6 +45,7 @@ pub(super) fn routes(desktop: Arc<Desktop>) -> Router {
     Router::new()
         .route("/api/hello", get(hello))
         .route("/api/now", get(now))
+        .route("/api/kafka", get(kafka))
         .route("/api/letters", get(letters))
         .route("/api/read", post(read))
         .route("/api/plan", post(plan))
@@ -78,6 +80,20 @@ struct After {
 
 async fn now(State(desktop): Known, asked: Result<Query<After>, QueryRejection>) -> Answer {
     Ok(json(&desktop.now.page(asked::query(asked)?.after.unwrap_or(i64::MIN))))
+}
+
+/// Whether Kafka is there, for every page: as the console itself finds it, and as the instances say.
+async fn kafka(State(desktop): Known) -> Response {
+    let (stranded, others) = desktop.now.stranded();
+    let failure = desktop.tail.shown()["failure"].take();
+    let none = stranded.as_array().is_none_or(Vec::is_empty);
+    let state = match (failure.is_null(), none, others) {
+        (false, ..) => "down",
+        (true, true, _) => "up",
+        (true, false, true) => "part",
+        (true, false, false) => "stranded",
+    };
+    json(&json!({ "now": timestamp(Timestamp::now()), "state": state, "failure": failure, "instances": stranded }))
 }
 
 /// The dead letters that a filter takes, from the index.

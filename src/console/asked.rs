@@ -43,7 +43,7 @@ impl Typed {
         let now = Timestamp::now();
         let time = |text: &str| given(text).map(|text| filter::time(text, now)).transpose().map_err(wrong);
         let found = Filter {
-            target: given(&self.target).map(|name| target(config, name)).transpose()?,
+            target: given(&self.target).map(|name| target_or_unclaimed(config, name)).transpose()?,
             reason: given(&self.reason).map(reason).transpose()?,
             user: given(&self.user).map(user).transpose()?,
             since: time(&self.since)?,
@@ -147,16 +147,24 @@ pub(super) fn letter(config: &Config, text: &str) -> Result<Place, Refusal> {
     if *place.topic == *config.kafka.topics.dead_letters { Ok(place) } else { Err(wrong("this is not the dead-letter topic")) }
 }
 
-/// The name of a target, or `unclaimed`.
+/// The name of a target that has users.
 ///
 /// # Errors
 /// If there is none of that name.
 pub(super) fn target(config: &Config, name: &str) -> Result<String, Refusal> {
-    let names = || config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]);
-    if names().any(|known| known == name) {
+    one_of(config.targets.iter().map(|target| target.name.as_str()), name)
+}
+
+/// The name of a target, or `unclaimed`, which has letters too.
+fn target_or_unclaimed(config: &Config, name: &str) -> Result<String, Refusal> {
+    one_of(config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]), name)
+}
+
+fn one_of<'a>(names: impl Iterator<Item = &'a str> + Clone, name: &str) -> Result<String, Refusal> {
+    if names.clone().any(|known| known == name) {
         return Ok(name.to_owned());
     }
-    Err(wrong(format!("there is no such target; the configuration has {}", names().collect::<Vec<_>>().join(", "))))
+    Err(wrong(format!("there is no such target; the configuration has {}", names.collect::<Vec<_>>().join(", "))))
 }
 
 /// A user's number.

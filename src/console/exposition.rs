@@ -17,6 +17,8 @@ pub(super) struct Counts {
     pub(super) deliveries: Histogram,
     /// Partitions of the update topic that it owns now.
     pub(super) partitions: u32,
+    /// It is not in its group, or the brokers do not answer.
+    pub(super) without_kafka: bool,
 }
 
 /// Cumulative counts by upper bound, in microseconds; the last bound is the largest number there is.
@@ -36,6 +38,7 @@ impl Counts {
             calls: self.calls.since(&before.calls),
             deliveries: self.deliveries.since(&before.deliveries),
             partitions: self.partitions,
+            without_kafka: self.without_kafka,
         }
     }
 }
@@ -92,6 +95,7 @@ pub(super) fn read(text: &str) -> BTreeMap<String, Counts> {
                 _ => {}
             },
             "consumer_lag" => counts.partitions += 1,
+            "kafka_up" => counts.without_kafka = value == 0.0,
             "attempt_duration_seconds_bucket" => counts.calls.bucket(labels, value),
             "delivery_duration_seconds_bucket" => counts.deliveries.bucket(labels, value),
             _ => {}
@@ -133,20 +137,22 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let valt = metrics.target("valt");
         metrics.target("aipix").lag("user-updates", [(0, 5), (7, 0)].into());
-        valt.settled(Kind::Delivered, None, Some(Duration::from_millis(30)));
-        valt.settled(Kind::Merged, None, Some(Duration::from_millis(30)));
-        valt.settled(Kind::DeadLettered, Some(Reason::Rejected), Some(Duration::from_secs(100_000)));
+        metrics.target("aipix").kafka_up(true);
+        valt.settled(Kind::Delivered, None, Duration::from_millis(30));
+        valt.settled(Kind::Merged, None, Duration::from_millis(30));
+        valt.settled(Kind::DeadLettered, Some(Reason::Rejected), Duration::from_secs(100_000));
         (0..99).for_each(|_| valt.attempted(Verdict::Delivered, "200", Duration::from_millis(7)));
         let before = read(&metrics.text().unwrap());
         assert_eq!(before.keys().collect::<Vec<_>>(), ["aipix", "valt"]);
         assert_eq!((before["valt"].delivered, before["valt"].dead), (2.0, 1.0));
         assert_eq!((before["aipix"].partitions, before["valt"].partitions), (2, 0));
+        assert_eq!((before["aipix"].without_kafka, before["valt"].without_kafka), (false, true));
         let p99 = before["valt"].calls.quantile(0.99).unwrap();
         assert!((0.005..=0.01).contains(&p99), "{p99}");
         assert_eq!(before["valt"].deliveries.quantile(1.0), Some(7200.0), "past the last bound nothing is known");
         assert_eq!(before["aipix"].calls.quantile(0.99), None);
 
-        valt.settled(Kind::Delivered, None, Some(Duration::from_millis(30)));
+        valt.settled(Kind::Delivered, None, Duration::from_millis(30));
         (0..10).for_each(|_| valt.attempted(Verdict::Delivered, "200", Duration::from_millis(700)));
         let now = read(&metrics.text().unwrap());
         let grown = now["valt"].since(&before["valt"]);

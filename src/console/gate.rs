@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::secret::Secret;
@@ -112,6 +113,9 @@ impl Gate {
         let token = secret.read().map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         if !equal(given.trim(), token.expose_secret().trim()) {
             wrong.push(Instant::now());
+            if wrong.len() == TRIES {
+                warn!(tries = TRIES, "too many wrong tokens were given: for a minute none is looked at");
+            }
             return Err(Refusal(StatusCode::UNAUTHORIZED, "this is not the token".to_owned()));
         }
         Ok(())

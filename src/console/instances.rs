@@ -35,11 +35,29 @@ pub(super) struct Seen {
     pub(super) last_error: Option<String>,
 }
 
+/// How Kafka is for an instance, as it says.
+#[derive(Clone, Debug, Deserialize)]
+struct Kafka {
+    state: String,
+    since: Timestamp,
+    last_error: Option<String>,
+}
+
+/// An instance that is without Kafka, for the page.
+#[derive(Serialize)]
+pub(super) struct Stranded<'a> {
+    id: &'a str,
+    since: String,
+    error: Option<String>,
+}
+
 /// The page `/status` of an instance.
 #[derive(Clone, Debug, Deserialize)]
 struct Status {
     version: String,
     instance_id: String,
+    /// An instance of an older version does not tell.
+    kafka: Option<Kafka>,
     targets: BTreeMap<String, Seen>,
 }
 
@@ -67,6 +85,7 @@ pub(super) struct Shown<'a> {
     id: Option<&'a str>,
     version: Option<&'a str>,
     answers: bool,
+    without_kafka: bool,
     since: String,
     error: Option<&'a str>,
     milliseconds: u64,
@@ -170,13 +189,33 @@ impl Instance {
         Some(self.counts.as_ref()?.1.get(name)?.partitions)
     }
 
+    /// Whether it answers.
+    pub(super) fn answers(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// Since when it is without Kafka, and why, if it is.
+    pub(super) fn stranded(&self) -> Option<Stranded<'_>> {
+        let status = self.status.as_ref()?;
+        let kafka = status.kafka.as_ref().filter(|kafka| kafka.state == "down")?;
+        let error = kafka.last_error.as_deref().map(|words| text::cut(words, WORDS).into_owned());
+        Some(Stranded { id: &status.instance_id, since: crate::outcome::timestamp(kafka.since), error })
+    }
+
+    /// Since when it is without Kafka for a target, if it is.
+    pub(super) fn stranded_for(&self, name: &str) -> Option<Timestamp> {
+        let kafka = self.status.as_ref()?.kafka.as_ref()?;
+        self.counts.as_ref()?.1.get(name).filter(|counts| counts.without_kafka).map(|_| kafka.since)
+    }
+
     /// For the page.
     pub(super) fn shown(&self) -> Shown<'_> {
         Shown {
             address: self.url.as_str().trim_start_matches("http://").trim_end_matches('/'),
             id: self.status.as_ref().map(|status| status.instance_id.as_str()),
             version: self.status.as_ref().map(|status| status.version.as_str()),
-            answers: self.status.is_some(),
+            answers: self.answers(),
+            without_kafka: self.stranded().is_some(),
             since: crate::outcome::timestamp(self.since),
             error: self.error.as_deref(),
             milliseconds: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),

@@ -26,10 +26,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::stop::Stop;
 use gate::Gate;
 use now::Now;
 use tail::Tail;
@@ -53,7 +53,7 @@ struct Desktop {
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub async fn run(config: Config, listen: SocketAddr, stop: watch::Receiver<bool>, tell: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+pub async fn run(config: Config, listen: SocketAddr, stop: Stop, tell: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("the console cannot listen on {listen}: choose another --listen, or stop what listens there"))?;

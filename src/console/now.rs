@@ -91,6 +91,14 @@ impl Now {
         })
     }
 
+    /// The instances that are without Kafka, and whether any other answers.
+    pub(super) fn stranded(&self) -> (Value, bool) {
+        let group = self.group();
+        let stranded: Vec<_> = group.instances.iter().filter_map(Instance::stranded).collect();
+        let others = group.instances.iter().filter(|one| one.answers()).count() > stranded.len();
+        (json!(stranded), others)
+    }
+
     /// What the worst instance says of a target, and which that is.
     pub(super) fn state(&self, target: &str) -> Option<(String, Value)> {
         let group = self.group();
@@ -110,8 +118,11 @@ impl Group {
         let grown: Vec<_> = self.instances.iter_mut().zip(answers).map(|(instance, answer)| instance.take(answer)).collect();
         for at in 0..self.targets.len() {
             let (state, lag) = {
-                let seen = self.seen(&self.targets[at].name);
-                (worst(&seen).map(|(_, seen)| seen.state.clone()), seen.iter().map(|(_, seen)| seen.lag).sum())
+                let name = &self.targets[at].name;
+                let seen = self.seen(name);
+                let state = worst(&seen).map(|(_, seen)| seen.state.clone());
+                let state = if self.stranded(name).is_some() { Some("failed".to_owned()) } else { state };
+                (state, seen.iter().map(|(_, seen)| seen.lag).sum())
             };
             self.targets[at].take(now.as_second(), &grown, state, lag);
         }
@@ -120,6 +131,13 @@ impl Group {
     /// What the instances that answer say of a target.
     fn seen(&self, name: &str) -> Vec<(&str, &Seen)> {
         self.instances.iter().filter_map(|instance| instance.target(name)).collect()
+    }
+
+    /// Since when a target is without Kafka on every instance that runs it, if it is.
+    fn stranded(&self, name: &str) -> Option<Timestamp> {
+        let instances = self.instances.iter().filter(|instance| instance.target(name).is_some());
+        let since: Option<Vec<_>> = instances.map(|instance| instance.stranded_for(name)).collect();
+        since?.into_iter().min()
     }
 
     fn card(&self, target: &Target, after: i64) -> Value {
@@ -133,6 +151,7 @@ impl Group {
             "name": target.name,
             "api": target.api,
             "state": worst.map(|worst| &worst.state),
+            "without_kafka_since": self.stranded(&target.name).map(timestamp),
             "cause": worst.map(|worst| &worst.cause),
             "since": alike().map(|seen| seen.since).min().map(timestamp),
             "next_probe_at": alike().filter_map(|seen| seen.next_probe_at).min().map(timestamp),

@@ -16,10 +16,11 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::gate::{Gate, Refusal};
+use crate::stop::Stop;
 
 /// Connections at once; further ones wait.
 const CONNECTIONS: usize = 256;
@@ -37,12 +38,12 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 pub(super) struct Peer(pub(super) SocketAddr);
 
 /// Serves until it is told to stop; answers that are under way then may end.
-pub(super) async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+pub(super) async fn serve(listener: TcpListener, router: Router, mut stop: Stop) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stop.asked() => break,
             accepted = accept(&listener, &room) => accepted,
         };
         let Some((stream, peer, place)) = accepted else { continue };
@@ -86,18 +87,19 @@ pub(super) fn guarded(router: Router, gate: Arc<Gate>) -> Router {
 
 async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
+    let tried = parts.headers.contains_key(header::AUTHORIZATION);
+    let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
     let is_api = parts.uri.path().starts_with("/api/") && parts.uri.path() != "/api/hello";
     let passed = gate.pass(&parts).and_then(|()| if is_api { gate.may_read(&parts.headers) } else { Ok(()) });
     let mut response = match passed {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(refusal) => {
-            if refusal.0 == StatusCode::UNAUTHORIZED && parts.headers.contains_key(header::AUTHORIZATION) {
-                let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.to_string());
-                warn!(peer, "a wrong token was given");
-            }
-            refusal.into_response()
-        }
+        Err(refusal) => refusal.into_response(),
     };
+    // They are few: after some within a minute no token is looked at.
+    if tried && response.status() == StatusCode::UNAUTHORIZED {
+        let peer = peer.map(|peer| peer.to_string());
+        warn!(peer, "a wrong token was given");
+    }
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rdkafka::message::Message;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tracing::warn;
 
 use super::follow::Follows;
@@ -19,6 +18,7 @@ use crate::dead_letters::topic::{Go, Span, Spot};
 use crate::dead_letters::{Desk, Failure, Letter, desk};
 use crate::kafka::headers;
 use crate::outcome::{Kind, OutcomeData, timestamp};
+use crate::stop::Stop;
 
 /// How long after one look the next comes.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -80,9 +80,9 @@ impl Tail {
     }
 
     /// Reads until it is told to stop. Blocks.
-    pub(super) fn run(&self, config: &Config, stop: &watch::Receiver<bool>) {
+    pub(super) fn run(&self, config: &Config, stop: &Stop) {
         let mut positions = Positions::default();
-        while !*stop.borrow() {
+        while !stop.is_asked() {
             let ended = Desk::open(config).and_then(|desk| self.keep_up(&desk, &mut positions, stop));
             let Err(failure) = ended else { return };
             let words = failure.to_string();
@@ -97,8 +97,8 @@ impl Tail {
         }
     }
 
-    fn keep_up(&self, desk: &Desk, positions: &mut Positions, stop: &watch::Receiver<bool>) -> Result<(), Failure> {
-        while !*stop.borrow() {
+    fn keep_up(&self, desk: &Desk, positions: &mut Positions, stop: &Stop) -> Result<(), Failure> {
+        while !stop.is_asked() {
             self.read_letters(desk, positions, stop)?;
             self.read_outcomes(desk, positions, stop)?;
             *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -108,7 +108,7 @@ impl Tail {
         Ok(())
     }
 
-    fn read_letters(&self, desk: &Desk, positions: &mut Positions, stop: &watch::Receiver<bool>) -> Result<(), Failure> {
+    fn read_letters(&self, desk: &Desk, positions: &mut Positions, stop: &Stop) -> Result<(), Failure> {
         let mut spans = desk.letters.spans()?;
         for span in &mut spans {
             self.letters.forget_before(span.partition, span.from);
@@ -141,7 +141,7 @@ impl Tail {
         Ok(())
     }
 
-    fn read_outcomes(&self, desk: &Desk, positions: &mut Positions, stop: &watch::Receiver<bool>) -> Result<(), Failure> {
+    fn read_outcomes(&self, desk: &Desk, positions: &mut Positions, stop: &Stop) -> Result<(), Failure> {
         let mut spans = desk.outcomes.spans()?;
         let first = positions.outcomes.is_none();
         let mut known = match positions.outcomes.take() {
@@ -208,14 +208,14 @@ fn advance(span: &mut Span, positions: &mut BTreeMap<i32, i64>) {
     span.from = span.from.max(*known);
 }
 
-fn going(stop: &watch::Receiver<bool>) -> Result<Go, Failure> {
-    if *stop.borrow() { Err(Failure::Other(anyhow::anyhow!("the console ends"))) } else { Ok(Go::On) }
+fn going(stop: &Stop) -> Result<Go, Failure> {
+    if stop.is_asked() { Err(Failure::Other(anyhow::anyhow!("the console ends"))) } else { Ok(Go::On) }
 }
 
-fn pause(time: Duration, stop: &watch::Receiver<bool>) {
+fn pause(time: Duration, stop: &Stop) {
     const STEP: Duration = Duration::from_millis(100);
     let mut left = time;
-    while !left.is_zero() && !*stop.borrow() {
+    while !left.is_zero() && !stop.is_asked() {
         std::thread::sleep(STEP.min(left));
         left = left.saturating_sub(STEP);
     }

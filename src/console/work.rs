@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::gate::Refusal;
 use super::progress::Progress;
 use crate::dead_letters::Failure;
 
-/// Jobs at once: each has a thread, and clients of Kafka.
+/// Jobs that read at once: each has a thread, and clients of Kafka.
 const AT_ONCE: usize = 6;
+/// Plans that may wait for a yes beside them. One more, and the oldest is given up: a plan that
+/// somebody left open is in nobody's way.
+const WAITING: usize = 6;
 /// Jobs that are remembered after their end.
 const REMEMBERED: usize = 32;
 /// How long a plan waits for a yes.
@@ -34,6 +37,9 @@ pub(super) struct Job {
     pub(super) id: String,
     pub(super) progress: Progress,
     state: Mutex<State>,
+    /// Its place among those that read. A plan that waits has none, nor has a replay, of which
+    /// there is one at a time.
+    place: Mutex<Option<OwnedSemaphorePermit>>,
     yes: Mutex<Option<SyncSender<Yes>>>,
     stop: AtomicBool,
 }
@@ -82,11 +88,14 @@ impl Work {
             id: Uuid::new_v4().simple().to_string(),
             progress: Progress::default(),
             state: Mutex::new(State::Running),
+            place: Mutex::new(Some(place)),
             yes: Mutex::default(),
             stop: AtomicBool::new(false),
         });
         let id = job.id.clone();
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting: Vec<_> = jobs.iter().filter(|job| job.waits()).collect();
+        waiting.iter().take((waiting.len() + 1).saturating_sub(WAITING)).for_each(|oldest| oldest.cancel());
         jobs.push_back(job.clone());
         if jobs.len() > REMEMBERED
             && let Some(ended) = jobs.iter().position(|job| job.has_ended())
@@ -102,7 +111,7 @@ impl Work {
                 Ok(Err(failure)) => State::Failed(failure.to_string()),
                 Err(_) => State::Failed("a panic: please report this, it is a fault of this program".to_owned()),
             });
-            drop(place);
+            job.leave_place();
         });
         Ok(id)
     }
@@ -135,6 +144,14 @@ impl Job {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
+    fn leave_place(&self) {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn waits(&self) -> bool {
+        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Planned(_)) && !self.is_stopped()
+    }
+
     fn has_ended(&self) -> bool {
         matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Done(_) | State::Failed(_))
     }
@@ -148,6 +165,7 @@ impl Job {
             return None;
         }
         self.set(State::Planned(plan));
+        self.leave_place();
         let yes = answer.recv_timeout(PATIENCE).ok();
         self.yes.lock().unwrap_or_else(PoisonError::into_inner).take();
         yes
@@ -185,5 +203,39 @@ impl Job {
             State::Failed(words) => ("failed", json!(words)),
         };
         json!({ "state": state, "progress": self.progress.shown(), "result": result })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits, as whoever asks about a job does, until it is so.
+    fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn plans_that_are_left_open_keep_nobody_out_and_the_oldest_give_way() {
+        let work = Work::default();
+        let plan = || {
+            let begun = work.begin(|job| Ok(json!({ "given_up": job.ask(json!("the plan")).is_none() })));
+            let job = work.job(&begun.map_err(|Refusal(_, words)| words).unwrap()).map_err(|Refusal(_, words)| words).unwrap();
+            until(|| job.waits() || job.has_ended());
+            job
+        };
+        let plans: Vec<_> = (0..20).map(|_| plan()).collect();
+        let (given_up, waiting) = plans.split_at(20 - WAITING);
+        until(|| given_up.iter().all(|job| job.has_ended()));
+        assert!(waiting.iter().all(|job| job.waits()));
+        // A job that reads finds a place, and a plan that waits still takes a yes.
+        assert!(work.begin(|_| Ok(Value::Null)).is_ok());
+        let yes = || Yes { operator: "Olga".to_owned(), peer: String::new(), rate: None };
+        let last = &waiting[WAITING - 1];
+        assert!(last.say(yes()).is_ok() && given_up[0].say(yes()).is_err());
+        until(|| last.has_ended());
+        assert_eq!(last.shown()["result"]["given_up"], false);
     }
 }

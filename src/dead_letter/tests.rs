@@ -12,6 +12,7 @@ fn dead_letter() -> DeadLetter {
         first_attempt_at: Some("2026-11-22T09:00:00.1Z".parse().unwrap()),
         failed_at: "2026-11-22T09:00:01Z".parse().unwrap(),
         replays: 1,
+        topic_id: TopicId([7; 16]),
         timestamp_ms: Some(1_795_337_999_870),
     }
 }
@@ -43,6 +44,7 @@ fn the_added_headers_are_as_documented() {
         ("dlq.first_attempt_at", "2026-11-22T09:00:00.100Z"),
         ("dlq.failed_at", "2026-11-22T09:00:01.000Z"),
         ("dlq.replays", "1"),
+        ("dlq.topic_id", "BwcHBwcHBwcHBwcHBwcHBw"),
         ("dlq.timestamp", "1795337999870"),
     ];
     assert_eq!(dead_letter().headers(), wanted.map(|(name, value)| Header::text(name, value)));
@@ -58,6 +60,7 @@ fn what_has_no_value_is_left_out() {
         http_status: None,
         first_attempt_at: None,
         replays: 0,
+        topic_id: TopicId::UNKNOWN,
         timestamp_ms: None,
         ..dead_letter()
     };

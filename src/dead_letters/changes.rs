@@ -2,28 +2,25 @@
 //!
 //! A part is a field, or a member of a field that holds an object (`video_access.users`): an API sets the members apart from each other.
 
-use std::fmt;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
-use super::judge::is_secret;
 use crate::event::{self, Event};
+use crate::json;
 use crate::record::Record;
+use crate::text::is_secret;
 
 /// The parts that the changes set, in their order.
-pub fn parts(changes: &Map<String, Value>) -> Vec<String> {
-    let mut parts = Vec::with_capacity(changes.len());
-    for (name, value) in changes {
-        match value {
-            // A secret is no object, and what stands in its place may be one: names in it are no names.
-            Value::Object(members) if !members.is_empty() && !is_secret(name) => {
-                parts.extend(members.keys().map(|member| format!("{name}.{member}")))
-            }
-            _ => parts.push(name.clone()),
+pub fn parts(changes: &RawValue) -> Vec<String> {
+    let mut parts = Vec::new();
+    for (name, value) in json::members(changes.get()) {
+        // A secret is no object, and what stands in its place may be one: names in it are no names.
+        let inner = if is_secret(&name) { Vec::new() } else { json::members(value.get()) };
+        if inner.is_empty() {
+            parts.push(name.into_owned());
+        } else {
+            parts.extend(inner.iter().map(|(member, _)| format!("{name}.{member}")));
         }
     }
     parts
@@ -48,8 +45,7 @@ pub fn names(all: &[String], some: &[String]) -> Vec<String> {
 pub fn without(record: &Record, left_out: &[String]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(record.value.as_deref()?).ok()?;
     let edited = if event::is_structured(record) {
-        let envelope = Members::read(text)?;
-        match (envelope.get("data"), envelope.get("data_base64")) {
+        match (member_of(text, "data"), member_of(text, "data_base64")) {
             (Some(data), _) => splice(text, data, &without_in_data(data.get(), left_out)?),
             (None, Some(encoded)) => {
                 let data = BASE64_STANDARD.decode(serde_json::from_str::<String>(encoded.get()).ok()?).ok()?;
@@ -65,18 +61,18 @@ pub fn without(record: &Record, left_out: &[String]) -> Option<Vec<u8>> {
 }
 
 fn without_in_data(data: &str, left_out: &[String]) -> Option<String> {
-    let changes = Members::read(data)?.get("changes")?;
+    let changes = member_of(data, "changes")?;
     Some(splice(data, changes, &without_in_changes(changes.get(), left_out)?))
 }
 
 fn without_in_changes(changes: &str, left_out: &[String]) -> Option<String> {
     let is_left_out = |part: &str| left_out.iter().any(|left_out| left_out == part);
     let mut kept = Vec::new();
-    for (name, value) in Members::read(changes)?.0 {
+    for (name, value) in json::members(changes) {
         if is_left_out(&name) {
             continue;
         }
-        let members = Members::read(value.get()).map(|members| members.0).unwrap_or_default();
+        let members = json::members(value.get());
         let stay: Vec<_> = members.iter().filter(|(member, _)| !is_left_out(&format!("{name}.{member}"))).collect();
         if stay.len() == members.len() {
             kept.push(member(&name, value.get())?);
@@ -86,6 +82,10 @@ fn without_in_changes(changes: &str, left_out: &[String]) -> Option<String> {
         }
     }
     Some(object(&kept))
+}
+
+fn member_of<'a>(object: &'a str, name: &str) -> Option<&'a RawValue> {
+    json::members(object).into_iter().find(|(other, _)| other == name).map(|(_, value)| value)
 }
 
 fn member(name: &str, value: &str) -> Option<String> {
@@ -100,41 +100,6 @@ fn object(members: &[String]) -> String {
 fn splice(text: &str, part: &RawValue, new: &str) -> String {
     let from = part.get().as_ptr() as usize - text.as_ptr() as usize;
     format!("{}{new}{}", &text[..from], &text[from + part.get().len()..])
-}
-
-/// The members of a JSON object, each with the very text of its value.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'a> Members<'a> {
-    fn read(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
-    }
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry::<String, &RawValue>()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Reader)
-    }
 }
 
 #[cfg(test)]
@@ -160,8 +125,9 @@ mod tests {
 
     #[test]
     fn nothing_inside_a_secret_is_named() {
-        let changes = serde_json::json!({ "card_number": { "a-Canary-card": 1 }, "video_access": { "users": [1], "user_groups": [] } });
-        assert_eq!(parts(changes.as_object().unwrap()), ["card_number", "video_access.users", "video_access.user_groups"]);
+        let changes: &RawValue =
+            serde_json::from_str(r#"{"card_number":{"a-Canary-card":1},"video_access":{"users":[1],"user_groups":[]}}"#).unwrap();
+        assert_eq!(parts(changes), ["card_number", "video_access.users", "video_access.user_groups"]);
     }
 
     #[test]
@@ -186,8 +152,7 @@ mod tests {
 
     #[test]
     fn a_field_is_named_as_a_whole_where_all_of_it_is_meant() {
-        let changes: Value = serde_json::from_str(r#"{"a":1,"v":{"x":1,"y":{}},"e":{}}"#).unwrap();
-        let all = parts(changes.as_object().unwrap());
+        let all = parts(serde_json::from_str(r#"{"a":1,"v":{"x":1,"y":{}},"e":{}}"#).unwrap());
         assert_eq!(all, ["a", "v.x", "v.y", "e"]);
         assert_eq!(names(&all, &all), ["a", "v", "e"]);
         assert_eq!(names(&all, &all[..2]), ["a", "v.x"]);

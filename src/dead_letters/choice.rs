@@ -74,15 +74,14 @@ impl Choice {
 
     /// The same once it is known where each first stood.
     fn order_by_first(&mut self) {
-        let mut lanes: HashMap<(Arc<Lane>, i32), Vec<usize>> = HashMap::new();
+        let mut lanes: HashMap<Arc<Lane>, Vec<usize>> = HashMap::new();
         for (number, one) in self.letters.iter().enumerate() {
             if let Some(lane) = &one.lane {
-                lanes.entry((lane.clone(), one.origin.0)).or_default().push(number);
+                lanes.entry(lane.clone()).or_default().push(number);
             }
         }
         for numbers in lanes.into_values().filter(|numbers| numbers.len() > 1) {
-            let mut same: Vec<_> = numbers.iter().map(|number| self.letters[*number].clone()).collect();
-            same.sort_by_key(|one| (one.first, one.spot));
+            let same = in_order(numbers.iter().map(|number| self.letters[*number].clone()).collect());
             for (number, one) in numbers.into_iter().zip(same) {
                 self.letters[number] = one;
             }
@@ -105,6 +104,22 @@ impl Choice {
     }
 }
 
+/// Letters of one user in the order in which they first came: within a partition by their offsets, and across partitions by
+/// their times, as long as those go up with the offsets.
+fn in_order(mut letters: Vec<Chosen>) -> Vec<Chosen> {
+    // On a topic that was made anew since, none has a place; where each stood on the old one tells then.
+    letters.sort_by_key(|one| (one.first.partition, one.first.offset, one.origin, one.spot));
+    let mut latest: HashMap<i32, Option<i64>> = HashMap::new();
+    let with_time = |one: Chosen| {
+        let latest = latest.entry(one.first.partition).or_default();
+        *latest = one.first.written_ms.max(*latest);
+        (*latest, one)
+    };
+    let mut letters: Vec<_> = letters.into_iter().map(with_time).collect();
+    letters.sort_by_key(|(latest, _)| *latest);
+    letters.into_iter().map(|(_, one)| one).collect()
+}
+
 fn chosen(desk: &Desk, letter: &Letter, content: Option<&Record>) -> Chosen {
     let mut chosen = Chosen::new(desk, letter, content.unwrap_or(&letter.record));
     if content.is_none() {
@@ -116,7 +131,8 @@ fn chosen(desk: &Desk, letter: &Letter, content: Option<&Record>) -> Chosen {
 
 /// The whole records of letters that were shortened.
 pub(super) fn originals<'a>(desk: &Desk, letters: impl Iterator<Item = &'a Letter>) -> Result<HashMap<Spot, Record>, Failure> {
-    let from_here = letters.filter(|letter| letter.facts.origin.topic == desk.updates.name);
+    let is_here = |letter: &&Letter| letter.facts.origin.topic == desk.updates.name && !desk.is_from_before(letter);
+    let from_here = letters.filter(is_here);
     let origins: HashMap<Spot, Spot> = from_here.map(|letter| (spot(&letter.facts.origin), spot(letter.place()))).collect();
     let records = desk.updates.fetch(origins.keys().copied())?;
     Ok(records.into_iter().map(|(origin, record)| (origins[&origin], record)).collect())

@@ -1,13 +1,18 @@
 //! The desk: the three topics open for reading, and the dead letters on them.
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use jiff::{SignedDuration, Timestamp};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::judge::Judge;
 use super::spots::Spots;
-use super::topic::{Go, Sight, Span, Spot, Topic, header};
+use super::topic::{Go, Sight, Span, Spot, Topic};
 use super::{Failure, Filter, Letter, Watch};
 use crate::config::{Config, Kafka};
+use crate::dead_letter::DeadLetter;
+use crate::engine::TopicId;
 use crate::kafka::{Unreachable, client, headers, missing_topics};
 use crate::outcome::{Kind, OutcomeData};
 use crate::record::Place;
@@ -24,6 +29,10 @@ pub struct Desk {
     pub judge: Judge,
     /// The update topic, as the service sees it.
     pub updates: Topic,
+    /// Its id.
+    pub topic_id: TopicId,
+    /// What its partitions tell of its age, once that is asked.
+    logs: OnceLock<HashMap<i32, (i64, Option<Timestamp>)>>,
     /// The outcome topic.
     pub outcomes: Topic,
     /// The dead-letter topic.
@@ -52,8 +61,11 @@ impl Desk {
             return Err(Failure::Unreachable(service::create_them(config, &missing)));
         }
         let open = |name: &str| Topic::open(kafka, name, Sight::Committed);
+        let updates = open(&kafka.topics.updates)?;
         Ok(Desk {
-            updates: open(&kafka.topics.updates)?,
+            topic_id: updates.id()?,
+            logs: OnceLock::new(),
+            updates,
             outcomes: open(&kafka.topics.outcomes)?,
             letters: open(&kafka.topics.dead_letters)?,
             judge: Judge::new(config),
@@ -64,6 +76,33 @@ impl Desk {
     /// A consumer group's name, for messages.
     pub fn group_id(&self, target: &str) -> String {
         client::group_id(&self.kafka, target)
+    }
+
+    /// Whether the letter's record stood on an update topic that was deleted, and another one has its name now.
+    pub fn is_from_before(&self, letter: &Letter) -> bool {
+        let DeadLetter { origin, topic_id, failed_at, .. } = &letter.facts;
+        if *origin.topic != *self.updates.name {
+            return false;
+        }
+        if topic_id.is_known() && self.topic_id.is_known() {
+            return *topic_id != self.topic_id;
+        }
+        // An older version has not written the topic down, or the brokers tell no ids.
+        let logs = self.logs.get_or_init(|| self.read_logs().unwrap_or_default());
+        logs.get(&origin.partition).is_some_and(|(end, born)| origin.offset >= *end || born.is_some_and(|born| earlier(born) > *failed_at))
+    }
+
+    /// Of each partition of the update topic the end, and when its very first record was written, as long as that is there.
+    fn read_logs(&self) -> Result<HashMap<i32, (i64, Option<Timestamp>)>, Failure> {
+        let spans = self.updates.spans()?;
+        let mut logs: HashMap<_, _> = spans.iter().map(|span| (span.partition, (span.to, None))).collect();
+        let whole: Vec<Span> = spans.into_iter().filter(|span| span.from == 0).collect();
+        self.updates.scan(&whole, &mut (), |message| {
+            let written = message.timestamp().to_millis().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+            logs.entry(message.partition()).and_modify(|(_, born)| *born = written);
+            Ok(Go::NextPartition)
+        })?;
+        Ok(logs)
     }
 
     /// Shows every dead letter that the filter takes, and whether it is open, in the order of their partitions.
@@ -174,7 +213,7 @@ pub fn steps(spans: &[Span]) -> u64 {
 
 /// The kind of an outcome, from its headers alone: most are of no interest, and to read JSON takes time.
 pub fn kind(message: &BorrowedMessage<'_>) -> Option<Kind> {
-    let name = header(message, "ce_type")?.strip_prefix("user-courier.update.")?;
+    let name = headers::text(message, "ce_type")?.strip_prefix("user-courier.update.")?;
     Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
 }
 

@@ -1,91 +1,26 @@
 //! The history: what came after dead letters on the update topic, as far as it concerns their users, and how that ended.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rdkafka::message::Message;
 
+use super::ancestry::{Link, Replays, beginnings};
+pub use super::chosen::Chosen;
+use super::chosen::FROM_BEFORE;
 use super::desk::{self, Desk};
-use super::judge::Lane;
-use super::letter::{Letter, replay_of};
-use super::plan::{self, Case, Other, Step};
+use super::judge::{Lane, Reading};
+use super::letter::replay_of;
+use super::plan::{self, Case, First, Other, Step};
 use super::spots::Spots;
-use super::topic::{Go, Sight, Span, Spot, Topic, header};
+use super::topic::{Go, Sight, Span, Spot, Topic};
 use super::{Failure, Watch};
 use crate::event::UserId;
 use crate::kafka::headers;
-use crate::outcome::{Kind, OutcomeData};
-use crate::record::{Place, Record};
+use crate::outcome::{EventIdentity, Kind};
 use crate::verdict::Reason;
-
-/// A dead letter that somebody wants to act on, without its content.
-#[derive(Clone, Debug)]
-pub struct Chosen {
-    /// Where it stands on the dead-letter topic.
-    pub spot: Spot,
-    /// Its target, or `unclaimed`.
-    pub target: Arc<str>,
-    /// Its user, where known.
-    pub user: Option<UserId>,
-    /// Why it is one.
-    pub reason: Reason,
-    /// Whose it would be now.
-    pub lane: Option<Arc<Lane>>,
-    /// What it sets.
-    pub parts: Arc<[String]>,
-    /// What a replay should be warned of, though it does not hinder it.
-    pub remark: Option<Arc<str>>,
-    /// Where its record stands on the update topic.
-    pub origin: Spot,
-    /// Where it first stood there, in the same partition.
-    pub first: i64,
-    /// When it failed for the first time.
-    pub since: Timestamp,
-    /// How often it was replayed.
-    pub replays: u32,
-    /// Why it cannot be known what came after it.
-    pub blind: Option<String>,
-    /// Why it should not be sent.
-    pub objection: Option<String>,
-    /// Why it cannot be sent.
-    pub obstacle: Option<String>,
-    /// It was replayed or superseded before it was chosen, and chosen all the same.
-    pub settled_before: bool,
-    /// The dead letter that its record was before.
-    pub(super) replay_of: Link,
-}
-
-impl Chosen {
-    /// What is needed of a letter. `content` is the record that would be sent.
-    pub fn new(desk: &Desk, letter: &Letter, content: &Record) -> Self {
-        let reading = desk.judge.read(content);
-        let facts = &letter.facts;
-        let place = letter.place();
-        let remark = reading.problem.filter(|(reason, _)| *reason != Reason::Undecodable || facts.reason == Reason::Undecodable);
-        Chosen {
-            spot: (place.partition, place.offset),
-            target: facts.target.as_str().into(),
-            user: facts.user,
-            reason: facts.reason,
-            lane: reading.lane.map(Arc::new),
-            parts: reading.parts.into(),
-            remark: remark.map(|(reason, words)| format!("it will fail again as {}: {words}", reason.as_str()).into()),
-            origin: (facts.origin.partition, facts.origin.offset),
-            first: facts.origin.offset,
-            since: facts.failed_at,
-            replays: facts.replays,
-            blind: (facts.origin.topic != desk.updates.name || facts.origin.partition >= desk.updates.partitions)
-                .then(|| format!("it comes from {}, which is not on the update topic of this configuration", facts.origin)),
-            objection: letter.record.verbatim_headers.is_some().then(|| {
-                "the names of some of its headers are not UTF-8, and those cannot be sent again: --force leaves them out".to_owned()
-            }),
-            obstacle: None,
-            settled_before: false,
-            replay_of: replay_of(&letter.record),
-        }
-    }
-}
 
 /// How far to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,12 +34,15 @@ pub enum UpTo {
 /// What is known of the users of chosen dead letters.
 pub struct History<'a> {
     desk: &'a Desk,
-    lanes: HashMap<Arc<Lane>, Vec<(i32, Other)>>,
-    dead: HashSet<Spot>,
+    lanes: HashMap<Arc<Lane>, Vec<(Other, EventHash)>>,
+    /// The records that are dead, each with the event that it had: its place may be another record's by now.
+    dead: HashMap<Spot, EventHash>,
     settled: Spots,
     replays: Replays,
     /// How far each partition of the update topic was read.
     updates: BTreeMap<i32, i64>,
+    /// The latest timestamp seen in each of them. What follows it was written no earlier, whatever its own says.
+    latest_ms: HashMap<i32, i64>,
     /// How far the outcome topic was read.
     outcomes: Vec<Span>,
     /// Whether outcomes that are older than this may be gone.
@@ -117,50 +55,19 @@ impl<'a> History<'a> {
     /// # Errors
     /// If the broker does not answer.
     pub fn read(desk: &'a Desk, chosen: &mut [Chosen], watch: &mut dyn Watch) -> Result<Self, Failure> {
-        let links: Vec<_> = chosen.iter().map(|one| (one.origin, one.replay_of.clone())).collect();
-        let mut replays = Replays::default();
-        for (one, first) in chosen.iter_mut().zip(firsts(desk, links, &mut replays)?) {
-            one.first = first.offset;
-            one.since = first.failed_at.map_or(one.since, |failed_at| failed_at.min(one.since));
-            if !first.sure {
-                one.blind.get_or_insert_with(|| {
-                    "it was replayed before, and the dead letter that it was then is gone: where it first stood cannot be told".to_owned()
-                });
-            }
-        }
         let mut history = History {
             desk,
             lanes: HashMap::new(),
-            dead: HashSet::new(),
+            dead: HashMap::new(),
             settled: Spots::default(),
-            replays,
+            replays: Replays::default(),
             updates: BTreeMap::new(),
+            latest_ms: HashMap::new(),
             outcomes: Vec::new(),
             horizon: None,
         };
-        let mut reach: BTreeMap<i32, i64> = BTreeMap::new();
-        for one in chosen.iter_mut() {
-            let Some(lane) = &one.lane else { continue };
-            history.lanes.entry(lane.clone()).or_default();
-            let partition = one.origin.0;
-            if partition >= desk.updates.partitions {
-                continue;
-            }
-            if let std::collections::btree_map::Entry::Vacant(entry) = reach.entry(partition) {
-                entry.insert(desk.updates.span(partition)?.from);
-            }
-            let low = reach.get(&partition).copied().unwrap_or_default();
-            if low > one.first + 1 {
-                one.blind.get_or_insert_with(|| {
-                    format!(
-                        "the update topic no longer reaches back to {partition}/{}: newer updates of this user may be gone from it",
-                        one.first
-                    )
-                });
-            }
-            let from = history.updates.entry(partition).or_insert(i64::MAX);
-            *from = (*from).min(one.first + 1).max(low);
-        }
+        history.trace_back(chosen)?;
+        history.begin_updates(chosen)?;
         if let Some(since) = chosen.iter().map(|one| one.since).min() {
             history.begin_outcomes(desk::earlier(since))?;
         }
@@ -172,6 +79,59 @@ impl<'a> History<'a> {
             }
         }
         Ok(history)
+    }
+
+    /// Completes where each letter first stood.
+    fn trace_back(&mut self, chosen: &mut [Chosen]) -> Result<(), Failure> {
+        let links = chosen.iter().map(|one| (one.first, one.replay_of.clone())).collect();
+        for (one, beginning) in chosen.iter_mut().zip(beginnings(self.desk, links, &mut self.replays)?) {
+            one.first = beginning.first;
+            one.since = beginning.failed_at.map_or(one.since, |failed_at| failed_at.min(one.since));
+            if one.first == First::BEFORE_THE_TOPIC {
+                one.from_before = true;
+                one.objection.get_or_insert_with(|| FROM_BEFORE.to_owned());
+            }
+            if !beginning.sure {
+                one.blind.get_or_insert_with(|| {
+                    "it was replayed before, and the dead letter that it was then is gone: where it first stood cannot be told".to_owned()
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The updates of these users are read from where the first letter of each partition first stood. In the other
+    /// partitions, where updates of the same users may stand since partitions were added, from the time at which the
+    /// oldest letter was written.
+    fn begin_updates(&mut self, chosen: &mut [Chosen]) -> Result<(), Failure> {
+        let with_lane = || chosen.iter().filter(|one| one.lane.is_some());
+        if with_lane().next().is_none() {
+            return Ok(());
+        }
+        let written = with_lane().map(|one| one.first.written_ms).min().flatten();
+        let oldest = written.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+        let all = self.desk.updates.spans()?;
+        let since = match oldest {
+            Some(oldest) => self.desk.updates.since(desk::earlier(oldest), all.clone())?,
+            None => all.clone(),
+        };
+        self.updates = since.iter().map(|span| (span.partition, span.from)).collect();
+        let lows: HashMap<i32, i64> = all.iter().map(|span| (span.partition, span.from)).collect();
+        for one in chosen.iter_mut() {
+            let Some(lane) = &one.lane else { continue };
+            self.lanes.entry(lane.clone()).or_default();
+            let First { partition, offset, .. } = one.first;
+            let (Some(low), Some(from)) = (lows.get(&partition), self.updates.get_mut(&partition)) else { continue };
+            if *low > offset + 1 {
+                one.blind.get_or_insert_with(|| {
+                    format!(
+                        "the update topic no longer reaches back to {partition}/{offset}: newer updates of this user may be gone from it"
+                    )
+                });
+            }
+            *from = (*from).min(offset + 1).max(*low);
+        }
+        Ok(())
     }
 
     fn begin_outcomes(&mut self, since: Timestamp) -> Result<(), Failure> {
@@ -209,27 +169,32 @@ impl<'a> History<'a> {
         };
         self.read_outcomes(&ends, watch)?;
         // Now the outcomes are known that say which of them were replays.
-        let links = found.iter().map(|(_, partition, other, link)| ((*partition, other.at), link.clone())).collect();
-        let firsts = firsts(self.desk, links, &mut self.replays)?;
-        for ((lane, partition, other, _), first) in found.into_iter().zip(firsts) {
-            let first = first.sure.then_some(first.offset);
-            self.lanes.entry(lane).or_default().push((partition, Other { first, ..other }));
+        let links = found.iter().map(|found| (found.stands, found.link.clone())).collect();
+        let beginnings = beginnings(self.desk, links, &mut self.replays)?;
+        for (found, beginning) in found.into_iter().zip(beginnings) {
+            let first = beginning.sure.then_some(beginning.first);
+            self.lanes.entry(found.lane).or_default().push((Other { first, ..found.other }, found.event));
         }
         Ok(())
     }
 
     fn read_updates(&mut self, watch: &mut dyn Watch) -> Result<Vec<Found>, Failure> {
+        let ends = self.desk.updates.ends()?;
         let mut spans = Vec::with_capacity(self.updates.len());
         for (partition, from) in &mut self.updates {
-            let span = self.desk.updates.span(*partition)?;
-            spans.push(Span { from: *from, ..span });
-            *from = span.to.max(*from);
+            let to = ends.get(partition).copied().unwrap_or(*from);
+            spans.push(Span { partition: *partition, from: *from, to });
+            *from = to.max(*from);
         }
         let mut found = Vec::new();
         watch.begin("reading updates", desk::steps(&spans));
-        let (desk, lanes) = (self.desk, &self.lanes);
+        let (desk, lanes, latest_ms) = (self.desk, &self.lanes, &mut self.latest_ms);
         desk.updates.scan(&spans, watch, |message| {
-            found.extend(of_interest(desk, lanes, message));
+            if let Some(own) = message.timestamp().to_millis() {
+                let latest = latest_ms.entry(message.partition()).or_insert(own);
+                *latest = own.max(*latest);
+            }
+            found.extend(of_interest(desk, lanes, latest_ms.get(&message.partition()).copied(), message));
             Ok(Go::On)
         })?;
         watch.end();
@@ -252,13 +217,15 @@ impl<'a> History<'a> {
                         replays.note(desk, data);
                     }
                 }
-                Some(Kind::DeadLettered)
-                    if header(message, "ce_subject").and_then(lane_of).is_some_and(|lane| lanes.contains_key(&lane)) =>
-                {
-                    let record = desk::data(message).map(|data| data.record).filter(|record| record.topic == *desk.updates.name);
-                    dead.extend(record.map(|record| (record.partition, record.offset)));
+                Some(kind) if headers::text(message, "ce_subject").and_then(lane_of).is_some_and(|lane| lanes.contains_key(&lane)) => {
+                    if let Some(data) = desk::data(message).filter(|data| data.record.topic == *desk.updates.name) {
+                        let spot = (data.record.partition, data.record.offset);
+                        // Of two records that had the same place one after the other, the later has its way.
+                        dead.remove(&spot);
+                        dead.extend((kind == Kind::DeadLettered).then(|| (spot, event_hash(&data.event))));
+                    }
                 }
-                _ => {}
+                Some(_) | None => {}
             }
             Ok(Go::On)
         })?;
@@ -271,15 +238,21 @@ impl<'a> History<'a> {
         self.settled.contains(spot)
     }
 
-    /// The other updates of the letter's user in its partition, as far as they were read.
+    /// The other updates of the letter's user, as far as they were read.
     pub fn others(&self, one: &Chosen) -> Vec<Other> {
         let others = one.lane.as_ref().and_then(|lane| self.lanes.get(lane));
-        let in_partition = others.into_iter().flatten().filter(|(partition, _)| *partition == one.origin.0);
-        let own = |other: &Other| other.at == one.origin.1;
-        in_partition
-            .filter(|(_, other)| !own(other))
-            .map(|(partition, other)| Other { dead: other.dead || self.dead.contains(&(*partition, other.at)), ..other.clone() })
-            .collect()
+        // On a topic that was made anew, another record has its place.
+        let own = |other: &Other| other.at == one.origin && !one.from_before;
+        let others = others.into_iter().flatten().filter(|(other, _)| !own(other));
+        others.map(|(other, event)| Other { dead: other.dead || self.dead.get(&other.at) == Some(event), ..other.clone() }).collect()
+    }
+
+    /// The partition to which the letter goes back: that of the latest update of its user, or else its own. Whatever the
+    /// senders make of a key, the user's next update will stand there too.
+    pub fn home(&self, one: &Chosen) -> i32 {
+        let others = one.lane.as_ref().and_then(|lane| self.lanes.get(lane));
+        let latest = others.into_iter().flatten().max_by_key(|(other, _)| other.first.map(|first| (first.written_ms, first.offset)));
+        latest.map_or(one.origin.0, |(other, _)| other.at.0)
     }
 
     /// What is to be done with the letter.
@@ -296,127 +269,56 @@ impl<'a> History<'a> {
         plan::step(&case, &self.others(one), force)
     }
 
-    /// How far the partition of the update topic was read, where it was.
-    pub fn read_to(&self, partition: i32) -> Option<i64> {
-        self.updates.get(&partition).copied()
+    /// How far each partition of the update topic was read.
+    pub fn read_to(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.updates.iter().map(|(partition, to)| (*partition, *to))
     }
 }
 
-/// The dead letter that a record was, where it says that it was one ([`replay_of`]).
-type Link = Option<Option<Place>>;
-
-/// An update of a user that matters: whose, in which partition, what it sets, and the dead letter that it says it was.
-type Found = (Arc<Lane>, i32, Other, Link);
-
-/// Which records of the update topic are replays, and of which dead letters: as the outcomes say. A header alone proves nothing, since senders
-/// may copy it.
-#[derive(Default)]
-struct Replays {
-    /// By dead letter, the records that it became.
-    into: HashMap<Spot, HashSet<Spot>>,
-    /// Outcomes since then are known.
-    since: Option<Timestamp>,
+/// An update of a user that matters.
+struct Found {
+    lane: Arc<Lane>,
+    other: Other,
+    /// Where it stands.
+    stands: First,
+    /// The dead letter that it says it was.
+    link: Link,
+    event: EventHash,
 }
 
-impl Replays {
-    /// An outcome that settles a dead letter: one that was superseded became nothing.
-    fn note(&mut self, desk: &Desk, data: OutcomeData) {
-        let letter = desk::settled_by(&data, &desk.letters.name);
-        let into = data.into.filter(|into| data.outcome == Kind::Replayed && into.topic == *desk.updates.name);
-        if let Some((letter, into)) = letter.zip(into) {
-            self.into.entry(letter).or_default().insert((into.partition, into.offset));
-        }
-    }
+/// Enough of an event's identity to tell two apart.
+type EventHash = u64;
 
-    /// Reads the outcomes since then, unless they are known.
-    fn learn(&mut self, desk: &Desk, since: Timestamp) -> Result<(), Failure> {
-        if self.since.is_some_and(|known| known <= since) {
-            return Ok(());
-        }
-        let spans = desk.outcomes.since(since, desk.outcomes.spans()?)?;
-        desk.outcomes.scan(&spans, &mut (), |message| {
-            if let Some(data) = desk::settling(message) {
-                self.note(desk, data);
-            }
-            Ok(Go::On)
-        })?;
-        self.since = Some(since);
-        Ok(())
-    }
-
-    fn confirm(&self, letter: Spot, record: Spot) -> bool {
-        self.into.get(&letter).is_some_and(|into| into.contains(&record))
-    }
+fn event_hash(event: &EventIdentity) -> EventHash {
+    let mut hasher = DefaultHasher::new();
+    (&event.id, &event.source).hash(&mut hasher);
+    hasher.finish()
 }
 
-/// An update of a user that matters: whose, in which partition, what it sets, and the dead letter that it was.
 fn of_interest(
     desk: &Desk,
-    lanes: &HashMap<Arc<Lane>, Vec<(i32, Other)>>,
+    lanes: &HashMap<Arc<Lane>, Vec<(Other, EventHash)>>,
+    written_ms: Option<i64>,
     message: &rdkafka::message::BorrowedMessage<'_>,
 ) -> Option<Found> {
     let record = headers::record(&desk.updates.name, message);
-    let reading = desk.judge.read(&record);
-    let (lane, _) = lanes.get_key_value(&reading.lane?)?;
-    let hopeless = reading.problem.is_some_and(|(reason, _)| reason != Reason::Expired);
+    let Reading { event, lane, parts, problem } = desk.judge.read(&record);
+    let (lane, _) = lanes.get_key_value(&lane?)?;
+    let hopeless = problem.is_some_and(|(reason, _)| reason != Reason::Expired);
+    let (partition, offset) = (message.partition(), message.offset());
     // What cannot be delivered anyway overwrites nothing. Where it first stood is asked for all of them together.
-    let other = Other { at: message.offset(), first: None, parts: reading.parts, dead: hopeless };
-    Some((lane.clone(), message.partition(), other, replay_of(&record)))
+    let other = Other { at: (partition, offset), first: None, parts, dead: hopeless };
+    Some(Found {
+        lane: lane.clone(),
+        other,
+        stands: First { partition, offset, written_ms },
+        link: replay_of(&record),
+        event: event_hash(&EventIdentity::from(&event?.identity)),
+    })
 }
 
 /// `valt/users/52`.
 fn lane_of(subject: &str) -> Option<Lane> {
     let (target, user) = subject.rsplit_once("/users/")?;
     Some(Lane { target: target.to_owned(), user: UserId::new(user.parse().ok()?)? })
-}
-
-/// Where an update first stood.
-struct First {
-    offset: i64,
-    /// When it failed there, if it was replayed since.
-    failed_at: Option<Timestamp>,
-    /// The way back was found to its end.
-    sure: bool,
-}
-
-/// Follows each update from where it stands back to where it first stood: from the dead letter that it was, to the record that this one was of.
-/// Where a record says that it was a dead letter, and no outcome confirms that, it stands where it stands.
-fn firsts(desk: &Desk, links: Vec<(Spot, Link)>, replays: &mut Replays) -> Result<Vec<First>, Failure> {
-    let mut firsts: Vec<First> = links.iter().map(|((_, offset), _)| First { offset: *offset, failed_at: None, sure: true }).collect();
-    let spot = |place: Place| (place.topic == desk.letters.name).then_some((place.partition, place.offset));
-    let letter_of = |link: Link| link.flatten().and_then(spot).filter(|(partition, _)| (0..desk.letters.partitions).contains(partition));
-    let mut open: Vec<(usize, i32, Spot)> =
-        links.into_iter().enumerate().filter_map(|(number, ((partition, _), link))| Some((number, partition, letter_of(link)?))).collect();
-    while !open.is_empty() {
-        let letters: HashMap<Spot, Letter> = desk
-            .letters
-            .fetch(open.iter().map(|(.., letter)| *letter))?
-            .into_iter()
-            .filter_map(|(spot, record)| Some((spot, Letter::read(record)?)))
-            .collect();
-        if let Some(oldest) = letters.values().map(|letter| letter.facts.failed_at).min() {
-            replays.learn(desk, desk::earlier(oldest))?;
-        }
-        let mut next = Vec::new();
-        for (number, partition, spot) in open {
-            let first = &mut firsts[number];
-            let Some(letter) = letters.get(&spot) else {
-                // One that is gone by age was there; one that should be there never was.
-                first.sure &= spot.1 >= desk.letters.span(spot.0)?.from;
-                continue;
-            };
-            let origin = &letter.facts.origin;
-            if replays.confirm(spot, (partition, first.offset))
-                && origin.topic == desk.updates.name
-                && origin.partition == partition
-                && origin.offset < first.offset
-            {
-                first.offset = origin.offset;
-                first.failed_at = Some(letter.facts.failed_at);
-                next.extend(letter_of(replay_of(&letter.record)).map(|link| (number, partition, link)));
-            }
-        }
-        open = next;
-    }
-    Ok(firsts)
 }

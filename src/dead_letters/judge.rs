@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::api::{self, Api};
+use crate::api::Api;
 use crate::config::Config;
 use crate::dead_letters::changes;
 use crate::event::{self, Event, UserId};
@@ -57,7 +57,7 @@ impl Judge {
                 return Reading { event: None, lane: None, parts: Vec::new(), problem };
             }
         };
-        let parts = event.changes_map().map(changes::parts).unwrap_or_default();
+        let parts = event.changes().map(changes::parts).unwrap_or_default();
         let (target, problem) = match self.router.claim(&event) {
             Claim::Unroutable { message } => (None, Some((Reason::Unroutable, message))),
             Claim::Target(name) => (Some(name), self.invalid(name, &event)),
@@ -71,33 +71,5 @@ impl Judge {
     fn invalid(&self, target: &str, event: &Event) -> Option<(Reason, String)> {
         let (_, api) = self.targets.iter().find(|(name, _)| name == target)?;
         update::valid(event, *api).err().map(|invalid| (Reason::InvalidChanges, invalid.message))
-    }
-}
-
-/// Whether a member of an event of this name holds a secret, or may have been meant to: a field whose name is misspelt is no less secret.
-pub fn is_secret(name: &str) -> bool {
-    let plain = |name: &str| name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
-    let name = plain(name);
-    let mut secrets = api::ALL.into_iter().flat_map(|api| api.secret_fields());
-    secrets.any(|secret| {
-        let secret = plain(secret);
-        name.contains(&secret) || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_secrets_are_known_even_misspelt() {
-        for name in
-            ["password", "card_number", "Password", "pasword", "passwd", "cardNumber", "card-number", "new_password", "card_no_number"]
-        {
-            assert!(is_secret(name), "{name}");
-        }
-        for name in ["name", "display_name", "rooms", "video_access", "user", "users", "user_group", "permissions", "id", "source"] {
-            assert!(!is_secret(name), "{name}");
-        }
     }
 }

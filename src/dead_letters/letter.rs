@@ -1,6 +1,6 @@
 //! A letter: one record of the dead-letter topic.
 
-use crate::dead_letter::{self, ALTERED, DeadLetter, OMITTED, REPLAY_COUNT, REPLAY_OF};
+use crate::dead_letter::{self, ALTERED, DeadLetter, OMITTED, REPLAY_COUNT, REPLAY_OF, TIMESTAMP};
 use crate::record::{Header, Place, Record};
 
 /// A dead letter as it stands on its topic.
@@ -40,6 +40,17 @@ impl Letter {
         let header = self.record.headers.iter().rfind(|header| header.name == ALTERED);
         let parts = header.and_then(|header| std::str::from_utf8(header.value.as_deref()?).ok());
         parts.is_some_and(|parts| parts.split(',').any(|altered| altered == part))
+    }
+}
+
+impl Letter {
+    /// When its record was written, in milliseconds since 1970: by what it says itself, and before it failed for sure.
+    pub fn written_ms(&self) -> Option<i64> {
+        // The last one is ours, as in `DeadLetter::read`.
+        let header = self.record.headers.iter().rfind(|header| header.name == TIMESTAMP);
+        let text = header.and_then(|header| std::str::from_utf8(header.value.as_deref()?).ok());
+        let own = if header.is_some() { text.and_then(|text| text.parse().ok()) } else { self.record.timestamp_ms };
+        own.map(|own: i64| own.min(self.facts.failed_at.as_millisecond()))
     }
 }
 

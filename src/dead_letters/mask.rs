@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::judge::is_secret;
+use crate::text::is_secret;
 
 /// What stands in a secret value's place.
 pub const MASK: &str = "***";

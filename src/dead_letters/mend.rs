@@ -109,7 +109,7 @@ pub fn read(desk: &Desk, text: &[u8], watch: &mut dyn Watch) -> Result<File, Fai
 /// If the broker does not answer.
 pub fn original(desk: &Desk, letter: &Letter) -> Result<Option<Record>, Failure> {
     let origin = &letter.facts.origin;
-    if origin.topic != desk.updates.name {
+    if origin.topic != desk.updates.name || desk.is_from_before(letter) {
         return Ok(None);
     }
     Ok(desk.updates.fetch([spot(origin)])?.remove(&spot(origin)))
@@ -125,20 +125,22 @@ fn line(number: usize, bytes: &[u8], letters: &str) -> Result<Line, String> {
         return Err(format!("the line {problem}"));
     }
     let [place, event, value] = read.members;
-    let place: Place = match place {
-        Some(Value::String(text)) => text.parse().map_err(|error: crate::record::NotAPlace| format!("dead_letter: {error}"))?,
+    let place: Place = match place.map(json::string) {
+        Some(Some(text)) => text.parse().map_err(|error: crate::record::NotAPlace| format!("dead_letter: {error}"))?,
         _ => return Err("dead_letter: must be the place of a dead letter, as it was exported".to_owned()),
     };
     if *place.topic != *letters {
         return Err(format!("dead_letter: {} is not on the dead-letter topic of this configuration", text::name(&place.to_string(), 200)));
     }
     let content = match (event, value) {
-        (Some(Value::Object(event)), None) => Content::Event(event),
-        (Some(other), None) => return Err(format!("event: must be an object, and is {}", json::kind(&other))),
-        (None, Some(Value::String(text))) if text == MASK => Content::Value(None),
-        (None, Some(Value::String(text))) => {
-            Content::Value(Some(BASE64_STANDARD.decode(text).map_err(|_| "value_base64: is not Base64 with padding")?))
+        (Some(event), None) if event.get().starts_with('{') => {
+            Content::Event(serde_json::from_str(event.get()).map_err(|_| "event: has a number that is too large")?)
         }
+        (Some(other), None) => return Err(format!("event: must be an object, and is {}", json::kind(other))),
+        (None, Some(value)) => match json::string(value).ok_or("value_base64: must be a string")? {
+            text if text == MASK => Content::Value(None),
+            text => Content::Value(Some(BASE64_STANDARD.decode(text).map_err(|_| "value_base64: is not Base64 with padding")?)),
+        },
         _ => return Err("put the mended event under `event` (and leave `value_base64` out)".to_owned()),
     };
     Ok(Line { number, place, content })
@@ -188,7 +190,7 @@ fn in_mode_of(base: &Record, mut event: Map<String, Value>) -> Result<Record, St
             let text = match value {
                 Value::String(text) => text.clone(),
                 Value::Number(_) | Value::Bool(_) => value.to_string(),
-                other => return Err(format!("event.{}: must be a text, and is {}", text::name(name, 64), json::kind(other))),
+                _ => return Err(format!("event.{}: must be a text, a number or a boolean", text::name(name, 64))),
             };
             if name != "datacontenttype" && names.insert(name) {
                 headers.push(Header::text(format!("ce_{name}"), text));

@@ -3,8 +3,10 @@
 //! Nothing here prints. `desk → letter → choice → history → plan → replay`: the desk has the three topics, a letter is one record of the
 //! dead-letter topic, a choice is some of them, the history is what came after it on the update topic, the plan says what is left to send, and the replay sends it.
 
+mod ancestry;
 pub mod changes;
 pub mod choice;
+mod chosen;
 pub mod desk;
 pub mod export;
 pub mod filter;

@@ -2,14 +2,43 @@
 //!
 //! Updates are compared by where each *first* stood on the update topic. One that was replayed stands further on, but is no newer for that.
 
+use super::topic::Spot;
+
 /// So many replays are enough: an event that fails again after them has another problem.
 pub const MAX_REPLAYS: u32 = 3;
+
+/// Where an update first stood on the update topic, and when it was written there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct First {
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// Milliseconds since 1970; `None` where nobody knows.
+    pub written_ms: Option<i64>,
+}
+
+impl First {
+    /// On a topic that had the name before: everything on this one is newer.
+    pub const BEFORE_THE_TOPIC: First = First { partition: -1, offset: -1, written_ms: None };
+
+    /// Whether this update came after the other one. Within a partition the offsets tell. A user's updates move to another
+    /// partition when some are added; then the times tell, and what they leave open counts as newer: a change that is
+    /// left out for that can be made again, but an old value over a new one is not seen.
+    pub fn is_newer_than(&self, other: &First) -> bool {
+        let comparable = self.partition == other.partition || [*self, *other].contains(&First::BEFORE_THE_TOPIC);
+        if comparable {
+            return self.offset > other.offset;
+        }
+        self.written_ms.zip(other.written_ms).is_none_or(|(own, others)| own >= others)
+    }
+}
 
 /// What is known of a dead letter.
 #[derive(Clone, Debug)]
 pub struct Case<'a> {
-    /// The offset at which the update first stood, or the lowest that is still known of.
-    pub first: i64,
+    /// Where the update first stood, or the earliest place that is still known of.
+    pub first: First,
     /// What it sets; empty where that cannot be told.
     pub parts: &'a [String],
     /// How often it was replayed.
@@ -26,9 +55,9 @@ pub struct Case<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Other {
     /// Where it stands on the update topic.
-    pub at: i64,
+    pub at: Spot,
     /// Where it first stood; `None` where that cannot be told any more.
-    pub first: Option<i64>,
+    pub first: Option<First>,
     /// What it sets.
     pub parts: Vec<String>,
     /// It was dead-lettered, and so overwrites nothing.
@@ -73,7 +102,7 @@ pub struct Step {
     /// The parts that newer updates have overwritten.
     pub left_out: Vec<String>,
     /// Where the updates stand that did.
-    pub by: Vec<i64>,
+    pub by: Vec<Spot>,
     /// Why it is refused, or what was overridden by force.
     pub why: Option<String>,
 }
@@ -81,7 +110,7 @@ pub struct Step {
 /// What to do with the dead letter, given the other updates of its user at its target. `force` overrides what is doubtful, never what is impossible.
 pub fn step(case: &Case<'_>, others: &[Other], force: bool) -> Step {
     let sets = |other: &Other, part: &String| !other.dead && other.parts.contains(part);
-    let newer = |other: &Other| other.first.is_some_and(|first| first > case.first);
+    let newer = |other: &Other| other.first.is_some_and(|first| first.is_newer_than(&case.first));
     let (mut sent, mut left_out, mut by) = (Vec::new(), Vec::new(), Vec::new());
     for part in case.parts {
         match others.iter().rfind(|other| newer(other) && sets(other, part)) {
@@ -95,7 +124,8 @@ pub fn step(case: &Case<'_>, others: &[Other], force: bool) -> Step {
         }
     }
     // What stands where, nobody can tell: it may be newer or not.
-    let unclear = others.iter().any(|other| other.first.is_none() && other.at > case.first && sent.iter().any(|part| sets(other, part)));
+    let stands_after = |(partition, offset): Spot| partition != case.first.partition || offset > case.first.offset;
+    let unclear = others.iter().any(|other| other.first.is_none() && stands_after(other.at) && sent.iter().any(|part| sets(other, part)));
     let too_often = (case.replays >= MAX_REPLAYS)
         .then(|| format!("it was replayed {} times already: mend what it fails of, or replay it with --force", case.replays));
     let hindrance = case.objection.map(str::to_owned).or(too_often);

@@ -287,11 +287,12 @@ impl Replay<'_, '_> {
     }
 
     fn update(&self, item: &Item<'_>) -> Message {
-        let replays = item.one.replays + 1;
+        // It comes from a header, in which a sender may have written anything.
+        let replays = item.one.replays.saturating_add(1);
         Message {
             // Where the user's other updates stand, whatever the sender made of the key.
             partition: (item.letter.facts.origin.topic == self.desk.updates.name)
-                .then_some(item.one.origin.0)
+                .then(|| self.history.home(item.one))
                 .filter(|partition| *partition < self.desk.updates.partitions),
             key: item.content.key.clone(),
             value: item.value.clone(),
@@ -303,17 +304,16 @@ impl Replay<'_, '_> {
     /// Between what the plan had seen and what was sent just now, an update may have come that overwrites what was sent: then all is planned anew.
     /// Those of open transactions count too, since nobody knows yet how they end.
     fn is_overtaken(&self, sent: &[&Item<'_>], places: &[Spot]) -> Result<bool, Failure> {
-        let mut spans: BTreeMap<i32, Span> = BTreeMap::new();
         let mut lanes: HashMap<&Lane, Vec<(Spot, &[String])>> = HashMap::new();
         for (item, place) in sent.iter().zip(places) {
             let Some(lane) = item.one.lane.as_deref() else { continue };
             lanes.entry(lane).or_default().push((*place, &item.step.sent));
-            let Some(from) = self.history.read_to(place.0) else { continue };
-            let span = spans.entry(place.0).or_insert(Span { partition: place.0, from, to: place.1 });
-            span.to = span.to.max(place.1);
         }
         let own: HashSet<&Place> = sent.iter().map(|item| item.letter.place()).collect();
-        let spans: Vec<Span> = spans.into_values().collect();
+        // In every partition: that of a user may be another one since some were added.
+        let ends = if lanes.is_empty() { HashMap::new() } else { self.written.ends()? };
+        let span = |(partition, from)| Some(Span { partition, from, to: *ends.get(&partition)? });
+        let spans: Vec<Span> = self.history.read_to().filter_map(span).collect();
         let mut overtaken = false;
         self.written.scan(&spans, &mut (), |message| {
             let record = headers::record(&self.desk.updates.name, message);
@@ -327,7 +327,7 @@ impl Replay<'_, '_> {
             overtaken |= sent
                 .into_iter()
                 .flatten()
-                .any(|(place, parts)| place.0 == here.0 && here.1 < place.1 && parts.iter().any(|part| reading.parts.contains(part)));
+                .any(|(place, parts)| (place.0 != here.0 || here.1 < place.1) && parts.iter().any(|part| reading.parts.contains(part)));
             Ok(Go::On)
         })?;
         Ok(overtaken)

@@ -7,9 +7,11 @@ use super::desk::{self, Desk, earlier};
 use super::history::Chosen;
 use super::mend::original;
 use super::plan::Step;
-use super::topic::{Go, header};
+use super::topic::Go;
 use super::{Failure, Letter, Watch};
-use crate::outcome::{self, Kind, OutcomeData};
+use crate::event;
+use crate::kafka::headers;
+use crate::outcome::{self, EventIdentity, Kind, OutcomeData};
 use crate::record::Record;
 
 /// How many of a user's later outcomes are kept.
@@ -48,12 +50,18 @@ impl Story {
         let step = history.step(&chosen, false);
 
         let facts = &letter.facts;
+        // An earlier record may have had the same place. Of a value that is gone nobody knows the event.
+        let event = content.as_ref().map(|content| match event::decode(content) {
+            Ok(event) => EventIdentity::from(&event.identity),
+            Err(undecodable) => EventIdentity::from(&undecodable.identity),
+        });
+        let of_this = |data: &OutcomeData| data.target == facts.target && event.as_ref().is_none_or(|event| data.event == *event);
         let subject = chosen.lane.as_ref().map(|lane| outcome::subject(&lane.target, lane.user));
         let spans = desk.outcomes.since(earlier(facts.failed_at), desk.outcomes.spans()?)?;
         let (mut outcome, mut settled, mut later, mut later_count) = (None, None, VecDeque::new(), 0);
         watch.begin("reading outcomes", desk::steps(&spans));
         desk.outcomes.scan(&spans, watch, |message| {
-            let of_user = subject.is_some() && header(message, "ce_subject") == subject.as_deref();
+            let of_user = subject.is_some() && headers::text(message, "ce_subject") == subject.as_deref();
             // Of other users, only what became of this letter and of its record matters.
             if !of_user && !matches!(desk::kind(message), Some(Kind::DeadLettered | Kind::Replayed | Kind::Superseded)) {
                 return Ok(Go::On);
@@ -62,11 +70,14 @@ impl Story {
             let is = |place: &crate::record::Place| {
                 data.record.topic == *place.topic && (data.record.partition, data.record.offset) == (place.partition, place.offset)
             };
+            // In another partition, or on a topic that was made anew, the offset says nothing.
+            let is_later =
+                || data.record.offset > facts.origin.offset || data.record.partition != facts.origin.partition || chosen.from_before;
             if is(letter.place()) {
                 settled = Some(data);
-            } else if is(&facts.origin) && data.target == facts.target {
+            } else if is(&facts.origin) && of_this(&data) {
                 outcome = Some(data);
-            } else if of_user && data.record.topic == *desk.updates.name && data.record.offset > facts.origin.offset {
+            } else if of_user && data.record.topic == *desk.updates.name && is_later() {
                 later_count += 1;
                 later.push_back(data);
                 if later.len() > LATER {

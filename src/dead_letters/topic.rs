@@ -9,9 +9,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
+use topic_facts::Question;
 
 use super::{Failure, Watch};
 use crate::config::Kafka;
+use crate::engine::TopicId;
 use crate::kafka::{client, headers};
 use crate::record::Record;
 
@@ -95,6 +97,42 @@ impl Topic {
                 Err(error) if has_moved(&error) && began.elapsed() < ANSWER => std::thread::sleep(Duration::from_millis(100)),
                 Err(error) => return Err(self.silent(&error)),
             }
+        }
+    }
+
+    /// One past the last record that can be seen now, of each partition. One question for all of them.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn ends(&self) -> Result<HashMap<i32, i64>, Failure> {
+        let mut asked = TopicPartitionList::with_capacity(usize::try_from(self.partitions).unwrap_or_default());
+        for partition in 0..self.partitions {
+            // Kafka takes -1 for the time of the end.
+            asked.add_partition_offset(&self.name, partition, Offset::End).map_err(|error| self.silent(&error))?;
+        }
+        let found = self.consumer.offsets_for_times(asked, ANSWER).map_err(|error| self.silent(&error))?;
+        let mut ends = HashMap::with_capacity(found.count());
+        for element in found.elements() {
+            let end = match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(end)) => end,
+                // Its leader has moved, say: asked once more by itself.
+                _ => self.span(element.partition())?.to,
+            };
+            ends.insert(element.partition(), end);
+        }
+        Ok(ends)
+    }
+
+    /// The topic's id; unknown where the broker tells none.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn id(&self) -> Result<TopicId, Failure> {
+        let question = Question::ask(self.consumer.client(), &self.name);
+        match question.and_then(|question| question.answer(ANSWER)) {
+            Some(Ok(id)) => Ok(TopicId(id)),
+            Some(Err(error)) => Err(self.silent(&KafkaError::MetadataFetch(error))),
+            None => Err(self.silent(&KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))),
         }
     }
 
@@ -230,15 +268,6 @@ impl Topic {
     fn silent(&self, error: &KafkaError) -> Failure {
         Failure::Unreachable(format!("the topic {} cannot be read: {}", self.name, client::words(error)))
     }
-}
-
-/// The header of a message as text, without copying the others.
-pub fn header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a str> {
-    use rdkafka::message::Headers;
-    let all = message.headers()?;
-    // A name that is not UTF-8 makes rdkafka panic.
-    let found = headers::quietly(|| all.iter().find(|header| header.key == name).and_then(|header| header.value));
-    std::str::from_utf8(found.flatten()?).ok()
 }
 
 /// Whether the client goes on trying by itself.

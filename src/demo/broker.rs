@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -59,8 +58,8 @@ impl Broker {
         config
     }
 
-    /// Sends the samples evenly over `span`, counting them in `sent`. Returns where each came to stand.
-    pub(super) fn send(&self, topic: &str, samples: &[Sample], span: Duration, sent: &AtomicUsize) -> anyhow::Result<Vec<Spot>> {
+    /// Sends the samples evenly over `span`. Returns where each came to stand.
+    pub(super) fn send(&self, topic: &str, samples: &[Sample], span: Duration) -> anyhow::Result<Vec<Spot>> {
         let spots = Spots(Mutex::new(vec![None; samples.len()]));
         let mut config = self.client();
         // An idempotent producer would take a second to begin.
@@ -83,7 +82,6 @@ impl Broker {
                 producer.poll(Duration::from_millis(5));
                 record = back;
             }
-            sent.store(number + 1, Ordering::Relaxed);
         }
         producer.flush(PATIENCE)?;
         let spots = producer.context().0.lock().map(|spots| spots.clone()).unwrap_or_default();

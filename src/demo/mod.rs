@@ -3,8 +3,7 @@
 //! A broker and both APIs are played by embedded ones; everything between them is the service as it runs anywhere.
 
 mod broker;
-mod evidence;
-mod invariants;
+mod findings;
 mod progress;
 mod samples;
 mod screen;
@@ -16,7 +15,6 @@ mod trouble;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,12 +22,13 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{oneshot, watch};
 
 use self::broker::Spot;
-use self::progress::{Ended, Progress};
+use self::progress::Ended;
 use self::samples::Sample;
 pub use self::screen::Screen;
 use self::stage::Stage;
 use crate::metrics::Metrics;
 use crate::service;
+use crate::stop::{self, Stop};
 
 /// How long anything may take that should be done in a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,20 +54,18 @@ impl Options {
 ///
 /// # Errors
 /// If a part cannot be set up, the service ends by itself, or the screen cannot be written to.
-pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receiver<bool>) -> anyhow::Result<bool> {
+pub async fn run(options: Options, screen: &mut Screen, mut stop: Stop) -> anyhow::Result<bool> {
     screen.say(&opening(options))?;
     let samples: Arc<[_]> = samples::samples(options.events).into();
-    let stage = Stage::set(options.events).await?;
+    let stage = Stage::set().await?;
     let metrics = Metrics::new()?;
-    let (end_service, service_ends) = watch::channel(false);
+    let (end_service, service_ends) = stop::channel();
     let mut service =
         tokio::spawn(service::run(watch::channel(Arc::new(stage.config.clone())).1, HashSet::new(), metrics.clone(), None, service_ends));
 
-    let sent = Arc::new(AtomicUsize::new(0));
-    let mut progress = Progress::new(&samples, sent.clone(), &metrics);
     let shown = async {
-        tokio::time::timeout(PATIENCE, progress.joined()).await.context("the service did not join its consumer groups in time")?;
-        let sending = send(&stage, samples.clone(), options.span(), sent);
+        tokio::time::timeout(PATIENCE, progress::joined(&metrics)).await.context("the service did not join its consumer groups in time")?;
+        let sending = send(&stage, samples.clone(), options.span());
         let (tell, notes) = unbounded_channel();
         let trouble = async {
             if options.faults {
@@ -78,7 +75,7 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receive
             std::future::pending().await
         };
         let ended = tokio::select! {
-            ended = progress.watch(screen, notes) => ended?,
+            ended = progress::watch(&samples, &metrics, screen, notes) => ended?,
             never = trouble => never,
         };
         let spots = tokio::time::timeout(PATIENCE, sending).await.context("the sample events were not all sent in time")??;
@@ -90,7 +87,7 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receive
             ended??;
             anyhow::bail!("the service ended before the demo did");
         }
-        _ = stop.wait_for(|stop| *stop) => {
+        () = stop.asked() => {
             screen.say("\nStopped before the end: nothing is proven.")?;
             return Ok(false);
         }
@@ -98,13 +95,13 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receive
     if ended == Ended::Stuck {
         screen.say("\nNothing has moved for a while: what follows is what came through.")?;
     }
-    end_service.send_replace(true);
+    end_service.stop();
     service.await??;
-    let evidence = stage.evidence(&samples, spots).await?;
-    let verdicts = invariants::all(&evidence);
-    screen.say(&summary::table(&evidence))?;
+    let findings = stage.findings(&samples, spots).await?;
+    screen.say(&summary::table(&findings))?;
+    let verdicts = findings.verdicts();
     for verdict in &verdicts {
-        screen.say(&screen.verdict(verdict))?;
+        screen.verdict(verdict)?;
     }
     let kept = verdicts.iter().all(Result::is_ok);
     screen.say(&summary::closing(options, kept))?;
@@ -112,11 +109,11 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: watch::Receive
 }
 
 /// Sends the samples from a thread of its own, which ends with the process and holds up nothing.
-fn send(stage: &Stage, samples: Arc<[Sample]>, span: Duration, sent: Arc<AtomicUsize>) -> oneshot::Receiver<anyhow::Result<Vec<Spot>>> {
+fn send(stage: &Stage, samples: Arc<[Sample]>, span: Duration) -> oneshot::Receiver<anyhow::Result<Vec<Spot>>> {
     let (broker, topic) = (stage.broker.clone(), stage.config.kafka.topics.updates.clone());
     let (done, sending) = oneshot::channel();
     // Where the demo was stopped, nobody waits for the answer.
-    std::thread::spawn(move || drop(done.send(broker.send(&topic, &samples, span, &sent))));
+    std::thread::spawn(move || drop(done.send(broker.send(&topic, &samples, span))));
     sending
 }
 

@@ -1,93 +1,53 @@
-//! The screen: lines that stay, and on a terminal a block below them that is drawn anew. Elsewhere there are no control characters.
+//! The screen: lines that stay, and on a terminal a bar for each target below them.
 
-use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+
+use console::style;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::findings::Verdict;
 
 /// Where the demo is shown.
 pub struct Screen {
+    /// Empty if the output is no terminal.
+    bars: Option<MultiProgress>,
     out: Box<dyn Write + Send>,
-    terminal: bool,
-    colors: bool,
-    drawn: usize,
-}
-
-/// What a piece of text means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
-    Good,
-    Waiting,
-    Bad,
-    Aside,
 }
 
 impl Screen {
-    /// Standard output, with a block that moves and colors where that is a terminal.
+    /// Standard output, with bars and colours if that is a terminal.
     pub fn stdout() -> Self {
-        let out = io::stdout();
-        let variable = |name| std::env::var_os(name).unwrap_or_default();
-        let terminal = out.is_terminal() && variable("TERM") != "dumb";
-        Screen { terminal, colors: terminal && variable("NO_COLOR").is_empty(), out: Box::new(out), drawn: 0 }
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+        Screen { bars: (!bars.is_hidden()).then_some(bars), out: Box::new(io::stdout()) }
     }
 
     /// Plain lines to anywhere.
     pub fn plain(out: impl Write + Send + 'static) -> Self {
-        Screen { out: Box::new(out), terminal: false, colors: false, drawn: 0 }
+        Screen { bars: None, out: Box::new(out) }
     }
 
-    /// Whether a block can be drawn.
-    pub(super) fn is_terminal(&self) -> bool {
-        self.terminal
+    /// A bar for a target with so many events; none if the output is no terminal.
+    pub(super) fn bar(&self, target: &str, events: usize) -> Option<ProgressBar> {
+        // A template that is wrong is seen by every test.
+        let style = ProgressStyle::with_template("  {prefix:<10} {bar:12} {pos:>6} of {len:<6} {msg}").ok()?;
+        let bar = ProgressBar::new(events as u64).with_style(style).with_prefix(target.to_owned());
+        Some(self.bars.as_ref()?.add(bar))
     }
 
     /// Writes lines that stay.
     pub(super) fn say(&mut self, words: &str) -> io::Result<()> {
-        self.erase()?;
-        writeln!(self.out, "{words}")?;
-        self.out.flush()
-    }
-
-    /// Draws the block in place of the last one.
-    pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
-        self.erase()?;
-        // Without wrapping, so that a line is one line in a narrow window too.
-        write!(self.out, "\x1b[?7l")?;
-        for line in lines {
-            writeln!(self.out, "{line}")?;
+        match &self.bars {
+            Some(bars) => bars.suspend(|| writeln!(self.out, "{words}")),
+            None => writeln!(self.out, "{words}"),
         }
-        write!(self.out, "\x1b[?7h")?;
-        self.drawn = lines.len();
-        self.out.flush()
     }
 
-    /// Leaves the block standing: what is said next comes below it.
-    pub(super) fn keep(&mut self) {
-        self.drawn = 0;
-    }
-
-    fn erase(&mut self) -> io::Result<()> {
-        if self.drawn > 0 {
-            write!(self.out, "\x1b[{}A\x1b[J", self.drawn)?;
-            self.drawn = 0;
-        }
-        Ok(())
-    }
-
-    /// The text in the color of its tone.
-    pub(super) fn paint(&self, tone: Tone, text: impl fmt::Display) -> String {
-        let color = match tone {
-            Tone::Good => 32,
-            Tone::Waiting => 33,
-            Tone::Bad => 31,
-            Tone::Aside => 2,
+    /// Says whether a promise was kept.
+    pub(super) fn verdict(&mut self, verdict: &Verdict) -> io::Result<()> {
+        let line = match verdict {
+            Ok(words) => format!("  {} {words}", style("✓").green()),
+            Err(words) => format!("  {} {words}", style("✗").red()),
         };
-        if self.colors { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_string() }
-    }
-
-    /// A line with ✓ or ✗ before it.
-    pub(super) fn verdict(&self, verdict: &Result<String, String>) -> String {
-        match verdict {
-            Ok(words) => format!("  {} {words}", self.paint(Tone::Good, "✓")),
-            Err(words) => format!("  {} {words}", self.paint(Tone::Bad, "✗")),
-        }
+        self.say(&line)
     }
 }

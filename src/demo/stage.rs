@@ -1,6 +1,6 @@
 //! The stage: the broker, the two stand-ins and the configuration that brings the service among them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use globset::Glob;
 use tracing::level_filters::LevelFilter;
 
 use super::broker::{Broker, Spot};
-use super::evidence::{Evidence, Seen};
+use super::findings::{Api, Findings};
 use super::samples::{AIPIX, FIRST_USER, NOBODY, Sample, VALT};
 use crate::api;
 use crate::config::{
@@ -36,8 +36,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Sets it for so many events.
-    pub(super) async fn set(events: usize) -> anyhow::Result<Self> {
+    /// Sets it.
+    pub(super) async fn set() -> anyhow::Result<Self> {
         let topics = Topics::default();
         let broker = Broker::start(&topics).await?;
         let (aipix, valt) = (StandIn::on_loopback(Kind::Aipix).await?, StandIn::on_loopback(Kind::Valt).await?);
@@ -50,8 +50,6 @@ impl Stage {
                 settings.latency = LATENCY;
                 settings.users = Users::Except([NOBODY].into());
                 settings.permissions = Some(BTreeSet::from_iter(1..=30));
-                // Every call counts in the verdict.
-                settings.journal_size = events.saturating_mul(50);
             });
         }
         bad_days(&aipix, &valt);
@@ -62,23 +60,18 @@ impl Stage {
     }
 
     /// What the topics and the APIs hold in the end.
-    pub(super) async fn evidence(&self, samples: &[Sample], spots: Vec<Spot>) -> anyhow::Result<Evidence> {
+    pub(super) async fn findings(&self, samples: &[Sample], spots: Vec<Spot>) -> anyhow::Result<Findings> {
         let (broker, topics) = (self.broker.clone(), self.config.kafka.topics.clone());
-        let read = move || {
-            let [updates, outcomes, dead_letters] =
-                [&topics.updates, &topics.outcomes, &topics.dead_letters].map(|topic| broker.read(topic));
-            anyhow::Ok((updates?, outcomes?, dead_letters?))
-        };
+        let read = move || anyhow::Ok((broker.read(&topics.updates)?, broker.read(&topics.outcomes)?, broker.read(&topics.dead_letters)?));
         let (updates, outcomes, dead_letters) = tokio::task::spawn_blocking(read).await??;
         let users: BTreeSet<u64> = samples.iter().map(|sample| sample.user).collect();
-        let seen = [(AIPIX, &self.aipix), (VALT, &self.valt)].map(|(target, api)| Seen {
+        let apis = [(AIPIX, &self.aipix), (VALT, &self.valt)].map(|(target, api)| Api {
             target,
-            calls: api.calls(),
             overlaps: api.stats().overlaps,
-            fields: users.iter().filter_map(|user| Some((*user, api.fields(*user)?))).collect::<HashMap<_, _>>(),
+            users: users.iter().filter_map(|user| Some((*user, api.fields(*user)?))).collect(),
         });
-        let by_spot: BTreeMap<Spot, Sample> = spots.into_iter().zip(samples.iter().cloned()).collect();
-        Evidence::new(&self.config.kafka.group_id, by_spot, updates, &outcomes, dead_letters, seen.into())
+        let samples = spots.into_iter().zip(samples.iter().cloned()).collect();
+        Findings::new(&self.config.kafka.group_id, samples, &updates, &outcomes, dead_letters.len(), apis.into())
     }
 }
 

@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::Options;
-use super::evidence::{Event, Evidence};
+use super::findings::{self, Event, Findings};
 use super::samples::SUBSCRIBERS;
 use crate::outcome::Kind;
 use crate::verdict::Reason;
 
 /// The table, and below it the dead letters by their reasons.
-pub(super) fn table(evidence: &Evidence) -> String {
+pub(super) fn table(found: &Findings) -> String {
     let mut table = format!(
         "\n  {:<10} {:>7} {:>10} {:>7} {:>8} {:>13} {:>8} {:>8}\n",
         "target", "events", "delivered", "merged", "retried", "dead letters", "p50", "p99"
     );
     let mut reasons = String::new();
     for subscriber in SUBSCRIBERS {
-        let events: Vec<&Event> = evidence.events.values().filter(|event| event.sample.subscriber == subscriber).collect();
+        let events: Vec<&Event> = findings::of(found, subscriber).collect();
         let ended = |kind| events.iter().filter(|event| event.kind() == Some(kind)).count();
-        let retried = events.iter().filter(|event| event.ending().is_some_and(|ending| ending.data.attempts > 1)).count();
-        let mut took: Vec<i64> = events.iter().filter_map(|event| Some(event.ending()?.took_ms)).collect();
+        let retried = events.iter().filter(|event| event.outcomes.first().is_some_and(|outcome| outcome.data.attempts > 1)).count();
+        let mut took: Vec<i64> = events.iter().filter_map(|event| Some(event.outcomes.first()?.took_ms)).collect();
         took.sort_unstable();
         let _ = writeln!(
             table,
@@ -33,7 +33,7 @@ pub(super) fn table(evidence: &Evidence) -> String {
             percentile(&took, 99),
         );
         let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
-        for reason in events.iter().filter_map(|event| event.ending()?.data.reason) {
+        for reason in events.iter().filter_map(|event| event.outcomes.first()?.data.reason) {
             *counts.entry(reason).or_default() += 1;
         }
         for (place, (reason, count)) in counts.into_iter().enumerate() {

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::sync::Mutex;
 
-use super::evidence::Evidence;
+use super::findings::{Event, Findings};
 use super::*;
 use crate::outcome::Kind;
 
@@ -24,7 +24,7 @@ impl Write for Paper {
 
 async fn shown(events: usize, faults: bool) -> (bool, String) {
     let paper = Paper::default();
-    let (_stop, stopped) = watch::channel(false);
+    let (_stop, stopped) = stop::channel();
     let kept = run(Options { events, faults }, &mut Screen::plain(paper.clone()), stopped).await.unwrap();
     let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
     (kept, text)
@@ -34,7 +34,7 @@ async fn shown(events: usize, faults: bool) -> (bool, String) {
 async fn every_promise_is_kept_and_shown_in_plain_lines() {
     let (kept, text) = shown(120, false).await;
     assert!(kept, "{text}");
-    assert_eq!(text.matches('✓').count(), 4, "{text}");
+    assert_eq!(text.matches('✓').count(), 3, "{text}");
     assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     let row = |name: &str| {
@@ -70,61 +70,70 @@ async fn an_outage_and_a_throttle_are_shown_and_heal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_that_is_stopped_keeps_nothing() {
-    let (stop, stopped) = watch::channel(false);
-    stop.send(true).unwrap();
+    let (stop, stopped) = stop::channel();
+    stop.stop();
     let paper = Paper::default();
     assert!(!run(Options { events: 10_000, faults: false }, &mut Screen::plain(paper), stopped).await.unwrap());
 }
 
-/// A whole demo's evidence without the demo: every event delivered or dead-lettered as it should be.
-async fn evidence() -> Evidence {
+/// What a whole demo would find: every event delivered or dead-lettered as it should be.
+async fn findings() -> Findings {
     let samples: Arc<[_]> = samples::samples(80).into();
-    let stage = Stage::set(80).await.unwrap();
+    let stage = Stage::set().await.unwrap();
     let metrics = Metrics::new().unwrap();
-    let (end_service, service_ends) = watch::channel(false);
-    let mut config = stage.config.clone();
-    // So that users have several calls, whose order can be broken.
-    config.targets.iter_mut().for_each(|target| target.delivery.merge = false);
-    let service = tokio::spawn(service::run(watch::channel(Arc::new(config)).1, HashSet::new(), metrics.clone(), None, service_ends));
-    let sent = Arc::new(AtomicUsize::new(0));
-    let sending = send(&stage, samples.clone(), Duration::ZERO, sent.clone());
-    let mut progress = Progress::new(&samples, sent, &metrics);
+    let (end_service, service_ends) = stop::channel();
+    let config = Arc::new(stage.config.clone());
+    let service = tokio::spawn(service::run(watch::channel(config).1, HashSet::new(), metrics.clone(), None, service_ends));
+    let sending = send(&stage, samples.clone(), Duration::ZERO);
     let (_tell, notes) = unbounded_channel();
-    assert_eq!(progress.watch(&mut Screen::plain(std::io::sink()), notes).await.unwrap(), Ended::Done);
-    end_service.send_replace(true);
+    let mut screen = Screen::plain(std::io::sink());
+    assert_eq!(progress::watch(&samples, &metrics, &mut screen, notes).await.unwrap(), Ended::Done);
+    end_service.stop();
     service.await.unwrap().unwrap();
-    stage.evidence(&samples, sending.await.unwrap().unwrap()).await.unwrap()
+    stage.findings(&samples, sending.await.unwrap().unwrap()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_broken_promise_is_found() {
-    let whole = evidence().await;
-    let broken = |tamper: fn(&mut Evidence)| -> Vec<String> {
-        let mut evidence = whole.clone();
-        tamper(&mut evidence);
-        let errors = invariants::all(&evidence).into_iter().filter_map(Result::err);
+    let whole = findings().await;
+    let broken = |tamper: fn(&mut Findings)| -> Vec<String> {
+        let mut findings = whole.clone();
+        tamper(&mut findings);
+        let errors = findings.verdicts().into_iter().filter_map(Result::err);
         errors.map(|words| words.split(':').next().unwrap_or_default().to_owned()).collect()
     };
     assert!(broken(|_| {}).is_empty());
-    assert_eq!(broken(|evidence| evidence.strays = 1), ["outcomes"]);
+    assert_eq!(broken(|findings| findings.strays = 1), ["outcomes"]);
+    assert_eq!(broken(|findings| findings.dead_letters -= 1), ["outcomes"]);
     assert_eq!(
-        broken(|evidence| {
-            let event = evidence.events.values_mut().find(|event| event.kind() == Some(Kind::Delivered)).unwrap();
-            event.endings.push(event.endings[0].clone());
+        broken(|findings| {
+            let event = findings.events.values_mut().find(|event| event.kind() == Some(Kind::Delivered)).unwrap();
+            event.outcomes.push(event.outcomes[0].clone());
         }),
         ["outcomes"]
     );
-    assert_eq!(broken(|evidence| evidence.seen[1].overlaps = 1), ["order"]);
-    assert_eq!(broken(|evidence| evidence.seen[0].calls.reverse()), ["order"]);
-    assert_eq!(broken(|evidence| evidence.seen[0].calls[0].idempotency_key = None), ["order"]);
-    assert_eq!(broken(|evidence| drop(evidence.dead_letters.pop())), ["dead letters"]);
-    assert_eq!(broken(|evidence| evidence.dead_letters.push(evidence.dead_letters[0].clone())), ["dead letters"]);
-    assert_eq!(broken(|evidence| evidence.dead_letters[0].value = None), ["dead letters"]);
-    assert_eq!(broken(|evidence| evidence.dead_letters[0].headers.clear()), ["dead letters"]);
-    assert_eq!(broken(|evidence| evidence.seen[1].fields.clear()), ["final state"]);
+    assert_eq!(broken(|findings| findings.apis[1].overlaps = 1), ["order"]);
     assert_eq!(
-        broken(|evidence| {
-            let fields = evidence.seen[0].fields.values_mut().next().unwrap();
+        broken(|findings| {
+            // The outcomes of two events of one user, the other way round.
+            let delivered: Vec<_> = findings.events.iter().filter(|(_, event)| event.kind() == Some(Kind::Delivered)).collect();
+            let user = |event: &Event| (event.sample.subscriber, event.sample.user);
+            let (one, other) = delivered
+                .iter()
+                .flat_map(|one| delivered.iter().map(move |other| (one, other)))
+                .find(|(one, other)| one.0 < other.0 && user(one.1) == user(other.1))
+                .unwrap();
+            let (one, other) = (*one.0, *other.0);
+            let [mut first, mut second] = [one, other].map(|spot| findings.events[&spot].clone());
+            std::mem::swap(&mut first.outcomes, &mut second.outcomes);
+            findings.events.extend([(one, first), (other, second)]);
+        }),
+        ["order"]
+    );
+    assert_eq!(broken(|findings| findings.apis[1].users.clear()), ["final state"]);
+    assert_eq!(
+        broken(|findings| {
+            let fields = findings.apis[0].users.values_mut().next().unwrap();
             fields.insert("permissions".to_owned(), vec![1000].into());
         }),
         ["final state"]

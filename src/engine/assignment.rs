@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::checkpoint::{Checkpoint, Commit, Unreadable};
+use super::checkpoint::{Checkpoint, Commit, Spent, Unreadable};
 use super::core::{Engine, Entry, Phase};
 use super::ledger::Ledger;
-use super::{Action, Ticket};
+use super::{Action, Ticket, TopicId};
 
 /// A partition that this engine owns.
 #[derive(Debug)]
@@ -38,6 +38,25 @@ impl Partition {
 }
 
 impl<U, F> Engine<U, F> {
+    /// Partitions that are assigned from now on are this topic's.
+    pub fn topic(&mut self, topic: TopicId) {
+        self.topic = topic;
+    }
+
+    /// The log of a partition was cut at `end` and goes on there with other records. The partition is lost; returned is
+    /// with what it must be assigned again, and read again.
+    pub fn cut_back(&mut self, partition: i32, end: i64, now: Instant) -> Option<Commit> {
+        let assigned = self.partitions.get(&partition).filter(|assigned| !assigned.is_going())?;
+        let spent = |ticket| {
+            let Some(entry) = self.entries.get(&ticket) else { return Spent::default() };
+            let given_up = u32::from(entry.phase == Phase::InFlight);
+            Spent { calls: entry.spent.calls.saturating_add(given_up), ..entry.spent }
+        };
+        let commit = assigned.ledger.cut(end, spent);
+        self.lost(partition, now);
+        Some(commit)
+    }
+
     /// A partition was assigned, with what its last owner committed. Returns the assignment's epoch, and what was wrong with
     /// the committed text, if anything: then only the offset counts.
     pub fn assigned(&mut self, partition: i32, committed: Commit, now: Instant) -> (u64, Option<Unreadable>) {
@@ -48,7 +67,7 @@ impl<U, F> Engine<U, F> {
             Ok(checkpoint) => (checkpoint, None),
             Err(unreadable) => (Checkpoint::at(committed.offset), Some(unreadable)),
         };
-        let ledger = Ledger::new(committed, checkpoint);
+        let ledger = Ledger::new(committed, Checkpoint { topic: self.topic, ..checkpoint });
         self.partitions.insert(partition, Partition { ledger, epoch, going: None });
         (epoch, unreadable)
     }

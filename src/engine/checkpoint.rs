@@ -4,21 +4,28 @@
 //! settled. The text does: it lists the *holes*, the unsettled offsets up to a horizon. What is below the horizon and no
 //! hole is settled (or was never ours). It also carries the attempts already spent on waiting updates.
 //!
-//! The text is `uc1.` and, in unpadded URL-safe base64: the horizon's distance from the offset; how the holes are written
-//! (0: lengths of runs, between holes and of holes in turn; 1: a bitmap); the holes' bytes, their count first; then the spent attempts,
-//! each as distance from the one before, calls and failures. Numbers are LEB128.
+//! The text is `uc2.` and, in unpadded URL-safe base64: the 16 bytes of the topic's id; the horizon's distance from the
+//! offset; how the holes are written (0: lengths of runs, between holes and of holes in turn; 1: a bitmap); the holes'
+//! bytes, their count first; then the spent attempts, each as distance from the one before, calls and failures. Numbers
+//! are LEB128. If there is nothing to say but the topic's id, the text ends with it.
+//!
+//! If the topic's id is not known, the text is `uc1.` and the same without it, as older versions wrote it.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::TopicId;
+
 /// The broker takes this much text beside an offset (`offset.metadata.max.bytes`).
 pub const MAX_TEXT: usize = 4096;
 /// A text written as new stays below this: settling the lowest offset can lengthen the next text by a few bytes.
 const FULL_TEXT: usize = MAX_TEXT - 64;
-/// The version's mark. A text without it is somebody else's.
-const MARK: &str = "uc1.";
+/// The version's mark. A text without a mark of ours is somebody else's.
+const MARK: &str = "uc2.";
+/// The mark of a text without the topic's id.
+const MARK_WITHOUT_ID: &str = "uc1.";
 /// No distance in a text is longer: one that is read longer is damage.
 const MAX_WINDOW: i64 = 1 << 40;
 /// No text has more holes: a few bytes of damage must not fill the memory.
@@ -42,9 +49,18 @@ pub struct Commit {
     pub metadata: String,
 }
 
+impl Commit {
+    /// The commit of a group that has read nothing.
+    pub fn none() -> Self {
+        Commit { offset: 0, metadata: String::new() }
+    }
+}
+
 /// A commit's text, read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
+    /// The topic that the offsets speak of.
+    pub topic: TopicId,
     /// Below this, what is no hole is settled. Equal to the offset where nothing above it is settled.
     pub horizon: i64,
     /// The unsettled offsets below the horizon, and those above it on which attempts were spent.
@@ -55,7 +71,7 @@ pub struct Checkpoint {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// Written by something else, or by a later version.
-    #[error("it does not begin with `{MARK}`")]
+    #[error("it does not begin with `{MARK}` or `{MARK_WITHOUT_ID}`")]
     Foreign,
     /// Ours, but not whole.
     #[error("it is damaged")]
@@ -65,13 +81,13 @@ pub enum Unreadable {
 impl Checkpoint {
     /// Nothing known above `offset`.
     pub fn at(offset: i64) -> Self {
-        Checkpoint { horizon: offset, open: BTreeMap::new() }
+        Checkpoint { topic: TopicId::UNKNOWN, horizon: offset, open: BTreeMap::new() }
     }
 
     /// Writes the commit at `offset`, the lowest unsettled one; `None` if the holes do not fit. Spent attempts that do not fit are left out.
     pub fn write(&self, offset: i64) -> Option<Commit> {
         let open: Vec<(i64, Spent)> = self.open.range(offset..).map(|(at, spent)| (*at, *spent)).collect();
-        write(offset, self.horizon, &open)
+        write(self.topic, offset, self.horizon, &open)
     }
 
     /// Reads a commit back. An empty text says nothing, and that is fine.
@@ -79,19 +95,25 @@ impl Checkpoint {
         if commit.metadata.is_empty() {
             return Ok(Checkpoint::at(commit.offset));
         }
-        let text = commit.metadata.strip_prefix(MARK).ok_or(Unreadable::Foreign)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Unreadable::Damaged)?;
-        parse(commit.offset, &bytes).ok_or(Unreadable::Damaged)
+        let decode = |text| URL_SAFE_NO_PAD.decode(text).map_err(|_| Unreadable::Damaged);
+        if let Some(text) = commit.metadata.strip_prefix(MARK_WITHOUT_ID) {
+            return parse(commit.offset, &decode(text)?).ok_or(Unreadable::Damaged);
+        }
+        let bytes = decode(commit.metadata.strip_prefix(MARK).ok_or(Unreadable::Foreign)?)?;
+        let (id, rest) = bytes.split_first_chunk().ok_or(Unreadable::Damaged)?;
+        let checkpoint = if rest.is_empty() { Some(Checkpoint::at(commit.offset)) } else { parse(commit.offset, rest) };
+        checkpoint.map(|checkpoint| Checkpoint { topic: TopicId(*id), ..checkpoint }).ok_or(Unreadable::Damaged)
     }
 }
 
 /// As [`Checkpoint::write`]; `open` goes up, and begins at `offset` or above.
-pub(super) fn write(offset: i64, horizon: i64, open: &[(i64, Spent)]) -> Option<Commit> {
+pub(super) fn write(topic: TopicId, offset: i64, horizon: i64, open: &[(i64, Spent)]) -> Option<Commit> {
     let holes = &open[..open.partition_point(|(at, _)| *at < horizon)];
     if horizon.saturating_sub(offset) > MAX_WINDOW || holes.len() > MAX_HOLES {
         return None;
     }
-    let mut bytes = Vec::new();
+    let (mark, mut bytes) = if topic.is_known() { (MARK, topic.0.to_vec()) } else { (MARK_WITHOUT_ID, Vec::new()) };
+    let id_length = bytes.len();
     put(&mut bytes, (horizon - offset).max(0) as u64);
     if horizon > offset {
         put_holes(&mut bytes, offset, horizon, holes);
@@ -112,8 +134,10 @@ pub(super) fn write(offset: i64, horizon: i64, open: &[(i64, Spent)]) -> Option<
         }
         before = *at;
     }
-    let nothing_to_say = horizon <= offset && bytes.len() == bare;
-    let metadata = if nothing_to_say { String::new() } else { format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes)) };
+    if horizon <= offset && bytes.len() == bare {
+        bytes.truncate(id_length);
+    }
+    let metadata = if bytes.is_empty() { String::new() } else { format!("{mark}{}", URL_SAFE_NO_PAD.encode(&bytes)) };
     Some(Commit { offset, metadata })
 }
 
@@ -252,113 +276,4 @@ fn read_bitmap(offset: i64, horizon: i64, bitmap: &[u8]) -> Option<Vec<i64>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn checkpoint(horizon: i64, holes: impl IntoIterator<Item = i64>) -> Checkpoint {
-        let open = holes.into_iter().map(|hole| (hole, Spent::default())).collect();
-        Checkpoint { horizon, open }
-    }
-
-    #[test]
-    fn nothing_above_the_offset_needs_no_text() {
-        let commit = Checkpoint::at(7).write(7).unwrap();
-        assert_eq!(commit, Commit { offset: 7, metadata: String::new() });
-        assert_eq!(Checkpoint::read(&commit), Ok(Checkpoint::at(7)));
-    }
-
-    #[test]
-    fn ten_thousand_alternating_holes_fit_as_a_bitmap() {
-        let alternating = checkpoint(20_000, (0..20_000).step_by(2));
-        let commit = alternating.write(0).unwrap();
-        assert!(commit.metadata.len() <= MAX_TEXT);
-        assert_eq!(Checkpoint::read(&commit), Ok(alternating));
-    }
-
-    #[test]
-    fn a_long_window_with_few_holes_is_short() {
-        let sparse = checkpoint(50_000_000, [0, 25_000_000]);
-        let commit = sparse.write(0).unwrap();
-        assert!(commit.metadata.len() < 40, "{}", commit.metadata);
-        assert_eq!(Checkpoint::read(&commit), Ok(sparse));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_and_not_cut() {
-        assert_eq!(checkpoint(1_000_000, (0..1_000_000).step_by(100)).write(0), None);
-    }
-
-    #[test]
-    fn nothing_is_written_that_would_not_be_read() {
-        assert_eq!(checkpoint(MAX_WINDOW + 8, [7]).write(7), None);
-        assert!(checkpoint(MAX_WINDOW + 7, [7]).write(7).is_some());
-        assert_eq!(checkpoint(3_000_000, 0..2_000_000).write(0), None);
-        let mut far = checkpoint(8, [7]);
-        far.open.insert(MAX_WINDOW + 8, Spent { calls: 1, failures: 1 });
-        assert_eq!(Checkpoint::read(&far.write(7).unwrap()), Ok(checkpoint(8, [7])), "the attempts are left out");
-    }
-
-    #[test]
-    fn a_few_bytes_of_damage_do_not_fill_the_memory() {
-        let mut bytes = Vec::new();
-        put(&mut bytes, 1 << 39);
-        bytes.push(0);
-        put(&mut bytes, 1500);
-        for _ in 0..375 {
-            put(&mut bytes, 0);
-            put(&mut bytes, MAX_HOLES as u64);
-        }
-        assert_eq!(parse(0, &bytes), None);
-        // A bitmap with bits behind the last offset that there is.
-        assert_eq!(parse(i64::MAX - 3, &[3, 1, 1, 0xf0]), None);
-    }
-
-    #[test]
-    fn spent_attempts_are_kept_as_far_as_they_fit() {
-        let mut full = checkpoint(10, [3]);
-        full.open.extend((3..5000).map(|at| (at, Spent { calls: 3, failures: 2 })));
-        let commit = full.write(3).unwrap();
-        assert!(commit.metadata.len() <= MAX_TEXT);
-        let read = Checkpoint::read(&commit).unwrap();
-        assert_eq!(read.horizon, 10);
-        assert_eq!(read.open[&3], Spent { calls: 3, failures: 2 });
-        assert!(read.open.len() > 500);
-    }
-
-    #[test]
-    fn foreign_and_damaged_texts_are_told_apart() {
-        let read = |metadata: &str| Checkpoint::read(&Commit { offset: 5, metadata: metadata.into() });
-        assert_eq!(read("flink-7"), Err(Unreadable::Foreign));
-        assert_eq!(read("uc2.AAAA"), Err(Unreadable::Foreign));
-        assert_eq!(read("uc1.*"), Err(Unreadable::Damaged));
-        assert_eq!(read("uc1.-v"), Err(Unreadable::Damaged));
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read_back(
-            offset in 0i64..1_000_000,
-            window in 1i64..3000,
-            holes in prop::collection::btree_map(0i64..4000, (0u32..5, 0u32..5), 0..400),
-        ) {
-            let horizon = offset + window;
-            let open: BTreeMap<i64, Spent> = holes
-                .into_iter()
-                .map(|(hole, (calls, failures))| (offset + hole, Spent { calls, failures }))
-                .filter(|(at, spent)| *at < horizon || spent.calls > 0)
-                .map(|(at, spent)| (at, if spent.calls == 0 { Spent::default() } else { spent }))
-                .collect();
-            let written = Checkpoint { horizon, open };
-            let commit = written.write(offset).unwrap();
-            prop_assert!(commit.metadata.len() <= MAX_TEXT);
-            prop_assert_eq!(Checkpoint::read(&commit), Ok(written));
-        }
-
-        #[test]
-        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let metadata = format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes));
-            let _ = Checkpoint::read(&Commit { offset: 3, metadata });
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The engine's state, and what happens when a record arrives or an attempt finishes.
+//! The engine's state, and what happens when a record arrives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,15 +8,16 @@ use super::aside::Aside;
 use super::assignment::Partition;
 use super::backoff::Backoff;
 use super::checkpoint::Spent;
-use super::health::{Health, SEVERAL, State};
+use super::health::{Health, State};
 use super::lane::Lanes;
 use super::ledger::Arrival;
 use super::limit::Limit;
 use super::portion::Portions;
+use super::proof::{Failure, Proof};
 use super::rate::Rate;
-use super::{Action, End, Merge, Settings, Ticket, Work};
+use super::{Action, End, Merge, Settings, Ticket, TopicId, Work};
 use crate::event::UserId;
-use crate::verdict::{Reason, Verdict};
+use crate::verdict::Reason;
 
 /// Where an entry stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +32,6 @@ pub(super) enum Phase {
     Settling(End),
     /// Its partition goes, and it was not finished: the next owner's.
     Abandoned,
-}
-
-/// Whether an update waits before it is called again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
-    None,
-    Backoff,
 }
 
 /// One record of ours, from arrival until it is settled.
@@ -56,11 +50,13 @@ pub(super) struct Entry<U, F> {
     pub(super) expires_at: Option<Instant>,
     pub(super) spent: Spent,
     /// Failures in a row, for the backoff.
-    failures: u32,
+    pub(super) failures: u32,
     /// When it was first called.
     pub(super) first_started: Option<Instant>,
     /// When it was last called.
     pub(super) started: Option<Instant>,
+    /// Its last call, if that failed and the fault may be its own.
+    pub(super) failure: Option<Failure>,
     pub(super) facts: Option<Arc<F>>,
     /// It was tried to be settled while its partition had to be let go, and its topics refused it.
     pub(super) in_vain: bool,
@@ -103,7 +99,7 @@ pub struct Engine<U, F> {
     /// By the ticket of a call in flight, the earlier updates that are sent in it.
     pub(super) merged: HashMap<Ticket, Vec<Ticket>>,
     pub(super) sentinel: HashMap<UserId, Ticket>,
-    last_delivered: Option<Instant>,
+    pub(super) proof: Proof,
     pub(super) bytes: usize,
     pub(super) paused: bool,
     pub(super) lease_until: Option<Instant>,
@@ -114,6 +110,7 @@ pub struct Engine<U, F> {
     pub(super) next_ticket: u64,
     pub(super) next_batch: u64,
     pub(super) next_epoch: u64,
+    pub(super) topic: TopicId,
 }
 
 /// What the metrics and `/status` show.
@@ -173,7 +170,7 @@ impl<U, F> Engine<U, F> {
             in_flight: HashMap::new(),
             merged: HashMap::new(),
             sentinel: HashMap::new(),
-            last_delivered: None,
+            proof: Proof::default(),
             bytes: 0,
             paused: false,
             lease_until: None,
@@ -184,6 +181,7 @@ impl<U, F> Engine<U, F> {
             next_ticket: 0,
             next_batch: 0,
             next_epoch: 0,
+            topic: TopicId::UNKNOWN,
         }
     }
 
@@ -237,6 +235,7 @@ impl<U, F> Engine<U, F> {
                 failures: 0,
                 first_started: None,
                 started: None,
+                failure: None,
                 facts: None,
                 in_vain: false,
                 phase: Phase::Waiting,
@@ -252,132 +251,6 @@ impl<U, F> Engine<U, F> {
             (None, None) => {}
         }
         true
-    }
-
-    /// An attempt finished. `calls` were made of the API for it: none where only a login failed.
-    pub fn finished(&mut self, ticket: Ticket, verdict: Verdict, calls: u32, facts: F, now: Instant) {
-        let Some(entry) = self.entries.get(&ticket).filter(|entry| entry.phase == Phase::InFlight) else { return };
-        let (Some(user), offset) = (entry.user, entry.offset) else { return };
-        // What took a login, or a second call, is not the API's own latency.
-        let latency = entry.started.filter(|_| calls == 1).map(|started| now.saturating_duration_since(started));
-        let mut run = self.merged.remove(&ticket).unwrap_or_default();
-        let is_merged = !run.is_empty();
-        run.push(ticket);
-        let facts = Arc::new(facts);
-        for ticket in &run {
-            if let Some(entry) = self.entries.get_mut(ticket) {
-                entry.spent.calls = entry.spent.calls.saturating_add(calls);
-                entry.facts = Some(facts.clone());
-                // What was delivered is settled with the next commit.
-                if let Some(partition) = self.partitions.get_mut(&entry.partition).filter(|_| verdict != Verdict::Delivered) {
-                    partition.ledger.tried(entry.offset);
-                }
-            }
-        }
-        let busy = self.in_flight.len() * 2 > self.limit.current();
-        self.in_flight.remove(&user);
-        self.judge(ticket, user, verdict, now);
-        match verdict {
-            Verdict::Delivered => {
-                self.last_delivered = Some(now);
-                self.limit.succeeded(busy, latency);
-                for ticket in run {
-                    let last = self.entries.get(&ticket).is_some_and(|entry| entry.offset == offset);
-                    self.end(ticket, if last { End::Delivered } else { End::Merged { into: offset } });
-                }
-            }
-            Verdict::Rejected { user_not_found } => {
-                self.limit.succeeded(busy, latency);
-                if is_merged {
-                    self.take_apart(&run);
-                    self.again(&run, user, now, Wait::None);
-                } else {
-                    let reason = if user_not_found { Reason::UserNotFound } else { Reason::Rejected };
-                    self.end(ticket, End::Dead(reason));
-                }
-            }
-            Verdict::Retry { .. } | Verdict::Throttled { .. } => {
-                self.limit.failed(user);
-                // An attempt without a call failed over the login, which is no update's fault.
-                if calls > 0 && self.counts(ticket, user, verdict, now) {
-                    if is_merged {
-                        self.merged_failed(&run);
-                    } else if let Some(entry) = self.entries.get_mut(&ticket) {
-                        entry.spent.failures += 1;
-                    }
-                }
-                self.again(&run, user, now, Wait::Backoff);
-            }
-            Verdict::Unauthorized | Verdict::Fault => self.again(&run, user, now, Wait::Backoff),
-        }
-    }
-
-    /// What the verdict says of the target.
-    fn judge(&mut self, ticket: Ticket, user: UserId, verdict: Verdict, now: Instant) {
-        let was_flowing = self.health.is_flowing();
-        if self.health.judge(ticket, user, verdict, now, &mut self.rng) {
-            self.limit.restart();
-        }
-        // The first of its kind only: the calls that were under way with it say the same, and a probe that is throttled was no rate.
-        if let Verdict::Throttled { retry_after } = verdict
-            && was_flowing
-        {
-            self.rate.throttled(now, retry_after.unwrap_or_default());
-        }
-    }
-
-    /// Whether a failure counts against the update: only while the target delivers others, otherwise it says nothing of the update.
-    fn counts(&self, ticket: Ticket, user: UserId, verdict: Verdict, now: Instant) -> bool {
-        verdict == (Verdict::Retry { unreachable: false }) && (self.delivers_others(ticket, user, now) || self.is_choked())
-    }
-
-    /// Others are delivered if one was since this update was first called, not long ago, and no other user failed since.
-    fn delivers_others(&self, ticket: Ticket, user: UserId, now: Instant) -> bool {
-        let first_started = self.entries.get(&ticket).and_then(|entry| entry.first_started);
-        !self.health.others_fail(user)
-            && self
-                .last_delivered
-                .zip(first_started)
-                .is_some_and(|(delivered, first_started)| delivered > first_started && now.saturating_duration_since(delivered) <= DELIVERS)
-    }
-
-    /// The memory is full of so few users' updates that nobody could tell an outage from updates that cannot be delivered, and nobody
-    /// else's update can arrive to show it: they must come to an end.
-    fn is_choked(&self) -> bool {
-        self.paused && self.lanes.len() < SEVERAL
-    }
-
-    /// The call of these updates failed: each ends, is left to its partition's next owner, or waits for another attempt.
-    fn again(&mut self, run: &[Ticket], user: UserId, now: Instant, wait: Wait) {
-        let mut left = Vec::with_capacity(run.len());
-        for &ticket in run {
-            let Some(entry) = self.entries.get_mut(&ticket) else { continue };
-            entry.failures = entry.failures.saturating_add(1);
-            if entry.spent.failures >= self.settings.max_attempts {
-                self.end(ticket, End::Dead(Reason::AttemptsExhausted));
-            } else if entry.expires_at.is_some_and(|expires_at| expires_at <= now) {
-                self.end(ticket, End::Dead(Reason::Expired));
-            } else {
-                entry.enter(Phase::Waiting, &mut self.waiting);
-                left.push((ticket, entry.failures, entry.partition));
-            }
-        }
-        let Some(&(_, failures, partition)) = left.first() else { return };
-        if self.partitions.get(&partition).is_none_or(Partition::is_going) {
-            // From the back, as in `abandon_waiting`.
-            left.into_iter().rev().for_each(|(ticket, ..)| self.abandon(ticket));
-        } else if self.health.is_flowing() && wait == Wait::Backoff {
-            let wait = self.backoff.full_jitter(failures, &mut self.rng);
-            self.lanes.retry(user, now + wait);
-        } else {
-            // At once, or at the target's own pace: either way the update's begins anew.
-            for (ticket, ..) in left {
-                if let Some(entry) = self.entries.get_mut(&ticket) {
-                    entry.failures = 0;
-                }
-            }
-            self.lanes.requeue(user);
-        }
     }
 
     /// The update has its ending and leaves its lane; what is dead behind it ends as well.
@@ -406,6 +279,9 @@ impl<U, F> Engine<U, F> {
         if let Some(expires_at) = entry.expires_at {
             self.expiries.remove(&(expires_at, ticket));
         }
+        if let Some(failure) = entry.failure {
+            self.proof.forget(failure.started, ticket);
+        }
         let head = self.lanes.remove(entry.user?, ticket)?;
         let reason = self.entries.get(&head)?.dead?;
         Some((head, End::Dead(reason)))
@@ -420,7 +296,7 @@ impl<U, F> Engine<U, F> {
 
     /// The lease on all partitions certainly lasts until then.
     pub fn lease(&mut self, until: Instant) {
-        self.lease_until = self.lease_until.max(Some(until));
+        self.lease_until = Some(until);
     }
 
     /// The credentials may have changed: a target that holds over them tries again at once.
@@ -431,6 +307,11 @@ impl<U, F> Engine<U, F> {
     /// What the target does now.
     pub fn state(&self) -> State {
         self.health.state()
+    }
+
+    /// So many failures that count make an update undeliverable.
+    pub fn max_attempts(&self) -> u32 {
+        self.settings.max_attempts
     }
 
     /// What the metrics show.
@@ -506,8 +387,6 @@ impl<U, F> Engine<U, F> {
     }
 }
 
-/// A target counts as delivering others for so long after it delivered one.
-const DELIVERS: Duration = Duration::from_secs(60);
 /// How long a transaction is waited with, so that endings gather: a commit costs the broker the same for one as for hundreds.
 pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
 /// How often offsets are committed where no ending carries them along.

@@ -15,7 +15,8 @@ impl<U: Merge, F> Engine<U, F> {
     pub(super) fn dispatch(&mut self, now: Instant) {
         while self.may_call(now) {
             let Some(timeout) = self.leased_timeout(now) else { return };
-            let Some((user, head)) = self.lanes.take() else { return };
+            let lane = if self.health.is_flowing() { self.lanes.take() } else { self.lanes.take_probe(self.health.last_probe()) };
+            let Some((user, head)) = lane else { return };
             let run = self.run(user, head, now);
             self.start(user, run, timeout, now);
         }
@@ -33,7 +34,7 @@ impl<U: Merge, F> Engine<U, F> {
         let Some((head, ticket)) = run.first().copied().zip(run.pop()) else { return };
         let Some(update) = updates.pop() else { return };
         if !self.health.is_flowing() {
-            self.health.probe(ticket);
+            self.health.probe(ticket, user);
         }
         if self.in_flight.insert(user, ticket).is_some() | self.overtakes(user, head) {
             self.actions.push(Action::OrderViolation);
@@ -49,17 +50,17 @@ impl<U: Merge, F> Engine<U, F> {
 impl<U, F> Engine<U, F> {
     /// When a call may start that may not start now, for reasons of time.
     pub(super) fn call_at(&self, now: Instant) -> Option<Instant> {
-        if !self.lanes.any_ready() || self.leased_timeout(now).is_none() {
+        if !self.lanes.any_waiting() || self.leased_timeout(now).is_none() {
             return None;
         }
         let rate = self.rate.wait_until(now);
         match self.health.state() {
             State::Probing { .. } => None,
             State::Holding { probe_at, .. } if self.in_flight.len() < self.settings.max_concurrency => {
-                Some(probe_at.max(rate.unwrap_or(now)))
+                Some(self.ask_at(probe_at).max(rate.unwrap_or(now)))
             }
             State::Holding { .. } => None,
-            State::Flowing if self.in_flight.len() < self.limit.current() => rate,
+            State::Flowing if self.lanes.any_ready() && self.in_flight.len() < self.limit.current() => rate,
             State::Flowing => None,
         }
     }
@@ -68,10 +69,17 @@ impl<U, F> Engine<U, F> {
         let may = match self.health.state() {
             State::Flowing => self.in_flight.len() < self.limit.current(),
             // Calls from before a maximum was lowered may still be in flight.
-            State::Holding { probe_at, .. } => probe_at <= now && self.in_flight.len() < self.settings.max_concurrency,
+            State::Holding { probe_at, .. } => self.ask_at(probe_at) <= now && self.in_flight.len() < self.settings.max_concurrency,
             State::Probing { .. } => false,
         };
         may && self.rate.wait_until(now).is_none()
+    }
+
+    /// When the next probe may start. A user who has not failed may be asked before it is due, to show whether the failures
+    /// are those of some users.
+    fn ask_at(&self, probe_at: Instant) -> Instant {
+        let clean_at = self.health.clean_at().filter(|_| self.lanes.any_clean_ready(self.health.last_probe()));
+        clean_at.map_or(probe_at, |clean_at| clean_at.min(probe_at))
     }
 
     /// How long a call that starts now may take: the partition's next owner may begin when the lease ends, and no call

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use super::Ticket;
 use super::backoff::Backoff;
 use crate::event::UserId;
-use crate::verdict::Verdict;
+use crate::verdict::{Finding, Verdict};
 
 /// Failures of this many different users with no success between them are taken for the API's failure, not the users'.
 pub(super) const SEVERAL: usize = 3;
+/// So are odd answers to this many: an API that is well gives them to nobody.
+const SEVERAL_ODD: usize = 2;
 /// The longest pause that an API may ask for.
-const MAX_ASKED: Duration = Duration::from_secs(300);
+pub(super) const MAX_ASKED: Duration = Duration::from_secs(300);
 /// Refused credentials are tried again after this, doubling…
 const UNAUTHORIZED_FIRST: Duration = Duration::from_secs(5);
 /// …up to this.
@@ -62,6 +64,35 @@ pub enum State {
     },
 }
 
+/// What is known of the user whose call is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Who it is.
+    pub user: UserId,
+    /// None of the user's calls has failed since the last one that was answered well.
+    pub clean: bool,
+    /// The user's calls are known to fail like this while the target delivers others.
+    pub odd: bool,
+}
+
+/// What a verdict changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing, or the target holds now.
+    None,
+    /// The target flows again: its failures were those of some users.
+    Refuted,
+    /// The target flows again after an outage.
+    Over,
+}
+
+/// A user who failed since the last success.
+#[derive(Debug)]
+struct Failing {
+    user: UserId,
+    odd: bool,
+}
+
 /// The state of a target over time.
 #[derive(Debug)]
 pub struct Health {
@@ -70,14 +101,38 @@ pub struct Health {
     backoff: Backoff,
     /// Probes that failed since the target began to hold.
     failed_probes: u32,
-    /// Different users that failed since the last success.
-    failed_users: Vec<UserId>,
+    /// Different users that failed since the last success, without those who are known to be odd.
+    failing: Vec<Failing>,
+    /// The API has answered as itself, be it once.
+    answered: bool,
+    /// The target holds over failures that may be those of some users: nobody who had not failed was asked since.
+    doubted: bool,
+    /// When a user who has not failed may be asked, before the next probe is due for everybody. Such a user's answer tells most.
+    clean_at: Option<Instant>,
+    /// Probes of such users that failed.
+    failed_clean: u32,
+    /// Refusals of the account in a row.
+    refusals: u32,
+    /// Who was asked last since the target holds.
+    last_probe: Option<UserId>,
 }
 
 impl Health {
     /// Flowing from `now` on.
     pub fn new(backoff: Backoff, now: Instant) -> Self {
-        Health { state: State::Flowing, since: now, backoff, failed_probes: 0, failed_users: Vec::new() }
+        Health {
+            state: State::Flowing,
+            since: now,
+            backoff,
+            failed_probes: 0,
+            failing: Vec::new(),
+            answered: false,
+            doubted: false,
+            clean_at: None,
+            failed_clean: 0,
+            refusals: 0,
+            last_probe: None,
+        }
     }
 
     /// Probes come at this pace from the next one on.
@@ -102,7 +157,22 @@ impl Health {
 
     /// A user's failure is the user's own only while nobody else fails: whether others failed since the last success.
     pub fn others_fail(&self, user: UserId) -> bool {
-        !self.is_flowing() || self.failed_users.iter().any(|failed| *failed != user)
+        !self.is_flowing() || self.failing.iter().any(|failing| failing.user != user)
+    }
+
+    /// Whether the failures for which the target holds may be those of some users.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted
+    }
+
+    /// When a user who has not failed may be asked, if that may be before the next probe is due.
+    pub fn clean_at(&self) -> Option<Instant> {
+        self.clean_at
+    }
+
+    /// The user of the last probe since the target holds.
+    pub fn last_probe(&self) -> Option<UserId> {
+        self.last_probe
     }
 
     /// When the next probe is due, while the target holds.
@@ -121,9 +191,10 @@ impl Health {
     }
 
     /// A probe starts.
-    pub fn probe(&mut self, probe: Ticket) {
+    pub fn probe(&mut self, probe: Ticket, user: UserId) {
         if let State::Holding { cause, .. } = self.state {
             self.state = State::Probing { cause, probe };
+            self.last_probe = Some(user);
         }
     }
 
@@ -136,50 +207,83 @@ impl Health {
         }
     }
 
-    /// Takes note of a verdict; returns whether the target flows again because of it.
-    pub fn judge(&mut self, ticket: Ticket, user: UserId, verdict: Verdict, now: Instant, rng: &mut fastrand::Rng) -> bool {
+    /// Takes note of how a call ended.
+    pub fn judge(&mut self, ticket: Ticket, caller: Caller, finding: Finding, now: Instant, rng: &mut fastrand::Rng) -> Turn {
         let was_probe = matches!(self.state, State::Probing { probe, .. } if probe == ticket);
-        let cause = match verdict {
-            Verdict::Delivered | Verdict::Rejected { .. } => return self.answered(was_probe, now),
-            Verdict::Retry { unreachable: true } => Some(Cause::Unreachable),
-            Verdict::Retry { unreachable: false } => {
-                if !self.failed_users.contains(&user) && self.failed_users.len() < SEVERAL {
-                    self.failed_users.push(user);
-                }
-                (was_probe || self.failed_users.len() >= SEVERAL).then_some(Cause::Unreachable)
-            }
-            Verdict::Throttled { .. } => Some(Cause::Throttled),
-            Verdict::Unauthorized => Some(Cause::Unauthorized),
-            Verdict::Fault => Some(Cause::Fault),
-        };
-        if let Some(cause) = cause {
-            let asked = match verdict {
-                Verdict::Throttled { retry_after } => retry_after,
-                _ => None,
-            };
-            self.hold(cause, asked, was_probe, now, rng);
+        let answered = matches!(finding.verdict, Verdict::Delivered | Verdict::Rejected { .. });
+        if answered {
+            return self.answered(was_probe, caller, now);
         }
-        false
+        if finding.verdict == Verdict::NotCalled {
+            self.probe_abandoned(ticket, now);
+            return Turn::None;
+        }
+        if was_probe && caller.clean {
+            // It fails as the others did.
+            self.doubted = false;
+            self.failed_clean = self.failed_clean.saturating_add(1);
+            let wait = self.backoff.half_jitter(self.failed_clean, rng);
+            self.clean_at = self.clean_at.filter(|_| !finding.of_all).map(|_| now + wait);
+        }
+        let (cause, enough) = match finding.verdict {
+            Verdict::Retry { unreachable: true } => (Cause::Unreachable, true),
+            Verdict::Throttled { .. } => (Cause::Throttled, !caller.odd),
+            Verdict::Unauthorized => (Cause::Unauthorized, finding.of_all || self.several(caller, true)),
+            Verdict::Fault => (Cause::Fault, finding.of_all || self.several(caller, true)),
+            _ => (Cause::Unreachable, self.several(caller, false)),
+        };
+        if enough || !self.is_flowing() {
+            self.hold(cause, finding, was_probe, now, rng);
+        }
+        Turn::None
     }
 
-    fn answered(&mut self, was_probe: bool, now: Instant) -> bool {
+    /// Takes note of a failure that may be its user's own. Returns whether there are too many of them to be so.
+    fn several(&mut self, caller: Caller, odd: bool) -> bool {
+        if caller.odd {
+            return false;
+        }
+        if let Some(failing) = self.failing.iter_mut().find(|failing| failing.user == caller.user) {
+            failing.odd |= odd;
+        } else if self.failing.len() < SEVERAL {
+            self.failing.push(Failing { user: caller.user, odd });
+        }
+        let odd = self.failing.iter().filter(|failing| failing.odd).count();
+        // Before its first answer, nothing shows that what answers is the API at all.
+        odd >= SEVERAL_ODD || self.failing.len() >= SEVERAL || !self.answered && odd == self.failing.len()
+    }
+
+    fn answered(&mut self, was_probe: bool, caller: Caller, now: Instant) -> Turn {
+        self.answered = true;
         // While the target holds, only a probe's answer counts: a call from before says nothing of now.
         if self.is_flowing() || was_probe {
-            self.failed_users.clear();
+            self.failing.clear();
         }
-        if was_probe {
-            self.state = State::Flowing;
-            self.since = now;
-            self.failed_probes = 0;
+        if !was_probe {
+            return Turn::None;
         }
-        was_probe
+        let refuted = caller.clean && self.doubted && self.clean_at.is_some();
+        self.state = State::Flowing;
+        self.since = now;
+        self.failed_probes = 0;
+        (self.doubted, self.clean_at) = (false, None);
+        if refuted { Turn::Refuted } else { Turn::Over }
     }
 
-    fn hold(&mut self, cause: Cause, asked: Option<Duration>, was_probe: bool, now: Instant, rng: &mut fastrand::Rng) {
+    fn hold(&mut self, cause: Cause, finding: Finding, was_probe: bool, now: Instant, rng: &mut fastrand::Rng) {
+        let asked = match finding.verdict {
+            Verdict::Throttled { retry_after } => retry_after,
+            _ => None,
+        };
         match self.state {
             State::Flowing => {
                 self.since = now;
                 self.failed_probes = 1;
+                self.last_probe = None;
+                // An API that cannot be connected to, or a login that failed, is no user's fault.
+                self.doubted = finding.calls > 0 && finding.verdict != (Verdict::Retry { unreachable: true });
+                self.clean_at = (self.doubted && cause != Cause::Throttled).then_some(now);
+                (self.failed_clean, self.refusals) = (0, 0);
             }
             State::Probing { .. } if was_probe => self.failed_probes = self.failed_probes.saturating_add(1),
             // Calls that were in flight when the target began to hold: only a longer pause asked for changes anything.
@@ -187,16 +291,19 @@ impl Health {
                 if let Some(asked) = asked {
                     let probe_at = probe_at.max(now + asked.min(MAX_ASKED));
                     self.state = State::Holding { cause, probe_at };
+                    self.clean_at = None;
                 }
                 return;
             }
             State::Probing { .. } => return,
         }
-        let wait = if cause == Cause::Unauthorized {
+        let wait = if cause == Cause::Unauthorized && finding.of_all {
+            self.refusals = self.refusals.saturating_add(1);
             let pace = Backoff::new(UNAUTHORIZED_FIRST, UNAUTHORIZED_MAX);
             // Never before the pace: a login made too early only costs another round.
-            pace.bound(self.failed_probes).mul_f64(1.0 + rng.f64() / 10.0)
+            pace.bound(self.refusals).mul_f64(1.0 + rng.f64() / 10.0)
         } else {
+            self.refusals = 0;
             self.backoff.half_jitter(self.failed_probes, rng)
         };
         // What the API asks for is jittered upwards, so that several instances do not come back in one moment.
@@ -207,131 +314,4 @@ impl Health {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FAILED: Verdict = Verdict::Retry { unreachable: false };
-    const REFUSED: Verdict = Verdict::Retry { unreachable: true };
-
-    struct Target {
-        health: Health,
-        now: Instant,
-        rng: fastrand::Rng,
-    }
-
-    impl Target {
-        fn new() -> Self {
-            let now = Instant::now();
-            let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
-            Target { health: Health::new(backoff, now), now, rng: fastrand::Rng::with_seed(1) }
-        }
-
-        fn judge(&mut self, user: u64, verdict: Verdict) -> bool {
-            let user = UserId::new(user).unwrap();
-            self.health.judge(Ticket(user.get()), user, verdict, self.now, &mut self.rng)
-        }
-
-        /// Lets the next probe begin, and returns after how long it was due.
-        fn probe(&mut self, user: u64) -> Duration {
-            let due = self.health.probe_at().unwrap() - self.now;
-            self.now += due;
-            self.health.probe(Ticket(user));
-            due
-        }
-
-        fn cause(&self) -> Option<Cause> {
-            match self.health.state() {
-                State::Flowing => None,
-                State::Holding { cause, .. } | State::Probing { cause, .. } => Some(cause),
-            }
-        }
-    }
-
-    #[test]
-    fn each_cause_makes_it_hold() {
-        for (verdict, cause) in [
-            (REFUSED, Cause::Unreachable),
-            (Verdict::Unauthorized, Cause::Unauthorized),
-            (Verdict::Fault, Cause::Fault),
-            (Verdict::Throttled { retry_after: None }, Cause::Throttled),
-        ] {
-            let mut target = Target::new();
-            assert!(!target.judge(1, verdict));
-            assert_eq!(target.cause(), Some(cause));
-        }
-    }
-
-    #[test]
-    fn one_user_who_fails_is_no_outage_and_several_in_a_row_are() {
-        let mut target = Target::new();
-        for _ in 0..10 {
-            target.judge(1, FAILED);
-        }
-        target.judge(2, FAILED);
-        assert_eq!(target.cause(), None);
-        assert!(target.health.others_fail(UserId::new(1).unwrap()));
-        target.judge(9, Verdict::Delivered);
-        target.judge(1, FAILED);
-        target.judge(2, FAILED);
-        assert_eq!(target.cause(), None, "a success between begins the row anew");
-        target.judge(3, FAILED);
-        assert_eq!(target.cause(), Some(Cause::Unreachable));
-    }
-
-    #[test]
-    fn probes_come_ever_more_seldom_until_one_is_answered() {
-        let mut target = Target::new();
-        target.judge(1, REFUSED);
-        for failed in 1..=10u32 {
-            let bound = Duration::from_millis(200).saturating_mul(1 << (failed - 1)).min(Duration::from_secs(30));
-            let due = target.probe(1);
-            assert!(due >= bound / 2 && due <= bound, "{failed}: {due:?}");
-            assert!(!target.judge(1, REFUSED));
-        }
-        target.probe(1);
-        assert!(target.judge(1, Verdict::Rejected { user_not_found: false }), "a rejection is an answer of the API as well");
-        assert_eq!(target.cause(), None);
-    }
-
-    #[test]
-    fn an_answer_to_a_call_from_before_does_not_heal_it() {
-        let mut target = Target::new();
-        target.judge(1, REFUSED);
-        assert!(!target.judge(2, Verdict::Delivered));
-        assert_eq!(target.cause(), Some(Cause::Unreachable));
-    }
-
-    #[test]
-    fn a_pause_is_kept_as_asked_and_at_most_five_minutes() {
-        let mut target = Target::new();
-        target.judge(1, Verdict::Throttled { retry_after: Some(Duration::from_secs(20)) });
-        let due = target.health.probe_at().unwrap() - target.now;
-        assert!(due >= Duration::from_secs(20) && due <= Duration::from_secs(21), "{due:?}");
-        // A call that was under way is asked for more.
-        target.judge(2, Verdict::Throttled { retry_after: Some(Duration::from_secs(86_400)) });
-        assert_eq!(target.health.probe_at().unwrap() - target.now, Duration::from_secs(300));
-    }
-
-    #[test]
-    fn refused_credentials_are_tried_again_after_5_seconds_doubling_to_60_and_at_once_when_they_change() {
-        let mut target = Target::new();
-        target.judge(1, Verdict::Unauthorized);
-        for seconds in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {
-            let due = target.probe(1).as_secs_f64();
-            assert!(due >= seconds && due <= seconds * 1.1, "{due}");
-            target.judge(1, Verdict::Unauthorized);
-        }
-        target.health.probe_now(target.now);
-        assert_eq!(target.health.probe_at(), Some(target.now));
-    }
-
-    #[test]
-    fn a_probe_that_is_given_up_makes_room_for_another() {
-        let mut target = Target::new();
-        target.judge(1, REFUSED);
-        target.probe(1);
-        assert_eq!(target.health.probe_at(), None);
-        target.health.probe_abandoned(Ticket(1), target.now);
-        assert_eq!(target.health.probe_at(), Some(target.now));
-    }
-}
+mod tests;

@@ -17,28 +17,43 @@ enum Phase {
     Backoff(Instant),
 }
 
+/// What a user's calls have come to since the last one that was answered well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// None has failed.
+    Clean,
+    /// The last one failed, perhaps over the user.
+    Failed,
+    /// They fail while the target delivers others.
+    Odd,
+}
+
 #[derive(Debug)]
 struct Lane {
     /// In the order of arrival, so the tickets go up.
     queue: VecDeque<Ticket>,
     phase: Phase,
+    standing: Standing,
 }
 
-/// Where lanes wait for their turn. A lane stands in one of the two lines, or in none while its head is being called.
+/// Where lanes wait for their turn. A lane stands in one of the lines, or in none while its head is being called.
 #[derive(Debug, Default)]
 struct Lines {
-    /// Users whose head may be called, by their place in line: the longest-waiting first.
-    ready: BTreeMap<u64, UserId>,
+    /// Users whose head may be called, by their place in line, the longest-waiting first: those who have not failed,
+    clean: BTreeMap<u64, UserId>,
+    /// and those who have.
+    failed: BTreeMap<u64, UserId>,
     next_place: u64,
     backoff: BTreeSet<(Instant, UserId)>,
 }
 
 impl Lines {
     /// To the end of those that may be called.
-    fn ready(&mut self, user: UserId) -> Phase {
+    fn ready(&mut self, user: UserId, standing: Standing) -> Phase {
         let place = self.next_place;
         self.next_place += 1;
-        self.ready.insert(place, user);
+        let line = if standing == Standing::Clean { &mut self.clean } else { &mut self.failed };
+        line.insert(place, user);
         Phase::Ready(place)
     }
 
@@ -50,10 +65,26 @@ impl Lines {
     /// Nothing is left behind of a lane that goes: who comes and goes while nobody is called must not lengthen the line.
     fn leave(&mut self, user: UserId, phase: Phase) {
         match phase {
-            Phase::Ready(place) => drop(self.ready.remove(&place)),
+            Phase::Ready(place) => drop(self.clean.remove(&place).or_else(|| self.failed.remove(&place))),
             Phase::Backoff(at) => drop(self.backoff.remove(&(at, user))),
             Phase::InFlight => {}
         }
+    }
+
+    /// The user who has been ready for longest.
+    fn longest_ready(&self) -> Option<UserId> {
+        let firsts = [self.clean.first_key_value(), self.failed.first_key_value()];
+        firsts.into_iter().flatten().min().map(|(_, user)| *user)
+    }
+
+    /// The user to ask how the target is: one who has not failed tells most, and not the one who was asked `last` if
+    /// anybody else waits, be it for another attempt.
+    fn best_probe(&self, last: Option<UserId>) -> Option<UserId> {
+        let ready = || self.clean.values().chain(self.failed.values());
+        let waiting = || self.backoff.iter().map(|(_, user)| user);
+        let other = |user: &&UserId| Some(**user) != last;
+        let others = ready().find(other).or_else(|| waiting().find(other));
+        others.or_else(|| ready().next()).or_else(|| waiting().next()).copied()
     }
 }
 
@@ -68,23 +99,67 @@ impl Lanes {
     /// Puts a ticket behind whatever waits for that user.
     pub fn push(&mut self, user: UserId, ticket: Ticket) {
         let lane = self.lanes.entry(user).or_insert_with(|| {
-            let phase = self.lines.ready(user);
-            Lane { queue: VecDeque::with_capacity(1), phase }
+            let phase = self.lines.ready(user, Standing::Clean);
+            Lane { queue: VecDeque::with_capacity(1), phase, standing: Standing::Clean }
         });
         lane.queue.push_back(ticket);
     }
 
     /// Whether some lane is ready.
     pub fn any_ready(&self) -> bool {
-        !self.lines.ready.is_empty()
+        !self.lines.clean.is_empty() || !self.lines.failed.is_empty()
+    }
+
+    /// Whether some lane is ready whose user has not failed, other than that user's.
+    pub fn any_clean_ready(&self, but: Option<UserId>) -> bool {
+        self.lines.clean.values().any(|user| Some(*user) != but)
+    }
+
+    /// Whether some lane waits, be it for another attempt.
+    pub fn any_waiting(&self) -> bool {
+        self.any_ready() || !self.lines.backoff.is_empty()
     }
 
     /// Takes the longest-ready lane: its head's call is now in flight.
     pub fn take(&mut self) -> Option<(UserId, Ticket)> {
-        let (_, user) = self.lines.ready.pop_first()?;
+        let user = self.lines.longest_ready()?;
+        self.start(user)
+    }
+
+    /// Takes the lane that a probe tells most from. `last` is the user of the probe before.
+    pub fn take_probe(&mut self, last: Option<UserId>) -> Option<(UserId, Ticket)> {
+        let user = self.lines.best_probe(last)?;
+        self.start(user)
+    }
+
+    fn start(&mut self, user: UserId) -> Option<(UserId, Ticket)> {
         let lane = self.lanes.get_mut(&user)?;
+        self.lines.leave(user, lane.phase);
         lane.phase = Phase::InFlight;
         lane.queue.front().map(|head| (user, *head))
+    }
+
+    /// What is known of a user's calls.
+    pub fn standing(&self, user: UserId) -> Standing {
+        self.lanes.get(&user).map_or(Standing::Clean, |lane| lane.standing)
+    }
+
+    /// The head that was in flight was answered well, or failed.
+    pub fn judged(&mut self, user: UserId, well: bool) {
+        if let Some(lane) = self.lanes.get_mut(&user) {
+            lane.standing = match lane.standing {
+                _ if well => Standing::Clean,
+                Standing::Clean => Standing::Failed,
+                known => known,
+            };
+        }
+    }
+
+    /// A user who failed did so while the target delivers others.
+    pub fn is_odd(&mut self, user: UserId) {
+        if let Some(lane) = self.lanes.get_mut(&user).filter(|lane| lane.standing == Standing::Failed) {
+            lane.standing = Standing::Odd;
+        }
     }
 
     /// What waits behind the head of that user's lane, in order.
@@ -104,7 +179,7 @@ impl Lanes {
     pub fn requeue(&mut self, user: UserId) {
         if let Some(lane) = self.lanes.get_mut(&user) {
             self.lines.leave(user, lane.phase);
-            lane.phase = self.lines.ready(user);
+            lane.phase = self.lines.ready(user, lane.standing);
         }
     }
 
@@ -139,7 +214,7 @@ impl Lanes {
         // One that is ready keeps its place.
         if !matches!(lane.phase, Phase::Ready(_)) {
             self.lines.leave(user, lane.phase);
-            lane.phase = self.lines.ready(user);
+            lane.phase = self.lines.ready(user, lane.standing);
         }
         Some(head)
     }
@@ -151,7 +226,7 @@ impl Lanes {
         {
             self.lines.backoff.pop_first();
             if let Some(lane) = self.lanes.get_mut(&user) {
-                lane.phase = self.lines.ready(user);
+                lane.phase = self.lines.ready(user, lane.standing);
             }
         }
     }
@@ -236,8 +311,34 @@ mod tests {
             lanes.push(user(2), Ticket(ticket));
             lanes.remove(user(2), Ticket(ticket));
         }
-        assert_eq!((lanes.lines.ready.len(), lanes.lanes.len()), (1, 1));
+        assert_eq!((lanes.lines.clean.len(), lanes.lanes.len()), (1, 1));
         lanes.remove(user(1), Ticket(0));
         assert!(!lanes.any_ready());
+    }
+
+    #[test]
+    fn a_probe_is_a_user_who_has_not_failed_and_never_the_same_one_while_another_waits() {
+        let now = Instant::now();
+        let mut lanes = Lanes::default();
+        for number in 1..=3 {
+            lanes.push(user(number), Ticket(number));
+        }
+        let fail = |lanes: &mut Lanes, number, retry_at: Option<Instant>| {
+            lanes.judged(user(number), false);
+            match retry_at {
+                Some(at) => lanes.retry(user(number), at),
+                None => lanes.requeue(user(number)),
+            }
+        };
+        assert_eq!(lanes.take(), Some((user(1), Ticket(1))));
+        fail(&mut lanes, 1, None);
+        assert_eq!(lanes.take_probe(None), Some((user(2), Ticket(2))));
+        fail(&mut lanes, 2, Some(now + Duration::from_secs(9)));
+        assert_eq!(lanes.take_probe(Some(user(2))), Some((user(3), Ticket(3))), "it has not failed");
+        lanes.remove(user(3), Ticket(3));
+        assert_eq!(lanes.take_probe(Some(user(1))), Some((user(2), Ticket(2))), "its own wait is over when it is asked");
+        fail(&mut lanes, 2, None);
+        assert_eq!(lanes.take_probe(Some(user(2))), Some((user(1), Ticket(1))));
+        assert_eq!(lanes.take_probe(Some(user(2))), Some((user(2), Ticket(2))), "nobody else waits");
     }
 }

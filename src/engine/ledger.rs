@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Ticket;
 use super::checkpoint::{self, Checkpoint, Commit, Spent};
+use super::{Ticket, TopicId};
 
 /// What an arriving offset is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub struct Ledger {
     horizon: i64,
     /// What was last committed.
     committed: Commit,
-    /// Where this owner began.
-    start: i64,
+    /// The topic that the offsets speak of.
+    topic: TopicId,
 }
 
 impl Ledger {
@@ -45,19 +45,15 @@ impl Ledger {
             expected: checkpoint.open,
             known: checkpoint.horizon,
             horizon: checkpoint.horizon,
-            start: committed.offset,
             committed,
+            topic: checkpoint.topic,
         }
     }
 
     /// A record arrived at `offset`. `None`: it was here already (the consumer went back), and must not be worked on again.
     pub fn arrive(&mut self, offset: i64) -> Option<Arrival> {
         if offset < self.position {
-            if offset >= self.start || !self.open.is_empty() {
-                return None;
-            }
-            // Below everything that this group ever committed: the topic was made anew, and its offsets begin again.
-            self.restart(offset);
+            return None;
         }
         let spent = self.expected.remove(&offset);
         self.advance(offset + 1);
@@ -71,12 +67,6 @@ impl Ledger {
             None if offset < self.known => Some(Arrival::Settled),
             None => Some(Arrival::Open(Spent::default())),
         }
-    }
-
-    fn restart(&mut self, offset: i64) {
-        let committed = self.committed.clone();
-        *self = Ledger::new(Commit { offset, metadata: String::new() }, Checkpoint::at(offset));
-        self.committed = committed;
     }
 
     /// Everything below `position` has arrived or will never come.
@@ -137,7 +127,19 @@ impl Ledger {
         open.sort_by_key(|(offset, _)| *offset);
         let waits = self.open.range(horizon..).next().map(|(offset, _)| *offset);
         let lowest = open.first().map(|(offset, _)| *offset).into_iter().chain(waits).fold(self.position, i64::min);
-        checkpoint::write(lowest, horizon, &open)
+        checkpoint::write(self.topic, lowest, horizon, &open)
+    }
+
+    /// What the next owner should begin with if the log was cut at `end` and goes on there with other records: what was
+    /// settled below it stays so, and nothing from there on was read. It names no topic, so that it is news to be
+    /// committed at once.
+    pub fn cut(&self, end: i64, spent: impl Fn(Ticket) -> Spent) -> Commit {
+        let horizon = self.horizon.min(end);
+        let mut open: BTreeMap<i64, Spent> = self.expected.range(..end).map(|(offset, spent)| (*offset, *spent)).collect();
+        open.extend(self.open.range(..end).map(|(offset, ticket)| (*offset, spent(*ticket))));
+        let offset = open.keys().next().copied().unwrap_or(end).min(self.position);
+        // It has fewer holes than what was committed, so it fits. Without it, some are called again.
+        Checkpoint { topic: TopicId::UNKNOWN, horizon, open }.write(offset).unwrap_or(Commit { offset, metadata: String::new() })
     }
 
     /// Whether this commit says anything new.
@@ -200,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_hole_that_was_deleted_from_the_topic_does_not_hold_it_up() {
-        let commit = Checkpoint { horizon: 20, open: [(10, Spent::default()), (15, Spent::default())].into() }.write(10).unwrap();
+        let open = [(10, Spent::default()), (15, Spent::default())].into();
+        let commit = Checkpoint { horizon: 20, open, ..Checkpoint::default() }.write(10).unwrap();
         let mut ledger = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
         assert_eq!(ledger.arrive(18), Some(Arrival::Settled));
         assert_eq!(ledger.lowest_unsettled(), 19);
@@ -215,13 +218,32 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
-        let mut ledger = ledger(500);
-        assert_eq!(ledger.arrive(0), Some(Arrival::Open(Spent::default())));
-        assert_eq!(ledger.arrive(0), None);
+    fn the_topic_that_it_is_of_is_committed_even_if_nothing_was_read() {
+        let mut ledger = Ledger::new(Commit::none(), Checkpoint { topic: TopicId([7; 16]), ..Checkpoint::at(0) });
         let commit = ledger.commit(&[], no_attempts).unwrap();
-        assert_eq!(commit.offset, 1);
         assert!(ledger.is_news(&commit));
+        assert_eq!(Checkpoint::read(&commit).unwrap().topic, TopicId([7; 16]));
+        ledger.committed(commit.clone(), []);
+        assert!(!ledger.is_news(&commit));
+    }
+
+    #[test]
+    fn of_a_log_that_was_cut_what_is_settled_below_the_cut_stays_so_and_nothing_above_it_is_known() {
+        let mut ledger = ledger(10);
+        for offset in 10..20 {
+            ledger.arrive(offset);
+            ledger.open(offset, Ticket(offset as u64));
+        }
+        let commit = ledger.commit(&[11, 12, 14, 16, 18], no_attempts).unwrap();
+        ledger.committed(commit, [11, 12, 14, 16, 18]);
+        let cut = ledger.cut(15, |ticket| Spent { calls: (ticket.0 == 13).into(), failures: 0 });
+        let mut next = Ledger::new(cut.clone(), Checkpoint::read(&cut).unwrap());
+        let arrivals: Vec<_> = (cut.offset..20).map(|offset| next.arrive(offset).unwrap()).collect();
+        let [open, called] = [0, 1].map(|calls| Arrival::Open(Spent { calls, failures: 0 }));
+        let settled = Arrival::Settled;
+        assert_eq!((cut.offset, arrivals), (10, vec![open, settled, settled, called, settled, open, open, open, open, open]));
+        assert_eq!(ledger.cut(10, no_attempts), Commit { offset: 10, metadata: String::new() });
+        assert_eq!(ledger.cut(3, no_attempts), Commit { offset: 3, metadata: String::new() });
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Ticket;
 use super::core::{Engine, Phase};
 use crate::event::UserId;
+use crate::verdict::Verdict;
 
 /// Updates in one call at the most…
 const MAX_UPDATES: usize = 100;
@@ -44,11 +45,12 @@ impl<U: Merge, F> Engine<U, F> {
 
 impl<U, F> Engine<U, F> {
     /// A merged call failed while others are delivered. It may have taken effect all the same: sent one by one, its earlier values would come
-    /// once more after the later ones, so it is given as many attempts as a single call before that.
-    pub(super) fn merged_failed(&mut self, run: &[Ticket]) {
+    /// once more after the later ones, so it is given as many attempts as a single call before that. An odd answer is believed: it did not.
+    pub(super) fn merged_failed(&mut self, run: &[Ticket], charged: u32, verdict: Verdict) {
         let Some(head) = run.first().and_then(|head| self.entries.get_mut(head)) else { return };
-        head.merged_failures += 1;
-        if head.merged_failures >= self.settings.max_attempts {
+        head.merged_failures = head.merged_failures.saturating_add(charged);
+        let odd = matches!(verdict, Verdict::Unauthorized | Verdict::Fault);
+        if charged > 0 && (odd || head.merged_failures >= self.settings.max_attempts) {
             self.take_apart(run);
         }
     }

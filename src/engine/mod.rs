@@ -11,14 +11,17 @@ pub mod backoff;
 pub mod checkpoint;
 mod core;
 mod dispatch;
+mod finish;
 pub mod health;
 pub mod lane;
 pub mod ledger;
 pub mod limit;
 mod merge;
 mod portion;
+mod proof;
 pub mod rate;
 mod settlement;
+pub mod topic_id;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +31,7 @@ pub use self::core::{Engine, Gauges};
 pub use self::health::{Cause, State};
 pub use self::merge::Merge;
 pub use self::settlement::Unsettled;
+pub use self::topic_id::TopicId;
 use crate::event::UserId;
 use crate::verdict::Reason;
 

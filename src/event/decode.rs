@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Event, Identity, Undecodable, rfc3339};
 use crate::json;
@@ -85,41 +85,59 @@ fn header_text(header: &Header) -> Result<&str, String> {
 const ENVELOPE: [&str; 8] = ["specversion", "id", "source", "type", "expirytime", "datacontenttype", "data", "data_base64"];
 /// The members of the data that matter.
 const DATA: [&str; 3] = ["target", "user", "changes"];
-/// Those members' values.
-type Data = [Option<Value>; 3];
+/// The members that are read of the data.
+struct Data {
+    target: Option<String>,
+    user: Option<Box<RawValue>>,
+    changes: Option<Box<RawValue>>,
+}
 
 fn structured(record: &Record) -> Result<Event, Undecodable> {
     let read = json::object(record.value.as_deref().unwrap_or_default(), "", &ENVELOPE);
     let problem = no_value(record).or_else(|| read.problem.map(|problem| format!("the value {problem}")));
     let [version, id, source, event_type, expirytime, content_type, data, data_base64] = read.members;
     let mut attributes = [version, id, source, event_type, expirytime].into_iter();
-    let envelope = Envelope::read(problem, "`", |name| match attributes.next().flatten() {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(format!("`{name}` must be a string, and is {}", json::kind(&other))),
-    });
+    let envelope = Envelope::read(problem, "`", |name| text_of(name, attributes.next().flatten()));
     envelope.into_event(|| structured_data(content_type, data, data_base64))
 }
 
-fn structured_data(content_type: Option<Value>, data: Option<Value>, data_base64: Option<Value>) -> Result<Data, String> {
-    match content_type {
-        None | Some(Value::Null) => (),
-        Some(Value::String(text)) if is_json(media_type(&text)) => (),
-        Some(_) => {
-            return Err("`datacontenttype` is not a JSON type such as `application/json`".to_owned());
-        }
+/// The text of a member, if there is one. Many serializers write null for what is left out.
+fn text_of(name: &str, member: Option<&RawValue>) -> Result<Option<String>, String> {
+    match member {
+        None => Ok(None),
+        Some(value) if value.get() == "null" => Ok(None),
+        Some(value) => match json::string(value) {
+            Some(text) => Ok(Some(text)),
+            None => Err(format!("`{name}` must be a string, and is {}", json::kind(value))),
+        },
+    }
+}
+
+fn structured_data(content_type: Option<&RawValue>, data: Option<&RawValue>, data_base64: Option<&RawValue>) -> Result<Data, String> {
+    let content_type = text_of("datacontenttype", content_type);
+    if content_type.map_or(true, |text| text.is_some_and(|text| !is_json(media_type(&text)))) {
+        return Err("`datacontenttype` is not a JSON type such as `application/json`".to_owned());
     }
     match (data, data_base64) {
         (Some(_), Some(_)) => Err("`data` and `data_base64` are both there: send one of them".to_owned()),
         (None, None) => Err("`data` is missing".to_owned()),
-        (Some(Value::Object(mut data)), None) => Ok(DATA.map(|name| data.swap_remove(name))),
-        (Some(other), None) => Err(format!("`data` must be an object, and is {}", json::kind(&other))),
-        (None, Some(Value::String(text))) => {
-            let bytes = BASE64_STANDARD.decode(text).map_err(|_| "`data_base64` is not Base64 with padding")?;
-            let read = json::object(&bytes, "data", &DATA);
-            read.problem.map_or(Ok(read.members), |problem| Err(format!("`data_base64`, once decoded, {problem}")))
-        }
-        (None, Some(other)) => Err(format!("`data_base64` must be a string, and is {}", json::kind(&other))),
+        (Some(data), None) if data.get().starts_with('{') => Data::of(json::pick(data, &DATA)),
+        (Some(other), None) => Err(format!("`data` must be an object, and is {}", json::kind(other))),
+        (None, Some(encoded)) => match json::string(encoded) {
+            Some(text) => {
+                let bytes = BASE64_STANDARD.decode(text).map_err(|_| "`data_base64` is not Base64 with padding")?;
+                let read = json::object(&bytes, "data", &DATA);
+                read.problem.map_or_else(|| Data::of(read.members), |problem| Err(format!("`data_base64`, once decoded, {problem}")))
+            }
+            None => Err(format!("`data_base64` must be a string, and is {}", json::kind(encoded))),
+        },
+    }
+}
+
+impl Data {
+    fn of([target, user, changes]: [Option<&RawValue>; 3]) -> Result<Self, String> {
+        let target = text_of("data.target", target)?;
+        Ok(Data { target, user: user.map(RawValue::to_owned), changes: changes.map(RawValue::to_owned) })
     }
 }
 
@@ -131,7 +149,7 @@ fn binary(record: &Record, problem: Option<String>) -> Result<Event, Undecodable
     });
     envelope.into_event(|| {
         let read = json::object(record.value.as_deref().unwrap_or_default(), "data", &DATA);
-        read.problem.map_or(Ok(read.members), |problem| Err(format!("the value {problem}")))
+        read.problem.map_or_else(|| Data::of(read.members), |problem| Err(format!("the value {problem}")))
     })
 }
 
@@ -198,14 +216,8 @@ impl Envelope {
 
     fn into_event(self, data: impl FnOnce() -> Result<Data, String>) -> Result<Event, Undecodable> {
         let Envelope { identity, expires_at, problem } = self;
-        let read = problem.map_or_else(data, Err).and_then(|[target, user, changes]| match target {
-            // Many serializers write null for what is left out.
-            None | Some(Value::Null) => Ok((None, user, changes)),
-            Some(Value::String(target)) => Ok((Some(target), user, changes)),
-            Some(other) => Err(format!("`data.target` must be a string, and is {}", json::kind(&other))),
-        });
-        match read {
-            Ok((target, user, changes)) => Ok(Event { identity, expires_at, target, user, changes }),
+        match problem.map_or_else(data, Err) {
+            Ok(Data { target, user, changes }) => Ok(Event { identity, expires_at, target, user, changes }),
             Err(message) => Err(Undecodable { identity, message }),
         }
     }

@@ -1,9 +1,9 @@
 //! Assignment: the client's rebalance callback, which runs on the polling thread, as inputs to the subscriber.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -20,12 +20,21 @@ use tracing::{debug, error, info, warn};
 use super::headers::quietly;
 use super::lease::{Coordinator, Lease, Pulse};
 use super::log::Chatter;
+use super::membership::Membership;
+use super::offsets::Offsets;
+use super::topic_watch::topic_id;
 use super::{End, Failure, Input};
-use crate::engine::Commit;
+use crate::engine::{Commit, TopicId};
 use crate::metrics::TargetMetrics;
 
 /// How long the last transaction of a revoked partition may take after its calls are done.
 const SETTLE_GRACE: Duration = Duration::from_secs(10);
+/// How long the group's offsets are waited for before they are asked for again.
+const COMMITTED: Duration = Duration::from_secs(2);
+
+/// A topic that is another one than that of the last commit is asked for so often again, with this pause.
+const CONFIRMATIONS: u32 = 3;
+const CONFIRM: Duration = Duration::from_millis(300);
 
 /// Which partitions are ours, each with the engine's epoch of the assignment. The publisher looks here before it commits.
 #[derive(Debug, Default)]
@@ -56,18 +65,20 @@ impl Ownership {
 pub struct Callbacks<C> {
     pub(super) topic: String,
     pub(super) inputs: Sender<Input<C>>,
-    pub(super) lease: std::sync::Arc<Lease>,
-    pub(super) ownership: std::sync::Arc<Ownership>,
+    pub(super) lease: Arc<Lease>,
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) membership: Arc<Membership>,
+    pub(super) offsets: Arc<Offsets>,
     pub(super) metrics: TargetMetrics,
     pub(super) drain_timeout: Duration,
     /// Set when the subscriber ends: nothing is waited for any more.
     pub(super) stopping: AtomicBool,
     pub(super) paused: AtomicBool,
-    /// Whether the group was joined.
-    pub(super) joined: AtomicBool,
-    /// When the poll that is under way began: a callback's event came after that.
-    pub(super) poll_began: Mutex<Instant>,
+    /// Signs of life of the polling thread: polls, and tries within a callback.
+    pub(super) beats: AtomicU64,
     pub(super) born: Instant,
+    /// The last look at which no assignment was on its way: the group's answer to what comes next is younger.
+    pub(super) unassigned: Mutex<Instant>,
     pub(super) pulse: Mutex<Pulse>,
     /// The partitions' ends, to be handed over after the records that were polled before they became known.
     pub(super) ends: Mutex<Option<Vec<End>>>,
@@ -79,11 +90,17 @@ pub struct Callbacks<C> {
 
 impl<C: Send + 'static> ClientContext for Callbacks<C> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            self.offsets.heard(&self.topic, message);
+            return debug!(target: "librdkafka", target = self.metrics.name(), facility, "{message}");
+        }
         self.chatter.log(Some(self.metrics.name()), level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.chatter.complain(self.metrics.name(), &error, reason);
+        if let Some(words) = self.chatter.complain(self.metrics.name(), &error, reason) {
+            self.membership.reported(&words, Instant::now());
+        }
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
@@ -108,12 +125,11 @@ impl<C: Send + 'static> ConsumerContext for Callbacks<C> {
 
 impl<C: Send + 'static> Callbacks<C> {
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
-        // The group's answer came after this poll began, so the group has heard from us at that time or later.
-        if let Ok(began) = self.poll_began.lock() {
-            self.lease.renew(*began);
-        }
+        let heard = self.unassigned.lock().map_or(self.born, |unassigned| *unassigned);
+        self.lease.renew(heard);
+        self.membership.rebalances(true, Instant::now());
         self.forget_ends();
-        let commits = if partitions.count() == 0 { Vec::new() } else { self.committed(consumer, partitions) };
+        let (topic, commits, unknown) = if partitions.count() == 0 { Default::default() } else { self.start(consumer, partitions) };
         info!(target = self.metrics.name(), partitions = ?commits.iter().map(|(number, _)| number).collect::<Vec<_>>(), "partitions assigned");
         self.metrics.rebalanced("assigned");
         for (number, commit) in &commits {
@@ -123,7 +139,7 @@ impl<C: Send + 'static> Callbacks<C> {
                 error!(target = self.metrics.name(), %error, "a start offset cannot be set");
             }
         }
-        self.send(Input::Assigned(commits));
+        self.send(Input::Assigned { topic, commits, unknown });
         let done = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(partitions),
@@ -136,18 +152,68 @@ impl<C: Send + 'static> Callbacks<C> {
         {
             warn!(target = self.metrics.name(), %error, "new partitions cannot be paused");
         }
-        self.joined.store(true, Ordering::Relaxed);
+        let now = Instant::now();
+        self.membership.heard(now);
+        self.membership.rebalances(false, now);
+    }
+
+    /// Which topic the partitions are of, where each begins, and of which nothing is known. Nothing of them is read if
+    /// that cannot be told; then this client ends.
+    fn start(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> (TopicId, Vec<(i32, Commit)>, Vec<i32>) {
+        while !self.stopping.load(Ordering::Relaxed) {
+            let Some(topic) = self.topic_id(consumer) else {
+                self.send(Input::Failed(Failure::Other("the update topic does not exist".to_owned())));
+                break;
+            };
+            // Another one than this client has read so far: a new client begins with it.
+            if self.offsets.is(topic) {
+                break;
+            }
+            let mut commits = self.committed(consumer, partitions);
+            if self.offsets.differs(topic, &commits) && !self.is_sure(consumer, topic) {
+                continue;
+            }
+            let (resets, unknown) = self.offsets.assigned(topic, &mut commits);
+            for reset in resets {
+                reset.tell(&self.metrics);
+            }
+            return (topic, commits, unknown);
+        }
+        Default::default()
+    }
+
+    fn topic_id(&self, consumer: &BaseConsumer<Self>) -> Option<TopicId> {
+        topic_id(consumer.client(), &self.topic, self.metrics.name(), || !self.stopping.load(Ordering::Relaxed))
+    }
+
+    /// Asks again: just after a topic was made anew, one broker knows it and another still tells of the old one. To take
+    /// that for the new one would be to call everything again.
+    fn is_sure(&self, consumer: &BaseConsumer<Self>, topic: TopicId) -> bool {
+        (0..CONFIRMATIONS).all(|_| {
+            std::thread::sleep(CONFIRM);
+            self.topic_id(consumer) == Some(topic)
+        })
     }
 
     /// What was committed for the partitions. Asked for until there is an answer: without it nothing can begin.
     fn committed(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Vec<(i32, Commit)> {
         while !self.stopping.load(Ordering::Relaxed) {
-            match consumer.committed_offsets(partitions.clone(), Duration::from_secs(2)) {
-                Ok(committed) if committed.elements().iter().all(|partition| partition.error().is_ok()) => {
+            // A broker that does not know them yet keeps this thread here, and is no reason to end the process.
+            self.beats.fetch_add(1, Ordering::Relaxed);
+            let committed = consumer.committed_offsets(partitions.clone(), COMMITTED);
+            let refused = match &committed {
+                Ok(committed) => committed.elements().iter().find_map(|partition| partition.error().err()),
+                Err(error) => Some(error.clone()),
+            };
+            match (committed, refused) {
+                (Ok(committed), None) => {
                     return committed.elements().iter().map(|partition| (partition.partition(), commit_of(partition))).collect();
                 }
-                Ok(_) => warn!(target = self.metrics.name(), "the group's offsets cannot be read yet; trying again"),
-                Err(error) => warn!(target = self.metrics.name(), %error, "the group's offsets cannot be read yet; trying again"),
+                (_, error) => {
+                    let error = error.map(|error| error.to_string()).unwrap_or_default();
+                    warn!(target = self.metrics.name(), error, "the group's offsets cannot be read yet; trying again");
+                    self.membership.reported(&format!("the group's offsets cannot be read: {error}"), Instant::now());
+                }
             }
         }
         Vec::new()
@@ -158,6 +224,11 @@ impl<C: Send + 'static> Callbacks<C> {
         let lost = consumer.assignment_lost();
         info!(target = self.metrics.name(), partitions = ?numbers, lost, "partitions revoked");
         self.metrics.rebalanced(if lost { "lost" } else { "revoked" });
+        if lost {
+            self.membership.lost(Instant::now());
+        } else {
+            self.membership.rebalances(true, Instant::now());
+        }
         let give_up_at = Instant::now() + self.drain_timeout;
         let (released, ack) = sync_channel(numbers.len());
         self.send(Input::Revoked { partitions: numbers.clone(), lost, give_up_at, released });
@@ -204,9 +275,18 @@ impl<C: Send + 'static> Callbacks<C> {
 
     fn take(&self, statistics: &Statistics) {
         let at = self.born + Duration::from_micros(statistics.age);
+        let group = &statistics.cgrp;
+        let is_member = group.state == "up" && group.join_state == "steady";
+        self.membership.rebalances(group.state == "up" && !is_member, at);
+        if group.join_state != "wait-assign-call"
+            && let Ok(mut unassigned) = self.unassigned.lock()
+        {
+            *unassigned = at;
+        }
         if let (Some(coordinator), Ok(mut pulse)) = (statistics.brokers.get("GroupCoordinator"), self.pulse.lock()) {
-            if let Some(heard) = pulse.look(at, coordinator) {
+            if let Some(heard) = pulse.look(at, coordinator, is_member) {
                 self.lease.renew(heard);
+                self.membership.heard(heard);
             }
             if let Some(mean) = coordinator.round_trip() {
                 self.metrics.kafka_round_trip(mean);
@@ -238,6 +318,16 @@ struct Statistics {
     age: u64,
     brokers: HashMap<String, Coordinator>,
     topics: HashMap<String, Topic>,
+    cgrp: Group,
+}
+
+/// The group, as the client sees it.
+#[derive(Debug, Deserialize)]
+struct Group {
+    /// Whether the coordinator is known and connected.
+    state: String,
+    /// How far the client is in joining.
+    join_state: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -248,6 +338,9 @@ struct Topic {
 #[derive(Debug, Deserialize)]
 struct Partition {
     fetch_state: String,
+    /// The end of the log.
+    hi_offset: i64,
+    /// The end of what can be read: before the first transaction that is open.
     ls_offset: i64,
     eof_offset: i64,
     next_offset: i64,
@@ -261,6 +354,7 @@ impl Partition {
         (self.fetch_state == "active" && self.ls_offset >= 0).then_some(End {
             partition,
             end: self.ls_offset,
+            written: self.hi_offset.max(self.ls_offset),
             reached: self.fetchq_cnt == 0 && self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,
         })
     }
@@ -273,6 +367,7 @@ mod tests {
     #[test]
     fn an_end_is_reached_only_where_no_record_waits_to_be_polled() {
         let partition = |fetchq_cnt, eof_offset, next_offset| Partition {
+            hi_offset: 12,
             fetch_state: "active".to_owned(),
             ls_offset: 10,
             eof_offset,

@@ -7,7 +7,7 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::BaseProducer;
 
-use crate::config::{Kafka, Properties, TRANSACTION_TIMEOUT_MS, fit_into_transaction};
+use crate::config::{Kafka, Properties, TRANSACTION_TIMEOUT_MS, fit_into_transaction, heartbeat_interval, statistics_interval};
 
 /// Memory for records that were fetched and not yet read, of each consumer.
 const FETCHED_KBYTES: &str = "8192";
@@ -17,12 +17,12 @@ const FETCHED_KBYTES: &str = "8192";
 /// # Errors
 /// If a property's secret file is gone.
 pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
-    let session = kafka.session_timeout.as_millis();
+    let session = kafka.session_timeout;
     let mut config = base(kafka);
     config
         // The configuration refuses this property, so that only the demo, whose embedded broker has no cooperative groups, sets another.
         .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("heartbeat.interval.ms", (session / 10).clamp(100, 1000).to_string())
+        .set("heartbeat.interval.ms", heartbeat_interval(session).as_millis().to_string())
         .set("queued.max.messages.kbytes", FETCHED_KBYTES)
         .set("queued.min.messages", "10000")
         .set("fetch.wait.max.ms", "100")
@@ -30,18 +30,22 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
         // By default a queue that was full is not filled again for a second, which is long empty by then.
         .set("fetch.queue.backoff.ms", "10");
     apply(&mut config, &kafka.consumer)?;
+    // Its log tells at once when the topic gets another id, and nothing else does. Of the rest little comes.
+    let debug = config.get("debug").map_or_else(|| "topic".to_owned(), |own| format!("{own},topic"));
     config
+        .set_log_level(RDKafkaLogLevel::Debug)
+        .set("debug", debug)
         .set("group.id", group_id(kafka, target))
         // A static member that is killed and started again takes its partitions back at once, without a rebalance.
         .set("group.instance.id", &kafka.instance_id)
         .set("group.protocol", "classic")
-        .set("session.timeout.ms", session.to_string())
+        .set("session.timeout.ms", session.as_millis().to_string())
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
-        .set("statistics.interval.ms", (session / 15).clamp(200, 1000).to_string());
+        .set("statistics.interval.ms", statistics_interval(session).as_millis().to_string());
     Ok(config)
 }
 

@@ -1,26 +1,32 @@
 //! The polling thread: the only one that reads from the client. It never waits for anything but the client, so callbacks are always served.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use topic_facts::Log;
 use tracing::{debug, warn};
 
 use super::assignment::{Callbacks, Ownership};
 use super::headers;
 use super::lease::{Lease, Pulse};
 use super::log::Chatter;
+use super::membership::Membership;
+use super::offsets::{Offsets, Step};
+use super::topic_watch::{News, TopicWatch};
 use super::{Claim, Failure, Input, Read, client};
 use crate::config::Kafka;
+use crate::engine::Commit;
 use crate::metrics::TargetMetrics;
+use crate::record::Record;
 
 /// How long one poll waits for a record. Orders are looked at in between.
 const POLL: Duration = Duration::from_millis(20);
@@ -29,18 +35,25 @@ const POLL: Duration = Duration::from_millis(20);
 const HOLD: Duration = Duration::from_secs(1);
 /// Records read and handed over at once, at the most: few, since what is on its way is held besides what the engine counts.
 const BATCH: usize = 256;
+/// Bytes of claimed records after which a batch is handed over as it is.
+const BATCH_BYTES: usize = 256 << 10;
 /// Batches that may be on their way.
 pub const BATCHES: usize = 2;
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the client may take to go to another offset.
+const SEEK: Duration = Duration::from_secs(5);
+
 /// What a subscriber tells its polling thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Read nothing for now.
     Pause,
     /// Read on.
     Resume,
+    /// Read the partition anew, as if it were assigned with this commit.
+    Seek(i32, Commit),
     /// Let all partitions go, leave the group, and end.
     Leave,
 }
@@ -49,8 +62,7 @@ pub enum Order {
 pub struct Consumer<C: Send + 'static> {
     client: Arc<BaseConsumer<Callbacks<C>>>,
     orders: Sender<Order>,
-    thread: Option<JoinHandle<()>>,
-    polled: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
 }
 
 /// What a consumer shares with its subscriber.
@@ -59,6 +71,10 @@ pub struct Shared {
     pub lease: Arc<Lease>,
     /// Looked at by the publisher.
     pub ownership: Arc<Ownership>,
+    /// What the threads find out about the group and the brokers.
+    pub membership: Arc<Membership>,
+    /// Handed on from client to client.
+    pub offsets: Arc<Offsets>,
     /// Where rebalances are counted.
     pub metrics: TargetMetrics,
 }
@@ -77,19 +93,22 @@ impl<C: Send + 'static> Consumer<C> {
         claims: impl Claim<C>,
     ) -> anyhow::Result<Self> {
         let born = Instant::now();
+        shared.offsets.begin();
         let callbacks = Callbacks {
             topic: kafka.topics.updates.clone(),
             inputs,
             lease: shared.lease,
             ownership: shared.ownership,
+            membership: shared.membership,
+            offsets: shared.offsets,
             metrics: shared.metrics,
             drain_timeout,
             stopping: AtomicBool::new(false),
             paused: AtomicBool::new(false),
-            joined: AtomicBool::new(false),
-            poll_began: std::sync::Mutex::new(born),
+            beats: std::sync::atomic::AtomicU64::new(0),
             born,
-            pulse: std::sync::Mutex::new(Pulse::default()),
+            unassigned: std::sync::Mutex::new(born),
+            pulse: std::sync::Mutex::new(Pulse::new(kafka.session_timeout)),
             ends: std::sync::Mutex::default(),
             at_end: std::sync::Mutex::default(),
             chatter: Chatter::default(),
@@ -100,19 +119,14 @@ impl<C: Send + 'static> Consumer<C> {
         client.subscribe(&[&kafka.topics.updates]).context("the update topic cannot be subscribed to")?;
         let client = Arc::new(client);
         let (orders, receiver) = channel();
-        let polled = Arc::new(AtomicU64::new(0));
-        let polling = Polling {
-            client: client.clone(),
-            topic: kafka.topics.updates.as_str().into(),
-            orders: receiver,
-            claims,
-            polled: polled.clone(),
+        let polling = Polling { client: client.clone(), topic: kafka.topics.updates.as_str().into(), orders: receiver, claims };
+        let watch = Watch(client.clone());
+        let work = move || {
+            let _watch = watch;
+            polling.run();
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("poll-{target}"))
-            .spawn(move || polling.run())
-            .context("no thread for the consumer")?;
-        Ok(Consumer { client, orders, thread: Some(thread), polled })
+        let thread = std::thread::Builder::new().name(format!("poll-{target}")).spawn(work).context("no thread for the consumer")?;
+        Ok(Consumer { client, orders, thread })
     }
 
     /// Gives an order. It is carried out within some tens of milliseconds.
@@ -121,8 +135,8 @@ impl<C: Send + 'static> Consumer<C> {
             self.client.context().stopping.store(true, Ordering::Relaxed);
         }
         // The thread is gone only after it left.
-        if self.orders.send(order).is_err() {
-            debug!(?order, "the polling thread has ended");
+        if let Err(error) = self.orders.send(order) {
+            debug!(order = ?error.0, "the polling thread has ended");
         }
     }
 
@@ -131,24 +145,46 @@ impl<C: Send + 'static> Consumer<C> {
         self.client.clone()
     }
 
-    /// Whether the group was joined.
-    pub fn joined(&self) -> bool {
-        self.client.context().joined.load(Ordering::Relaxed)
+    /// Signs of life of the polling thread: a number that stands still is a thread that does.
+    pub fn beats(&self) -> u64 {
+        self.client.context().beats.load(Ordering::Relaxed)
     }
 
-    /// How often the client was polled: a number that stands still is a thread that does.
-    pub fn polls(&self) -> u64 {
-        self.polled.load(Ordering::Relaxed)
+    /// Whether the polling thread has ended, which it should after [`Order::Leave`] only.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Whether another instance has joined the group under our `instance_id`. The client knows that
+    /// before the polling thread can tell.
+    pub fn is_fenced(&self) -> bool {
+        is_fenced(&self.client)
     }
 
     /// Waits for the thread's end, which comes after [`Order::Leave`].
-    pub fn join(mut self) {
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            warn!("the polling thread panicked");
+    ///
+    /// # Errors
+    /// If it panicked.
+    pub fn join(self) -> std::thread::Result<()> {
+        self.thread.join()
+    }
+}
+
+/// Reports that the polling thread panics: the subscriber ends of it, which nobody would notice otherwise.
+struct Watch<C: Send + 'static>(Arc<BaseConsumer<Callbacks<C>>>);
+
+impl<C: Send + 'static> Drop for Watch<C> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "its polling thread has panicked: please report this, it is a fault of this service";
+            self.0.context().send(Input::Failed(Failure::Other(why.to_owned())));
         }
     }
+}
+
+/// Whether another instance has joined the client's group under its `instance_id`.
+pub(super) fn is_fenced<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
+    matches!(client.client().fatal_error(), Some((RDKafkaErrorCode::FencedInstanceId, _)))
 }
 
 struct Polling<C: Send + 'static, F> {
@@ -156,53 +192,78 @@ struct Polling<C: Send + 'static, F> {
     topic: Arc<str>,
     orders: Receiver<Order>,
     claims: F,
-    polled: Arc<AtomicU64>,
 }
 
 impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     fn run(self) {
+        let context = self.client.context();
+        let mut watch = TopicWatch::new(self.client.client(), &self.topic, context.metrics.name(), &context.offsets);
+        let mut over = false;
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Pause) => match self.orders.recv_timeout(HOLD) {
                     Ok(Order::Resume) => {}
                     Ok(Order::Pause) | Err(RecvTimeoutError::Timeout) => self.pause(true),
+                    Ok(Order::Seek(partition, commit)) => {
+                        self.pause(true);
+                        self.seek(partition, commit);
+                    }
                     Ok(Order::Leave) | Err(RecvTimeoutError::Disconnected) => return self.leave(),
                 },
                 Ok(Order::Resume) => self.pause(false),
+                Ok(Order::Seek(partition, commit)) => self.seek(partition, commit),
                 Ok(Order::Leave) | Err(TryRecvError::Disconnected) => return self.leave(),
-                Err(TryRecvError::Empty) => self.read(),
+                Err(TryRecvError::Empty) => {
+                    self.read();
+                    let news = if context.offsets.remade() { Some(News::Remade) } else { watch.look() };
+                    match news {
+                        Some(News::Remade) if !over => {
+                            over = true;
+                            context.send(Input::Remade);
+                        }
+                        Some(News::Remade) | None => {}
+                        Some(news) => context.send(Input::Missing(news == News::Missing)),
+                    }
+                }
             }
         }
     }
 
     fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        self.begin();
+        self.client.context().beats.fetch_add(1, Ordering::Relaxed);
         self.client.poll(wait)
-    }
-
-    fn begin(&self) {
-        if let Ok(mut began) = self.client.context().poll_began.lock() {
-            *began = Instant::now();
-        }
-        self.polled.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits for a record, takes what has come with it, and hands it over.
     fn read(&self) {
-        let mut batch = Vec::new();
+        let (mut batch, mut cuts, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut wait = POLL;
-        self.begin();
         for _ in 0..BATCH {
-            match self.client.poll(wait) {
+            let step = match self.poll(wait) {
                 None => break,
-                Some(Ok(message)) => self.take(&message, &mut batch),
+                Some(Ok(message)) => self.take(&message, &mut batch, &mut bytes),
                 Some(Err(error)) => self.fault(&error),
+            };
+            match step {
+                Step::ReadAfter(reset) => {
+                    reset.tell(&self.client.context().metrics);
+                    batch.push(Read::Passed { partition: reset.partition, position: reset.to, records: 0 });
+                }
+                Step::Cut(reset) => cuts.push(reset),
+                Step::Read | Step::Leave => {}
+            }
+            if bytes >= BATCH_BYTES {
+                break;
             }
             wait = Duration::ZERO;
         }
         let context = self.client.context();
         if !batch.is_empty() {
             context.send(Input::Read(batch));
+        }
+        for reset in cuts {
+            reset.tell(&context.metrics);
+            context.send(Input::Cut(reset.partition, reset.from));
         }
         // Only now: an end that is reached passes over what lies before it.
         if let Some(mut ends) = context.ends.lock().ok().and_then(|mut ends| ends.take()) {
@@ -213,13 +274,20 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         }
     }
 
-    fn take(&self, message: &BorrowedMessage<'_>, batch: &mut Vec<Read<C>>) {
+    /// Adds to `bytes` how long the record is, if it is claimed.
+    fn take(&self, message: &BorrowedMessage<'_>, batch: &mut Vec<Read<C>>, bytes: &mut usize) -> Step {
         let (number, next) = (message.partition(), message.offset() + 1);
         self.at_end(number, false);
+        let step = self.client.context().offsets.arrived(number, message.offset(), || self.log(number));
+        if matches!(step, Step::Cut(_) | Step::Leave) {
+            return step;
+        }
         let record = self.claims.may_claim(message.payload()).then(|| headers::record(&self.topic, message));
+        let size = record.as_ref().map_or(0, Record::size);
         if let Some(claimed) = record.and_then(|record| self.claims.claim(record)) {
             batch.push(Read::Claimed(claimed));
-            return;
+            *bytes += size;
+            return step;
         }
         // One step for a run of records that are not ours.
         match batch.last_mut() {
@@ -229,9 +297,15 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
             }
             _ => batch.push(Read::Passed { partition: number, position: next, records: 1 }),
         }
+        step
     }
 
-    fn fault(&self, error: &KafkaError) {
+    /// What was last seen of the partition's log.
+    fn log(&self, partition: i32) -> Option<Log> {
+        Log::last_seen(self.client.client(), &self.topic, partition)
+    }
+
+    fn fault(&self, error: &KafkaError) -> Step {
         match error {
             KafkaError::MessageConsumptionFatal(code) => {
                 let failure = match code {
@@ -241,12 +315,16 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
                 self.client.context().send(Input::Failed(failure));
                 std::thread::sleep(POLL);
             }
-            KafkaError::PartitionEOF(partition) => self.at_end(*partition, true),
+            KafkaError::PartitionEOF(partition) => {
+                self.at_end(*partition, true);
+                return self.client.context().offsets.at_end(*partition, || self.log(*partition));
+            }
             other => {
                 let context = self.client.context();
                 context.chatter.complain(context.metrics.name(), other, "reading is disturbed");
             }
         }
+        Step::Read
     }
 
     fn at_end(&self, partition: i32, at_end: bool) {
@@ -268,8 +346,21 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         }
     }
 
+    /// What comes of the partition from now on comes from the commit's offset on.
+    fn seek(&self, partition: i32, commit: Commit) {
+        let context = self.client.context();
+        let offset = if commit.offset == 0 { Offset::Beginning } else { Offset::Offset(commit.offset) };
+        if let Err(error) = self.client.seek(&self.topic, partition, offset, SEEK) {
+            let why = format!("partition {partition} cannot be read anew from offset {}: {error}", commit.offset);
+            return context.send(Input::Failed(Failure::Other(why)));
+        }
+        context.forget_ends();
+        context.offsets.sought(partition, commit.offset);
+        context.send(Input::Assigned { topic: context.offsets.topic(), commits: vec![(partition, commit)], unknown: Vec::new() });
+    }
+
     /// Unsubscribing lets the partitions go and leaves the group at once, also as a static member; closing alone would not tell the group.
-    fn leave(self) {
+    fn leave(&self) {
         self.client.unsubscribe();
         let deadline = Instant::now() + self.client.context().drain_timeout + LEAVE_TIMEOUT;
         let holds = || self.client.assignment().is_ok_and(|all: TopicPartitionList| all.count() > 0);

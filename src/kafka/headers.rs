@@ -19,6 +19,14 @@ pub fn record(topic: &std::sync::Arc<str>, message: &BorrowedMessage<'_>) -> Rec
     }
 }
 
+/// The header of a message as text, without copying the others.
+pub fn text<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a str> {
+    let all = message.headers()?;
+    // A name that is not UTF-8 makes rdkafka panic.
+    let found = quietly(|| all.iter().find(|header| header.key == name).and_then(|header| header.value));
+    std::str::from_utf8(found.flatten()?).ok()
+}
+
 fn read(headers: &BorrowedHeaders) -> (Vec<Header>, Option<OwnedHeaders>) {
     let count = headers.count();
     let mut readable = Vec::with_capacity(count);

@@ -45,11 +45,12 @@ impl Chatter {
         }
     }
 
-    /// Logs what a client reports, unless it is no problem or is told elsewhere.
-    pub(super) fn complain(&self, target: &str, error: &KafkaError, reason: &str) {
+    /// Logs what a client reports, unless it is no problem or is told elsewhere. Returns what says the most of it, in words.
+    pub(super) fn complain(&self, target: &str, error: &KafkaError, reason: &str) -> Option<String> {
+        let code = error.rdkafka_error_code();
         // The end of a partition comes this way too; and what is fatal is told by what follows from it.
-        if let Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::Fatal) = error.rdkafka_error_code() {
-            return;
+        if let Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::Fatal | RDKafkaErrorCode::FencedInstanceId) = code {
+            return None;
         }
         match self.let_through("error", 1, Instant::now()) {
             Some(left_out) => {
@@ -58,6 +59,9 @@ impl Chatter {
             }
             None => debug!(target, %error, reason, "the Kafka client reports a problem; it goes on trying"),
         }
+        // That all brokers are down follows from what was reported of each.
+        let advice = client::refusal_advice(error, reason).map(|advice| format!(": {advice}")).unwrap_or_default();
+        (code != Some(RDKafkaErrorCode::AllBrokersDown)).then(|| format!("{reason}{advice}"))
     }
 
     /// Whether a line of this kind is told, and then how many were not since the last one that was.

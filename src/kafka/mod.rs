@@ -1,19 +1,24 @@
 //! Kafka: a polling thread that turns callbacks into one stream of inputs, and a publisher that settles in transactions.
 //!
-//! Both are threads, since the client's calls block. A subscriber has one of each.
+//! Both are threads, since the client's calls block. A subscriber has one of each; one more for all of them asks where the partitions end.
 
 mod assignment;
 pub mod client;
 mod committed;
 mod consumer;
+mod ends;
 mod findings;
 pub mod headers;
 mod inspector;
 mod lease;
 mod log;
+mod membership;
 mod message;
+mod offsets;
 mod publisher;
+mod settled_before;
 mod standing;
+mod topic_watch;
 pub mod topics;
 mod transaction;
 
@@ -23,13 +28,17 @@ use std::time::Instant;
 pub use self::assignment::Ownership;
 pub use self::committed::committed;
 pub use self::consumer::{BATCHES, Consumer, Order, Shared};
+pub use self::ends::{Told, ask_for_ends};
 pub(crate) use self::findings::Findings;
 pub use self::inspector::{Found, Unreachable, find_topics, missing, missing_topics};
 pub use self::lease::Lease;
+pub use self::membership::{Membership, Standing};
 pub use self::message::{Kind, Message, Part, Parts, Refusal};
+pub use self::offsets::{Cause, Offsets, Reset};
 pub use self::publisher::{Publisher, Settled, Settlement};
+pub use self::settled_before::settled_before;
 pub(crate) use self::transaction::Transactions;
-use crate::engine::Commit;
+use crate::engine::{Commit, TopicId};
 use crate::record::Record;
 
 /// Decides on the polling thread which records are its subscriber's.
@@ -46,8 +55,22 @@ pub trait Claim<C>: Send + 'static {
 pub enum Input<C> {
     /// Records, in the order of their partitions.
     Read(Vec<Read<C>>),
-    /// Partitions were assigned, each with what was committed for it.
-    Assigned(Vec<(i32, Commit)>),
+    /// Partitions were assigned.
+    Assigned {
+        /// The topic that they are of.
+        topic: TopicId,
+        /// Each with what was committed for it.
+        commits: Vec<(i32, Commit)>,
+        /// Those of which nothing is known.
+        unknown: Vec<i32>,
+    },
+    /// The log of this partition was cut at this offset, and goes on there with other records. Nothing of it comes until
+    /// [`Order::Seek`].
+    Cut(i32, i64),
+    /// The update topic does not exist, or it does again.
+    Missing(bool),
+    /// The update topic is another one now: nothing more comes, and the subscriber must begin anew.
+    Remade,
     /// Partitions must be let go; the polling thread waits for `released`, so that nobody else has them before.
     Revoked {
         /// The partitions.
@@ -99,6 +122,8 @@ pub struct End {
     pub partition: i32,
     /// One past the last record that can be read.
     pub end: i64,
+    /// One past the last record: those of a transaction that is open can be read only when it has ended.
+    pub written: i64,
     /// The end was reached: everything below was read, transaction markers and compacted records included.
     pub reached: bool,
 }

@@ -28,6 +28,7 @@ use self::batches::Batches;
 use self::trouble::Next;
 use super::assignment::{Callbacks, Ownership};
 use super::client;
+use super::consumer::is_fenced;
 use super::findings::Report;
 use super::log::Chatter;
 use super::message::{Message, Refusal};
@@ -37,6 +38,8 @@ use crate::config::Kafka;
 use crate::engine::{PartitionCommit, Unsettled};
 use crate::metrics::TargetMetrics;
 
+/// Within this time a consumer hears from its group whether it is still in it: a heartbeat comes each second, or more often.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How often it is told that the broker is being waited for.
 const TELL: Duration = Duration::from_secs(10);
 /// The pause before a transaction is tried again, doubling…
@@ -80,7 +83,7 @@ type Write = Box<dyn FnOnce() -> Settlement + Send>;
 pub struct Publisher {
     settlements: Option<Sender<Write>>,
     stopping: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl Publisher {
@@ -115,7 +118,7 @@ impl Publisher {
             .name(format!("publish-{target}"))
             .spawn(move || work.run(&receiver, &settled))
             .context("no thread for the publisher")?;
-        Ok(Publisher { settlements: Some(settlements), stopping, thread: Some(thread) })
+        Ok(Publisher { settlements: Some(settlements), stopping, thread })
     }
 
     /// Hands a settlement over, yet to be written: its messages are none of the loop's business, which has calls to make.
@@ -128,14 +131,13 @@ impl Publisher {
     }
 
     /// Ends the thread; what is not committed by then is not.
-    pub fn stop(mut self) {
+    ///
+    /// # Errors
+    /// If it panicked.
+    pub fn stop(mut self) -> std::thread::Result<()> {
         self.stopping.store(true, Ordering::Relaxed);
         self.settlements = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            warn!("the publisher's thread panicked");
-        }
+        self.thread.join()
     }
 }
 
@@ -176,11 +178,13 @@ impl<C: Send + 'static> Work<C> {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Makes the producer and opens its session with the transaction coordinator; waits for the broker. False when stopped.
+    /// Makes the producer and opens its session with the transaction coordinator; waits for the
+    /// broker. False when stopped, or when another instance has our name: a new producer would take
+    /// it back.
     fn ready(&mut self) -> bool {
         let (mut pause, mut tries) = (PAUSE, 0);
         while self.producer.is_none() {
-            if self.stopping() {
+            if self.stopping() || is_fenced(&self.consumer) {
                 return false;
             }
             if too_many_left_behind() {
@@ -197,6 +201,18 @@ impl<C: Send + 'static> Work<C> {
             }
         }
         true
+    }
+
+    /// Another producer has our name if ours was fenced. If it is another instance's, our consumer
+    /// is told so with its next heartbeat.
+    fn await_fencing(&self) {
+        if !self.producer.as_ref().is_some_and(Transactions::is_fenced) {
+            return;
+        }
+        let until = Instant::now() + HEARTBEAT;
+        while !self.stopping() && !is_fenced(&self.consumer) && Instant::now() < until {
+            std::thread::sleep(PAUSE);
+        }
     }
 
     fn make(&mut self) -> KafkaResult<Transactions> {
@@ -289,6 +305,7 @@ impl<C: Send + 'static> Work<C> {
                     if let Some(left_out) = self.tell("lost") {
                         warn!(target = self.metrics.name(), %error, left_out, "the transactional producer is lost; a new one takes over");
                     }
+                    self.await_fencing();
                     self.producer = None;
                     lost_after = Some(began.elapsed());
                     self.wait(&mut pause);

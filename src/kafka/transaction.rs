@@ -96,6 +96,11 @@ impl Transactions {
         Ok(Transactions(Arc::new(producer)))
     }
 
+    /// Whether another producer has taken the name.
+    pub(crate) fn is_fenced(&self) -> bool {
+        matches!(self.0.client().fatal_error(), Some((Code::Fenced | Code::ProducerFenced, _)))
+    }
+
     /// Begins a transaction.
     pub(crate) fn begin(&self) -> KafkaResult<()> {
         self.reports();

@@ -1,5 +1,6 @@
 //! The queue between those who log and standard error: whoever logs never waits for it, and memory stays bounded.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -11,6 +12,8 @@ use prometheus::IntCounter;
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::text;
+
 /// Bytes of lines that may wait.
 const WAITING: usize = 8 << 20;
 /// Bytes that are written at once, more or less.
@@ -19,6 +22,8 @@ const AT_ONCE: usize = 64 << 10;
 enum Message {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
+    /// The last line, after which nothing more is written.
+    End(Vec<u8>, SyncSender<()>),
 }
 
 #[derive(Default)]
@@ -57,6 +62,15 @@ impl Queue {
         let (done, written) = sync_channel(1);
         if self.sender.send(Message::Flush(done)).is_ok() {
             // What is not written by then stays so.
+            let _ = written.recv_timeout(patience);
+        }
+    }
+
+    /// Writes these words last, and nothing that is logged from now on. They are written when this
+    /// returns, or standard error took nothing for so long.
+    pub(super) fn end(&self, last: Vec<u8>, patience: Duration) {
+        let (done, written) = sync_channel(1);
+        if self.sender.send(Message::End(last, done)).is_ok() {
             let _ = written.recv_timeout(patience);
         }
     }
@@ -109,25 +123,36 @@ impl<W: Write> Lines<W> {
         let mut bytes = Vec::new();
         let mut flushed = Vec::new();
         while let Ok(first) = self.receiver.recv() {
-            let mut next = Some(first);
+            let (mut next, mut waited) = (Some(first), 0);
             while let Some(message) = next {
                 match message {
-                    Message::Line(line) => bytes.extend(line),
+                    Message::Line(line) => {
+                        waited += line.len();
+                        bytes.extend(fit_to_be_seen(&line).bytes());
+                    }
                     Message::Flush(done) => flushed.push(done),
+                    Message::End(last, done) => {
+                        self.put(&mut bytes, waited, &last);
+                        flushed.push(done);
+                        return answer(&mut flushed);
+                    }
                 }
                 next = if bytes.len() < AT_ONCE { self.receiver.try_recv().ok() } else { None };
             }
-            let taken = bytes.len();
-            self.tell(&mut bytes);
-            // There is nowhere else to say that standard error takes nothing.
-            let _ = self.out.write_all(&bytes).and_then(|()| self.out.flush());
-            self.counts.waiting.fetch_sub(taken, Ordering::Relaxed);
-            bytes.clear();
-            for done in flushed.drain(..) {
-                // Whoever waited may have lost patience.
-                let _ = done.try_send(());
-            }
+            self.put(&mut bytes, waited, &[]);
+            answer(&mut flushed);
         }
+    }
+
+    /// Writes the lines, which took so much room while they waited, how many were left out, and
+    /// what comes last.
+    fn put(&mut self, bytes: &mut Vec<u8>, waited: usize, last: &[u8]) {
+        self.tell(bytes);
+        bytes.extend(last);
+        // There is nowhere else to say that standard error takes nothing.
+        let _ = self.out.write_all(bytes).and_then(|()| self.out.flush());
+        self.counts.waiting.fetch_sub(waited, Ordering::Relaxed);
+        bytes.clear();
     }
 
     /// Says how many lines were left out since this was last said, once there is room again.
@@ -150,5 +175,22 @@ impl<W: Write> Lines<W> {
         } else {
             format!("{now:.6}  WARN {TARGET}: {MESSAGE} lines={lines}\n")
         }
+    }
+}
+
+/// Names and words from outside may hide what they are, and the log may be a terminal. Lines of
+/// JSON stay what they were.
+fn fit_to_be_seen(line: &[u8]) -> Cow<'_, str> {
+    match String::from_utf8_lossy(line) {
+        Cow::Borrowed(line) => text::printable_in_color(line),
+        Cow::Owned(line) => Cow::Owned(text::printable_in_color(&line).into_owned()),
+    }
+}
+
+/// Tells those who wait that their lines are written.
+fn answer(waiting: &mut Vec<SyncSender<()>>) {
+    for done in waiting.drain(..) {
+        // They may have lost patience.
+        let _ = done.try_send(());
     }
 }

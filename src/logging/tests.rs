@@ -66,6 +66,24 @@ fn a_flush_waits_for_what_was_logged_and_not_for_ever() {
 }
 
 #[test]
+fn the_last_words_are_the_last_line_and_an_output_that_takes_nothing_holds_up_no_end() {
+    let (open, opened) = channel();
+    let (written, taken) = channel();
+    let queue = Queue::start(Gate { opened, written }, false);
+    queue.make_writer().write_all(b"one\n").unwrap();
+    queue.end(b"the cause\n".to_vec(), Duration::from_millis(50));
+    // By threads that were left behind.
+    queue.make_writer().write_all(b"late\n").unwrap();
+    let _ = (open.send(()), open.send(()), open.send(()));
+    let mut text = Vec::new();
+    // Ends once the queue has let its output go.
+    while let Ok(bytes) = taken.recv_timeout(Duration::from_secs(10)) {
+        text.extend(bytes);
+    }
+    assert_eq!(String::from_utf8(text).unwrap(), "one\nthe cause\n");
+}
+
+#[test]
 fn the_levels_of_modules_come_after_the_level_of_all() {
     let levels = Levels { all: LevelFilter::DEBUG, of: vec![("user_courier::ending".to_owned(), LevelFilter::WARN)] };
     assert_eq!(directives(&levels), "warn,user_courier=debug,librdkafka=debug,rdkafka=off,user_courier::ending=warn");

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{UpdateData, UpdateEvent, of};
 use crate::dead_letter::{DeadLetter, FailureHeaders};
+use crate::engine::TopicId;
 use crate::event::{Identity, UserId};
 use crate::outcome::{Facts, Kind, OutcomeData, message, outcome_id};
 use crate::record::{Header, Place};
@@ -189,6 +190,7 @@ fn dead_letter_example() -> Value {
         first_attempt_at: None,
         failed_at: jiff::Timestamp::constant(1_795_338_001, 456_000_000),
         replays: 0,
+        topic_id: TopicId(*b"an example of it"),
         timestamp_ms: Some(1_795_337_999_870),
     };
     as_object(headers.headers())

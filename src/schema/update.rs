@@ -2,6 +2,8 @@
 
 use schemars::JsonSchema;
 
+use crate::api::MAX_ITEMS;
+
 /// An update event in CloudEvents' structured mode. In binary mode the attributes are `ce_` headers and the value is `data` alone.
 #[derive(JsonSchema)]
 #[schemars(extend("oneOf" = [{ "required": ["data"] }, { "required": ["data_base64"] }]))]
@@ -47,15 +49,40 @@ pub struct UpdateData {
     pub changes: Changes,
 }
 
-/// A user's number: without a fraction, also of zero.
+/// A user's number.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub enum User {
     /// As a number.
     Number(#[schemars(range(min = 1, max = 9_223_372_036_854_775_807_i64))] u64),
     /// As a string of its digits, at most 9223372036854775807.
-    Digits(#[schemars(regex(pattern = "^0*[1-9][0-9]{0,18}$"))] String),
+    Digits(#[schemars(regex(pattern = DIGITS))] String),
 }
+
+/// The digits of 1 to 2^63-1: up to 18, or 19 that differ from those of the largest in a digit that
+/// is smaller.
+const DIGITS: &str = concat!(
+    "^0*(",
+    "[1-9][0-9]{0,17}",
+    "|[1-8][0-9]{18}",
+    "|9[0-1][0-9]{17}",
+    "|92[0-1][0-9]{16}",
+    "|922[0-2][0-9]{15}",
+    "|9223[0-2][0-9]{14}",
+    "|92233[0-6][0-9]{13}",
+    "|922337[0-1][0-9]{12}",
+    "|92233720[0-2][0-9]{10}",
+    "|922337203[0-5][0-9]{9}",
+    "|9223372036[0-7][0-9]{8}",
+    "|92233720368[0-4][0-9]{7}",
+    "|922337203685[0-3][0-9]{6}",
+    "|9223372036854[0-6][0-9]{5}",
+    "|92233720368547[0-6][0-9]{4}",
+    "|922337203685477[0-4][0-9]{3}",
+    "|9223372036854775[0-7][0-9]{2}",
+    "|922337203685477580[0-7]",
+    ")$"
+);
 
 /// What to set.
 #[derive(JsonSchema)]
@@ -72,7 +99,8 @@ pub enum Changes {
 #[schemars(deny_unknown_fields)]
 pub struct AipixChanges {
     /// The whole list of the user's permission ids; an empty one takes them all away.
-    pub permissions: Vec<i64>,
+    #[schemars(length(max = MAX_ITEMS))]
+    pub permissions: Vec<Integer>,
 }
 
 /// What can be set at a VALT server.
@@ -89,14 +117,14 @@ pub struct ValtChanges {
     #[schemars(skip_serializing_if = "Option::is_none", with = "String")]
     pub display_name: Option<String>,
     /// The id of the primary group.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "i64")]
-    pub user_group: Option<i64>,
+    #[schemars(skip_serializing_if = "Option::is_none", with = "Integer")]
+    pub user_group: Option<Integer>,
     /// The number of the card, or the PIN, with its leading zeros.
     #[schemars(skip_serializing_if = "Option::is_none", with = "String")]
     pub card_number: Option<String>,
     /// The ids of the rooms that the user may see.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<i64>")]
-    pub rooms: Option<Vec<i64>>,
+    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<Integer>", length(max = MAX_ITEMS))]
+    pub rooms: Option<Vec<Integer>>,
     /// Whose videos the user may see.
     #[schemars(skip_serializing_if = "Option::is_none", with = "VideoAccess")]
     pub video_access: Option<VideoAccess>,
@@ -107,9 +135,14 @@ pub struct ValtChanges {
 #[schemars(deny_unknown_fields, extend("minProperties" = 1))]
 pub struct VideoAccess {
     /// The ids of users.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<i64>")]
-    pub users: Option<Vec<i64>>,
+    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<Integer>", length(max = MAX_ITEMS))]
+    pub users: Option<Vec<Integer>>,
     /// The ids of user groups.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<i64>")]
-    pub user_groups: Option<Vec<i64>>,
+    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<Integer>", length(max = MAX_ITEMS))]
+    pub user_groups: Option<Vec<Integer>>,
 }
+
+/// An integer of 64 bits; 52.0 and 5.2e1 are one too.
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+pub struct Integer(#[schemars(range(min = i64::MIN, max = i64::MAX))] pub i64);

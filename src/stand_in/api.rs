@@ -1,6 +1,9 @@
 //! Which API a stand-in plays, and the books it keeps for it.
 
+use std::collections::HashMap;
+
 use hyper::{Method, StatusCode};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::call::{Answer, Purpose, Request};
@@ -23,6 +26,17 @@ pub(super) struct Books {
     pub(super) settings: Settings,
     pub(super) directory: Directory,
     pub(super) sessions: Sessions,
+    /// The body of each `Idempotency-Key`.
+    keys: HashMap<String, Value>,
+}
+
+impl Books {
+    /// Whether that call's `Idempotency-Key` came with another body before.
+    fn knows_key_otherwise(&mut self, request: &Request) -> bool {
+        let key = request.header("idempotency-key").filter(|_| self.settings.idempotency_keys);
+        let Some((key, body)) = key.zip(request.json.as_ref()) else { return false };
+        self.keys.entry(key.to_owned()).or_insert_with(|| body.clone()) != body
+    }
 }
 
 impl Kind {
@@ -36,6 +50,9 @@ impl Kind {
 
     /// The true answer to a call, which changes the books.
     pub(super) fn answer(self, request: &Request, purpose: Purpose, books: &mut Books) -> Answer {
+        if books.knows_key_otherwise(request) {
+            return self.refusal(StatusCode::UNPROCESSABLE_ENTITY, purpose.user());
+        }
         match self {
             Kind::Aipix => aipix::answer(request, purpose, books, Instant::now()),
             Kind::Valt => valt::answer(request, purpose, books, Instant::now()),

@@ -1,4 +1,4 @@
-//! A gzip bomb: 67 MB of zeros in 420 KB, written by hand so that no compression library is needed.
+//! A gzip bomb: 67 MB of zeros in 420 KB, written by hand.
 
 use std::sync::LazyLock;
 

@@ -35,8 +35,8 @@ pub(super) enum Reply {
 #[error("the connection was given up")]
 pub(super) struct Broken;
 
-/// Answers one call.
-pub(super) async fn exchange(shared: &Arc<Shared>, request: hyper::Request<Incoming>) -> Result<Reply, Broken> {
+/// Answers one call. `kept`: its connection has carried others.
+pub(super) async fn exchange(shared: &Arc<Shared>, request: hyper::Request<Incoming>, kept: bool) -> Result<Reply, Broken> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, LONGEST_BODY).collect().await.map_err(|_| Broken)?.to_bytes();
     let request = Request { parts, json: serde_json::from_slice(&body).ok() };
@@ -51,17 +51,17 @@ pub(super) async fn exchange(shared: &Arc<Shared>, request: hyper::Request<Incom
             }
         });
     }
-    let (visit, plan) = Visit::begin(shared, &request);
+    let (visit, plan) = Visit::begin(shared, &request, kept);
     if !plan.wait.is_zero() {
         tokio::time::sleep(plan.wait).await;
     }
     let substitute = plan.substitute(&visit);
     let fault = plan.rule.as_ref().and_then(|rule| rule.fault);
-    let silent = matches!(fault, Some(Fault::Hang | Fault::Reset));
+    let silent = matches!(fault, Some(Fault::Hang | Fault::Reset | Fault::ResetKept));
     let truth = (plan.applied() || !silent && substitute.is_none()).then(|| visit.answer(&request));
     match (substitute.or(truth), fault) {
         (_, Some(Fault::Hang)) => std::future::pending().await,
-        (None, _) | (_, Some(Fault::Reset)) => Ok(Reply::Ending(Ending::Reset)),
+        (None, _) | (_, Some(Fault::Reset | Fault::ResetKept)) => Ok(Reply::Ending(Ending::Reset)),
         (Some(answer), fault) => {
             visit.answered(answer.status);
             Ok(distorted(answer, fault))
@@ -76,6 +76,10 @@ fn distorted(answer: Answer, fault: Option<Fault>) -> Reply {
         Some(Fault::WrongLength) => Reply::Ending(Ending::WrongLength(answer)),
         Some(Fault::Endless) => Reply::Ending(Ending::Endless(answer)),
         Some(Fault::SlowDrip) => Reply::Ending(Ending::SlowDrip(answer)),
+        Some(Fault::Gzip) => {
+            let body = wire::gzip(&answer.body);
+            Reply::Answer(response(Answer { body, ..answer }.with(CONTENT_ENCODING, "gzip")))
+        }
         Some(Fault::Oversized) => {
             let body = wire::oversized(&answer.body);
             Reply::Answer(response(Answer { body, ..answer }))
@@ -132,9 +136,8 @@ impl Plan {
                 let bomb = Answer::text(StatusCode::OK, "application/json", gzip_bomb());
                 Some(bomb.with(CONTENT_ENCODING, "gzip"))
             }
-            Fault::Hang | Fault::Reset | Fault::HalfClose | Fault::WrongLength | Fault::Oversized | Fault::Endless | Fault::SlowDrip => {
-                None
-            }
+            Fault::Hang | Fault::Reset | Fault::ResetKept => None,
+            Fault::Gzip | Fault::HalfClose | Fault::WrongLength | Fault::Oversized | Fault::Endless | Fault::SlowDrip => None,
         }
     }
 }
@@ -148,7 +151,7 @@ struct Visit {
 }
 
 impl Visit {
-    fn begin(shared: &Arc<Shared>, request: &Request) -> (Self, Plan) {
+    fn begin(shared: &Arc<Shared>, request: &Request, kept: bool) -> (Self, Plan) {
         let purpose = shared.kind.purpose(&request.parts.method, request.path());
         let now = tokio::time::Instant::now();
         let mut core = shared.lock();
@@ -161,7 +164,7 @@ impl Visit {
             Purpose::Other => None,
         };
         let limited = on == Some(On::Updates) && !core.window.admits(rate_limit, now);
-        let rule = on.filter(|_| !limited).and_then(|on| core.faults.take(on, purpose.user()));
+        let rule = on.filter(|_| !limited).and_then(|on| core.faults.take(on, purpose.user(), kept));
         drop(core);
         shared.changed.notify_waiters();
         let wait = latency + rule.as_ref().and_then(|rule| rule.delay).unwrap_or_default();

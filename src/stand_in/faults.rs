@@ -14,12 +14,16 @@ pub enum Fault {
     Hang,
     /// The connection is reset instead of an answer.
     Reset,
+    /// The same, if the connection has carried a call before; others are answered as ever.
+    ResetKept,
     /// A web page, as a proxy or a login form would send it, with status 200.
     Html,
     /// A body that claims to be JSON and is none, with status 200.
     NotJson,
     /// A redirect (302) to another path of the same server.
     Redirect,
+    /// The true answer, packed with gzip though nobody asked for it.
+    Gzip,
     /// A body that unpacks to 67 MB, in a `Content-Encoding` that nobody asked for.
     GzipBomb,
     /// The true answer, cut in half; then the server's side of the connection ends, while it still reads.
@@ -158,8 +162,11 @@ impl Rule {
         None
     }
 
-    fn applies(&self, on: On, user: Option<u64>) -> bool {
-        self.on == on && self.user.is_none_or(|only| Some(only) == user) && self.probability.is_none_or(|share| fastrand::f64() < share)
+    fn applies(&self, on: On, user: Option<u64>, kept: bool) -> bool {
+        (kept || self.fault != Some(Fault::ResetKept))
+            && self.on == on
+            && self.user.is_none_or(|only| Some(only) == user)
+            && self.probability.is_none_or(|share| fastrand::f64() < share)
     }
 }
 
@@ -195,9 +202,9 @@ impl Faults {
         &self.rules
     }
 
-    /// The rule that decides this call, counted as used.
-    pub(super) fn take(&mut self, on: On, user: Option<u64>) -> Option<Rule> {
-        let at = self.rules.iter().position(|(_, rule)| rule.applies(on, user))?;
+    /// The rule that decides this call, counted as used. `kept`: its connection has carried others.
+    pub(super) fn take(&mut self, on: On, user: Option<u64>, kept: bool) -> Option<Rule> {
+        let at = self.rules.iter().position(|(_, rule)| rule.applies(on, user, kept))?;
         let rule = &mut self.rules[at].1;
         let taken = rule.clone();
         if let Some(times) = &mut rule.times {
@@ -233,11 +240,11 @@ mod tests {
         let mut faults = Faults::default();
         faults.add(Rule::status(503).user(52).times(2));
         let everyone = faults.add(Rule::status(500));
-        let mut status = |user| faults.take(On::Updates, Some(user)).and_then(|rule| rule.status);
+        let mut status = |user| faults.take(On::Updates, Some(user), true).and_then(|rule| rule.status);
         assert_eq!([status(52), status(7), status(52), status(52)], [Some(503), Some(500), Some(503), Some(500)]);
-        assert!(faults.take(On::Logins, None).is_none());
+        assert!(faults.take(On::Logins, None, true).is_none());
         assert!(faults.remove(everyone) && !faults.remove(everyone));
-        assert!(faults.take(On::Updates, Some(7)).is_none());
+        assert!(faults.take(On::Updates, Some(7), true).is_none());
     }
 
     #[test]
@@ -269,7 +276,7 @@ mod tests {
     fn a_probability_hits_its_share() {
         let mut faults = Faults::default();
         faults.add(Rule::status(500).probability(0.25));
-        let hits = (0..10_000).filter(|_| faults.take(On::Updates, Some(1)).is_some()).count();
+        let hits = (0..10_000).filter(|_| faults.take(On::Updates, Some(1), true).is_some()).count();
         assert!((2_000..3_000).contains(&hits), "{hits}");
     }
 }

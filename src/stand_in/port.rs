@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -125,10 +126,12 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, port: mpsc::Sender<C
     // Answers are small and waited for. If the system refuses, they come later, no more.
     stream.set_nodelay(true).ok();
     let ending = Arc::new(std::sync::Mutex::new(None));
+    let kept = AtomicBool::new(false);
     let service = service_fn(|request| {
         let (shared, ending) = (Arc::clone(&shared), Arc::clone(&ending));
+        let kept = kept.swap(true, Ordering::Relaxed);
         Box::pin(async move {
-            match exchange::exchange(&shared, request).await? {
+            match exchange::exchange(&shared, request, kept).await? {
                 Reply::Answer(answer) => Ok(answer),
                 Reply::AnswerThen(answer, then) => {
                     *lock(&ending) = Some(then);

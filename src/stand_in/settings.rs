@@ -34,6 +34,8 @@ pub struct Settings {
     pub password_history: bool,
     /// VALT: a name that another user has is answered with 500.
     pub unique_names: bool,
+    /// An `Idempotency-Key` that comes again with another body is answered with 422.
+    pub idempotency_keys: bool,
     /// How many calls the journal remembers, the oldest forgotten first; 0 switches it off.
     pub journal_size: usize,
 }
@@ -51,6 +53,7 @@ impl Default for Settings {
             permissions: None,
             password_history: false,
             unique_names: false,
+            idempotency_keys: false,
             journal_size: 100_000,
         }
     }

@@ -1,6 +1,6 @@
 //! The wire: endings of a connection that no well-behaved HTTP server would produce.
 
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,6 +81,13 @@ impl Ending {
             }
         }
     }
+}
+
+/// The answer's body, packed.
+pub(super) fn gzip(body: &Bytes) -> Bytes {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    // Into memory, which does not fail.
+    encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default().into()
 }
 
 /// The answer's body with a megabyte more: JSON stays JSON.

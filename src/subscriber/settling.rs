@@ -35,7 +35,7 @@ impl Subscriber {
             let record = &ending.update.record;
             let epoch = epochs.get(&record.place.partition).copied().unwrap_or_default();
             if self.ownership.holds(record.place.partition, epoch) {
-                let since_written = record.timestamp_ms.map(|written| Duration::from_millis(u64::try_from(now_ms - written).unwrap_or(0)));
+                let since_written = Duration::from_millis(u64::try_from(now_ms - ending.update.written_ms()).unwrap_or(0));
                 let (kind, reason) = kind(ending.end);
                 self.metrics.settled(kind, reason, since_written);
                 ending::log(&self.name, ending);

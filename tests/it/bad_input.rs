@@ -116,6 +116,42 @@ async fn whatever_a_record_holds_it_has_one_outcome_and_its_dead_letter_is_what_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_integer_is_one_however_it_is_written_and_is_sent_as_one() {
+    let mut bench = Bench::new().await;
+    let data = |user: &str, changes: &str| with_data(&format!(r#"{{"target":"valt","user":{user},"changes":{changes}}}"#));
+    let table = [
+        (data("52.0", r#"{"rooms":[37.0, 5.2e1,-0]}"#), 52, json!({ "rooms": [37, 52, 0] })),
+        (data("5.3e1", r#"{"user_group":4e0}"#), 53, json!({ "user_group": 4 })),
+        (data(r#""054""#, r#"{"video_access":{"users":[900e-1]}}"#), 54, json!({ "video_access": { "users": [90] } })),
+        (
+            data("55", r#"{"rooms":[9007199254740993.0,-9223372036854775808]}"#),
+            55,
+            json!({ "rooms": [9_007_199_254_740_993_i64, i64::MIN] }),
+        ),
+        (data("9.223372036854775807E+18", r#"{"name":"5.2e1"}"#), i64::MAX as u64, json!({ "name": "5.2e1" })),
+    ];
+    let refused =
+        ["52.5", "0", "-0", "-1", "0.5e0", "9223372036854775808.0", "1e400", r#""5.2e1""#].map(|user| data(user, r#"{"name":"x"}"#));
+    let wrong = ["37.5", "1e-1", "1e19", "1e400", r#""37""#].map(|id| data("52", &format!(r#"{{"rooms":[1,{id}]}}"#)));
+    let _service = bench.start();
+    let good = bench.writer.write(table.iter().map(|(message, ..)| message));
+    let bad = bench.writer.write(refused.iter().chain(&wrong));
+    let places: Vec<_> = good.iter().chain(&bad).cloned().collect();
+    let outcomes = bench.outcomes_of(&places);
+    for ((_, user, body), outcome) in table.iter().zip(&outcomes) {
+        assert_eq!((outcome.ending().as_str(), outcome.data.user), ("delivered", Some(*user)));
+        let calls = bench.valt.calls();
+        let call = calls.iter().find(|call| call.user == Some(*user)).unwrap();
+        assert_eq!((&call.body, call.path.contains(&format!("/{user}/"))), (body, true));
+    }
+    for (number, outcome) in outcomes[table.len()..].iter().enumerate() {
+        assert_eq!(outcome.ending(), "dead_lettered invalid_changes");
+        let path = if number < refused.len() { "data.user: " } else { "data.changes.rooms[1]: " };
+        assert!(outcome.data.error.as_ref().unwrap().message.starts_with(path), "{:?}", outcome.data.error);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn header_names_that_are_not_text_are_carried_on_as_they_are() {
     let mut bench = Bench::new().await;
     let raw = |message: Message, timestamp| {

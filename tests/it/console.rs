@@ -3,11 +3,13 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::browser::Browser;
-use crate::kafka::PATIENCE;
+use crate::console_letters::{act, job, listed};
+use crate::dead_letters::refusing;
+use crate::kafka::{OwnBrokers, PATIENCE};
 use crate::service::Service;
 use crate::update::Update;
 
@@ -138,7 +140,7 @@ async fn an_outage_appears_on_the_page_and_heals_without_a_reload() {
     browser.until_text(".card[data-state=holding] .state", "unreachable: the API cannot be reached").await;
     browser.until_text(".card[data-state=holding] .error", "connect").await;
     browser.until_text("#announcer", "valt is holding").await;
-    browser.until(&format!("{}.querySelectorAll('.figures dd')[2].innerText === '1'", card("valt"))).await;
+    browser.until(&format!("{}.querySelectorAll('.figures dd')[1].innerText === '1'", card("valt"))).await;
     assert_eq!(browser.run(&format!("return {}", state("aipix", "flowing"))).await, true, "the other goes on");
     bench.valt.open_port().await;
     browser.until(&state("valt", "flowing")).await;
@@ -176,6 +178,118 @@ async fn an_outage_appears_on_the_page_and_heals_without_a_reload() {
     console.signal("CONT");
     browser.until("document.querySelector('#alarm').hidden").await;
     assert_eq!(console.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kafka_that_is_gone_is_told_of_on_every_page_and_no_replay_is_offered_until_it_is_back() {
+    let brokers = OwnBrokers::start("console-gone", 1);
+    let mut bench = Bench::on(&brokers.servers).await;
+    let service = bench.start();
+    let console = console(&mut bench, Some(&service));
+    bench.send(&[Update::new("nobody", 7, json!({ "name": "Anna" })), Update::valt(1, "Anna")]);
+    bench.outcomes(2);
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{}", console.address())).await;
+    let link = "document.querySelector('#link').innerText";
+    let banner = "document.querySelector('#kafka')";
+    let plan = "document.querySelector('.actions button.main')";
+    let go = |page: &str| format!("nav a[href='#{page}']");
+    browser.until("document.querySelectorAll('.card[data-state=flowing]').length === 3").await;
+    browser.until(&format!("{link}.startsWith('live') && {banner}.hidden")).await;
+    browser.click(&go("letters")).await;
+    browser.until(&format!("{plan} && !{plan}.disabled")).await;
+
+    brokers.command("freeze", 1);
+    // The console itself notices within seconds, and the instances after 20 s.
+    browser.until(&format!("{link}.includes('Kafka is gone') && {banner}.innerText.includes('This console gets no answer')")).await;
+    browser.until(&format!("{plan}.disabled")).await;
+    browser.keys("p").await;
+    browser.click(&go("now")).await;
+    browser.until("document.querySelectorAll('.card[data-state=failed]').length === 3").await;
+    browser.until_text(".card .state", "without Kafka").await;
+    browser.until_text(".instances .failed", "without Kafka").await;
+    browser.until_text("#announcer", "is without Kafka").await;
+    browser.until(&format!("/one is without Kafka since .*: .*/.test({banner}.innerText)")).await;
+    for page in ["letters", "user", "now"] {
+        browser.click(&go(page)).await;
+        browser
+            .until(&format!("!{banner}.hidden && {banner}.getBoundingClientRect().height > 20 && {link}.includes('Kafka is gone')"))
+            .await;
+        assert_eq!(browser.run("return document.querySelectorAll('dialog').length").await, 0, "no plan was begun");
+    }
+    for (width, dark) in [(1280, false), (1280, true), (375, false), (320, true)] {
+        browser.look(width, 800, dark).await;
+        browser.until(&format!("innerWidth === {width}")).await;
+        let fits = browser.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth").await;
+        assert_eq!(fits, true, "nothing has to be scrolled sideways at {width}");
+    }
+    brokers.command("thaw", 1);
+    browser.until("document.querySelectorAll('.card[data-state=flowing]').length === 3").await;
+    browser.until(&format!("{banner}.hidden && {link}.startsWith('live')")).await;
+    browser.click(&go("letters")).await;
+    browser.until(&format!("{plan} && !{plan}.disabled")).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(console.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_page_counts_each_dead_letter_once() {
+    let mut bench = Bench::new().await;
+    let service = bench.start();
+    let console = console(&mut bench, Some(&service));
+    crate::browser::patiently("the console has asked the instance", async || {
+        let now = ask(console.address(), "/api/now", &[("Host", &console.address().to_string())], None).json();
+        now["instances"][0]["answers"].as_bool().filter(|answers| *answers)
+    })
+    .await;
+    let updates = [1, 2, 3].map(|user| Update::new("valt", user, serde_json::json!({ "rooms": "none" })));
+    let places = bench.send(&updates);
+    bench.outcomes_of(&places);
+    // Samples of each second: the page is opened when they tell of all three.
+    let dead = "[...document.querySelectorAll('.card')].find(card => card.querySelector('h2').innerText === 'valt').querySelectorAll('.plot .value')[1].innerText";
+    crate::browser::patiently("the samples have them", async || {
+        let now = ask(console.address(), "/api/now", &[("Host", &console.address().to_string())], None).json();
+        let valt = now["targets"].as_array()?.iter().find(|target| target["name"] == "valt")?.clone();
+        let sum: f64 = valt["samples"].as_array()?.iter().filter_map(|sample| sample[2].as_f64()).sum();
+        (sum > 2.5).then_some(())
+    })
+    .await;
+    let browser = Browser::start().await;
+    for _ in 0..3 {
+        browser.open(&format!("http://{}", console.address())).await;
+        browser.until(&format!("{dead} !== '–'")).await;
+        assert_eq!(browser.run(&format!("return {dead}")).await, "3");
+        browser.open("about:blank").await;
+    }
+    assert_eq!(console.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_that_are_left_open_keep_nobody_out_and_wrong_tokens_are_told() {
+    let mut bench = refusing([1]).await;
+    let service = bench.start();
+    let places = bench.send(&[Update::valt(1, "Anna")]);
+    bench.outcomes_of(&places);
+    let console = console(&mut bench, Some(&service));
+    listed(&console, "", 1).await;
+    let mut last = String::new();
+    for _ in 0..8 {
+        last = act(&console, "/api/plan", None, &serde_json::json!({})).json()["job"].as_str().unwrap().to_owned();
+        job(&console, &last, "planned").await;
+    }
+    let read = act(&console, "/api/read", None, &serde_json::json!({ "user": { "target": "valt", "user": "1", "since": "" } }));
+    assert_eq!(read.0, 200, "{}", read.2);
+    job(&console, read.json()["job"].as_str().unwrap(), "done").await;
+    let unknown = act(&console, "/api/read", None, &serde_json::json!({ "user": { "target": "unclaimed", "user": "1", "since": "" } }));
+    assert!(unknown.0 == 400 && unknown.2.contains("the configuration has aipix, valt\""), "{}", unknown.2);
+    let path = format!("/api/jobs/{last}/yes");
+    let yes = serde_json::json!({ "operator": "Olga", "rate": null });
+    for _ in 0..10 {
+        assert_eq!(act(&console, &path, Some("wrong"), &yes).0, 401);
+    }
+    assert_eq!(act(&console, &path, Some("wrong"), &yes).0, 429);
+    console.wait_for_log("too many wrong tokens");
+    assert_eq!(crate::dead_letters::replays(&bench).len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

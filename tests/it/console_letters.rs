@@ -15,7 +15,7 @@ use crate::update::Update;
 const MANY: u64 = 20_000;
 
 /// Asks for something to be done, as the page does.
-fn act(console: &Service, path: &str, token: Option<&str>, body: &Value) -> Answer {
+pub(crate) fn act(console: &Service, path: &str, token: Option<&str>, body: &Value) -> Answer {
     let address = console.address();
     let (host, origin) = (address.to_string(), format!("http://{address}"));
     let form = ask(address, "/api/hello", &[("Host", &host)], None).json()["form_token"].as_str().unwrap().to_owned();
@@ -32,7 +32,7 @@ fn get(console: &Service, path: &str) -> Answer {
 }
 
 /// Waits until a job is in that state.
-async fn job(console: &Service, id: &str, state: &str) -> Value {
+pub(crate) async fn job(console: &Service, id: &str, state: &str) -> Value {
     crate::browser::patiently(&format!("the job is {state}"), async || {
         let job = get(console, &format!("/api/jobs/{id}")).json();
         assert!(job["state"] != "failed", "{job}");
@@ -42,7 +42,7 @@ async fn job(console: &Service, id: &str, state: &str) -> Value {
 }
 
 /// Waits until the index has so many letters that the query takes.
-async fn listed(console: &Service, query: &str, count: usize) -> Value {
+pub(crate) async fn listed(console: &Service, query: &str, count: usize) -> Value {
     crate::browser::patiently(&format!("{count} letters"), async || {
         let answer = get(console, &format!("/api/letters?{query}")).json();
         (answer["list"]["total"] == count && answer["list"]["outcomes_read"] == true).then_some(answer["list"].clone())
@@ -98,12 +98,19 @@ async fn dead_letters_are_found_planned_replayed_and_seen_delivered_by_keys_alon
     browser.until("!document.querySelector('.state-line').innerText").await;
 
     // Rows by arrows; Enter opens what `show` tells.
-    browser.run("document.querySelector('.letters .open').focus()").await;
+    browser.run("document.activeElement.blur()").await;
+    browser.keys("\u{e015}").await;
+    browser.until("document.activeElement === document.querySelectorAll('.letters .open')[0]").await;
     browser.keys("\u{e015}").await;
     browser.keys("\u{e013}").await;
     browser.keys("\u{e007}").await;
     browser.until_text(".detail .sheet", "A replay would").await;
     browser.keys("\u{e00c}").await;
+    browser.until("!document.querySelector('.detail')").await;
+    // A click anywhere on a row does the same.
+    browser.click(".letters tbody tr .words").await;
+    browser.until_text(".detail .sheet", "A replay would").await;
+    browser.click(".letters tbody tr .words").await;
     browser.until("!document.querySelector('.detail')").await;
 
     // The plan is that of `replay --dry-run`.
@@ -195,6 +202,8 @@ async fn a_replay_takes_the_token_and_the_pages_own_request() {
     let yes = json!({ "operator": "Olga\n\u{202e}", "rate": null });
     let path = format!("/api/jobs/{id}/yes");
     assert_eq!([act(&console, &path, None, &yes).0, act(&console, &path, Some("wrong"), &yes).0], [401, 401]);
+    console.wait_for_log("a wrong token was given");
+    assert_eq!(console.log().matches("a wrong token was given").count(), 1, "no token is no wrong one");
     assert_eq!(act(&console, &path, Some(TOKEN), &json!({ "operator": " ", "rate": null })).0, 400, "it wants a name");
     assert_eq!(act(&console, &path, Some(TOKEN), &yes).0, 200);
     assert_eq!(act(&console, &path, Some(TOKEN), &yes).0, 409, "once");

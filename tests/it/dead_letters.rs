@@ -5,9 +5,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use user_courier::stand_in::Rule;
 
@@ -257,14 +254,6 @@ async fn a_replay_that_fails_again_is_dead_lettered_afresh_and_refused_after_thr
     assert_eq!(service.terminate().code, Some(0));
 }
 
-/// The partition's records below this offset are deleted, as retention would.
-async fn delete_below(bench: &Bench, topic: &str, partition: i32, offset: i64) {
-    let admin: AdminClient<DefaultClientContext> = kafka::client(&bench.servers).create().unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
-    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nobody_can_know_what_came_after_a_replay_is_refused() {
     let mut bench = refusing([1]).await;
@@ -272,7 +261,7 @@ async fn where_nobody_can_know_what_came_after_a_replay_is_refused() {
     let places = bench.send(&[changes(1, json!({ "display_name": "x", "rooms": [1] })), Update::valt(1, "gone"), Update::valt(1, "y")]);
     bench.outcomes_of(&places);
     let last = &places[2];
-    delete_below(&bench, &last.topic, last.partition, last.offset).await;
+    kafka::delete_below(&bench.servers, &last.topic, last.partition, last.offset).await;
     bench.valt.clear_faults();
     let actions: Vec<_> = plan(&bench, &[]).into_iter().map(|(action, ..)| action).collect();
     assert_eq!(actions, ["refuse", "send", "send"], "nothing is missing between the last two");

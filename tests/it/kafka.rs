@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -77,7 +77,7 @@ impl OwnBrokers {
         script(&[&["--name", self.name, "tool"], arguments].concat());
     }
 
-    /// `stop`, `kill` or `start` of one of them, as `scripts/kafka` knows them. Returns once it is so.
+    /// `stop`, `kill`, `start`, `freeze` or `thaw` of one of them, as `scripts/kafka` knows them. Returns once it is so.
     pub(crate) fn command(&self, command: &str, broker: i32) {
         script(&[command, &broker.to_string(), "--name", self.name]);
     }
@@ -146,19 +146,72 @@ pub(crate) async fn create_topic(servers: &str, name: &str, partitions: i32, set
     for (key, value) in settings.iter().filter(|(key, _)| *key != REPLICAS) {
         topic = topic.set(key, value);
     }
+    create(&admin, &topic).await;
+}
+
+/// Creates a topic as soon as the broker lets it: one of that name may be on its way out.
+async fn create(admin: &AdminClient<DefaultClientContext>, topic: &NewTopic<'_>) {
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    for result in admin.create_topics([&topic], &options).await.expect("the broker answers") {
-        result.unwrap_or_else(|(topic, code)| panic!("{topic} was not created: {code}"));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let results = admin.create_topics([topic], &options).await.expect("the broker answers");
+        match &results[0] {
+            Ok(_) => break,
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if Instant::now() < deadline => {}
+            Err((name, code)) => panic!("{name} was not created: {code}"),
+        }
     }
     // The controller has made it; brokers hear of that a moment later, and till then say that there is no such topic.
-    let deadline = Instant::now() + PATIENCE;
     let is_known = || {
-        let metadata = admin.inner().fetch_metadata(Some(name), PATIENCE).expect("the broker answers");
+        let metadata = admin.inner().fetch_metadata(Some(topic.name), PATIENCE).expect("the broker answers");
         metadata.topics().iter().all(|topic| topic.error().is_none() && !topic.partitions().is_empty())
     };
     while !is_known() {
-        assert!(Instant::now() < deadline, "{name} was created, and no broker knows it");
+        assert!(Instant::now() < deadline, "{} was created, and no broker knows it", topic.name);
     }
+}
+
+/// Deletes the topic, and waits for nothing.
+async fn delete_at_once(servers: &str, name: &str) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    for result in admin.delete_topics(&[name], &options).await.expect("the broker answers") {
+        result.unwrap_or_else(|(topic, code)| panic!("{topic} was not deleted: {code}"));
+    }
+}
+
+/// Deletes the topic, and creates it again as soon as the broker lets it.
+pub(crate) async fn remake_topic(servers: &str, name: &str, partitions: i32) {
+    delete_at_once(servers, name).await;
+    create_topic(servers, name, partitions, &[]).await;
+}
+
+/// Adds partitions until there are so many.
+pub(crate) async fn add_partitions(servers: &str, name: &str, count: usize) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let more = NewPartitions::new(name, count);
+    for result in admin.create_partitions([&more], &AdminOptions::new()).await.expect("the broker answers") {
+        result.unwrap_or_else(|(topic, code)| panic!("{topic} got no more partitions: {code}"));
+    }
+}
+
+/// The partition's records below this offset are deleted, as retention would.
+pub(crate) async fn delete_below(servers: &str, topic: &str, partition: i32, offset: i64) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
+    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+}
+
+/// Creates a topic of one partition, which these brokers have, the first as its leader.
+pub(crate) async fn create_topic_on(servers: &str, name: &str, brokers: &[i32], settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let replicas = [brokers];
+    let mut topic = NewTopic::new(name, 1, TopicReplication::Variable(&replicas));
+    for (key, value) in settings {
+        topic = topic.set(key, value);
+    }
+    create(&admin, &topic).await;
 }
 
 /// Writes records to one topic.
@@ -199,6 +252,28 @@ impl Writer {
         let producer: ThreadedProducer<Deliveries> = config.create_with_context(Deliveries).unwrap();
         producer.init_transactions(PATIENCE).expect("the broker has a transaction coordinator");
         Writer { topic: topic.to_owned(), producer }
+    }
+
+    /// One with a transaction that stays open, in which the consumer's group commits an offset of each partition.
+    pub(crate) fn hanging(servers: &str, topic: &str, consumer: &BaseConsumer) -> Self {
+        let mut config = client(servers);
+        config.set("transactional.id", format!("{topic}-hanging")).set("transaction.timeout.ms", "300000");
+        let producer: ThreadedProducer<Deliveries> = config.create_with_context(Deliveries).unwrap();
+        producer.init_transactions(PATIENCE).expect("the broker has a transaction coordinator");
+        producer.begin_transaction().unwrap();
+        let partitions = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers").topics()[0].partitions().len();
+        let mut offsets = TopicPartitionList::new();
+        for partition in 0..i32::try_from(partitions).unwrap() {
+            offsets.add_partition_offset(topic, partition, Offset::Offset(0)).unwrap();
+        }
+        let group = consumer.group_metadata().expect("a consumer with a group");
+        producer.send_offsets_to_transaction(&offsets, &group, PATIENCE).expect("the broker takes the offsets");
+        Writer { topic: topic.to_owned(), producer }
+    }
+
+    /// Aborts the transaction that is open.
+    pub(crate) fn abort(&self) {
+        self.producer.abort_transaction(PATIENCE).unwrap();
     }
 
     /// Writes the records in one transaction, and commits or aborts it.

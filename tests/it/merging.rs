@@ -1,10 +1,11 @@
 //! Updates of one user that wait are sent in one call, where that comes to the same as sending them one by one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use user_courier::stand_in::{Rule, StandIn};
+use uuid::Uuid;
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::Bench;
@@ -22,11 +23,28 @@ fn check(outcomes: &[Outcome]) {
     }
 }
 
+/// The `Idempotency-Key` of each call that delivered something: the `ce_id` of its record's
+/// outcome, or, of several in one call, the UUIDv5 of their `ce_id`s in their order.
+fn keys(outcomes: &[Outcome]) -> HashSet<String> {
+    let delivered = outcomes.iter().filter(|outcome| outcome.ending() == "delivered");
+    let keys = delivered.map(|outcome| {
+        let merged = outcomes.iter().filter(|other| other.data.into.as_ref() == Some(&outcome.data.record));
+        let mut all: Vec<_> = merged.chain([outcome]).collect();
+        all.sort_by_key(|outcome| outcome.data.record.offset);
+        match &*all.iter().map(|outcome| outcome.id.to_string()).collect::<Vec<_>>() {
+            [single] => single.clone(),
+            several => Uuid::new_v5(&Uuid::NAMESPACE_URL, several.join(",").as_bytes()).to_string(),
+        }
+    });
+    keys.collect()
+}
+
 /// Writes the first of these updates, waits until it is being called, and writes the others, which so queue up behind it.
 async fn queue_up(bench: &Bench, api: &StandIn, updates: &[Update]) -> Vec<Place> {
     api.fault(Rule::delay(Duration::from_secs(1)).times(1));
+    let before = api.stats().updates;
     let mut places = bench.send(&updates[..1]);
-    wait_for_updates(api, 1).await;
+    wait_for_updates(api, before + 1).await;
     places.extend(bench.send(&updates[1..]));
     places
 }
@@ -79,11 +97,8 @@ async fn after_an_outage_the_calls_come_near_the_number_of_users() {
     let count: usize = calls.values().map(Vec::len).sum();
     println!("{count} calls for {} updates of {USERS} users", places.len());
     assert!(count <= 55, "{count} calls");
-    let delivered: HashMap<_, _> =
-        outcomes.iter().filter(|outcome| outcome.ending() == "delivered").map(|outcome| (outcome.id.to_string(), outcome)).collect();
-    assert!(
-        calls.values().flatten().filter(|call| call.applied).all(|call| delivered.contains_key(call.idempotency_key.as_ref().unwrap()))
-    );
+    let keys = keys(&outcomes);
+    assert!(calls.values().flatten().filter(|call| call.applied).all(|call| keys.contains(call.idempotency_key.as_ref().unwrap())));
     // The API shows what the updates come to, one after the other.
     let mut fold: BTreeMap<u64, BTreeMap<String, Value>> = BTreeMap::new();
     for update in &updates {
@@ -144,4 +159,32 @@ async fn passwords_parts_of_video_access_and_replays_are_sent_one_by_one() {
             json!({ "display_name": "last" }),
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_heeds_idempotency_keys_sees_one_body_for_each() {
+    let mut bench = Bench::new().await;
+    bench.valt.set(|settings| {
+        settings.password_history = true;
+        settings.idempotency_keys = true;
+    });
+    let _service = bench.start();
+    let password = || Update::new("valt", 52, json!({ "password": "one-Canary-1" }));
+    let mut places = bench.send(&[password()]);
+    bench.outcomes_of(&places);
+    // The guilty one stands in the middle: the last one's own call comes after that of all of them
+    // was rejected.
+    let updates = [Update::valt(52, "first"), Update::valt(52, "second"), password(), Update::valt(52, "last")];
+    places.extend(queue_up(&bench, &bench.valt, &updates).await);
+    let outcomes = bench.outcomes_of(&places);
+    let endings: Vec<_> = outcomes.iter().map(Outcome::ending).collect();
+    assert_eq!(endings, ["delivered", "delivered", "delivered", "dead_lettered rejected", "delivered"]);
+    assert_eq!(bench.valt.fields(52).unwrap()["display_name"], "last");
+    let mut bodies: BTreeMap<String, Value> = BTreeMap::new();
+    for call in bench.valt.calls() {
+        let known = bodies.entry(call.idempotency_key.unwrap()).or_insert(call.body.clone());
+        assert_eq!(*known, call.body, "one key, one body");
+    }
+    assert_eq!(bodies.len(), 6, "one of each update, and one of those that were merged");
+    assert!(keys(&outcomes).iter().all(|key| bodies.contains_key(key)));
 }

@@ -3,10 +3,11 @@
 use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
+use user_courier::stand_in::Rule;
 
 use crate::api::calls_by_user;
-use crate::bench::Bench;
-use crate::dead_letters::{changes, command, ended, lines, refusing, replay, replays, settled, text};
+use crate::bench::{Bench, PARTITIONS};
+use crate::dead_letters::{changes, command, ended, lines, refusing, replay, replays, run, settled, text};
 use crate::kafka::{self, Message};
 use crate::update::Update;
 
@@ -147,4 +148,96 @@ async fn what_a_sender_writes_into_the_headers_of_a_replay_is_not_believed() {
     assert_eq!(bench.valt.fields(1).unwrap()["display_name"], "new");
     // It names no dead letter of this service: it was never one.
     assert_eq!(lines(&bench, &["replay", "--dry-run", "--json", "--user", "2"], 0)[0]["action"], "refuse");
+}
+
+/// The actions of the plan, by user.
+fn actions(bench: &Bench) -> Vec<(u64, String)> {
+    let lines = lines(bench, &["replay", "--dry-run", "--json"], 0);
+    let mut actions: Vec<_> =
+        lines.iter().map(|line| (line["user"].as_u64().unwrap(), line["action"].as_str().unwrap().to_owned())).collect();
+    actions.sort();
+    actions
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_from_before_the_topic_was_made_anew_is_refused_unless_it_is_forced() {
+    let mut bench = refusing([1, 2]).await;
+    let service = bench.start();
+    let old = bench.send(&[Update::valt(1, "old"), Update::valt(2, "old")]);
+    bench.outcomes_of(&old);
+    kafka::remake_topic(&bench.servers, &bench.topic(0), PARTITIONS).await;
+    bench.writer = kafka::Writer::new(&bench.servers, &bench.topic(0));
+    // At the very places of the old ones: one is dead too, the other is delivered.
+    bench.valt.clear_faults();
+    bench.valt.fault(Rule::status(422).user(2));
+    let new = bench.send(&[Update::valt(1, "new"), Update::valt(2, "new")]);
+    assert_eq!(new, old, "offsets are used anew");
+    bench.outcomes(4);
+    bench.valt.clear_faults();
+
+    let listed = lines(&bench, &["list", "--json"], 0);
+    let before: Vec<_> = listed.iter().map(|line| line["from_before"].as_bool().unwrap()).collect();
+    assert_eq!((before.len(), before.iter().filter(|before| **before).count()), (3, 2));
+    let table = text(&run(&bench, &["list"]));
+    assert!(table.contains("2 of them are from before the update topic was made anew"), "{table}");
+    let of_one = listed.iter().find(|line| line["user"] == 1).unwrap();
+    let shown = text(&run(&bench, &["show", of_one["place"].as_str().unwrap()]));
+    assert!(shown.contains("A replay would refuse it: it is from before the update topic was made anew"), "{shown}");
+    let action = |action: &str| action.to_owned();
+    assert_eq!(actions(&bench), [(1, action("refuse")), (2, action("refuse")), (2, action("send"))]);
+    let told = replay(&bench, &[], 1);
+    assert!(told.contains("from before the update topic was made anew"), "{told}");
+    // The one of the new topic went.
+    bench.outcomes(4 + 2);
+    assert_eq!([1, 2].map(|user| bench.valt.fields(user).unwrap()["display_name"].clone()), ["new", "new"]);
+    // By force, what is known is heeded: everything on the new topic is newer.
+    replay(&bench, &["--force"], 0);
+    let outcomes = settled(&mut bench, 4 + 2 + 2);
+    assert_eq!((ended(&outcomes, "replayed"), ended(&outcomes, "superseded")), (1, 2));
+    assert_eq!([1, 2].map(|user| bench.valt.fields(user).unwrap()["display_name"].clone()), ["new", "new"]);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_update_in_a_partition_that_was_added_since_is_heeded() {
+    const USERS: u64 = 24;
+    let mut bench = refusing([]).await;
+    let service = bench.start();
+    // Delivered before all else, and in partitions that some users leave: it overwrites nothing.
+    let each = |value: Value| (1..=USERS).map(|user| changes(user, value.clone())).collect::<Vec<_>>();
+    let oldest = bench.send(&each(json!({ "display_name": "oldest", "name": "oldest" })));
+    bench.outcomes_of(&oldest);
+    bench.valt.fault(Rule::status(422));
+    let first = bench.send(&each(json!({ "display_name": "old", "name": "old" })));
+    bench.outcomes(2 * first.len());
+    bench.valt.clear_faults();
+    kafka::add_partitions(&bench.servers, &bench.topic(0), usize::try_from(2 * PARTITIONS).unwrap()).await;
+    bench.writer = kafka::Writer::new(&bench.servers, &bench.topic(0));
+    let new = bench.send(&each(json!({ "display_name": "new" })));
+    let moved = first.iter().zip(&new).filter(|(first, new)| first.partition != new.partition).count();
+    assert!((1..USERS as usize).contains(&moved), "{moved} users have moved");
+    bench.outcomes(3 * first.len());
+    // The last update of each of these is dead, and nothing has overwritten it.
+    const LATEST: u64 = 8;
+    bench.valt.fault(Rule::status(422));
+    let latest = bench.send(&each(json!({ "display_name": "latest" }))[..LATEST as usize]);
+    bench.outcomes(3 * first.len() + latest.len());
+    bench.valt.clear_faults();
+
+    let counts = |wanted: &str| actions(&bench).iter().filter(|(_, action)| action == wanted).count();
+    assert_eq!((counts("trim"), counts("send")), (first.len(), latest.len()));
+    replay(&bench, &[], 0);
+    let letters = first.len() + latest.len();
+    let outcomes = settled(&mut bench, 3 * first.len() + latest.len() + 2 * letters);
+    assert_eq!(ended(&outcomes, "replayed"), letters);
+    for user in 1..=USERS {
+        let fields = bench.valt.fields(user).unwrap();
+        let name = if user <= LATEST { "latest" } else { "new" };
+        assert_eq!((&fields["display_name"], &fields["name"]), (&json!(name), &json!("old")), "user {user}");
+    }
+    for (_, place, message) in replays(&bench) {
+        let user: usize = String::from_utf8(message.key.unwrap()).unwrap().parse().unwrap();
+        assert_eq!(place.partition, new[user - 1].partition, "it goes to where the updates of user {user} are now");
+    }
+    assert_eq!(service.terminate().code, Some(0));
 }

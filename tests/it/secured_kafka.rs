@@ -112,9 +112,15 @@ async fn where_it_is_not_let_in_it_waits_and_says_what_to_do_and_never_the_passw
         spoil(&mut bench);
         let (code, said) = bench.command(&["check"]);
         assert_eq!(code, Some(3), "{trouble}: {said}");
-        let service = Service::run_unready(&bench.config_file());
+        let mut service = Service::run_unready(&bench.config_file());
         service.wait_for_log("waiting for Kafka");
         assert_eq!((service.get("/livez").0, service.get("/readyz").0), (200, 503), "{trouble}");
+        service.wait_until("its status says so too", |service| {
+            let status = service.status();
+            assert!(!status.to_string().contains(WRONG), "{trouble}: {status}");
+            let words_of = status["kafka"]["last_error"].as_str().is_some_and(|said| said.contains(words[1]));
+            words_of && status["kafka"]["state"] == "down"
+        });
         let ended = service.terminate();
         assert_eq!(ended.code, Some(0), "{trouble}");
         let (code, listed) = bench.command(&["dead-letters", "list"]);

@@ -95,11 +95,30 @@ impl Service {
         service
     }
 
+    /// Starts `user-courier run` for one target, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn run_only(config: &Path, target: &str) -> Self {
+        let mut service = Self::spawn(["run", "--target", target, "--config", config.to_str().expect("a path of text")]);
+        service.find_address("admin endpoint listening");
+        service.wait_until_ready();
+        service
+    }
+
     /// Starts `user-courier run`, and waits for its admin endpoint only.
     #[track_caller]
     pub(crate) fn run_unready(config: &Path) -> Self {
         let mut service = Self::spawn(["run", "--config", config.to_str().expect("a path of text")]);
         service.find_address("admin endpoint listening");
+        service
+    }
+
+    /// Starts `user-courier run` with these flags, such as `--target`, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn run_with(config: &Path, flags: &[&str]) -> Self {
+        let config = config.to_str().expect("a path of text");
+        let mut service = Self::spawn(["run", "--config", config].into_iter().chain(flags.iter().copied()));
+        service.find_address("admin endpoint listening");
+        service.wait_until_ready();
         service
     }
 

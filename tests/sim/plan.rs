@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 /// Memory so small that one or two users fill it.
-const SMALL_MEMORY: usize = 4;
+const SMALL_MEMORY: usize = 40000;
 
 /// Bytes of most updates.
 pub const SMALL: usize = 100;
@@ -24,8 +24,8 @@ pub enum Kind {
     Good,
     /// An update that the API rejects.
     Rejected,
-    /// An update that always fails, though the API is well.
-    Poison,
+    /// An update that the API always answers like this, though it is well.
+    Odd(Mood),
     /// No update of this target.
     Foreign,
     /// Invalid: ends without a call.
@@ -49,15 +49,21 @@ pub struct Planned {
     pub size: usize,
 }
 
-/// How the API misbehaves for everybody.
+/// How the API misbehaves, for everybody or for one update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
     Refuses,
     Fails,
     Hangs,
     Throttles,
+    /// Refuses the token, or the login.
     Unauthorized,
+    /// Answers 403.
+    Forbids,
+    /// Answers something that it is not known to answer.
     Lies,
+    /// Answers with no HTTP.
+    Garbles,
 }
 
 /// Something that goes wrong.
@@ -97,7 +103,7 @@ pub struct Plan {
     pub latency: u64,
     /// How long calls may go on when their partition has to go, in milliseconds.
     pub drain: u64,
-    /// Somebody else's updates come all the time. Without them nobody's failures are ever their own, and so nothing is poisonous.
+    /// Somebody else's updates come all the time. Without them nobody's failures are ever their own, and so nothing is odd.
     pub background: bool,
     /// More updates wait than the text beside the offset has room for.
     pub crowded: bool,
@@ -112,7 +118,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
     prop_oneof![
         10 => Just(Kind::Good),
         1 => Just(Kind::Rejected),
-        1 => Just(Kind::Poison),
+        1 => odd_moods().prop_map(Kind::Odd),
         3 => Just(Kind::Foreign),
         1 => Just(Kind::Invalid),
         1 => (1u64..5000).prop_map(Kind::Expiring),
@@ -124,21 +130,26 @@ fn records(users: u64) -> impl Strategy<Value = Vec<Planned>> {
     let sizes = prop_oneof![12 => Just(SMALL), 6 => Just(MEDIUM), 1 => Just(HUGE)];
     let record = (0u64..200, 1..=users, kinds(), gaps, 1..=ALL_FIELDS, sizes);
     let record = record.prop_map(|(after, user, kind, gap, fields, size)| {
-        // Poison for everybody is an outage, and an outage ends nothing.
-        let kind = if kind == Kind::Poison && user > 2 { Kind::Good } else { kind };
+        // Somebody is left whose updates are delivered.
+        let kind = if matches!(kind, Kind::Odd(_)) && user > 4 { Kind::Good } else { kind };
         Planned { after, user, kind, gap, fields, size }
     });
     prop::collection::vec(record, 1..60)
 }
 
 fn moods() -> impl Strategy<Value = Mood> {
+    prop_oneof![1 => Just(Mood::Refuses), 7 => odd_moods()]
+}
+
+fn odd_moods() -> impl Strategy<Value = Mood> {
     prop_oneof![
-        Just(Mood::Refuses),
         Just(Mood::Fails),
         Just(Mood::Hangs),
         Just(Mood::Throttles),
         Just(Mood::Unauthorized),
+        Just(Mood::Forbids),
         Just(Mood::Lies),
+        Just(Mood::Garbles),
     ]
 }
 
@@ -149,7 +160,7 @@ fn leaves() -> impl Strategy<Value = Fault> {
 fn calm_faults() -> impl Strategy<Value = Fault> {
     prop_oneof![
         leaves(),
-        (1usize..9, prop_oneof![Just(SMALL_MEMORY), Just(1000)], any::<bool>())
+        (1usize..9, prop_oneof![Just(SMALL_MEMORY), Just(100_000)], any::<bool>())
             .prop_map(|(max_concurrency, max_waiting, merge)| Fault::Settings { max_concurrency, max_waiting, merge }),
         (moods(), prop_oneof![30 => 1u64..60_000, 1 => 60_000u64..900_000]).prop_map(|(mood, millis)| Fault::Outage { mood, millis }),
         (0usize..3, 1u32..4).prop_map(|(instance, times)| Fault::Abort { instance, times }),
@@ -170,7 +181,7 @@ fn faults() -> impl Strategy<Value = Fault> {
 }
 
 fn with_faults(fault: impl Strategy<Value = Fault> + Clone + 'static) -> impl Strategy<Value = Plan> {
-    let shape = (1i32..5, 1usize..4, 1u64..10, prop_oneof![Just(SMALL_MEMORY), Just(1000)], 1u32..5);
+    let shape = (1i32..5, 1usize..4, 1u64..10, prop_oneof![Just(SMALL_MEMORY), Just(100_000)], 1u32..5);
     let pace = (1usize..9, prop_oneof![3 => Just(0u32), 1 => 5u32..100], prop_oneof![Just(5u64), Just(300), Just(1900)]);
     let rest = (prop_oneof![Just(4000u64), 0u64..2000], prop::bool::weighted(0.7), any::<bool>());
     (any::<u64>(), shape, pace, rest).prop_flat_map(move |(seed, shape, pace, (drain, background, merge))| {
@@ -178,7 +189,7 @@ fn with_faults(fault: impl Strategy<Value = Fault> + Clone + 'static) -> impl St
         let (max_concurrency, rate_limit, latency) = pace;
         let faults = prop::collection::vec((0u64..10_000, fault.clone()), 0..6);
         (records(users), faults).prop_map(move |(mut records, faults)| {
-            for record in records.iter_mut().filter(|record| record.kind == Kind::Poison && !background) {
+            for record in records.iter_mut().filter(|record| matches!(record.kind, Kind::Odd(_)) && !background) {
                 record.kind = Kind::Good;
             }
             Plan {
@@ -217,7 +228,7 @@ pub fn crowded_plans() -> impl Strategy<Value = Plan> {
         let mut rng = fastrand::Rng::with_seed(seed);
         let records = (0..count).map(|_| {
             let user = if rng.f64() < 0.75 { rng.u64(1..=2) } else { rng.u64(3..=40) };
-            let kind = if user <= 2 && rng.f64() < 0.05 { Kind::Poison } else { Kind::Good };
+            let kind = if user <= 2 && rng.f64() < 0.05 { Kind::Odd(Mood::Fails) } else { Kind::Good };
             // So far apart that a run of holes takes six bytes.
             Planned { after: 0, user, kind, gap: rng.i64(1 << 28..1 << 29), fields: 1, size: SMALL }
         });
@@ -243,4 +254,30 @@ pub fn crowded_plans() -> impl Strategy<Value = Plan> {
 /// Histories without crashes and frozen instances.
 pub fn calm_plans() -> impl Strategy<Value = Plan> {
     with_faults(calm_faults().boxed())
+}
+
+/// A history that once ended without progress: memory is made small in an outage, and a backlog of
+/// somebody else's updates is worked off one call at a time.
+pub fn memory_made_small_in_an_outage() -> Plan {
+    let records = [(97, 1), (185, 1), (24, 1), (2, 1), (104, 1), (58, 1), (14, 2), (0, 2), (0, 6)];
+    let planned = |(after, user)| Planned { after, user, kind: Kind::Good, gap: 0, fields: 1, size: SMALL };
+    Plan {
+        seed: 7_502_652_732_934_764_960,
+        partitions: 4,
+        instances: 1,
+        max_waiting: 1000,
+        max_attempts: 3,
+        max_concurrency: 1,
+        rate_limit: 0,
+        latency: 1900,
+        drain: 765,
+        background: true,
+        crowded: false,
+        merge: true,
+        records: records.into_iter().map(planned).collect(),
+        faults: vec![
+            (263, Fault::Settings { max_concurrency: 1, max_waiting: SMALL_MEMORY, merge: false }),
+            (0, Fault::Outage { mood: Mood::Throttles, millis: 346_323 }),
+        ],
+    }
 }

@@ -6,11 +6,11 @@ mod instance;
 mod oracle;
 mod pace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use user_courier::engine::{Batch, Commit, End, Engine, Merge, Ticket};
-use user_courier::verdict::Verdict;
+use user_courier::verdict::Finding;
 
 use self::pace::Pace;
 use super::plan::{Fault, Kind, Mood, ONCE, Plan, SMALL};
@@ -67,7 +67,7 @@ struct Call {
     /// The updates in it, all of one user.
     run: Vec<Record>,
     done_at: Instant,
-    verdict: Verdict,
+    finding: Finding,
     /// The API did its part, whether the instance has heard of it or not.
     applied: bool,
     /// It was given up, too late: its answer comes all the same.
@@ -81,11 +81,15 @@ impl Call {
 }
 
 /// The calls for one record, whoever made them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Tries {
     calls: u32,
-    /// Those whose failure may count against the update.
+    /// Those that failed in a way that may be the update's own fault,
     failures: u32,
+    /// the first and the last of them,
+    failed: Option<(Instant, Instant)>,
+    /// and the outages in which they did.
+    outages: BTreeSet<usize>,
 }
 
 struct Commiting {
@@ -123,6 +127,10 @@ pub struct World<'p> {
     assignments: u64,
     instances: Vec<Instance>,
     mood: Option<(Mood, Instant)>,
+    /// How many outages began.
+    outages: usize,
+    /// Whose updates were delivered when.
+    deliveries: Vec<(Instant, u64)>,
     slow_commits: Option<(Duration, Instant)>,
     /// Until when topics refuse what is to be written of a user.
     refused: BTreeMap<u64, Instant>,
@@ -251,6 +259,8 @@ impl<'p> World<'p> {
             assignments: 0,
             instances: (0..plan.instances).map(|_| Instance::new(start)).collect(),
             mood: None,
+            outages: 0,
+            deliveries: Vec::new(),
             slow_commits: None,
             refused: BTreeMap::new(),
             link: None,
@@ -325,7 +335,7 @@ impl<'p> World<'p> {
         next
     }
 
-    /// Somebody is always delivered, so that a poisonous update comes to its end.
+    /// Somebody is always delivered, so that an odd update comes to its end.
     fn background(&mut self) {
         if self.now >= self.next_background {
             for (partition, log) in (0..).zip(&mut self.log) {
@@ -361,7 +371,10 @@ impl<'p> World<'p> {
                     instance.frozen_until = Some(now + Duration::from_millis(millis));
                 }
             }
-            Fault::Outage { mood, millis } => self.mood = Some((mood, now + Duration::from_millis(millis))),
+            Fault::Outage { mood, millis } => {
+                self.mood = Some((mood, now + Duration::from_millis(millis)));
+                self.outages += 1;
+            }
             Fault::Abort { instance, times } => self.instances[instance % count].aborts += times,
             // Crowded histories are about a text that is full, and other settings would empty it.
             Fault::Settings { max_concurrency, max_waiting, merge } if !self.plan.crowded => {

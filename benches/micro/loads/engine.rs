@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use user_courier::engine::{Action, Commit, Engine, Merge, Settings, Ticket, Work};
 use user_courier::event::UserId;
-use user_courier::verdict::Verdict;
+use user_courier::verdict::{Finding, Verdict};
 
 use super::{Load, ROUNDS, Round};
 
@@ -143,7 +143,7 @@ impl Played {
     pub fn finish(&mut self, verdict: Verdict) -> bool {
         let which = if self.shape.out_of_order && !self.calls.is_empty() { self.rng.usize(..self.calls.len()) } else { 0 };
         let Some((ticket, updates)) = self.calls.swap_remove_front(which) else { return false };
-        self.engine.finished(ticket, verdict, 1, (), self.now);
+        self.engine.finished(ticket, Finding { verdict, calls: 1, of_all: false }, (), self.now);
         if verdict == Verdict::Delivered {
             self.unsettled -= updates;
         }

@@ -1,7 +1,7 @@
 //! Records as they come, from the bytes to the claimed update, and from the ending to the messages of its transaction. One round is one record.
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -87,7 +87,8 @@ fn claimed(record: Record) -> Round {
 }
 
 fn settled(end: End) -> Round {
-    let settler = Settler { group_id: "user-courier".to_owned(), subscriber: "valt".to_owned(), topics: Topics::default() };
+    let (group_id, subscriber) = ("user-courier".to_owned(), "valt".to_owned());
+    let settler = Settler { group_id, subscriber, topics: Topics::default(), topic_id: OnceLock::new() };
     let update: Arc<Update> = claims().claim(structured("valt", 0)).map(Arc::from).unwrap();
     let facts = Arc::new(Facts { http_status: Some(200), error: None, finished_at: Timestamp::now() });
     Box::new(move || {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use user_courier::engine::checkpoint::Checkpoint;
 use user_courier::engine::ledger::Ledger;
-use user_courier::engine::{Commit, Spent, Ticket};
+use user_courier::engine::{Commit, Spent, Ticket, TopicId};
 
 use super::{FEW, Load, ROUNDS, Round};
 
@@ -64,7 +64,7 @@ fn above_holes() -> Round {
 
 fn holes() -> Checkpoint {
     let open: BTreeMap<i64, Spent> = (0..20_000).step_by(2).map(|hole| (hole, Spent::default())).collect();
-    Checkpoint { horizon: 20_000, open }
+    Checkpoint { topic: TopicId([7; 16]), horizon: 20_000, open }
 }
 
 fn written() -> Round {

@@ -5,6 +5,9 @@ use std::path::Path;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 
+use tokio::net::TcpListener;
+
+use super::connections::{caller_of, port_of};
 use super::*;
 use crate::api::testing::tls_server;
 use crate::config::ClientCertificate;
@@ -40,7 +43,7 @@ fn config(
     builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()
 }
 
-async fn call(port: u16, tls: &Tls) -> Attempt {
+async fn call_tls(port: u16, tls: &Tls) -> Attempt {
     attempt_at("aipix", format!("https://localhost:{port}").parse().unwrap(), tls, &permissions(), TIMEOUT).await
 }
 
@@ -62,7 +65,7 @@ async fn a_private_authority_is_trusted_where_it_is_set_and_a_wrong_certificate_
     ] {
         let config = config(builder().with_no_client_auth(), certificate(&authority, host, is_expired));
         let port = tls_server(config, json(200, r#"{"id":52}"#)).await;
-        let attempt = call(port, tls).await;
+        let attempt = call_tls(port, tls).await;
         assert_eq!(statuses(&attempt), [expected], "{host} {is_expired} {:?}", attempt.error);
         assert!(!attempt.ambiguous);
     }
@@ -73,17 +76,17 @@ async fn tls_that_is_cut_off_is_unreachable_and_what_is_no_tls_a_fault() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), authority());
     let tls = trusting(&authority, &folder);
     let closing = tcp_server(|stream| async move { drop(stream) }).await;
-    let attempt = call(closing, &tls).await;
+    let attempt = call_tls(closing, &tls).await;
     assert_eq!((attempt.verdict, statuses(&attempt)[0].as_str()), (UNREACHABLE, "retry tls"));
     let resetting = tcp_server(|stream| async move { stream.set_zero_linger().unwrap() }).await;
-    assert_eq!(call(resetting, &tls).await.verdict, UNREACHABLE);
+    assert_eq!(call_tls(resetting, &tls).await.verdict, UNREACHABLE);
     let plain = Server::start(|_| Reply::Silence).await;
     let talking = tcp_server(|mut stream| async move {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         read_request(&mut stream).await;
     })
     .await;
-    assert_eq!(statuses(&call(talking, &tls).await), ["fault tls"]);
+    assert_eq!(statuses(&call_tls(talking, &tls).await), ["fault tls"]);
     // A server that never says anything costs the time for connecting only, and nothing was sent.
     let url = format!("https://localhost:{}", plain.url.port().unwrap()).parse().unwrap();
     let credentials = Credentials::Token(Secret::File(folder.path().join("ca.pem")));
@@ -103,7 +106,7 @@ async fn a_client_certificate_is_shown_and_one_that_is_missing_or_not_accepted_i
     let config = config(builder().with_client_cert_verifier(verifier), certificate(&authority, "localhost", false));
     let port = tls_server(config, json(200, r#"{"id":52}"#)).await;
     let without = trusting(&authority, &folder);
-    assert_eq!(statuses(&call(port, &without).await), ["fault tls"]);
+    assert_eq!(statuses(&call_tls(port, &without).await), ["fault tls"]);
     let other_authority = self::authority();
     for (issuer, is_expired, expected) in
         [(&authority, false, "delivered 200"), (&authority, true, "fault tls"), (&other_authority, false, "fault tls")]
@@ -113,8 +116,34 @@ async fn a_client_certificate_is_shown_and_one_that_is_missing_or_not_accepted_i
         std::fs::write(&cert_file, certificate.pem()).unwrap();
         std::fs::write(&key_file, key.serialize_pem()).unwrap();
         let with = Tls { client_certificate: Some(ClientCertificate { cert_file, key_file }), ..without.clone() };
-        let attempt = call(port, &with).await;
+        let attempt = call_tls(port, &with).await;
         assert_eq!(statuses(&attempt), [expected], "{is_expired} {:?}", attempt.error);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_takes_connections_and_says_nothing_is_stepped_over_and_the_certificate_is_the_names() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), authority());
+    let tls = trusting(&authority, &folder);
+    let addresses = port_of(&["127.0.0.2", "127.0.0.3"]).await;
+    let _says_nothing = TcpListener::bind(addresses[0]).await.unwrap();
+    let listener = TcpListener::bind(addresses[1]).await.unwrap();
+    let config = config(builder().with_no_client_auth(), certificate(&authority, "api.example", false));
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            read_request(&mut stream).await;
+            stream.write_all(&json(200, r#"{"id":52}"#)).await.unwrap();
+            // Without TLS's own end, as if the process was killed.
+            read_request(&mut stream).await;
+        }
+    });
+    let (caller, _, _folder) = caller_of(Some(&tls), &addresses, TIMEOUT);
+    for _ in 0..2 {
+        let attempt = super::call(&caller).await;
+        assert_eq!(statuses(&attempt), ["delivered 200"], "{:?}", attempt.error);
+        assert!(attempt.calls[0].duration < TIMEOUT / 2);
     }
 }
 

@@ -52,23 +52,6 @@ async fn where_nothing_listens_is_unreachable() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_that_dies_costs_at_most_a_retry() {
-    // The first request of each connection is answered, the second finds it closed without a word.
-    let port = tcp_server(|mut stream| async move {
-        read_request(&mut stream).await;
-        stream.write_all(&json(200, r#"{"id":52}"#)).await.unwrap();
-        read_request(&mut stream).await;
-    })
-    .await;
-    let (caller, _folder) = caller("aipix", format!("http://127.0.0.1:{port}").parse().unwrap(), &Tls::default(), false);
-    assert_eq!(caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await.verdict, Verdict::Delivered);
-    let attempt = caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await;
-    assert_eq!((attempt.verdict, attempt.ambiguous), (RETRY, true));
-    assert_eq!(statuses(&attempt), ["retry protocol"]);
-    assert_eq!(caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await.verdict, Verdict::Delivered);
-}
-
-#[tokio::test]
 async fn connections_are_used_again() {
     let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = connections.clone();

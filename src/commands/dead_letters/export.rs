@@ -5,16 +5,16 @@ use std::io::{BufWriter, Write, stdout};
 use clap::Args;
 
 use super::{ConfigArgs, FilterArgs, failed, mention, open};
-use crate::commands::Exit;
 use crate::commands::bar::Bar;
+use crate::commands::{Exit, tell};
 use crate::dead_letters::{export, mend};
 
 /// Writes dead letters as JSON lines, for `replay --from` after they were mended.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    user-courier dead-letters export --config config/user-courier.toml --reason rejected > letters.jsonl\n  \
+    user-courier dead-letters export --config config/user-courier.toml \\\n      --reason rejected > letters.jsonl\n  \
     $EDITOR letters.jsonl\n  \
-    user-courier dead-letters replay --config config/user-courier.toml --from letters.jsonl\n\n\
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --from letters.jsonl\n\n\
     Each line has the event in CloudEvents' JSON form. A value that is left as \"***\" is sent as it stands in the dead letter.")]
 pub(super) struct ExportArgs {
     #[command(flatten)]
@@ -36,8 +36,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<Exit, Exit> {
     let aside = desk.letters(&filter, &mut Bar::new(), |letter, _| {
         let original = if letter.is_shortened() { mend::original(&desk, &letter)? } else { None };
         let content = if letter.is_shortened() { original.as_ref() } else { Some(&letter.record) };
-        // Whoever reads it may stop reading: that is no failure.
-        let _ = writeln!(out, "{}", export::object(&letter, content, args.reveal));
+        tell(&mut out, export::object(&letter, content, args.reveal));
         Ok(())
     });
     mention(aside.map_err(failed)?);

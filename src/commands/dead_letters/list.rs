@@ -7,11 +7,11 @@ use std::io::{BufWriter, Write, stdout};
 use clap::Args;
 use serde_json::json;
 
-use super::{ConfigArgs, FilterArgs, failed, mention, note, open};
+use super::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::bar::Bar;
 use crate::commands::table::{count, of, table};
-use crate::commands::{Exit, say};
-use crate::dead_letters::Letter;
+use crate::commands::{Exit, note, say, tell};
+use crate::dead_letters::{Desk, Letter};
 use crate::event::{self, UserId};
 use crate::outcome::timestamp;
 use crate::text;
@@ -25,7 +25,7 @@ const FIELDS: usize = 40;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     user-courier dead-letters list --config config/user-courier.toml\n  \
-    user-courier dead-letters list --config config/user-courier.toml --target valt --since 2h --json | jq .place\n\n\
+    user-courier dead-letters list --config config/user-courier.toml \\\n      --target valt --since 2h --json | jq .place\n\n\
     The table has the latest 50; with --json every one is a line.")]
 pub(super) struct ListArgs {
     #[command(flatten)]
@@ -46,12 +46,13 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
     let mut latest: BinaryHeap<Reverse<Row>> = BinaryHeap::new();
     let mut out = BufWriter::new(stdout());
+    let mut from_before = 0;
     let aside = desk.letters(&filter, &mut Bar::new(), |letter, open| {
         if args.json {
-            // Whoever reads it may stop reading: that is no failure.
-            let _ = writeln!(out, "{}", line(&letter, open));
+            tell(&mut out, line(&desk, &letter, open));
             return Ok(());
         }
+        from_before += usize::from(desk.is_from_before(&letter));
         let facts = &letter.facts;
         match counts.get_mut(&(facts.target.clone(), facts.reason.as_str())) {
             Some(count) => *count += 1,
@@ -89,6 +90,12 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
     let head = ["given up (UTC)", "target", ">user", "reason", ">status", ">attempts", "fields", "state", "place"];
     let head: Vec<_> = head.into_iter().filter(|name| args.filter.all || *name != "state").collect();
     say(table(&head, &rows).trim_end());
+    if from_before > 0 {
+        note(format_args!(
+            "\n{} from before the update topic was made anew: a replay refuses such without --force.",
+            of(from_before, "of them is", "of them are")
+        ));
+    }
     if shown < total {
         note(format_args!(
             "\nThese are the latest {shown}. Narrow it down with --target, --reason, --user, --since; or take --json for all of them."
@@ -144,7 +151,7 @@ fn cells(letter: &Letter, open: bool, all: bool) -> Vec<String> {
     cells
 }
 
-fn line(letter: &Letter, open: bool) -> serde_json::Value {
+fn line(desk: &Desk, letter: &Letter, open: bool) -> serde_json::Value {
     let facts = &letter.facts;
     let decoded = event::decode(&letter.record);
     let fields = decoded.as_ref().ok().map(event::Event::fields);
@@ -162,6 +169,7 @@ fn line(letter: &Letter, open: bool) -> serde_json::Value {
         "event": { "id": identity.id, "source": identity.source, "type": identity.event_type },
         "record": facts.origin.to_string(),
         "replays": facts.replays,
+        "from_before": desk.is_from_before(letter),
         "open": open,
     })
 }

@@ -8,11 +8,11 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, FilterArgs, failed, mention, note, open};
+use super::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::bar::Bar;
 use crate::commands::run::stop_signal;
 use crate::commands::table::{count, of, table};
-use crate::commands::{Exit, fail, say};
+use crate::commands::{Exit, fail, note, say};
 use crate::dead_letters::choice::{Choice, Mended};
 use crate::dead_letters::history::{Chosen, History};
 use crate::dead_letters::plan::{Action, Step};
@@ -30,9 +30,9 @@ const SAMPLES: usize = 3;
 /// Shows a plan and asks before it sends anything. What is sent is recorded with the sending, so it can be interrupted at any point and run again.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    user-courier dead-letters replay --config config/user-courier.toml --target valt --reason user_not_found --dry-run\n  \
-    user-courier dead-letters replay --config config/user-courier.toml --since 2h --rate 50 --yes\n  \
-    user-courier dead-letters replay --config config/user-courier.toml --from mended.jsonl\n\n\
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --target valt --reason user_not_found --dry-run\n  \
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --since 2h --rate 50 --yes\n  \
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --from mended.jsonl\n\n\
     Exits 0 when all is done, 1 if something was refused or another replay took over, 2 for wrong usage, 3 if Kafka cannot be reached.")]
 pub(super) struct ReplayArgs {
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
     let (mut summary, began) = (Summary::default(), Instant::now());
     // Until here a signal ends the process at once; from here on the batch that is under way is finished first.
     let stop = stop_signal();
-    let pace = Pace { force: args.force, rate: args.rate, stop: &|| *stop.borrow() };
+    let pace = Pace { force: args.force, rate: args.rate, stop: &|| stop.is_asked() };
     let done = replay::run(&desk, &mut history, &choice.letters, &mended, pace, &mut bar, &mut summary);
     drop(bar);
     tell(&desk, &summary, choice.letters.len(), began);
@@ -181,12 +181,15 @@ fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
         Action::Supersede => names(&step.left_out),
         Action::Refuse => String::new(),
     };
-    let why = step.why.iter().map(String::as_str);
-    let remark = one.remark.iter().map(|remark| &**remark).filter(|_| matches!(step.action, Action::Send | Action::Trim));
-    for more in why.chain(remark) {
+    for more in step.why.as_deref().into_iter().chain(remark(one, step)) {
         words += &format!("{}{}", if words.is_empty() { "" } else { "; " }, text::name(more, 200));
     }
     format!("{place}  {whose}: {words}")
+}
+
+/// Why it would fail again, if it is sent.
+fn remark<'a>(one: &'a Chosen, step: &Step) -> Option<&'a str> {
+    one.remark.as_deref().filter(|_| matches!(step.action, Action::Send | Action::Trim))
 }
 
 /// A step of the plan in one JSON object.
@@ -200,7 +203,7 @@ pub(crate) fn line(desk: &Desk, one: &Chosen, step: &Step) -> Value {
         "reason": one.reason,
         "fields": names(&step.sent),
         "left_out": names(&step.left_out),
-        "why": step.why.as_deref().or(one.remark.as_deref()),
+        "why": step.why.as_deref().or_else(|| remark(one, step)),
     })
 }
 

@@ -10,9 +10,9 @@ use crate::commands::bar::Bar;
 use crate::commands::sheet::{Section, Sheet};
 use crate::commands::table::{of, times};
 use crate::commands::{Exit, fail, say};
-use crate::dead_letters::plan::{Action, Step};
+use crate::dead_letters::plan::{Action, First, Step};
 use crate::dead_letters::story::Story;
-use crate::dead_letters::{export, judge, mask};
+use crate::dead_letters::{export, mask};
 use crate::outcome::{OutcomeData, timestamp};
 use crate::record::{Place, Record};
 use crate::text;
@@ -20,7 +20,9 @@ use crate::verdict::Reason;
 
 /// Shows one dead letter: the event, why it failed, what happened to its user since, and what a replay would do.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  user-courier dead-letters show user-update-dead-letters/3/17 --config config/user-courier.toml")]
+#[command(
+    after_help = "Example:\n  user-courier dead-letters show user-update-dead-letters/3/17 \\\n      --config config/user-courier.toml"
+)]
 pub(super) struct ShowArgs {
     /// Where it stands, as `list` shows it.
     #[arg(value_name = "TOPIC/PARTITION/OFFSET")]
@@ -62,8 +64,9 @@ pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
     let first = facts.first_attempt_at.map_or_else(String::new, |time| format!(", first call {}", timestamp(time)));
     why.line(format!("{}, {status}{first}, given up {}", of(facts.attempts as usize, "call", "calls"), timestamp(facts.failed_at)));
     why.line(format!("record {}, replayed {}", facts.origin, times(facts.replays)));
-    if facts.replays > 0 && story.chosen.blind.is_none() {
-        why.line(format!("first stood at {}/{}/{}", facts.origin.topic, facts.origin.partition, story.chosen.first));
+    let First { partition, offset, .. } = story.chosen.first;
+    if facts.replays > 0 && story.chosen.blind.is_none() && !story.chosen.from_before {
+        why.line(format!("first stood at {}/{partition}/{offset}", facts.origin.topic));
     }
 
     event(sheet.section("event"), story, reveal);
@@ -132,7 +135,7 @@ fn headers(section: &mut Section, record: &Record, story: &Story, reveal: bool) 
 /// Senders put all kinds of things into headers.
 fn is_credential(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    judge::is_secret(name) || ["authorization", "cookie", "token", "secret", "api-key", "apikey"].iter().any(|word| lower.contains(word))
+    text::is_secret(name) || ["authorization", "cookie", "token", "secret", "api-key", "apikey"].iter().any(|word| lower.contains(word))
 }
 
 fn row(outcome: &OutcomeData) -> Vec<String> {
@@ -158,8 +161,8 @@ fn now(section: &mut Section, story: &Story) {
 }
 
 fn would(step: &Step, story: &Story) -> String {
-    let (partition, topic) = (story.chosen.origin.0, &story.letter.facts.origin.topic);
-    let by: Vec<_> = step.by.iter().map(|offset| format!("{topic}/{partition}/{offset}")).collect();
+    let topic = &story.letter.facts.origin.topic;
+    let by: Vec<_> = step.by.iter().map(|(partition, offset)| format!("{topic}/{partition}/{offset}")).collect();
     let by = text::cut(&by.join(", "), 200).into_owned();
     let names = |parts: &[String]| text::name(&parts.join(", "), 200);
     match step.action {

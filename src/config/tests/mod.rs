@@ -4,6 +4,8 @@ mod changes;
 mod layers;
 mod mistakes;
 mod properties;
+mod random;
+mod table;
 mod targets;
 mod traces;
 mod whole;

@@ -115,6 +115,18 @@ fn timers_are_checked() {
             &["9:20: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (3s) must be below session.timeout.ms (3s)"],
         ),
         (
+            "[kafka.consumer_properties]\nheartbeat.interval.ms = 10000\n",
+            &["8:20: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (10s) leaves too little of the lease on the \
+                 partitions: 1s before each heartbeat, and calls of targets.aipix need 5s, half of request_timeout. Set it lower, or leave it out"],
+        ),
+        ("[kafka.consumer_properties]\nheartbeat.interval.ms = 6000\n", &[]),
+        (
+            "[kafka.consumer_properties]\nsession.timeout.ms = 60000\nheartbeat.interval.ms = 15000\n",
+            &[
+                "9:20: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (15s) must be below what tells in time that Kafka is gone (15s)",
+            ],
+        ),
+        (
             "[kafka.consumer_properties]\nmax.poll.interval.ms = 14999\n[shutdown]\ndrain_timeout = \"1s\"\n",
             &[
                 "8:19: kafka.consumer_properties.max.poll.interval.ms: max.poll.interval.ms (14999ms) must not be below session.timeout.ms (15s)",

@@ -1,16 +1,17 @@
 // The frame of the page: which part is shown, keeping it fresh, the token, and the keys.
 
-import { h } from "./dom.js";
+import { h, set, shown, sign } from "./dom.js";
 import { LettersPage } from "./letters.js";
-import { hello, lock, Refused, unlock, whoever } from "./net.js";
+import { ask, hello, lock, Refused, unlock, whoever } from "./net.js";
 import { NowPage } from "./now.js";
 import { problem } from "./sheet.js";
 import { UserPage } from "./user.js";
-import { span } from "./words.js";
+import { between, span, time } from "./words.js";
 
 const main = document.getElementById("main");
 const alarm = document.getElementById("alarm");
 const link = document.getElementById("link");
+const banner = document.getElementById("kafka");
 
 let known = null;
 let pages = {};
@@ -41,7 +42,12 @@ async function refresh() {
   clearTimeout(timer);
   const page = current;
   try {
-    if (!known) await begin();
+    if (!known) {
+      await begin();
+      // The part that is shown now has asked for news itself.
+      if (current) return;
+    }
+    if (current) tellKafka(await ask("kafka"));
     await current?.update();
     tellLink(null);
     tellLock();
@@ -80,11 +86,31 @@ function askToken() {
   name.focus();
 }
 
-/** Whether the console answers; what is shown is old where it does not. */
+const HEADS = {
+  part: "An instance has no Kafka: the others do its work.",
+  stranded: "No instance has Kafka, though this console reaches it: nothing is delivered or settled. Updates wait in Kafka, and all goes on by itself.",
+  down: "Kafka is gone: nothing is delivered or settled, and no replay can begin. Updates wait in Kafka, and all goes on by itself when it is back.",
+};
+
+/** Whether Kafka is there: a banner on every page. */
+function tellKafka(kafka) {
+  known.kafka = kafka.state;
+  const { failure, instances, now } = kafka;
+  const lasting = (since) => `since ${time(since, now)} (${span(between(since, now))})`;
+  const lines = instances.map(({ id, since, error }) => [h("b", {}, shown(id)), ` is without Kafka ${lasting(since)}`, error ? [": ", shown(error)] : null]);
+  if (failure) lines.unshift([h("b", {}, "This console"), ` gets no answer from Kafka ${lasting(failure.since)}: `, shown(failure.words)]);
+  const head = HEADS[kafka.state] ?? "";
+  banner.hidden = kafka.state === "up";
+  set(banner, kafka.state === "up" ? null : [kafka.state, lines.length, now.slice(0, 19)], h("p", {}, sign("failed"), " ", h("b", {}, head)), lines.map((line) => h("p", {}, line)));
+}
+
+/** Whether the console answers, and Kafka does; what is shown is old where one does not. */
 function tellLink(error) {
   if (!error || error instanceof Refused) {
     silentSince = null;
-    link.replaceChildren(h("span", { class: "live" }, "live"), h("span", { class: "wide" }, ` · ${known.group} · ${known.brokers}`));
+    const gone = { down: " Kafka is gone", stranded: " no instance has Kafka" }[known.kafka];
+    const state = gone ? h("span", { class: "dead" }, sign("failed"), gone) : h("span", { class: "live" }, "live");
+    link.replaceChildren(state, h("span", { class: "wide" }, ` · ${known.group} · ${known.brokers}`));
     alarm.hidden = !error;
     if (error) alarm.textContent = error.message;
     return;
@@ -103,6 +129,7 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
   }
   if (event.key === "p" && current === pages.letters) pages.letters.plan();
+  current?.key?.(event);
   const anchor = document.querySelectorAll("nav a")[["1", "2", "3"].indexOf(event.key)];
   if (anchor) location.hash = anchor.hash;
 });

@@ -2,8 +2,9 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// Control and format characters, bidirectional marks, line separators, tags, and what has no place in a text at all.
-const ODD = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|[\ud800-\udfff]/gu;
+// Control and format characters, marks of direction, line separators, fillers, tags, and what has
+// no place in a text at all.
+const ODD = /[\p{C}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\u{e0000}-\u{e0fff}]/gu;
 
 /** An element with attributes and children. A child that is a string is text. */
 export function h(tag, attributes = {}, ...children) {

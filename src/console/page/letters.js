@@ -41,7 +41,7 @@ export class LettersPage {
     this.body = h("tbody");
     this.every = h("input", { type: "checkbox", "aria-label": "Tick all rows of this page", onchange: () => this.tickAll() });
     const head = ["given up (UTC)", "target", "user", "reason", "status", "fields", "error", "state"];
-    this.table = h("table", { class: "letters", onkeydown: (event) => this.key(event) }, h("caption", { class: "unseen" }, "Dead letters, the latest first"),
+    this.table = h("table", { class: "letters" }, h("caption", { class: "unseen" }, "Dead letters, the latest first"),
       h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "tick" }, this.every), head.map((name) => h("th", { scope: "col" }, name)))), this.body);
     this.paging = h("div", { class: "paging" });
     const keys = h("p", { class: "keys soft" }, h("kbd", {}, "/"), " filter ", h("kbd", {}, "↑"), h("kbd", {}, "↓"), " rows ", h("kbd", {}, "Enter"), " opens ", h("kbd", {}, "x"), " ticks ", h("kbd", {}, "p"), " plan");
@@ -120,6 +120,8 @@ export class LettersPage {
     if (this.asking !== asked) return;
     this.tellState(answer);
     if (answer.list) this.show(answer.list);
+    // Kafka comes and goes also while the list stays as it is.
+    else if (this.list) this.offer();
   }
 
   /** What the list before said does not hold for this filter: nothing of it may be planned. */
@@ -201,13 +203,15 @@ export class LettersPage {
     const { ticked, list } = this;
     this.every.checked = ticked.size > 0 && ticked.size === list.rows.length;
     const chosen = ticked.size;
-    const all = h("button", { type: "button", class: "main", disabled: !list.total, onclick: () => this.plan() }, chosen ? `Plan a replay of ${of(chosen, "ticked letter", "ticked letters")} …` : `Plan a replay of all ${count(list.total)} …`);
+    const gone = this.known.kafka === "down";
+    const title = gone ? "Kafka is gone: what would become of a replay cannot be told" : null;
+    const all = h("button", { type: "button", class: "main", title, disabled: gone || !list.total, onclick: () => this.plan() }, chosen ? `Plan a replay of ${of(chosen, "ticked letter", "ticked letters")} …` : `Plan a replay of all ${count(list.total)} …`);
     const running = this.replay?.isRunning ? h("button", { type: "button", onclick: () => this.replay.open() }, "Show the replay that is under way") : null;
-    set(this.actions, [chosen, list.total, Boolean(running)], all, running);
+    set(this.actions, [chosen, list.total, Boolean(running), gone], all, running);
   }
 
   plan() {
-    if (!this.list?.total) return;
+    if (!this.list?.total || this.known.kafka === "down") return;
     if (this.replay?.isRunning) return this.replay.open();
     const what = this.ticked.size ? { places: [...this.ticked] } : { filter: this.filter };
     this.replay?.close();
@@ -226,15 +230,17 @@ export class LettersPage {
     this.offer();
   }
 
+  /** A key that nobody else takes: from anywhere on the page the arrows lead to the rows. */
   key(event) {
-    const row = [...this.rows.values()].find((row) => row.line.contains(event.target));
-    if (!row) return;
     const rows = [...this.rows.values()];
+    const row = rows.find((row) => row.line.contains(event.target));
     const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[event.key];
-    if (step) {
-      rows[rows.indexOf(row) + step]?.opener.focus();
+    if (step && rows.length) {
+      const at = row ? rows.indexOf(row) + step : step > 0 ? 0 : rows.length - 1;
+      rows[at]?.opener.focus();
       event.preventDefault();
     }
+    if (!row) return;
     if (event.key === "x") this.mark(row, !this.ticked.has(row.place));
     if (event.key === "Escape" && row.detail) row.toggle();
   }
@@ -248,7 +254,10 @@ class Row {
     const user = letter.user && letter.target !== "unclaimed" ? h("a", { href: `#user/${encodeURIComponent(letter.target)}/${letter.user}` }, letter.user) : (letter.user ?? "–");
     this.mark = h("td", { class: "mark" });
     const cell = (name, ...content) => h("td", { class: name }, content);
-    this.line = h("tr", {}, cell("tick", this.tick), cell("at", this.opener), cell("target", shown(letter.target)), cell("user", user), cell("reason", letter.reason), cell("status", letter.status ?? "–"),
+    // Anywhere on the row, but not where something else is meant: a link, a button, or words that
+    // are being marked.
+    const click = (event) => event.target.closest("a, button, input") || String(getSelection()) || this.toggle();
+    this.line = h("tr", { onclick: click }, cell("tick", this.tick), cell("at", this.opener), cell("target", shown(letter.target)), cell("user", user), cell("reason", letter.reason), cell("status", letter.status ?? "–"),
       cell("fields", letter.fields ? shown(letter.fields) : "–"), cell("words", shown(letter.words)), this.mark);
     this.elements = [this.line];
   }

@@ -47,6 +47,7 @@ function instances({ instances, now }) {
   }
   return instances.map((instance) => {
     const name = h("b", {}, shown(instance.id ?? instance.address));
+    if (instance.answers && instance.without_kafka) return h("li", { class: "failed" }, sign("failed"), name, h("span", {}, "without Kafka"));
     if (instance.answers) {
       const title = `${instance.address} answers since ${instance.since}`;
       return h("li", { class: "flowing", title }, sign("flowing"), name, h("span", {}, shown(instance.version), " · ", count(instance.milliseconds), " ms"));
@@ -80,12 +81,15 @@ class Card {
   }
 
   update(target, now, kept, page) {
-    this.samples.push(...target.samples);
+    // Two questions may be under way at once, and both answers bring the same.
+    const last = this.samples.at(-1)?.[0] ?? -Infinity;
+    this.samples.push(...target.samples.filter(([at]) => at > last));
     this.samples = this.samples.slice(-kept);
-    const state = target.state === null ? "unknown" : tone(target.state);
+    const stranded = target.without_kafka_since;
+    const state = target.state === null ? "unknown" : stranded ? "failed" : tone(target.state);
     const probe = target.next_probe_at ? Math.max(0, between(now, target.next_probe_at)) : null;
-    set(this.state, [target.state, target.cause, target.since, now.slice(0, 19), page.instances.length], ...stateWords(target, state, now, probe, page));
-    const error = state === "flowing" ? null : target.last_error;
+    set(this.state, [stranded, target.state, target.cause, target.since, now.slice(0, 19), page.instances.length], ...stateWords(target, state, now, probe, page));
+    const error = target.state === "flowing" ? null : target.last_error;
     set(this.error, error, error ? shown(error) : "");
     this.error.hidden = !error;
     set(this.figures, [target.partitions, target.lag, target.waiting, target.in_flight, target.limit], figures(target, this.calls));
@@ -93,7 +97,7 @@ class Card {
     set(this.apart, differ ? target.instances : null, differ ? target.instances.map((one) => h("span", { class: tone(one.state) }, sign(one.state), shown(one.id), " ", shown(one.state))) : "");
     this.apart.hidden = !differ;
     if (this.element.dataset.state && this.element.dataset.state !== state && target.state) {
-      announce(state === "flowing" ? `${target.name} flows again` : `${target.name} is ${state}: ${CAUSES[target.cause] ?? ""}`);
+      announce(stranded ? `${target.name} is without Kafka` : state === "flowing" ? `${target.name} flows again` : `${target.name} is ${state}: ${CAUSES[target.cause] ?? ""}`);
     }
     this.element.dataset.state = state;
     const end = Math.floor(Date.parse(now) / 1000);
@@ -108,6 +112,10 @@ function stateWords(target, state, now, probe, { instances, looked }) {
     const why = !looked ? "looking …" : instances.some((one) => one.answers) ? "no instance that answers runs it" : "no instance answers";
     return [sign("unknown"), h("b", {}, "unknown"), h("span", {}, why)];
   }
+  if (target.without_kafka_since) {
+    const from = target.without_kafka_since;
+    return [sign("failed"), h("b", {}, "without Kafka"), h("span", { title: from }, `since ${time(from, now)}`, h("i", {}, ` ${span(between(from, now))}`)), h("span", {}, "to its API it was ", shown(target.state))];
+  }
   const since = h("span", { title: target.since }, `since ${time(target.since, now)}`, h("i", {}, ` ${span(between(target.since, now))}`));
   if (state === "flowing") return [sign(state), h("b", {}, "flowing"), since];
   const cause = h("span", { class: "cause" }, CAUSES[target.cause] ? `${target.cause}: ${CAUSES[target.cause]}` : shown(target.cause));
@@ -120,8 +128,8 @@ function figures(target, calls) {
   return [
     // Lag is that of the owned partitions: where there are none, it says nothing.
     target.partitions === 0 ? h("div", { class: "failed" }, h("dt", {}, "partitions"), h("dd", {}, sign("failed"), " 0 owned")) : pair("partitions", "partitions of the update topic that these instances own", count(target.partitions)),
-    pair("lag", "records not settled yet", count(target.lag)),
-    pair("waiting", "records in memory that wait for a call", count(target.waiting)),
+    pair("waiting", "this target's updates in memory that wait for a call", count(target.waiting)),
     calls && pair("in flight", "calls under way, and how many may be", count(target.in_flight), target.limit === null ? "" : h("small", {}, ` of ${count(target.limit)}`)),
+    pair("behind by", "records of the update topic from the lowest that is not settled to the end, those for other targets among them", count(target.lag)),
   ];
 }

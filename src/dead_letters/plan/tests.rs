@@ -8,13 +8,18 @@ fn names(parts: &[&str]) -> Vec<String> {
     parts.iter().map(|part| (*part).to_owned()).collect()
 }
 
-fn other(at: i64, parts: &[&str]) -> Other {
-    Other { at, first: Some(at), parts: names(parts), dead: false }
+/// At this offset of the one partition, written at that time.
+fn first(offset: i64) -> First {
+    First { partition: 0, offset, written_ms: Some(offset) }
 }
 
-fn judged(first: i64, parts: &[&str], others: &[Other]) -> Step {
+fn other(at: i64, parts: &[&str]) -> Other {
+    Other { at: (0, at), first: Some(first(at)), parts: names(parts), dead: false }
+}
+
+fn judged(at: i64, parts: &[&str], others: &[Other]) -> Step {
     let parts = names(parts);
-    let case = Case { first, parts: &parts, replays: 0, blind: None, objection: None, obstacle: None };
+    let case = Case { first: first(at), parts: &parts, replays: 0, blind: None, objection: None, obstacle: None };
     step(&case, others, false)
 }
 
@@ -23,7 +28,7 @@ fn each_part_is_judged_by_itself() {
     let others = [other(5, &["a"]), other(20, &["b", "v.x"]), other(30, &["c"])];
     let step = judged(10, &["a", "b", "c", "v.x", "v.y"], &others);
     assert_eq!((step.action, step.sent, step.left_out), (Action::Trim, names(&["a", "v.y"]), names(&["b", "c", "v.x"])));
-    assert_eq!(step.by, [20, 30]);
+    assert_eq!(step.by, [(0, 20), (0, 30)]);
     assert_eq!(judged(10, &["b", "c"], &others).action, Action::Supersede);
     assert_eq!(judged(10, &["a"], &others).action, Action::Send);
     assert_eq!(judged(40, &["a", "b"], &others).action, Action::Send);
@@ -34,15 +39,39 @@ fn each_part_is_judged_by_itself() {
 fn a_dead_update_overwrites_nothing_and_a_replayed_one_stands_where_it_first_stood() {
     let dead = Other { dead: true, ..other(20, &["a"]) };
     assert_eq!(judged(10, &["a"], &[dead]).action, Action::Send);
-    let replayed = Other { first: Some(5), ..other(20, &["a"]) };
+    let replayed = Other { first: Some(first(5)), ..other(20, &["a"]) };
     assert_eq!(judged(10, &["a"], std::slice::from_ref(&replayed)).action, Action::Send);
     assert_eq!(judged(4, &["a"], &[replayed]).action, Action::Supersede);
 }
 
 #[test]
+fn across_partitions_the_times_tell_and_what_they_leave_open_counts_as_newer() {
+    let elsewhere = |written_ms: Option<i64>| {
+        let first = First { partition: 1, offset: 3, written_ms };
+        Other { at: (1, 3), first: Some(first), parts: names(&["a"]), dead: false }
+    };
+    let action = |written_ms| judged(10, &["a"], &[elsewhere(written_ms)]).action;
+    assert_eq!(action(Some(9)), Action::Send);
+    assert_eq!([action(Some(10)), action(Some(11)), action(None)], [Action::Supersede; 3]);
+    let step = judged(10, &["a", "b"], &[elsewhere(Some(11))]);
+    assert_eq!((step.action, step.by), (Action::Trim, vec![(1, 3)]));
+    let unknown = Other { first: None, ..elsewhere(None) };
+    assert_eq!(judged(10, &["a"], &[unknown]).action, Action::Refuse, "it stands in another partition, wherever");
+}
+
+#[test]
+fn everything_on_a_topic_is_newer_than_what_came_before_it() {
+    let parts = names(&["a"]);
+    let case = Case { first: First::BEFORE_THE_TOPIC, parts: &parts, replays: 0, blind: None, objection: None, obstacle: None };
+    assert_eq!(step(&case, &[other(0, &["a"])], false).action, Action::Supersede);
+    let replayed = Other { first: Some(First::BEFORE_THE_TOPIC), ..other(20, &["a"]) };
+    assert_eq!(judged(10, &["a"], &[replayed]).action, Action::Send);
+}
+
+#[test]
 fn what_is_in_doubt_is_refused_unless_it_is_forced() {
     let parts = names(&["a", "b"]);
-    let case = Case { first: 10, parts: &parts, replays: 0, blind: None, objection: None, obstacle: None };
+    let case = Case { first: first(10), parts: &parts, replays: 0, blind: None, objection: None, obstacle: None };
     let unclear = [Other { first: None, ..other(20, &["a"]) }];
     let cases = [
         (Case { replays: 3, ..case.clone() }, &[][..], "3 times"),
@@ -143,9 +172,14 @@ impl World {
             let letter = self.topic[at].clone();
             let records = self.topic.iter().enumerate().filter(|(other, _)| *other != at);
             let others: Vec<_> = records
-                .map(|(at, record)| Other { at: at as i64, first: Some(record.first), parts: record.parts.clone(), dead: record.dead })
+                .map(|(at, record)| Other {
+                    at: (0, at as i64),
+                    first: Some(first(record.first)),
+                    parts: record.parts.clone(),
+                    dead: record.dead,
+                })
                 .collect();
-            let case = Case { first: letter.first, parts: &letter.parts, replays: 0, blind: None, objection: None, obstacle: None };
+            let case = Case { first: first(letter.first), parts: &letter.parts, replays: 0, blind: None, objection: None, obstacle: None };
             let step = step(&case, &others, false);
             match step.action {
                 Action::Send | Action::Trim => self.write(letter.update, Some(letter.first), step.sent),

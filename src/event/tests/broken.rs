@@ -97,5 +97,5 @@ fn large_values_are_read() {
     let value = format!(r#"{{"user":1,"changes":{{"rooms":[{rooms}]}}}}"#);
     assert!(value.len() > 900_000);
     let event = decode(&record(&BINARY, value)).unwrap();
-    assert_eq!(event.changes_map().unwrap()["rooms"].as_array().unwrap().len(), 300_000);
+    assert_eq!(event.changes().unwrap().get(), format!(r#"{{"rooms":[{rooms}]}}"#));
 }

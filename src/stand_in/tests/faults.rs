@@ -1,6 +1,6 @@
 //! Faults: each one as a client meets it, and whether the call took effect.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
@@ -60,12 +60,18 @@ async fn answers_of_something_else_are_html_not_json_a_redirect_or_packed() {
     let seen = update(&valt, 52).await.unwrap();
     assert_eq!((seen.status, seen.header("location")), (302, "/elsewhere"));
 
+    valt.fault(Rule::fault(Fault::Gzip).times(1));
+    let seen = update(&valt, 52).await.unwrap();
+    let mut unpacked = String::new();
+    flate2::read::GzDecoder::new(&*seen.body).read_to_string(&mut unpacked).unwrap();
+    assert_eq!((seen.header("content-encoding"), &*unpacked), ("gzip", r#"{"data":{"id":52}}"#));
+
     valt.fault(Rule::fault(Fault::GzipBomb).times(1));
     let seen = update(&valt, 52).await.unwrap();
     assert_eq!((seen.status, seen.header("content-encoding")), (200, "gzip"));
     assert!(seen.body.len() < 500_000);
     assert_eq!(seen.body[seen.body.len() - 4..], crate::stand_in::bomb::UNPACKED.to_le_bytes());
-    assert_eq!((valt.fields(52), valt.stats().applied), (None, 0));
+    assert_eq!(valt.stats().applied, 1, "only what was packed was true");
 }
 
 #[tokio::test]
@@ -139,6 +145,21 @@ async fn a_reset_is_a_reset_before_or_after_taking_effect() {
         assert_eq!((last.status, last.applied), (None, applied));
     }
     assert_eq!(update(&valt, 52).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_reset_and_a_new_one_is_not() {
+    let valt = stand_in(Kind::Valt).await;
+    valt.fault(Rule::fault(Fault::ResetKept));
+    let mut stream = bare(&valt).await;
+    let mut answer = vec![0; 1000];
+    let read = stream.read(&mut answer).await.unwrap();
+    assert!(answer[..read].starts_with(b"HTTP/1.1 200 OK"));
+    let again = b"POST /api/v3/admin/users/52/edit HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, again).await.unwrap();
+    assert_eq!(rest(&mut stream).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(update(&valt, 52).await.unwrap().status, 200);
+    assert_eq!(valt.calls().iter().map(|call| call.status).collect::<Vec<_>>(), [Some(200), None, Some(200)]);
 }
 
 #[tokio::test]

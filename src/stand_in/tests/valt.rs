@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Seen, TOKEN, call, stand_in, update};
+use super::{Seen, TOKEN, call, client, stand_in, update};
 use crate::stand_in::{Kind, StandIn, Users};
 
 const LOGIN: &str = "/api/v3/login";
@@ -101,4 +101,22 @@ async fn a_taken_name_is_a_server_error_where_that_is_switched_on() {
     assert_eq!(edit(&valt, 3, name).await.status, 500);
     assert_eq!(edit(&valt, 3, r#"{"name":"other"}"#).await.status, 200);
     assert_eq!(edit(&valt, 3, r#"{"name":"other"}"#).await.status, 200, "its own name is not taken");
+}
+
+#[tokio::test]
+async fn a_key_with_another_body_is_refused_if_keys_are_heeded() {
+    let valt = stand_in(Kind::Valt).await;
+    let with_key = async |key: &'static str, body: &'static str| {
+        let url = format!("{}/api/v3/admin/users/52/edit?access_token={TOKEN}", valt.base_url());
+        client().post(url).header("idempotency-key", key).body(body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!([with_key("a", r#"{"rooms":[1]}"#).await, with_key("a", r#"{"rooms":[2]}"#).await], [200, 200]);
+    valt.set(|settings| settings.idempotency_keys = true);
+    let calls = [
+        with_key("a", r#"{"rooms":"wrong"}"#).await,
+        with_key("a", r#"{"rooms":[1]}"#).await,
+        with_key("a", r#"{"rooms":"wrong"}"#).await,
+        with_key("b", r#"{"rooms":[1]}"#).await,
+    ];
+    assert_eq!(calls, [400, 422, 400, 200]);
 }

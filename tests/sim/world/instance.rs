@@ -10,7 +10,7 @@ use user_courier::verdict::Reason;
 
 use super::super::plan::Kind;
 use super::pace::{INITIAL_BACKOFF, MAX_BACKOFF, Pace};
-use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, SESSION, TRANSACTION, World};
+use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, Record, SESSION, TRANSACTION, World};
 
 impl World<'_> {
     pub(super) fn crash(&mut self, index: usize, back_at: Instant) -> Checked {
@@ -21,7 +21,7 @@ impl World<'_> {
         for call in calls {
             // Whether the API took it nobody will know.
             if !call.applied && self.rng.bool() {
-                self.apply(&call.run, call.verdict);
+                self.apply(&call.run, call.finding.verdict);
             }
         }
         if let Some(committing) = self.instances[index].committing.take()
@@ -91,7 +91,7 @@ impl World<'_> {
         if let (Some(engine), true) = (&mut instance.engine, instance.member) {
             engine.lease(instance.heartbeat + SESSION);
         }
-        self.answer(index);
+        self.answer(index)?;
         self.finish_commit(index)
     }
 
@@ -111,6 +111,7 @@ impl World<'_> {
         if let Some(engine) = &mut instance.engine {
             for partition in owned.keys() {
                 engine.lost(*partition, now);
+                instance.pace.forget(*partition);
             }
         }
         instance.member = true;
@@ -119,49 +120,41 @@ impl World<'_> {
         Ok(())
     }
 
-    pub(super) fn answer(&mut self, index: usize) {
+    pub(super) fn answer(&mut self, index: usize) -> Checked {
         let now = self.now;
         let instance = &mut self.instances[index];
         let mut done: Vec<Call> = instance.calls.extract_if(.., |call| call.done_at <= now).collect();
         instance.told |= !done.is_empty();
         done.sort_by_key(|call| call.done_at);
         for call in done {
+            let Instance { engine: Some(engine), pace, .. } = &mut self.instances[index] else { continue };
+            engine.finished(call.ticket, call.finding, (), now);
             if !call.cancelled {
-                self.hear(index, &call);
-            }
-            if let Some(engine) = &mut self.instances[index].engine {
-                engine.finished(call.ticket, call.verdict, 1, (), now);
+                pace.hear(&call, engine.state(), now)?;
+                self.hear(&call);
             }
         }
+        Ok(())
     }
 
+    /// Reads what is due, a record of each partition in turn, until memory is full. The settings of now
+    /// decide, as in the service, where no more than a few batches are on their way when it pauses.
     pub(super) fn consume(&mut self, index: usize) -> Checked {
+        let now = self.now;
         let instance = &mut self.instances[index];
         let (Some(engine), None, false) = (&mut instance.engine, instance.frozen_until, instance.paused) else { return Ok(()) };
-        for (partition, owned) in &mut instance.owned {
-            while let Some(record) = self.log[*partition as usize].get(owned.next)
-                && record.at <= self.now
-            {
-                owned.next += 1;
-                instance.told = true;
-                let Some(user) = UserId::new(record.user) else { continue };
-                let expires_at = match record.kind {
-                    Kind::Expiring(millis) => Some(record.at + Duration::from_millis(millis)),
-                    _ => None,
-                };
-                let work = match record.kind {
-                    Kind::Foreign => {
-                        engine.passed(*partition, record.offset + 1);
-                        continue;
-                    }
-                    Kind::Invalid => Work::Dead { user: Some(user), reason: Reason::InvalidChanges },
-                    _ => Work::Call { user, expires_at },
-                };
-                engine.arrived(*partition, record.offset, record.size, Arc::new(*record), work);
-                if engine.held() > self.most_waiting {
-                    break;
+        let mut due: Vec<i32> = instance.owned.keys().copied().collect();
+        while !due.is_empty() && engine.held() <= self.max_waiting {
+            due.retain(|partition| {
+                let Some(owned) = instance.owned.get_mut(partition) else { return false };
+                let record = self.log[*partition as usize].get(owned.next).filter(|record| record.at <= now);
+                if let Some(record) = record {
+                    owned.next += 1;
+                    instance.told = true;
+                    arrive(engine, record);
                 }
-            }
+                record.is_some()
+            });
         }
         if engine.held() > self.most_waiting + self.plan.partitions as usize {
             return Err(format!("{} records held", engine.held()));
@@ -174,9 +167,15 @@ impl World<'_> {
         let instance = &mut self.instances[index];
         instance.pace.cancelled(ticket, self.now);
         if let Some(call) = instance.calls.iter_mut().find(|call| call.ticket == ticket) {
-            let (run, verdict) = (call.run.clone(), call.verdict);
+            let (run, verdict) = (call.run.clone(), call.finding.verdict);
             let takes = !self.calm && !call.applied && self.rng.bool();
             (call.cancelled, call.applied) = (true, true);
+            // Nobody will know either whether the call was made at all.
+            if call.finding.calls == 0 {
+                for record in &run {
+                    self.tries.entry((record.partition, record.offset)).or_default().calls += 1;
+                }
+            }
             if takes {
                 self.apply(&run, verdict);
             }
@@ -218,6 +217,7 @@ impl World<'_> {
                 Action::Resume => self.instances[index].paused = false,
                 Action::Released(partition) => {
                     self.instances[index].owned.remove(&partition);
+                    self.instances[index].pace.forget(partition);
                     if self.owner[partition as usize].is_some_and(|(owner, _)| owner == index) {
                         self.owner[partition as usize] = None;
                     }
@@ -233,6 +233,21 @@ impl World<'_> {
         }
         Ok(())
     }
+}
+
+/// Hands a record to the engine.
+fn arrive(engine: &mut Engine<Record, ()>, record: &Record) {
+    let Some(user) = UserId::new(record.user) else { return };
+    let expires_at = match record.kind {
+        Kind::Expiring(millis) => Some(record.at + Duration::from_millis(millis)),
+        _ => None,
+    };
+    let work = match record.kind {
+        Kind::Foreign => return engine.passed(record.partition, record.offset + 1),
+        Kind::Invalid => Work::Dead { user: Some(user), reason: Reason::InvalidChanges },
+        _ => Work::Call { user, expires_at },
+    };
+    engine.arrived(record.partition, record.offset, record.size, Arc::new(*record), work);
 }
 
 impl Instance {

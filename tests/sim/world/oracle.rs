@@ -1,11 +1,13 @@
 //! The oracle: what must be true of every call, every commit, and in the end.
 
+use std::time::Instant;
+
 use user_courier::engine::checkpoint::{Checkpoint, MAX_TEXT};
 use user_courier::engine::{Batch, Commit, End, Ending, Merge};
-use user_courier::verdict::Reason;
+use user_courier::verdict::{Reason, Verdict};
 
 use super::super::plan::Kind;
-use super::pace::FAILED;
+use super::pace::may_be_its_own;
 use super::{BACKGROUND, Call, Checked, Record, World};
 
 impl World<'_> {
@@ -55,16 +57,16 @@ impl World<'_> {
         Ok(())
     }
 
-    /// What an answer must lead to, and may.
-    pub(super) fn hear(&mut self, index: usize, call: &Call) {
-        let instance = &mut self.instances[index];
-        // Where memory is full of few users' updates, these must come to their end without anybody else.
-        let counts = instance.pace.hear(call, self.now) || instance.paused && call.verdict == FAILED;
-        // A merged call's failure is nobody's: its updates are then sent one by one.
-        if let [record] = &*call.run
-            && let Some(tries) = self.tries.get_mut(&(record.partition, record.offset))
-        {
-            tries.failures += u32::from(counts);
+    /// Keeps what an answer says of its updates.
+    pub(super) fn hear(&mut self, call: &Call) {
+        if call.finding.verdict == Verdict::Delivered {
+            self.deliveries.push((self.now, call.user()));
+        }
+        for record in call.run.iter().filter(|_| may_be_its_own(call.finding)) {
+            if let Some(tries) = self.tries.get_mut(&(record.partition, record.offset)) {
+                tries.failures += 1;
+                tries.failed = Some((tries.failed.map_or(self.now, |(first, _)| first), self.now));
+            }
         }
     }
 
@@ -112,11 +114,12 @@ impl World<'_> {
                 | (Kind::Invalid, Some(End::Dead(Reason::InvalidChanges)))
                 | (Kind::Expiring(_), Some(End::Dead(Reason::Expired))) => true,
                 (Kind::Good | Kind::Expiring(_), Some(End::Delivered)) => self.taken[record.partition as usize][record.index],
-                (Kind::Good | Kind::Rejected | Kind::Poison | Kind::Expiring(_), Some(End::Merged { into })) => {
+                (Kind::Good | Kind::Rejected | Kind::Odd(_) | Kind::Expiring(_), Some(End::Merged { into })) => {
                     self.was_merged(record, into)
                 }
-                (Kind::Good | Kind::Rejected | Kind::Poison | Kind::Expiring(_), Some(End::Dead(Reason::AttemptsExhausted))) => {
-                    self.earned(record)
+                (Kind::Odd(_), Some(End::Dead(Reason::AttemptsExhausted))) => self.earned(record),
+                (Kind::Good | Kind::Rejected | Kind::Expiring(_), Some(End::Dead(Reason::AttemptsExhausted))) => {
+                    self.earned(record) && self.failed_between_outages(record)
                 }
                 _ => false,
             };
@@ -161,9 +164,18 @@ impl World<'_> {
         }
     }
 
-    /// An update is given up only after failures enough that were its own.
+    /// An update is given up only after failures enough, and while another user's was delivered.
     pub(super) fn earned(&self, record: &Record) -> bool {
-        self.tries.get(&(record.partition, record.offset)).is_some_and(|tries| tries.failures >= self.plan.max_attempts)
+        let Some(tries) = self.tries.get(&(record.partition, record.offset)) else { return false };
+        let Some((first, last)) = tries.failed else { return false };
+        let others = |(at, user): &(Instant, u64)| *user != record.user && *at >= first && *at <= last;
+        tries.failures >= self.plan.max_attempts && self.deliveries.iter().any(others)
+    }
+
+    /// One outage never makes an end of an update that the API would take. Two can look like the update's own fault, if
+    /// it is called in both of them, and others are between.
+    fn failed_between_outages(&self, record: &Record) -> bool {
+        self.tries.get(&(record.partition, record.offset)).is_some_and(|tries| tries.outages.len() > 1)
     }
 
     /// An outcome tells no call that was not made; and all that were, whoever made them, where nothing was lost and the text had room.

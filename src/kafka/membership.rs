@@ -1,0 +1,187 @@
+//! Membership: whether a subscriber is in its group and the brokers answer, as far as is known.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::text;
+
+/// Without proof of membership for so long, Kafka counts as gone. Above the time in which a cluster replaces a broker that it lost.
+const SILENCE: Duration = Duration::from_secs(20);
+/// The bytes that are kept of what a client reports.
+const WORDS: usize = 500;
+
+/// What is known of one subscriber's membership. Shared by its consumer's threads, which find out, and its loop, which tells of it.
+#[derive(Debug)]
+pub struct Membership {
+    /// Within this time a rebalance is over, unless something is wrong.
+    rebalance: Duration,
+    facts: Mutex<Facts>,
+}
+
+#[derive(Debug, Default)]
+struct Facts {
+    /// The coordinator heard from us as a member at that time or later.
+    heard: Option<Instant>,
+    /// The membership ended: what was heard before says nothing any more.
+    lost: Option<Instant>,
+    /// Since when the group rebalances. Nothing is heard then: the coordinator answers when all members have joined again.
+    rebalancing: Option<Instant>,
+    /// A broker answered any other question.
+    answered: Option<Instant>,
+    /// What a client reported last, and when.
+    report: Option<(Instant, String)>,
+}
+
+/// What a look at the membership shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The subscriber is in its group, and the brokers answer.
+    pub up: bool,
+    /// It is a member of its group as far as it knows: nobody else has its partitions.
+    pub member: bool,
+    /// When there last was proof of that; none before the group was joined.
+    pub proven: Option<Instant>,
+    /// What a client reported last, and when. Bears no secret.
+    pub report: Option<(Instant, String)>,
+}
+
+impl Facts {
+    /// What is wrong where no client has reported anything.
+    fn silence(&self) -> &'static str {
+        if self.heard.is_none() {
+            "the consumer group is not joined yet"
+        } else if self.lost > self.heard && self.answered > self.lost {
+            "the consumer group went on without this instance, which joins it again"
+        } else {
+            "the consumer group's coordinator does not answer"
+        }
+    }
+}
+
+impl Membership {
+    /// No member yet. `drain`: how long partitions may take to be handed over.
+    pub fn new(drain: Duration) -> Self {
+        Membership { rebalance: drain + SILENCE, facts: Mutex::default() }
+    }
+
+    /// The coordinator has heard from us as a member at that time or later.
+    pub(super) fn heard(&self, at: Instant) {
+        self.note(|facts| facts.heard = facts.heard.max(Some(at)));
+    }
+
+    /// The group goes on without us, or may do so.
+    pub(super) fn lost(&self, at: Instant) {
+        self.note(|facts| (facts.lost, facts.rebalancing) = (Some(at), None));
+    }
+
+    /// Whether the group rebalances, as this look shows.
+    pub(super) fn rebalances(&self, rebalances: bool, at: Instant) {
+        self.note(|facts| facts.rebalancing = rebalances.then(|| facts.rebalancing.unwrap_or(at)));
+    }
+
+    /// A broker has answered.
+    pub fn answered(&self, at: Instant) {
+        self.note(|facts| facts.answered = facts.answered.max(Some(at)));
+    }
+
+    /// A client reports a problem.
+    pub(super) fn reported(&self, words: &str, at: Instant) {
+        let words = text::cut(words, WORDS).into_owned();
+        self.note(|facts| facts.report = Some((at, words)));
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Facts)) {
+        if let Ok(mut facts) = self.facts.lock() {
+            change(&mut facts);
+        }
+    }
+
+    /// How it stands now.
+    pub fn standing(&self, now: Instant) -> Standing {
+        let Ok(facts) = self.facts.lock() else { return Standing::default() };
+        let member = facts.heard > facts.lost;
+        let while_rebalancing = facts.rebalancing.filter(|_| member).and_then(|since| Some(facts.answered?.min(since + self.rebalance)));
+        let proven = facts.heard.max(while_rebalancing.filter(|_| facts.heard.is_some()));
+        let up = member && proven.is_some_and(|proven| now.saturating_duration_since(proven) < SILENCE);
+        let report = facts.report.clone().filter(|(at, _)| up || Some(*at) >= facts.heard);
+        Standing { up, member, proven, report: report.or_else(|| (!up).then(|| (now, facts.silence().to_owned()))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRAIN: Duration = Duration::from_secs(20);
+
+    /// A membership, and a clock that begins with it.
+    fn joined() -> (Membership, impl Fn(u64) -> Instant) {
+        let start = Instant::now();
+        let membership = Membership::new(DRAIN);
+        membership.heard(start);
+        (membership, move |seconds| start + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_silent_coordinator_is_gone_after_20_s_and_back_with_the_next_answer() {
+        let nobody = Membership::new(DRAIN).standing(Instant::now());
+        assert_eq!((nobody.up, nobody.member, nobody.proven), (false, false, None));
+        let (membership, at) = joined();
+        let up = |second| membership.standing(at(second)).up;
+        assert!(up(0) && up(19) && !up(20) && !up(1000));
+        // Other brokers may answer whatever they like.
+        membership.answered(at(25));
+        assert!(!up(26));
+        assert_eq!(membership.standing(at(26)).proven, Some(at(0)));
+        membership.heard(at(30));
+        assert!(up(31));
+    }
+
+    #[test]
+    fn in_a_rebalance_the_brokers_answers_count_but_not_for_ever() {
+        let (membership, at) = joined();
+        let up = |second| membership.standing(at(second)).up;
+        membership.rebalances(true, at(1));
+        membership.rebalances(true, at(9));
+        membership.answered(at(12));
+        assert!(up(31) && !up(32), "silent since 12");
+        membership.answered(at(40));
+        assert!(up(59));
+        membership.answered(at(80));
+        assert!(!up(81), "since 1 it rebalances, for longer than a rebalance takes");
+        membership.rebalances(false, at(82));
+        membership.heard(at(82));
+        assert!(up(83));
+    }
+
+    #[test]
+    fn a_lost_membership_is_no_membership_until_the_group_is_joined_again() {
+        let (membership, at) = joined();
+        membership.rebalances(true, at(3));
+        membership.lost(at(5));
+        membership.answered(at(6));
+        membership.rebalances(true, at(6));
+        let lost = membership.standing(at(6));
+        assert_eq!((lost.up, lost.member, lost.proven), (false, false, Some(at(0))));
+        membership.heard(at(7));
+        assert!(membership.standing(at(8)).up);
+    }
+
+    #[test]
+    fn the_report_says_what_is_wrong_now() {
+        let words = |membership: &Membership, at| membership.standing(at).report.map(|(_, words)| words);
+        let (membership, at) = joined();
+        assert_eq!(words(&membership, at(1)), None);
+        membership.reported("one of three brokers is away", at(2));
+        assert_eq!(words(&membership, at(3)).as_deref(), Some("one of three brokers is away"));
+        membership.heard(at(10));
+        assert!(words(&membership, at(40)).is_some_and(|words| words.contains("coordinator does not answer")), "that report is old");
+        membership.lost(at(41));
+        assert!(words(&membership, at(42)).is_some_and(|words| words.contains("coordinator does not answer")), "the client gave up itself");
+        membership.answered(at(43));
+        assert!(words(&membership, at(44)).is_some_and(|words| words.contains("went on without this instance")));
+        // What was reported since we were last heard is the likely cause.
+        membership.reported(&"x".repeat(5000), at(12));
+        assert!(words(&membership, at(44)).is_some_and(|words| words.starts_with("xx") && words.len() <= WORDS));
+    }
+}

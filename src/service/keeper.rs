@@ -1,0 +1,177 @@
+//! The keeper: runs one target's subscriber, and begins it anew if its client breaks or a secret
+//! that its clients are made of has changed.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::Failure;
+use crate::config::{Config, Target};
+use crate::kafka::client::try_out;
+use crate::kafka::{Offsets, Told};
+use crate::metrics::TargetMetrics;
+use crate::renewal::Files;
+use crate::route::Router;
+use crate::status::Board;
+use crate::stop::{self, Stop};
+use crate::subscriber::{Ended, Subscriber, try_out_tls};
+use crate::traces::Tracer;
+
+/// The pause before a broken subscriber begins anew, doubled each time that it breaks again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A subscriber that has run for so long is taken for mended.
+const MENDED: Duration = Duration::from_secs(300);
+
+/// Keeps a subscriber running.
+pub(super) struct Keeper {
+    /// The target, or `unclaimed`.
+    pub(super) name: String,
+    pub(super) configs: watch::Receiver<Arc<Config>>,
+    pub(super) router: Arc<Router>,
+    pub(super) metrics: TargetMetrics,
+    pub(super) tracer: Option<Tracer>,
+    /// Where partitions end, as asked for.
+    pub(super) told: watch::Receiver<Told>,
+    pub(super) board: Board,
+    /// Handed on from client to client.
+    pub(super) offsets: Arc<Offsets>,
+    /// Asked to stop, the subscriber drains and leaves its group.
+    pub(super) stop: Stop,
+}
+
+impl Keeper {
+    /// Runs the subscriber until it is asked to stop.
+    ///
+    /// # Errors
+    /// If it cannot begin the first time, or cannot or must not begin anew.
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let (mut breaks, mut first) = (Breaks::default(), true);
+        while !self.stop.is_asked() {
+            let began = Instant::now();
+            let why = match self.once().await {
+                // Asked to stop, or to begin anew with other secrets.
+                Ok(Ended::Left) => {
+                    first = false;
+                    continue;
+                }
+                Ok(Ended::InstanceTaken) => {
+                    return Err(Failure::InstanceTaken(self.configs.borrow().kafka.instance_id.clone()));
+                }
+                Ok(Ended::Panicked) => return Err(Failure::Panicked(self.name)),
+                Ok(Ended::Stuck) => return Err(Failure::Stuck(self.name)),
+                Ok(Ended::Broken(why)) => why,
+                Err(error) if first => {
+                    return Err(Failure::Setup(error.context(format!("the subscriber of `{}` cannot begin", self.name))));
+                }
+                Err(error) => format!("{error:#}"),
+            };
+            first = false;
+            if self.stop.is_asked() {
+                warn!(target = self.name, error = why, "the subscriber broke before it had drained");
+                return Ok(());
+            }
+            let (times, pause) = breaks.next(began.elapsed());
+            self.metrics.restarted();
+            let next_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            error!(target = self.name, error = why, times, next_in_ms, "the subscriber broke; it begins anew after a pause");
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.asked() => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One life of the subscriber.
+    async fn once(&self) -> anyhow::Result<Ended> {
+        let mut configs = self.configs.clone();
+        let config = configs.borrow_and_update().clone();
+        let target = config.targets.iter().find(|target| target.name == self.name);
+        let mut files = Files::of(&config.kafka, target);
+        let (router, metrics, tracer) = (self.router.clone(), self.metrics.clone(), self.tracer.clone());
+        let subscriber =
+            Subscriber::start(&config, target, router, metrics, tracer, self.told.clone(), self.board.clone(), self.offsets.clone())?;
+        info!(target = self.name, "subscriber started");
+        let (leave, left) = stop::channel();
+        let mut run = pin!(subscriber.run(configs, left));
+        let mut stop = self.stop.clone();
+        let reason = async {
+            tokio::select! {
+                () = renewed(&mut files, &config, target) => {
+                    info!(target = self.name, "a secret or certificate has changed: the clients are made anew");
+                }
+                () = stop.asked() => {}
+            }
+        };
+        let ended = tokio::select! {
+            ended = &mut run => ended,
+            () = reason => {
+                leave.stop();
+                run.await
+            }
+        };
+        self.board.left(&self.name);
+        Ok(ended)
+    }
+}
+
+/// How often a subscriber has broken lately.
+#[derive(Debug, Default)]
+struct Breaks {
+    times: u32,
+    pause: Duration,
+}
+
+impl Breaks {
+    /// It broke after it had run for so long: how often that was in a row, and the pause before it
+    /// begins anew.
+    fn next(&mut self, ran: Duration) -> (u32, Duration) {
+        if ran >= MENDED {
+            *self = Breaks::default();
+        }
+        self.times = self.times.saturating_add(1);
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        (self.times, self.pause)
+    }
+}
+
+/// Waits until a secret or certificate has changed of which the clients are made, and new ones can
+/// be made of it.
+async fn renewed(files: &mut Files, config: &Arc<Config>, target: Option<&Target>) {
+    loop {
+        files.changed().await;
+        let (config, target) = (config.clone(), target.cloned());
+        let usable = tokio::task::spawn_blocking(move || {
+            try_out(&config.kafka)?;
+            target.map_or(Ok(()), |target| try_out_tls(&target))
+        });
+        match usable.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                let error = format!("{error:#}");
+                warn!(error, "a secret or certificate has changed and cannot be used: the clients stay as they are until it is mended");
+            }
+            Err(error) => warn!(%error, "whether a changed secret or certificate can be used could not be told"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_grows_while_it_breaks_again_and_again_and_is_short_again_after_a_long_life() {
+        let mut breaks = Breaks::default();
+        let short = Duration::from_secs(3);
+        let pauses: Vec<_> = (0..8).map(|_| breaks.next(short).1.as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(breaks.next(short), (9, LONGEST_PAUSE));
+        assert_eq!(breaks.next(MENDED), (1, FIRST_PAUSE));
+    }
+}
