@@ -351,6 +351,7 @@ impl<C: Send + 'static> Work<C> {
             if let Some(left_out) = self.tell("abort") {
                 warn!(target = self.metrics.name(), %error, left_out, "a transaction cannot be aborted; a new producer takes over");
             }
+            self.await_fencing();
             self.producer = None;
         }
         reports
