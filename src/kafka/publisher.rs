@@ -182,7 +182,7 @@ impl<C: Send + 'static> Work<C> {
     /// broker. False when stopped, or when another instance has our name: a new producer would take
     /// it back.
     fn ready(&mut self) -> bool {
-        let mut pause = PAUSE;
+        let (mut pause, mut tries) = (PAUSE, 0);
         while self.producer.is_none() {
             if self.stopping() || is_fenced(&self.consumer) {
                 return false;
@@ -194,11 +194,8 @@ impl<C: Send + 'static> Work<C> {
             match self.make() {
                 Ok(producer) => self.producer = Some(producer),
                 Err(error) => {
-                    if let Some(left_out) = self.tell("ready") {
-                        let (error, advice) = (client::words(&error), client::refusal_advice(&error, ""));
-                        let target = self.metrics.name();
-                        warn!(target, error, advice, left_out, "the transactional producer is not ready yet; trying again");
-                    }
+                    tries += 1;
+                    self.tell_not_ready(&error, tries);
                     self.wait(&mut pause);
                 }
             }
@@ -335,7 +332,7 @@ impl<C: Send + 'static> Work<C> {
                 send(producer, number, message)?;
             }
         }
-        let patience = self.standing.patience(&settlement.messages, now);
+        let patience = self.batches.linger + self.standing.patience(&settlement.messages, now);
         producer.deliver(patience).map_err(judge)?;
         let offsets = self.offsets(commits).map_err(Failure::Abort)?;
         let (offsets, metadata, waiting) = (Arc::new(offsets), Arc::new(metadata), Waiting::new());
@@ -354,6 +351,7 @@ impl<C: Send + 'static> Work<C> {
             if let Some(left_out) = self.tell("abort") {
                 warn!(target = self.metrics.name(), %error, left_out, "a transaction cannot be aborted; a new producer takes over");
             }
+            self.await_fencing();
             self.producer = None;
         }
         reports

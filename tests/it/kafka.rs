@@ -294,6 +294,11 @@ impl Writer {
         self.producer.commit_transaction(PATIENCE).unwrap();
     }
 
+    /// Writes a record, and says whether the broker takes it.
+    pub(crate) fn try_write(&self, message: &Message) -> bool {
+        !self.write([message]).is_empty()
+    }
+
     /// Writes the records in their order, and says where each stands once the broker has them all.
     pub(crate) fn write<'a>(&self, messages: impl IntoIterator<Item = &'a Message>) -> Vec<Place> {
         let (sender, receiver) = channel();

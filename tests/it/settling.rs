@@ -14,6 +14,40 @@ pub(crate) fn garbage(key: Option<&[u8]>, size: usize) -> Message {
     Message { key: key.map(<[u8]>::to_vec), value: Some(vec![b'x'; size]), ..Message::default() }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_size_of_a_message_is_what_its_topic_measures() {
+    use user_courier::kafka::{Kind, Message as Sent};
+    let headers = vec![("x".to_owned(), None), ("y".to_owned(), Some(vec![b'h'; 70]))];
+    let sent = |key: Option<&[u8]>, value: usize| Message { headers: headers.clone(), ..garbage(key, value) };
+    for message in [sent(None, 30), sent(Some(b"key"), 200), sent(Some(&[b'k'; 9000]), 20_000)] {
+        let own = headers.iter().map(|(name, value)| user_courier::record::Header { name: name.clone().into(), value: value.clone() });
+        let size = Sent {
+            key: message.key.clone(),
+            value: message.value.clone(),
+            headers: own.collect(),
+            ..Sent::new(Kind::Update, "updates/0/0".parse().unwrap(), String::new())
+        }
+        .size();
+        for (limit, takes) in [(size, true), (size - 1, false)] {
+            let topic = format!("it-{}", uuid::Uuid::new_v4());
+            kafka::create_topic(kafka::bootstrap(), &topic, 1, &[("max.message.bytes", &limit.to_string())]).await;
+            let writer = kafka::Writer::new(kafka::bootstrap(), &topic);
+            assert_eq!(writer.try_write(&message), takes, "{size} bytes, and a limit of {limit}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_lingers_is_waited_for() {
+    let mut bench = Bench::new().await;
+    bench.set("kafka.producer_properties.linger.ms", 3000);
+    let service = bench.start();
+    let places = bench.send(&good(5));
+    bench.outcomes_of(&places);
+    assert_eq!(service.metrics().sum("commits_total", &[("result", "aborted")]), 0.0);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
 /// Updates of so many users, one each.
 pub(crate) fn good(count: u64) -> Vec<Update> {
     (1..=count).map(|user| Update::valt(user, "Anna")).collect()

@@ -130,6 +130,18 @@ impl<C: Send + 'static> Work<C> {
         }
     }
 
+    /// Tells of a producer that cannot be made, or does not get the right to its name.
+    pub(super) fn tell_not_ready(&self, error: &KafkaError, tries: u32) {
+        let Some(left_out) = self.tell("ready") else { return };
+        let (target, advice) = (self.metrics.name(), client::refusal_advice(error, ""));
+        let error = client::words(error);
+        if tries > SOME_TRIES {
+            error!(target, error, advice, tries, left_out, "the transactional producer is still not ready: nothing can be settled");
+        } else {
+            warn!(target, error, advice, left_out, "the transactional producer is not ready yet; trying again");
+        }
+    }
+
     /// Tells of a transaction that was aborted, for the first time or again.
     pub(super) fn tell_aborted(&self, error: &KafkaError, tries: u32) {
         let Some(left_out) = self.tell("aborted") else { return debug!(%error, "a transaction was aborted; it is made again") };
