@@ -26,8 +26,9 @@ pub(crate) fn heartbeat_interval(session: Duration) -> Duration {
 /// Heartbeats further apart than this would not tell in time that Kafka is gone.
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What is left of the lease right before a heartbeat renews it: the one before it was sent an interval earlier, may have been sent right
-/// after a look at the statistics, and was proven to be accepted two looks later. The client's own timers are late by a look at most.
+/// What is left of the lease right before a heartbeat renews it: the one before it was sent an
+/// interval earlier, may have been sent right after a look at the statistics, and was proven to be
+/// accepted two looks later. The client's own timers are late by a look at most.
 fn shortest_lease(session: Duration, heartbeat: Duration) -> Duration {
     session.saturating_sub(heartbeat + 4 * statistics_interval(session))
 }

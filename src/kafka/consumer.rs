@@ -142,7 +142,8 @@ impl<C: Send + 'static> Consumer<C> {
     }
 }
 
-/// Reports that the polling thread panics: the subscriber ends of it, which nobody would notice otherwise.
+/// Reports that the polling thread panics: the subscriber ends of it, which nobody would notice
+/// otherwise.
 struct Watch<C: Send + 'static>(Arc<BaseConsumer<Callbacks<C>>>);
 
 impl<C: Send + 'static> Drop for Watch<C> {
@@ -248,8 +249,9 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         }
     }
 
-    /// Whether another instance has joined under our name. A broker that stood still for longer than our session may find two of our own
-    /// requests to join when it goes on, and fences one of them; an instance that takes our name finds us as a member.
+    /// Whether another instance has joined under our name. A broker that stood still for longer
+    /// than our session may find two of our own requests to join when it goes on, and fences one of
+    /// them; an instance that takes our name finds us as a member.
     fn is_taken(&self) -> bool {
         self.client.context().lease.until().is_some_and(|until| until > Instant::now())
     }

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use crate::text;
 
-/// Without proof of membership for so long, Kafka counts as gone. A cluster replaces a broker that it lost in less, though the client notices one
-/// that is frozen only when its session of 15 s is over, and then has to join again.
+/// Without proof of membership for so long, Kafka counts as gone. A cluster replaces a broker that
+/// it lost in less, though the client notices one that is frozen only when its session of 15 s is
+/// over, and then has to join again.
 const SILENCE: Duration = Duration::from_secs(25);
 /// The bytes that are kept of what a client reports.
 const WORDS: usize = 500;
 
-/// What is known of one subscriber's membership. Shared by its consumer's threads, which find out, and its loop, which tells of it.
+/// What is known of one subscriber's membership. Shared by its consumer's threads, which find out,
+/// and its loop, which tells of it.
 #[derive(Debug)]
 pub struct Membership {
     /// Within this time a rebalance is over, unless something is wrong.
@@ -25,7 +27,8 @@ struct Facts {
     heard: Option<Instant>,
     /// The membership ended: what was heard before says nothing any more.
     lost: Option<Instant>,
-    /// Since when the group rebalances. Nothing is heard then: the coordinator answers when all members have joined again.
+    /// Since when the group rebalances. Nothing is heard then: the coordinator answers when all
+    /// members have joined again.
     rebalancing: Option<Instant>,
     /// A broker answered any other question.
     answered: Option<Instant>,

@@ -75,7 +75,8 @@ async fn a_broker_that_is_stopped_is_told_of_and_rings_within_two_minutes_and_no
     service.wait_until("it is not ready any more", |service| service.get("/readyz").0 == 503);
     assert!(noticed + ready_until.elapsed() < NOTICED + 2 * SLACK, "{noticed:?}, then {:?}", ready_until.elapsed());
 
-    // By now the client itself has given the partitions up, since nobody has heard of it for the session timeout.
+    // By now the client itself has given the partitions up, since nobody has heard of it for the
+    // session timeout.
     service.wait_until("its session is over", |service| service.metrics().sum("rebalances_total", &[("kind", "lost")]) == SUBSCRIBERS);
     assert_eq!(lag(&service, "aipix"), all, "the last that was known");
     assert_eq!(service.status()["targets"]["aipix"]["lag"], UPDATES);
@@ -222,7 +223,8 @@ async fn an_update_topic_that_is_deleted_rings_and_is_read_again_once_it_is_ther
     for result in admin.delete_topics(&[&bench.topic(0)], &options).await.expect("the broker answers") {
         result.expect("the topic is deleted");
     }
-    // The client leaves the group, or stays in it without partitions, whichever way it learns of it.
+    // The client leaves the group, or stays in it without partitions, whichever way it learns of
+    // it.
     service.wait_until("its partitions are gone, or it is out of its group", |service| lag(service, "valt").0 == 0 || up(service) == 0.0);
     assert_eq!(service.get("/livez").0, 200);
     let status = service.status();
