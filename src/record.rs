@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rdkafka::message::OwnedHeaders;
 
-/// A record that seems older when it is read has a wrong time, rather than having waited: topics keep records for 7 days unless told otherwise.
+/// A record that seems older when it is read has a wrong time, rather than having waited: topics
+/// keep records for 7 days unless told otherwise.
 const BELIEVED_DAYS: i64 = 30;
 
 /// Where a record stands. Written `topic/partition/offset`.
@@ -88,8 +89,9 @@ impl Record {
         std::str::from_utf8(header.value.as_deref()?).ok()
     }
 
-    /// When it was written, in milliseconds since 1970, as far as its own time can be believed: a sender's clock may say anything. A time
-    /// that lies in the future or more than [`BELIEVED_DAYS`] back when the record is read is taken for the time of reading.
+    /// When it was written, in milliseconds since 1970, as far as its own time can be believed: a
+    /// sender's clock may say anything. A time that lies in the future or more than
+    /// [`BELIEVED_DAYS`] back when the record is read is taken for the time of reading.
     pub fn written_ms(&self, read_ms: i64) -> i64 {
         let believed = read_ms.saturating_sub(BELIEVED_DAYS * 24 * 3600 * 1000)..=read_ms;
         self.timestamp_ms.filter(|stamp| believed.contains(stamp)).unwrap_or(read_ms)

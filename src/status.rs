@@ -80,7 +80,8 @@ impl Board {
         Board { instance_id: instance_id.into(), seats: Arc::new(Mutex::new(seats)) }
     }
 
-    /// A subscriber's loop runs and says what its target and its Kafka do. `alive`: its consumer has shown a sign of life since it last did so.
+    /// A subscriber's loop runs and says what its target and its Kafka do. `alive`: its consumer
+    /// has shown a sign of life since it last did so.
     pub fn show(&self, subscriber: &str, status: TargetStatus, kafka: Standing, alive: bool) {
         if let Ok(mut seats) = self.seats.lock()
             && let Some(seat) = seats.get_mut(subscriber)

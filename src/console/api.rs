@@ -82,7 +82,8 @@ async fn now(State(desktop): Known, asked: Result<Query<After>, QueryRejection>)
     Ok(json(&desktop.now.page(asked::query(asked)?.after.unwrap_or(i64::MIN))))
 }
 
-/// Whether Kafka is there, for every page: as the console itself finds it, and as the instances say.
+/// Whether Kafka is there, for every page: as the console itself finds it, and as the instances
+/// say.
 async fn kafka(State(desktop): Known) -> Response {
     let (stranded, others) = desktop.now.stranded();
     let failure = desktop.tail.shown()["failure"].take();

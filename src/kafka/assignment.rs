@@ -77,7 +77,8 @@ pub struct Callbacks<C> {
     /// Signs of life of the polling thread: polls, and tries within a callback.
     pub(super) beats: AtomicU64,
     pub(super) born: Instant,
-    /// The last look at which no assignment was on its way: the group's answer to what comes next is younger.
+    /// The last look at which no assignment was on its way: the group's answer to what comes next
+    /// is younger.
     pub(super) unassigned: Mutex<Instant>,
     pub(super) pulse: Mutex<Pulse>,
     /// The partitions' ends, to be handed over after the records that were polled before they became known.
@@ -198,7 +199,8 @@ impl<C: Send + 'static> Callbacks<C> {
     /// What was committed for the partitions. Asked for until there is an answer: without it nothing can begin.
     fn committed(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Vec<(i32, Commit)> {
         while !self.stopping.load(Ordering::Relaxed) {
-            // A broker that does not know them yet keeps this thread here, and is no reason to end the process.
+            // A broker that does not know them yet keeps this thread here, and is no reason to end
+            // the process.
             self.beats.fetch_add(1, Ordering::Relaxed);
             let committed = consumer.committed_offsets(partitions.clone(), COMMITTED);
             let refused = match &committed {

@@ -170,7 +170,8 @@ impl<C: Send + 'static> Consumer<C> {
     }
 }
 
-/// Reports that the polling thread panics: the subscriber ends of it, which nobody would notice otherwise.
+/// Reports that the polling thread panics: the subscriber ends of it, which nobody would notice
+/// otherwise.
 struct Watch<C: Send + 'static>(Arc<BaseConsumer<Callbacks<C>>>);
 
 impl<C: Send + 'static> Drop for Watch<C> {
@@ -309,7 +310,12 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         match error {
             KafkaError::MessageConsumptionFatal(code) => {
                 let failure = match code {
-                    RDKafkaErrorCode::FencedInstanceId => Failure::InstanceTaken,
+                    RDKafkaErrorCode::FencedInstanceId if self.is_taken() => Failure::InstanceTaken,
+                    RDKafkaErrorCode::FencedInstanceId => Failure::Other(
+                        "it was fenced out of its group under its own name after it had not been heard for its session: likely by a request of its \
+                         own that was answered late"
+                            .to_owned(),
+                    ),
                     code => Failure::Other(code.to_string()),
                 };
                 self.client.context().send(Input::Failed(failure));
@@ -325,6 +331,13 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
             }
         }
         Step::Read
+    }
+
+    /// Whether another instance has joined under our name. A broker that stood still for longer
+    /// than our session may find two of our own requests to join when it goes on, and fences one of
+    /// them; an instance that takes our name finds us as a member.
+    fn is_taken(&self) -> bool {
+        self.client.context().lease.until().is_some_and(|until| until > Instant::now())
     }
 
     fn at_end(&self, partition: i32, at_end: bool) {

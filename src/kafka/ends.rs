@@ -1,6 +1,7 @@
-//! Where the partitions end, asked for every few seconds, once for all subscribers. A consumer learns that only from what it fetches, so not
-//! of partitions that are paused. The questions wait for their answers, and a question that is given up closes its connection: hence a
-//! thread and a client of their own.
+//! Where the partitions end, asked for every few seconds, once for all subscribers. A consumer
+//! learns that only from what it fetches, so not of partitions that are paused. The questions wait
+//! for their answers, and a question that is given up closes its connection: hence a thread and a
+//! client of their own.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -23,7 +24,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// What the brokers have told last.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// One past the last record of each partition, as far as its leader has answered in the last round.
+    /// One past the last record of each partition, as far as its leader has answered in the last
+    /// round.
     pub ends: HashMap<i32, i64>,
     /// When a broker answered last.
     pub answered: Option<Instant>,
@@ -70,8 +72,9 @@ impl Asking {
         }
     }
 
-    /// One round: who leads which partition, and one question to each leader for all its partitions together. A leader that does not
-    /// answer spoils no other's answer. False: no broker has answered.
+    /// One round: who leads which partition, and one question to each leader for all its partitions
+    /// together. A leader that does not answer spoils no other's answer. False: no broker has
+    /// answered.
     fn ask(&mut self) -> bool {
         let client = match self.client.take().map_or_else(|| make(&self.kafka), Ok) {
             Ok(client) => client,
@@ -122,7 +125,8 @@ fn leaders(client: &BaseConsumer, topic: &str) -> Option<HashMap<i32, Vec<i32>>>
 
 fn make(kafka: &Kafka) -> anyhow::Result<BaseConsumer> {
     let mut config = client::inspector(kafka)?;
-    // The end of the log, and not that of what can be read: what stands behind an open transaction waits as well.
+    // The end of the log, and not that of what can be read: what stands behind an open transaction
+    // waits as well.
     config.set("isolation.level", "read_uncommitted");
     config.create().map_err(|error| anyhow::anyhow!("{}", client::words(&error)))
 }

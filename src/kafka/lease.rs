@@ -1,8 +1,9 @@
 //! The lease: until when our partitions are certainly ours.
 //!
 //! The group gives our partitions away when it has not heard from us for the session timeout. The client does not say when it was last
-//! heard. Its statistics count the heartbeats that were sent to the coordinator and the requests that it has not answered yet, and tell
-//! whether the group still has us as a member: from one look to the next that tells which heartbeats were accepted.
+//! heard. Its statistics count the heartbeats that were sent to the coordinator and the requests
+//! that it has not answered yet, and tell whether the group still has us as a member: from one look
+//! to the next that tells which heartbeats were accepted.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-/// The machine slept if it was away from its clock for longer than this. What is shorter is the time between two questions.
+/// The machine slept if it was away from its clock for longer than this. What is shorter is the
+/// time between two questions.
 const SLEPT: Duration = Duration::from_millis(500);
 
 /// Shared by the polling thread, which renews it, and those who start calls.
@@ -58,7 +60,8 @@ impl Held {
         }
     }
 
-    /// `Instant` stands still while the machine is suspended, and the group's clock does not: the lease ends with the sleep.
+    /// `Instant` stands still while the machine is suspended, and the group's clock does not: the
+    /// lease ends with the sleep.
     fn look(&mut self, slept: Duration) {
         if slept > self.slept + SLEPT {
             self.until = None;
@@ -129,9 +132,11 @@ impl Coordinator {
 pub(super) struct Pulse {
     /// Looks that are older prove nothing that is of use.
     session: Duration,
-    /// The connection by its number, and how many requests had been given up on it: either changes when an answer is lost.
+    /// The connection by its number, and how many requests had been given up on it: either changes
+    /// when an answer is lost.
     connection: (i64, u64),
-    /// Earlier looks at this connection, with the heartbeats sent by then; the group had us as a member at each.
+    /// Earlier looks at this connection, with the heartbeats sent by then; the group had us as a
+    /// member at each.
     looks: VecDeque<(Instant, u64)>,
 }
 
@@ -140,12 +145,13 @@ impl Pulse {
         Pulse { session, connection: (0, 0), looks: VecDeque::new() }
     }
 
-    /// Takes note of a look made at `at`. `member`: the client takes itself for a member of the group. Returns since when we have certainly
-    /// been heard, if this look shows anything new.
+    /// Takes note of a look made at `at`. `member`: the client takes itself for a member of the
+    /// group. Returns since when we have certainly been heard, if this look shows anything new.
     ///
-    /// Only heartbeats count that had been sent by the look before this one. By now the client has acted upon their answers: it would not
-    /// take itself for a member if one had been refused. And the numbers of one look are read one after the other, so a heartbeat that is
-    /// sent meanwhile may be counted as sent and not as unanswered.
+    /// Only heartbeats count that had been sent by the look before this one. By now the client has
+    /// acted upon their answers: it would not take itself for a member if one had been refused. And
+    /// the numbers of one look are read one after the other, so a heartbeat that is sent meanwhile
+    /// may be counted as sent and not as unanswered.
     pub(super) fn look(&mut self, at: Instant, coordinator: &Coordinator, member: bool) -> Option<Instant> {
         let connection = (coordinator.connects, coordinator.req_timeouts);
         let usable = member && coordinator.state == "UP";
@@ -183,7 +189,8 @@ mod tests {
         }
     }
 
-    /// Looks a second apart: heartbeats sent so far and requests not answered yet. Returns since which look each of them shows us heard.
+    /// Looks a second apart: heartbeats sent so far and requests not answered yet. Returns since
+    /// which look each of them shows us heard.
     fn looks(looks: &[(u64, u64)]) -> Vec<Option<u64>> {
         let (start, mut pulse) = (Instant::now(), Pulse::new(SESSION));
         let mut look = |(second, (heartbeats, unanswered)): (usize, &(u64, u64))| {

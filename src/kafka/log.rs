@@ -45,7 +45,8 @@ impl Chatter {
         }
     }
 
-    /// Logs what a client reports, unless it is no problem or is told elsewhere. Returns what says the most of it, in words.
+    /// Logs what a client reports, unless it is no problem or is told elsewhere. Returns what says
+    /// the most of it, in words.
     pub(super) fn complain(&self, target: &str, error: &KafkaError, reason: &str) -> Option<String> {
         let code = error.rdkafka_error_code();
         // The end of a partition comes this way too; and what is fatal is told by what follows from it.

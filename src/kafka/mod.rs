@@ -1,6 +1,7 @@
 //! Kafka: a polling thread that turns callbacks into one stream of inputs, and a publisher that settles in transactions.
 //!
-//! Both are threads, since the client's calls block. A subscriber has one of each; one more for all of them asks where the partitions end.
+//! Both are threads, since the client's calls block. A subscriber has one of each; one more for all
+//! of them asks where the partitions end.
 
 mod assignment;
 pub mod client;
@@ -122,7 +123,8 @@ pub struct End {
     pub partition: i32,
     /// One past the last record that can be read.
     pub end: i64,
-    /// One past the last record: those of a transaction that is open can be read only when it has ended.
+    /// One past the last record: those of a transaction that is open can be read only when it has
+    /// ended.
     pub written: i64,
     /// The end was reached: everything below was read, transaction markers and compacted records included.
     pub reached: bool,

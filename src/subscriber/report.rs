@@ -59,7 +59,8 @@ pub(super) struct Ends(HashMap<i32, Known>);
 #[derive(Debug)]
 struct Known {
     end: i64,
-    /// What the client said last that it has seen. While it fetches nothing it says the same again, however long ago it was true.
+    /// What the client said last that it has seen. While it fetches nothing it says the same again,
+    /// however long ago it was true.
     fetched: Option<i64>,
 }
 
@@ -222,7 +223,8 @@ impl Subscriber {
         }
     }
 
-    /// Lag and age. While the group may have given the partitions away, and nobody says so, they are told of as they were.
+    /// Lag and age. While the group may have given the partitions away, and nobody says so, they
+    /// are told of as they were.
     fn show_partitions(&mut self, state: State, standing: &Standing) {
         let (mut lags, mut oldest) = if standing.member { Default::default() } else { (self.shown.lags.clone(), self.shown.oldest) };
         for (partition, lowest, update) in self.engine.oldest() {
@@ -246,7 +248,8 @@ impl Subscriber {
             oldest = [oldest, update.map(Update::written_ms)].into_iter().flatten().min();
         }
         (self.shown.lags, self.shown.oldest) = (lags, oldest);
-        // A subscriber that begins anew knows nothing yet, and what the one before it has shown may stand until it does.
+        // A subscriber that begins anew knows nothing yet, and what the one before it has shown may
+        // stand until it does.
         if standing.proven.is_some() {
             self.metrics.lag(&self.topic, self.shown.lags.clone());
             let age = oldest.map_or(0, |written| Timestamp::now().as_millisecond() - written);
@@ -273,7 +276,8 @@ impl Subscriber {
         }
     }
 
-    /// The end: the partitions are not ours any more. While Kafka is gone they are nobody else's either.
+    /// The end: the partitions are not ours any more. While Kafka is gone they are nobody else's
+    /// either.
     pub(super) fn show_nothing(&mut self) {
         if self.membership.standing(Instant::now()).up {
             self.metrics.lag(&self.topic, HashMap::new());

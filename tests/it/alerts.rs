@@ -1,4 +1,5 @@
-//! The alerts, each with the metrics of a running service that is in the very trouble. What rings without Kafka stands in `kafka_gone.rs`.
+//! The alerts, each with the metrics of a running service that is in the very trouble. What rings
+//! without Kafka stands in `kafka_gone.rs`.
 
 use user_courier::stand_in::Rule;
 

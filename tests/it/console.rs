@@ -200,7 +200,7 @@ async fn a_kafka_that_is_gone_is_told_of_on_every_page_and_no_replay_is_offered_
     browser.until(&format!("{plan} && !{plan}.disabled")).await;
 
     brokers.command("freeze", 1);
-    // The console itself notices within seconds, and the instances after 20 s.
+    // The console itself notices within seconds, and the instances after 25 s.
     browser.until(&format!("{link}.includes('Kafka is gone') && {banner}.innerText.includes('This console gets no answer')")).await;
     browser.until(&format!("{plan}.disabled")).await;
     browser.keys("p").await;

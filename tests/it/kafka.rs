@@ -77,7 +77,8 @@ impl OwnBrokers {
         script(&[&["--name", self.name, "tool"], arguments].concat());
     }
 
-    /// `stop`, `kill`, `start`, `freeze` or `thaw` of one of them, as `scripts/kafka` knows them. Returns once it is so.
+    /// `stop`, `kill`, `start`, `freeze` or `thaw` of one of them, as `scripts/kafka` knows them.
+    /// Returns once it is so.
     pub(crate) fn command(&self, command: &str, broker: i32) {
         script(&[command, &broker.to_string(), "--name", self.name]);
     }
@@ -254,7 +255,8 @@ impl Writer {
         Writer { topic: topic.to_owned(), producer }
     }
 
-    /// One with a transaction that stays open, in which the consumer's group commits an offset of each partition.
+    /// One with a transaction that stays open, in which the consumer's group commits an offset of
+    /// each partition.
     pub(crate) fn hanging(servers: &str, topic: &str, consumer: &BaseConsumer) -> Self {
         let mut config = client(servers);
         config.set("transactional.id", format!("{topic}-hanging")).set("transaction.timeout.ms", "300000");

@@ -1,4 +1,5 @@
-//! A recording: what a running service exposes, one scrape after the other, and which alerts ring when Prometheus has seen that.
+//! A recording: what a running service exposes, one scrape after the other, and which alerts ring
+//! when Prometheus has seen that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -37,7 +38,8 @@ impl Recording {
         self.0.push(series);
     }
 
-    /// Scrapes twice, and takes it that all goes on like that for so many minutes: what counts has grown, and grows on.
+    /// Scrapes twice, and takes it that all goes on like that for so many minutes: what counts has
+    /// grown, and grows on.
     pub(crate) fn hold(&mut self, services: &[&Service], minutes: usize) {
         self.scrape(services);
         let (before, began) = (self.0.pop().unwrap_or_default(), Instant::now());
