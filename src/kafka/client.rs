@@ -35,8 +35,9 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
         // By default a queue that was full is not filled again for a second, which is long empty by then.
         .set("fetch.queue.backoff.ms", "10");
     apply(&mut config, &kafka.consumer)?;
-    // Its log tells at once when the topic gets another id, and nothing else does. Of the rest little comes.
-    let debug = config.get("debug").map_or_else(|| "topic".to_owned(), |own| format!("{own},topic"));
+    // Its log tells at once when the topic gets another id, and nothing else does. Not `topic`, which has that line too:
+    // librdkafka 2.12 writes some of those lines while it holds the lock of the queue that they go to, and hangs.
+    let debug = config.get("debug").map_or_else(|| "metadata".to_owned(), |own| format!("{own},metadata"));
     config
         .set_log_level(RDKafkaLogLevel::Debug)
         .set("debug", debug)
