@@ -33,5 +33,6 @@ mod reload;
 mod replays;
 mod secured_kafka;
 mod topic_anew;
+mod topic_cut;
 mod traces;
 mod troubles;
