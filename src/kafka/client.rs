@@ -30,11 +30,12 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
         // By default a queue that was full is not filled again for a second, which is long empty by then.
         .set("fetch.queue.backoff.ms", "10");
     apply(&mut config, &kafka.consumer)?;
-    // Its log tells at once when the topic gets another id, and nothing else does. Of the rest little comes.
-    let debug = config.get("debug").map_or_else(|| "topic".to_owned(), |own| format!("{own},topic"));
     config
+        // Its log tells at once when the topic gets another id, and nothing else does. Nothing but `metadata`, whatever the
+        // configuration says: librdkafka 2.12 writes lines of `topic` while it holds the lock of the queue that they go
+        // to, and hangs.
         .set_log_level(RDKafkaLogLevel::Debug)
-        .set("debug", debug)
+        .set("debug", "metadata")
         .set("group.id", group_id(kafka, target))
         // A static member that is killed and started again takes its partitions back at once, without a rebalance.
         .set("group.instance.id", &kafka.instance_id)

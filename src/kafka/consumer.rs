@@ -362,6 +362,10 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     /// What comes of the partition from now on comes from the commit's offset on.
     fn seek(&self, partition: i32, commit: Commit) {
         let context = self.client.context();
+        // It may have been let go meanwhile.
+        if !self.client.assignment().is_ok_and(|all| all.find_partition(&self.topic, partition).is_some()) {
+            return;
+        }
         let offset = if commit.offset == 0 { Offset::Beginning } else { Offset::Offset(commit.offset) };
         if let Err(error) = self.client.seek(&self.topic, partition, offset, SEEK) {
             let why = format!("partition {partition} cannot be read anew from offset {}: {error}", commit.offset);

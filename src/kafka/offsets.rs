@@ -236,7 +236,7 @@ impl Offsets {
     }
 }
 
-/// The id that the topic has from now on, if the line says so. It is logged by librdkafka 2.12 (`debug=topic`) in
+/// The id that the topic has from now on, if the line says so. It is logged by librdkafka 2.12 (`debug=metadata`) in
 /// `rd_kafka_topic_metadata_update`, when the client's metadata changes and before it is used.
 fn new_id(topic: &str, line: &str) -> Option<TopicId> {
     let (_, rest) = line.split_once("Topic ")?;

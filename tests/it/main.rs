@@ -45,5 +45,6 @@ mod secured_kafka;
 mod settling;
 mod settling_elsewhere;
 mod topic_anew;
+mod topic_cut;
 mod traces;
 mod troubles;

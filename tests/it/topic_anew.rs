@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use user_courier::stand_in::{Rule, StandIn};
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::{Bench, PARTITIONS};
-use crate::kafka::{self, OwnBrokers, PATIENCE, Writer};
+use crate::kafka::{self, PATIENCE, Writer};
 use crate::service::Service;
 use crate::update::Update;
 
 /// So many updates of each of these users, numbered in their order.
-fn rounds(users: std::ops::RangeInclusive<u64>, count: u64, label: &str) -> Vec<Update> {
+pub(crate) fn rounds(users: std::ops::RangeInclusive<u64>, count: u64, label: &str) -> Vec<Update> {
     (1..=count).flat_map(|number| users.clone().map(move |user| Update::valt(user, &format!("{label} {number:03}")))).collect()
 }
 
@@ -26,7 +26,7 @@ async fn remake(bench: &mut Bench) {
 }
 
 /// How often each of these updates has an outcome, by its event's id.
-fn outcomes_by_event(bench: &mut Bench, updates: &[Update]) -> HashMap<String, usize> {
+pub(crate) fn outcomes_by_event(bench: &mut Bench, updates: &[Update]) -> HashMap<String, usize> {
     let mut counts: HashMap<String, usize> = updates.iter().map(|update| (id(update), 0)).collect();
     for outcome in bench.outcomes_now() {
         if let Some(count) = outcome.data.event.id.and_then(|id| counts.get_mut(&id)) {
@@ -42,7 +42,7 @@ fn id(update: &Update) -> String {
 
 /// Waits until each of these updates has its outcome, and fails if one has another.
 #[track_caller]
-fn one_outcome_each(bench: &mut Bench, updates: &[Update], others: usize) {
+pub(crate) fn one_outcome_each(bench: &mut Bench, updates: &[Update], others: usize) {
     bench.outcomes(others + updates.len());
     let counts = outcomes_by_event(bench, updates);
     assert!(counts.values().all(|count| *count == 1), "each update has exactly one outcome: {counts:?}");
@@ -57,18 +57,18 @@ fn names(api: &StandIn, label: &str) -> BTreeMap<u64, Vec<String>> {
 
 /// The calls of these updates came in the order of the topic.
 #[track_caller]
-fn in_order(api: &StandIn, label: &str) {
+pub(crate) fn in_order(api: &StandIn, label: &str) {
     for (user, names) in names(api, label) {
         assert!(names.is_sorted(), "user {user} was called in this order: {names:?}");
     }
 }
 
-fn resets(service: &Service) -> f64 {
+pub(crate) fn resets(service: &Service) -> f64 {
     service.metrics().sum("offsets_reset_total", &[("target", "valt")])
 }
 
 /// The partitions of the update topic that have records.
-fn used(bench: &Bench) -> f64 {
+pub(crate) fn used(bench: &Bench) -> f64 {
     let mut partitions: Vec<_> = bench.updates().into_iter().map(|(place, _)| place.partition).collect();
     partitions.sort_unstable();
     partitions.dedup();
@@ -77,8 +77,9 @@ fn used(bench: &Bench) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_anew_while_it_runs_is_read_from_its_start() {
-    // Shorter than what was read of the old one, and longer: only then do its offsets go on where those ended.
-    for (before, after) in [(6, 2), (3, 15)] {
+    // Shorter than what was read of the old one, and longer: only then do its offsets go on where those ended. That is
+    // found out at once or within 2 s, so several times.
+    for (before, after) in [(6, 2), (3, 15), (2, 20), (1, 20)] {
         let mut bench = Bench::new().await;
         bench.set("targets.valt.delivery.merge", false);
         let mut service = bench.start();
@@ -105,7 +106,8 @@ async fn a_topic_made_anew_while_it_runs_is_read_from_its_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_anew_while_it_is_stopped_is_read_from_its_start() {
-    for (before, after) in [(6, 2), (3, 15)] {
+    // Kafka deletes the group's offsets with the topic. An instance that is still at work then commits them again.
+    for (before, after, again) in [(6, 2, false), (3, 15, false), (6, 2, true), (3, 15, true)] {
         let mut bench = Bench::new().await;
         bench.set("targets.valt.delivery.merge", false);
         bench.set("targets.valt.retry.max_attempts", 10_000);
@@ -120,7 +122,15 @@ async fn a_topic_made_anew_while_it_is_stopped_is_read_from_its_start() {
         let used = used(&bench);
         assert_eq!(service.terminate().code, Some(0));
         bench.valt.clear_faults();
+        let group = Group::of(&bench, "valt");
+        let committed = group.committed();
+        let texts: Vec<_> = committed.elements().iter().map(|partition| partition.metadata().len()).collect();
+        assert!(texts.iter().max() > texts.iter().min(), "one of them tells of holes");
         remake(&mut bench).await;
+        group.await_deletion();
+        if again {
+            group.commit(&committed);
+        }
         let new = rounds(1..=9, after, "new");
         bench.send(&new);
         let mut service = bench.start();
@@ -128,6 +138,8 @@ async fn a_topic_made_anew_while_it_is_stopped_is_read_from_its_start() {
         in_order(&bench.valt, "new");
         service.wait_until("the resets are counted", |service| resets(service) >= used);
         assert_eq!(resets(&service), used, "once for each partition that was read");
+        let words = if again { "the update topic was deleted and made anew: these" } else { "no offset is committed" };
+        service.wait_until("it is told", |service| told(service, words).len() == used as usize);
         assert_eq!(service.terminate().code, Some(0));
         // Once is enough: another start finds nothing odd.
         let service = bench.start();
@@ -136,6 +148,38 @@ async fn a_topic_made_anew_while_it_is_stopped_is_read_from_its_start() {
         one_outcome_each(&mut bench, &more, old.len() + new.len());
         assert_eq!(resets(&service), 0.0);
         assert_eq!(service.terminate().code, Some(0));
+    }
+}
+
+/// The consumer group of a target, asked and used by somebody who is no member.
+struct Group {
+    consumer: BaseConsumer,
+    topic: String,
+}
+
+impl Group {
+    fn of(bench: &Bench, target: &str) -> Self {
+        let mut config = kafka::client(&bench.servers);
+        let consumer = config.set("group.id", format!("{}.{target}", bench.id)).create().unwrap();
+        Group { consumer, topic: bench.topic(0) }
+    }
+
+    fn committed(&self) -> TopicPartitionList {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_range(&self.topic, 0, PARTITIONS - 1);
+        self.consumer.committed_offsets(asked, PATIENCE).expect("the broker answers")
+    }
+
+    /// Kafka takes its time to delete the offsets of a topic that was deleted.
+    fn await_deletion(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.committed().elements().iter().any(|partition| partition.offset() != Offset::Invalid) {
+            assert!(Instant::now() < deadline, "the offsets of the old topic stay");
+        }
+    }
+
+    fn commit(&self, offsets: &TopicPartitionList) {
+        self.consumer.commit(offsets, CommitMode::Sync).unwrap();
     }
 }
 
@@ -165,7 +209,7 @@ async fn a_topic_made_anew_while_updates_wait_for_an_api_that_is_away_loses_noth
 }
 
 /// The offsets that the log tells of in the line with these words: partition, from, to.
-fn told(service: &Service, words: &str) -> Vec<(i32, i64, i64)> {
+pub(crate) fn told(service: &Service, words: &str) -> Vec<(i32, i64, i64)> {
     let log = service.log();
     let lines = log.lines().filter(|line| line.contains(words) && line.contains("\"valt\""));
     let number = |line: &Value, name: &str| line.get("fields").unwrap_or(line)[name].as_i64().unwrap();
@@ -173,163 +217,6 @@ fn told(service: &Service, words: &str) -> Vec<(i32, i64, i64)> {
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .map(|line| (i32::try_from(number(&line, "partition")).unwrap(), number(&line, "from"), number(&line, "to")))
         .collect()
-}
-
-const DELETED: &str = "were deleted from the update topic before they were read";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn records_that_are_deleted_before_they_are_read_are_told_with_their_range_and_the_rest_goes_on() {
-    const COUNT: usize = 6000;
-    let mut bench = Bench::new().await;
-    let mut service = bench.start();
-    let first = bench.send(&[Update::valt(1, "first")]);
-    bench.outcomes_of(&first);
-    // While it does not read: one answer of the broker is on its way, and the rest of what is written is not in it.
-    service.signal("STOP");
-    let long = "x".repeat(1000);
-    let updates: Vec<_> = (0..COUNT).map(|number| Update::valt(1, &format!("{long}{number}"))).collect();
-    let places = bench.send(&updates);
-    let start = &places[COUNT - 1000];
-    kafka::delete_below(&bench.servers, &start.topic, start.partition, start.offset).await;
-    service.signal("CONT");
-    service.wait_until("it is told", |service| !told(service, DELETED).is_empty());
-    let [(partition, from, to)] = told(&service, DELETED)[..] else { panic!("told once:\n{}", service.log()) };
-    assert_eq!((partition, to), (start.partition, start.offset));
-    let read: Vec<_> = places.iter().filter(|place| !(from..to).contains(&place.offset)).cloned().collect();
-    assert!(read.len() >= 1000 && from < to, "{from} to {to}");
-    bench.outcomes_of(&[first, read].concat());
-    assert_eq!(resets(&service), 1.0);
-    let lag = |service: &Service| service.metrics().sum("consumer_lag", &[("target", "valt")]);
-    service.wait_until("the lag is gone", |service| lag(service) == 0.0);
-    assert_eq!(service.terminate().code, Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn records_that_are_deleted_while_it_is_stopped_are_told_whether_others_came_or_not() {
-    let mut bench = Bench::new().await;
-    let service = bench.start();
-    let mut places = bench.send(&rounds(1..=1, 5, "read"));
-    bench.outcomes_of(&places);
-    assert_eq!(service.terminate().code, Some(0));
-    for more in [0, 3] {
-        let lost = bench.send(&rounds(1..=1, 4, "lost"));
-        let end = &lost[3];
-        kafka::delete_below(&bench.servers, &end.topic, end.partition, end.offset + 1).await;
-        places.extend(bench.send(&rounds(1..=1, more, "more")));
-        let mut service = bench.start();
-        service.wait_until("it is told", |service| !told(service, DELETED).is_empty());
-        assert_eq!(told(&service, DELETED), [(end.partition, lost[0].offset, end.offset + 1)]);
-        bench.outcomes_of(&places);
-        assert_eq!(resets(&service), 1.0);
-        assert_eq!(service.terminate().code, Some(0));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_group_whose_offsets_expired_is_told_and_a_new_one_is_not() {
-    let mut bench = Bench::new().await;
-    let service = bench.start();
-    let updates = rounds(1..=8, 2, "old");
-    bench.send(&updates);
-    one_outcome_each(&mut bench, &updates, 0);
-    let used = used(&bench);
-    assert_eq!(resets(&service), 0.0);
-    assert_eq!(service.terminate().code, Some(0));
-    let group = format!("{}.valt", bench.id);
-    let admin: AdminClient<DefaultClientContext> = kafka::client(&bench.servers).create().unwrap();
-    for result in admin.delete_groups(&[&group], &AdminOptions::new()).await.unwrap() {
-        result.unwrap();
-    }
-    let mut service = bench.start();
-    service.wait_until("it is told", |service| resets(service) >= used);
-    bench.outcomes(2 * updates.len());
-    assert_eq!(resets(&service), used);
-    assert_eq!(service.metrics().sum("offsets_reset_total", &[]), used, "the other groups still have their offsets");
-    let told = told(&service, "no offset is committed, though there are outcomes");
-    assert!(told.iter().all(|(_, from, to)| *from == 0 && *to > 0), "{told:?}");
-    assert_eq!(service.terminate().code, Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_deleted_is_told_and_once_it_is_back_it_goes_on_without_a_restart() {
-    let mut bench = Bench::new().await;
-    let mut service = bench.start();
-    let old = rounds(1..=8, 2, "old");
-    bench.send(&old);
-    one_outcome_each(&mut bench, &old, 0);
-    kafka::delete_topic(&bench.servers, &bench.topic(0)).await;
-    service.wait_for_log("the update topic does not exist");
-    service.wait_until("it is not ready", |service| service.get("/readyz").0 == 503);
-    let error = |service: &Service| service.status()["targets"]["valt"]["last_error"].as_str().map(str::to_owned);
-    service.wait_until("its status tells", |service| error(service).is_some_and(|error| error.contains("does not exist")));
-    assert_eq!(service.get("/livez").0, 200);
-    kafka::create_topic(&bench.servers, &bench.topic(0), PARTITIONS, &[]).await;
-    bench.writer = Writer::new(&bench.servers, &bench.topic(0));
-    let new = rounds(1..=8, 2, "new");
-    bench.send(&new);
-    one_outcome_each(&mut bench, &new, old.len());
-    service.wait_until("it is ready", |service| service.get("/readyz").0 == 200);
-    assert_eq!(error(&service), None);
-    assert!(resets(&service) > 0.0);
-    assert_eq!(service.terminate().code, Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn partitions_that_are_added_while_it_runs_are_read_from_their_start() {
-    let mut bench = Bench::new().await;
-    let service = bench.start();
-    let old = rounds(1..=8, 1, "old");
-    bench.send(&old);
-    one_outcome_each(&mut bench, &old, 0);
-    kafka::add_partitions(&bench.servers, &bench.topic(0), usize::try_from(2 * PARTITIONS).unwrap()).await;
-    bench.writer = Writer::new(&bench.servers, &bench.topic(0));
-    let new = rounds(1..=40, 1, "new");
-    let places = bench.send(&new);
-    assert!(places.iter().any(|place| place.partition >= PARTITIONS), "some are in partitions that nobody has read yet");
-    one_outcome_each(&mut bench, &new, old.len());
-    assert_eq!(resets(&service), 0.0);
-    assert_eq!(service.terminate().code, Some(0));
-}
-
-/// The partition's leader is lost before another broker has its last records, and that one is made leader all the same.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_cut_is_read_on_from_the_cut_and_what_was_settled_below_it_stays_settled() {
-    let brokers = OwnBrokers::start("it-cut", 3);
-    let mut bench = Bench::on(&brokers.servers).await;
-    bench.set("targets.valt.delivery.merge", false);
-    bench.set("targets.valt.retry.max_attempts", 10_000);
-    kafka::delete_topic(&brokers.servers, &bench.topic(0)).await;
-    let settings = [("min.insync.replicas", "1"), ("unclean.leader.election.enable", "true")];
-    kafka::create_topic_on(&brokers.servers, &bench.topic(0), &[1, 2], &settings).await;
-    bench.writer = Writer::new(&brokers.servers, &bench.topic(0));
-    let mut service = bench.start();
-    // One that stays unsettled below the cut, and others beside it.
-    bench.valt.fault(Rule::status(500).user(1));
-    let below: Vec<_> = [Update::valt(1, "below 000")].into_iter().chain(rounds(2..=5, 3, "below")).collect();
-    let places = bench.send(&below);
-    one_outcome_each(&mut bench, &below[1..], 0);
-    assert_eq!(kafka::leader(&brokers.servers, &bench.topic(0), 0), 1);
-    brokers.command("kill", 2);
-    let above = rounds(2..=5, 4, "above");
-    bench.send(&above);
-    one_outcome_each(&mut bench, &above, below.len() - 1);
-    brokers.command("kill", 1);
-    brokers.command("start", 2);
-    let new = rounds(2..=5, 2, "new");
-    bench.writer = Writer::new(&brokers.servers, &bench.topic(0));
-    let new_places = bench.send(&new);
-    assert_eq!(new_places[0].offset, places.last().unwrap().offset + 1, "the offsets are used anew");
-    one_outcome_each(&mut bench, &new, below.len() - 1 + above.len());
-    in_order(&bench.valt, "new");
-    bench.valt.clear_faults();
-    bench.outcomes(below.len() + above.len() + new.len());
-    let all: Vec<_> = below.iter().chain(&above).chain(&new).cloned().collect();
-    assert!(outcomes_by_event(&mut bench, &all).values().all(|count| *count == 1), "below the cut nothing was settled twice");
-    service.wait_until("it is told", |service| !told(service, "the log of the update topic was cut").is_empty());
-    let range = (0, new_places[0].offset, new_places[0].offset + above.len() as i64);
-    assert_eq!(told(&service, "the log of the update topic was cut"), [range]);
-    assert_eq!(resets(&service), 1.0);
-    assert_eq!(service.terminate().code, Some(0));
 }
 
 /// Two instances, and a topic that is made anew at any moment, with as many records or more or fewer, while updates wait, are called and are settled.
