@@ -3,14 +3,14 @@
 //! here, and its use.
 
 use self::Fallback::{Is, Required, Unset};
-use super::kind::Kind::{self, Boolean, Duration, File, List, Number, Ratio, Secret, Text, Word};
+use super::kind::ValueKind::{self, Boolean, Duration, File, List, Number, Ratio, Secret, Text, Word};
 use crate::api;
 
 /// One key.
 pub(super) struct Key {
     /// With the tables that it stands in.
     pub(super) path: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: ValueKind,
     pub(super) default: Fallback,
     /// Its first clause, up to a semicolon, also says what is missing if the key is required.
     pub(super) help: &'static str,
@@ -76,11 +76,11 @@ pub(super) static KEYS: &[Key] = &[
     key("shutdown.drain_timeout", Duration("0s to 1h"), Is("20s"), "how long calls in flight may take to finish; 0s gives them up at once"),
 ];
 
-const fn key(path: &'static str, kind: Kind, default: Fallback, help: &'static str) -> Key {
+const fn key(path: &'static str, kind: ValueKind, default: Fallback, help: &'static str) -> Key {
     Key { path, kind, default, help, live: false }
 }
 
-const fn live(path: &'static str, kind: Kind, default: Fallback, help: &'static str) -> Key {
+const fn live(path: &'static str, kind: ValueKind, default: Fallback, help: &'static str) -> Key {
     Key { path, kind, default, help, live: true }
 }
 

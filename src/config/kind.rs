@@ -5,7 +5,7 @@ use super::tree::{Type, Value};
 
 /// The values that a key takes.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     Text,
     /// One of several words.
     Word(fn() -> Vec<&'static str>),
@@ -24,29 +24,31 @@ pub(super) enum Kind {
     Secret,
 }
 
-impl Kind {
+impl ValueKind {
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Kind::Secret)
+        matches!(self, ValueKind::Secret)
     }
 
     /// The range, in words; empty if there is none.
     pub(super) fn range(self) -> String {
         match self {
-            Kind::Word(words) => words().join(", "),
-            Kind::Number(range) | Kind::Duration(range) => range.to_owned(),
-            Kind::Ratio => "0 to 1".to_owned(),
-            Kind::Text | Kind::Boolean | Kind::List | Kind::File | Kind::Secret => String::new(),
+            ValueKind::Word(words) => words().join(", "),
+            ValueKind::Number(range) | ValueKind::Duration(range) => range.to_owned(),
+            ValueKind::Ratio => "0 to 1".to_owned(),
+            ValueKind::Text | ValueKind::Boolean | ValueKind::List | ValueKind::File | ValueKind::Secret => String::new(),
         }
     }
 
     /// Reads a scalar of this kind, or says what is wrong with it.
     pub(super) fn read<T: PartialOrd>(self, value: &Value, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
         let (types, wanted): (&[Type], _) = match self {
-            Kind::Boolean => (&[Type::Boolean], "true or false"),
-            Kind::Number(_) => (&[Type::Integer], "a whole number"),
-            Kind::Ratio => (&[Type::Integer, Type::Float], "a number from 0 to 1, such as 0.1"),
-            Kind::Duration(_) => (&[Type::Text], "a duration such as \"250ms\" or \"30s\""),
-            Kind::Text | Kind::Word(_) | Kind::List | Kind::File | Kind::Secret => (&[Type::Text], "a string in quotes"),
+            ValueKind::Boolean => (&[Type::Boolean], "true or false"),
+            ValueKind::Number(_) => (&[Type::Integer], "a whole number"),
+            ValueKind::Ratio => (&[Type::Integer, Type::Float], "a number from 0 to 1, such as 0.1"),
+            ValueKind::Duration(_) => (&[Type::Text], "a duration such as \"250ms\" or \"30s\""),
+            ValueKind::Text | ValueKind::Word(_) | ValueKind::List | ValueKind::File | ValueKind::Secret => {
+                (&[Type::Text], "a string in quotes")
+            }
         };
         let mismatch = || format!("is {} and should be {wanted}", value.kind());
         let text = match value {
@@ -59,16 +61,18 @@ impl Kind {
             parse(least).is_some_and(|least| least <= *found) && parse(most).is_some_and(|most| *found <= most)
         };
         match (self, parse(text)) {
-            (Kind::Number(range) | Kind::Duration(range), Some(found)) if !is_within(range, &found) => {
+            (ValueKind::Number(range) | ValueKind::Duration(range), Some(found)) if !is_within(range, &found) => {
                 Err(format!("must be from {range}, not {text}"))
             }
-            (Kind::Word(words), _) if !words().contains(&text.as_str()) => Err(format!("{} is not one of {}", quoted(text), self.range())),
+            (ValueKind::Word(words), _) if !words().contains(&text.as_str()) => {
+                Err(format!("{} is not one of {}", quoted(text), self.range()))
+            }
             (_, Some(found)) => Ok(found),
-            (Kind::Duration(_), None) => Err(format!(
+            (ValueKind::Duration(_), None) => Err(format!(
                 "{} is not a duration: write a whole number and its unit (ms, s, m, h), such as \"250ms\" or \"30s\"",
                 quoted(text)
             )),
-            (Kind::Ratio, None) => Err(format!("must be {wanted}")),
+            (ValueKind::Ratio, None) => Err(format!("must be {wanted}")),
             _ => Err(mismatch()),
         }
     }

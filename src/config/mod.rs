@@ -1,8 +1,8 @@
 //! The configuration: a TOML file, the environment over it, flags over both. All mistakes are
 //! reported at once.
 //!
-//! [`tree`] reads the file, [`overlay`] lays the others over it. [`keys`] is the table of all keys;
-//! each section is a struct, plain data, whose `read` takes them from a [`section`] by that table.
+//! `tree` reads the file, `overlay` lays the others over it. `keys` is the table of all keys; each
+//! section is a struct, plain data, whose `read` takes them from a `section` by that table.
 //! [`Config::load`] puts them together.
 
 mod address;

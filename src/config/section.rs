@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::duration;
 use super::keys::{self, Fallback, sources};
-use super::kind::Kind;
+use super::kind::ValueKind;
 use super::mistake::{Origin, Reading};
 use super::secret;
 use super::tree::{Entries, Node, Type, Value};
@@ -189,7 +189,7 @@ impl<'a> Section<'a> {
     pub(super) fn secret(&self, name: &str) -> Option<Secret> {
         let [file, env] = sources(name);
         let from = |name: &str| {
-            let text = Kind::Secret.read(&self.node(name)?.value, |text| Some(text.to_owned()));
+            let text = ValueKind::Secret.read(&self.node(name)?.value, |text| Some(text.to_owned()));
             text.map_err(|message| self.wrong(name, message)).ok()
         };
         let (key, secret) = match (from(&file), from(&env)) {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::keys::{KEYS, Key};
-use crate::config::kind::Kind;
+use crate::config::kind::ValueKind;
 
 /// Values of every kind: most of them are wrong for most keys, and two are no TOML.
 #[rustfmt::skip]
@@ -38,7 +38,7 @@ fn setting() -> impl Strategy<Value = (String, &'static str)> {
             let at = at.index(path.len());
             path.replace_range(at..=at, &letter);
         }
-        let is_secret = matches!(key.kind, Kind::Secret) || path.contains("password");
+        let is_secret = matches!(key.kind, ValueKind::Secret) || path.contains("password");
         (path, if is_secret { "\"hunter2\"" } else { value })
     })
 }
@@ -46,13 +46,13 @@ fn setting() -> impl Strategy<Value = (String, &'static str)> {
 /// A value that the key takes.
 fn good(key: &Key) -> &'static str {
     match (key.kind, key.path.rsplit('.').next()) {
-        (Kind::Number(_), _) => "7",
-        (Kind::Ratio, _) => "0.5",
-        (Kind::Boolean, _) => "false",
-        (Kind::Duration(_), _) => "\"3s\"",
-        (Kind::List, Some("instances")) => "[\"http://courier-1:9464\"]",
-        (Kind::List, _) => "[\"courier.example.com\"]",
-        (Kind::Word(words), _) => ["\"auto\"", "\"aipix\""][usize::from(words().contains(&"aipix"))],
+        (ValueKind::Number(_), _) => "7",
+        (ValueKind::Ratio, _) => "0.5",
+        (ValueKind::Boolean, _) => "false",
+        (ValueKind::Duration(_), _) => "\"3s\"",
+        (ValueKind::List, Some("instances")) => "[\"http://courier-1:9464\"]",
+        (ValueKind::List, _) => "[\"courier.example.com\"]",
+        (ValueKind::Word(words), _) => ["\"auto\"", "\"aipix\""][usize::from(words().contains(&"aipix"))],
         (_, Some("listen")) => "\"[::1]:0\"",
         (_, Some("level")) => "\"debug\"",
         (_, Some("base_url" | "endpoint")) => "\"https://example.com/a\"",

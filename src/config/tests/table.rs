@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::api;
 use crate::config::keys::{self, Fallback, KEYS, Key};
-use crate::config::kind::Kind;
+use crate::config::kind::ValueKind;
 use crate::config::librdkafka::REFUSED;
 
 /// The table that a key stands in, and its name there.
@@ -23,7 +23,7 @@ fn documented() -> Vec<(&'static str, Vec<&'static Key>)> {
 /// A default as the file has it.
 fn in_toml(key: &Key) -> Option<String> {
     match (key.default, key.kind) {
-        (Fallback::Is(text), Kind::Text | Kind::Word(_) | Kind::Duration(_)) => Some(format!("{text:?}")),
+        (Fallback::Is(text), ValueKind::Text | ValueKind::Word(_) | ValueKind::Duration(_)) => Some(format!("{text:?}")),
         (Fallback::Is(text), _) => Some(text.to_owned()),
         _ => None,
     }
@@ -42,7 +42,7 @@ fn markdown(keys: &[&Key]) -> String {
             _ => in_toml(key).map(|text| format!("`{text}`")).unwrap_or_default(),
         };
         let range = match key.kind {
-            Kind::Word(words) => words().iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
+            ValueKind::Word(words) => words().iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
             kind => kind.range(),
         };
         let live = if key.live { ". Taken up while it runs" } else { "" };
