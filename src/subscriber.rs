@@ -22,10 +22,11 @@ use self::report::{Ends, Reminders, Shown, Stalls, TimeOfDay};
 use crate::api::http::Http;
 use crate::attempt::{Attempt, Caller, Trace};
 use crate::config::{Config, Kafka, Target, UNCLAIMED};
-use crate::engine::{Action, Batch, Engine, Settings, State, Ticket};
+use crate::engine::{Action, Batch, Engine, Refetched, Settings, State, Ticket};
 use crate::event::TraceContext;
 use crate::kafka::{
-    BATCHES, Consumer, Failure, Input, Lease, Membership, Offsets, Order, Ownership, Publisher, Read, Settled, Shared, Told,
+    BATCHES, Consumer, Failure, Fetched, Fetcher, Input, Lease, Membership, Offsets, Order, Ownership, Publisher, Read, Request, Settled,
+    Shared, Told,
 };
 use crate::metrics::TargetMetrics;
 use crate::route::Router;
@@ -55,6 +56,9 @@ pub struct Subscriber {
     engine: Engine<Update, Facts>,
     consumer: Consumer<Update>,
     inputs: Receiver<Input<Update>>,
+    /// Only a target puts records out of memory.
+    fetcher: Option<Fetcher>,
+    fetched: UnboundedReceiver<Fetched<Update>>,
     publisher: Publisher,
     settled: UnboundedReceiver<Settled>,
     settler: Arc<Settler>,
@@ -108,7 +112,7 @@ impl Subscriber {
         let group_id = config.kafka.group_id.clone();
         let (lease, ownership) = (Arc::new(Lease::new(config.kafka.session_timeout)), Arc::new(Ownership::default()));
         let (sender, inputs) = channel(BATCHES);
-        let claims = Claims::new(group_id.clone(), name.clone(), target.map(|target| target.api), router);
+        let claims = || Claims::new(group_id.clone(), name.clone(), target.map(|target| target.api), router.clone());
         let drain_timeout = config.shutdown.drain_timeout;
         let membership = Arc::new(Membership::new(drain_timeout));
         let shared = Shared {
@@ -118,7 +122,9 @@ impl Subscriber {
             offsets,
             metrics: metrics.clone(),
         };
-        let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, claims)?;
+        let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, claims())?;
+        let (fetched_sender, fetched) = unbounded_channel();
+        let fetcher = target.map(|_| Fetcher::spawn(&config.kafka, &name, claims(), fetched_sender)).transpose()?;
         let (settled_sender, settled) = unbounded_channel();
         let publisher = Publisher::spawn(&config.kafka, &name, consumer.client(), ownership.clone(), metrics.clone(), settled_sender)?;
         let (finish, finished) = unbounded_channel();
@@ -128,6 +134,8 @@ impl Subscriber {
             engine: Engine::new(settings(target), fastrand::u64(..), Instant::now()),
             consumer,
             inputs,
+            fetcher,
+            fetched,
             publisher,
             settled,
             settler: Arc::new(Settler {
@@ -184,6 +192,11 @@ impl Subscriber {
                         self.finished(ticket, attempt);
                     }
                 }
+                fetched = self.fetched.recv(), if self.fetcher.is_some() => match fetched {
+                    Some(fetched) => self.refetched(fetched),
+                    // Without it what was put out of memory would never come back.
+                    None => break Ended::Broken("the thread that reads records again has ended".to_owned()),
+                },
                 settled = self.settled.recv() => match settled {
                     Some(settled) => self.settled(settled),
                     // Without it nothing would ever be settled again, and nobody would say so.
@@ -265,14 +278,28 @@ impl Subscriber {
                 let (partition, offset) = (update.record.place.partition, update.record.place.offset);
                 let (size, work) = (update.size(), update.work);
                 let update = Arc::from(update);
-                if self.engine.arrived(partition, offset, size, Arc::clone(&update), work)
-                    && let Some(tracer) = &self.tracer
-                {
-                    let span = tracer.arrived(&self.settler.group_id, &self.name, &update);
-                    // It is set here only.
-                    let _ = update.span.set(Box::new(span));
+                if self.engine.arrived(partition, offset, size, Arc::clone(&update), work) {
+                    self.trace(&update);
                 }
             }
+        }
+    }
+
+    /// Takes what was put out of memory and read again.
+    fn refetched(&mut self, fetched: Fetched<Update>) {
+        let Fetched { partition, epoch, found } = fetched;
+        let refetched = |update: Box<Update>| Refetched { size: update.size(), work: update.work, update: Arc::from(update) };
+        let found = found.into_iter().map(|(offset, update)| (offset, update.map(refetched))).collect();
+        for update in self.engine.fetched(partition, epoch, found) {
+            self.trace(&update);
+        }
+    }
+
+    fn trace(&self, update: &Arc<Update>) {
+        if let Some(tracer) = &self.tracer {
+            let span = tracer.arrived(&self.settler.group_id, &self.name, update);
+            // It is set here only.
+            let _ = update.span.set(Box::new(span));
         }
     }
 
@@ -290,6 +317,11 @@ impl Subscriber {
                 Action::Settle(batch) => self.settle(batch),
                 Action::Pause => self.consumer.order(Order::Pause),
                 Action::Resume => self.consumer.order(Order::Resume),
+                Action::Fetch { partition, epoch, offsets } => {
+                    if let Some(fetcher) = &self.fetcher {
+                        fetcher.fetch(Request { partition, epoch, offsets });
+                    }
+                }
                 Action::Released(partition) => {
                     self.ownership.gone(partition);
                     if let Some(released) = self.releasing.remove(&partition) {

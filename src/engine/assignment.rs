@@ -82,6 +82,7 @@ impl<U, F> Engine<U, F> {
         if assigned.going.is_none() {
             assigned.going = Some(Going { give_up_at, gave_up: false });
             self.going.insert(partition);
+            self.forget_deferred(partition);
             self.abandon_waiting(partition);
         }
     }
@@ -90,6 +91,7 @@ impl<U, F> Engine<U, F> {
     pub fn lost(&mut self, partition: i32, now: Instant) {
         let Some(gone) = self.partitions.remove(&partition) else { return };
         self.going.remove(&partition);
+        self.forget_deferred(partition);
         let tickets: Vec<Ticket> = gone.ledger.tickets().collect();
         for ticket in &tickets {
             self.abandon_call(*ticket, now);

@@ -8,6 +8,7 @@ use super::aside::Aside;
 use super::assignment::Partition;
 use super::backoff::Backoff;
 use super::checkpoint::Spent;
+use super::defer::Deferred;
 use super::health::{Health, State};
 use super::lane::Lanes;
 use super::ledger::Arrival;
@@ -100,6 +101,7 @@ pub struct Engine<U, F> {
     pub(super) merged: HashMap<Ticket, Vec<Ticket>>,
     pub(super) sentinel: HashMap<UserId, Ticket>,
     pub(super) proof: Proof,
+    pub(super) deferred: Deferred,
     pub(super) bytes: usize,
     pub(super) paused: bool,
     pub(super) lease_until: Option<Instant>,
@@ -142,6 +144,7 @@ impl<U: Merge, F> Engine<U, F> {
         self.settle(now);
         self.release(now);
         self.pause_or_resume();
+        self.refill();
         std::mem::take(&mut self.actions)
     }
 }
@@ -171,6 +174,7 @@ impl<U, F> Engine<U, F> {
             merged: HashMap::new(),
             sentinel: HashMap::new(),
             proof: Proof::default(),
+            deferred: Deferred::default(),
             bytes: 0,
             paused: false,
             lease_until: None,
@@ -202,7 +206,8 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    /// A record of ours. Returns whether it is to be worked on (and not settled already, or of a partition that went).
+    /// A record of ours. Returns whether it is to be worked on now (and not settled already, or of a partition that went, or behind others
+    /// that are deferred).
     pub fn arrived(&mut self, partition: i32, offset: i64, size: usize, update: Arc<U>, work: Work) -> bool {
         let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| !assigned.is_going()) else {
             return false;
@@ -210,9 +215,24 @@ impl<U, F> Engine<U, F> {
         let Some(Arrival::Open(spent)) = assigned.ledger.arrive(offset) else {
             return false;
         };
+        if let Work::Call { user, .. } | Work::Dead { user: Some(user), .. } = work
+            && self.deferred.has(partition, user)
+        {
+            assigned.ledger.defer(offset, spent);
+            self.deferred.push(partition, user, offset);
+            return false;
+        }
+        self.open(partition, offset, size, update, work, spent);
+        true
+    }
+
+    /// Takes a record into memory, at the end of its lane.
+    pub(super) fn open(&mut self, partition: i32, offset: i64, size: usize, update: Arc<U>, work: Work, spent: Spent) {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        assigned.ledger.open(offset, ticket);
+        if let Some(assigned) = self.partitions.get_mut(&partition) {
+            assigned.ledger.open(offset, ticket);
+        }
         let (user, dead, expires_at) = match work {
             Work::Call { user, expires_at } => (Some(user), None, expires_at),
             Work::Dead { user, reason } => (user, Some(reason), None),
@@ -250,7 +270,6 @@ impl<U, F> Engine<U, F> {
             (None, Some(reason)) => self.end(ticket, End::Dead(reason)),
             (None, None) => {}
         }
-        true
     }
 
     /// The update has its ending and leaves its lane; what is dead behind it ends as well.
@@ -274,7 +293,7 @@ impl<U, F> Engine<U, F> {
     }
 
     /// Takes a ticket out of its lane. Returns the new head if it needs no call to end: a lane's head always needs one.
-    fn leave_lane(&mut self, ticket: Ticket) -> Option<(Ticket, End)> {
+    pub(super) fn leave_lane(&mut self, ticket: Ticket) -> Option<(Ticket, End)> {
         let entry = self.entries.get(&ticket)?;
         if let Some(expires_at) = entry.expires_at {
             self.expiries.remove(&(expires_at, ticket));
@@ -282,7 +301,13 @@ impl<U, F> Engine<U, F> {
         if let Some(failure) = entry.failure {
             self.proof.forget(failure.started, ticket);
         }
-        let head = self.lanes.remove(entry.user?, ticket)?;
+        let (partition, user) = (entry.partition, entry.user?);
+        let head = self.lanes.remove(user, ticket);
+        self.shrank(partition, user);
+        if !self.deferred.has(partition, user) {
+            self.lanes.forget(user);
+        }
+        let head = head?;
         let reason = self.entries.get(&head)?.dead?;
         Some((head, End::Dead(reason)))
     }
@@ -336,11 +361,19 @@ impl<U, F> Engine<U, F> {
         self.ended.len() + self.aside.len() + self.settling.as_ref().map_or(0, super::settlement::Settling::len)
     }
 
+    /// Whether the record at that place is in memory, waiting.
+    pub fn is_waiting(&self, partition: i32, offset: i64) -> bool {
+        self.phase(partition, offset) == Some(Phase::Waiting)
+    }
+
     /// Whether the record at that place has ended here and is not settled yet.
     pub fn has_ended(&self, partition: i32, offset: i64) -> bool {
-        let ticket = self.partitions.get(&partition).and_then(|partition| partition.ledger.ticket(offset));
-        let entry = ticket.and_then(|ticket| self.entries.get(&ticket));
-        entry.is_some_and(|entry| matches!(entry.phase, Phase::Ended(_) | Phase::Settling(_)))
+        matches!(self.phase(partition, offset), Some(Phase::Ended(_) | Phase::Settling(_)))
+    }
+
+    fn phase(&self, partition: i32, offset: i64) -> Option<Phase> {
+        let ticket = self.partitions.get(&partition)?.ledger.ticket(offset)?;
+        self.entries.get(&ticket).map(|entry| entry.phase)
     }
 
     /// The lowest unsettled offset of each partition, and the update at it where it is in memory.
@@ -375,12 +408,15 @@ impl<U, F> Engine<U, F> {
     }
 
     fn pause_or_resume(&mut self) {
-        let (held, bytes) = (self.entries.len(), self.bytes);
         let Settings { max_waiting, max_bytes, .. } = self.settings;
-        if !self.paused && (held >= max_waiting || bytes >= max_bytes) {
+        if self.paused || self.counted() >= max_waiting || self.bytes >= max_bytes {
+            self.make_room();
+        }
+        let (counted, bytes) = (self.counted(), self.bytes);
+        if !self.paused && (counted >= max_waiting || bytes >= max_bytes || self.deferred.is_full()) {
             self.paused = true;
             self.actions.push(Action::Pause);
-        } else if self.paused && held <= max_waiting / 2 && bytes <= max_bytes / 2 {
+        } else if self.paused && counted <= max_waiting / 2 && bytes <= max_bytes / 2 && self.deferred.has_room() {
             self.paused = false;
             self.actions.push(Action::Resume);
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::assignment::Partition;
 use super::core::{Engine, Phase};
-use super::health::{Caller, MAX_ASKED, SEVERAL, Turn};
+use super::health::{Caller, MAX_ASKED, Turn};
 use super::lane::Standing;
 use super::proof::Failure;
 use super::{End, Ticket};
@@ -160,7 +160,7 @@ impl<U, F> Engine<U, F> {
     /// one too; or if the update is known to fail and nothing speaks against the target.
     fn charge(&mut self, run: &[Ticket], user: UserId, finding: Finding, now: Instant) -> u32 {
         let head = run[0];
-        let lasts = self.lasts(run, user, finding, now) || self.is_choked() && matches!(finding.verdict, Verdict::Retry { .. });
+        let lasts = self.lasts(run, user, finding, now);
         let may_tell = self.health.is_flowing() || self.health.is_doubted();
         let Some(entry) = self.entries.get_mut(&head) else { return 0 };
         let Some(started) = entry.started else { return 0 };
@@ -187,12 +187,6 @@ impl<U, F> Engine<U, F> {
         let of_one = !finding.of_all && !matches!(finding.verdict, Verdict::Throttled { .. });
         let since = entry.first_started.filter(|_| is_known && of_one && !self.health.others_fail(user));
         since.is_some_and(|since| self.proof.lasts(since, now))
-    }
-
-    /// The memory is full of so few users' updates that nobody could tell an outage from updates that cannot be delivered, and nobody
-    /// else's update can arrive to show it: they must come to an end.
-    fn is_choked(&self) -> bool {
-        self.paused && self.lanes.len() < SEVERAL
     }
 
     /// The call of these updates failed: each ends, is left to its partition's next owner, or waits for another attempt.

@@ -8,7 +8,7 @@ use crate::event::UserId;
 use crate::verdict::{Finding, Verdict};
 
 /// Failures of this many different users with no success between them are taken for the API's failure, not the users'.
-pub(super) const SEVERAL: usize = 3;
+const SEVERAL: usize = 3;
 /// So are odd answers to this many: an API that is well gives them to nobody.
 const SEVERAL_ODD: usize = 2;
 /// The longest pause that an API may ask for.
@@ -113,6 +113,8 @@ pub struct Health {
     failed_clean: u32,
     /// Refusals of the account in a row.
     refusals: u32,
+    /// What failed last may be the fault of some users.
+    of_users: bool,
     /// Who was asked last since the target holds.
     last_probe: Option<UserId>,
 }
@@ -131,6 +133,7 @@ impl Health {
             clean_at: None,
             failed_clean: 0,
             refusals: 0,
+            of_users: false,
             last_probe: None,
         }
     }
@@ -163,6 +166,11 @@ impl Health {
     /// Whether the failures for which the target holds may be those of some users.
     pub fn is_doubted(&self) -> bool {
         self.doubted
+    }
+
+    /// Whether calls are made, or the target holds over what may be the fault of some users: not if the API cannot be used at all.
+    pub fn may_be_of_users(&self) -> bool {
+        self.is_flowing() || self.of_users
     }
 
     /// When a user who has not failed may be asked, if that may be before the next probe is due.
@@ -275,13 +283,14 @@ impl Health {
             Verdict::Throttled { retry_after } => retry_after,
             _ => None,
         };
+        let of_users = finding.calls > 0 && finding.verdict != (Verdict::Retry { unreachable: true });
         match self.state {
             State::Flowing => {
                 self.since = now;
                 self.failed_probes = 1;
                 self.last_probe = None;
                 // An API that cannot be connected to, or a login that failed, is no user's fault.
-                self.doubted = finding.calls > 0 && finding.verdict != (Verdict::Retry { unreachable: true });
+                self.doubted = of_users;
                 self.clean_at = (self.doubted && cause != Cause::Throttled).then_some(now);
                 (self.failed_clean, self.refusals) = (0, 0);
             }
@@ -297,6 +306,7 @@ impl Health {
             }
             State::Probing { .. } => return,
         }
+        self.of_users = of_users;
         let wait = if cause == Cause::Unauthorized && finding.of_all {
             self.refusals = self.refusals.saturating_add(1);
             let pace = Backoff::new(UNAUTHORIZED_FIRST, UNAUTHORIZED_MAX);

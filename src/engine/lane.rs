@@ -28,12 +28,15 @@ pub enum Standing {
     Odd,
 }
 
+fn standing(failed: &BTreeMap<UserId, Standing>, user: UserId) -> Standing {
+    failed.get(&user).copied().unwrap_or(Standing::Clean)
+}
+
 #[derive(Debug)]
 struct Lane {
     /// In the order of arrival, so the tickets go up.
     queue: VecDeque<Ticket>,
     phase: Phase,
-    standing: Standing,
 }
 
 /// Where lanes wait for their turn. A lane stands in one of the lines, or in none while its head is being called.
@@ -93,14 +96,16 @@ impl Lines {
 pub struct Lanes {
     lanes: HashMap<UserId, Lane>,
     lines: Lines,
+    /// Users who have failed: they may have no lane while all that waits for them is out of memory.
+    failed: BTreeMap<UserId, Standing>,
 }
 
 impl Lanes {
     /// Puts a ticket behind whatever waits for that user.
     pub fn push(&mut self, user: UserId, ticket: Ticket) {
         let lane = self.lanes.entry(user).or_insert_with(|| {
-            let phase = self.lines.ready(user, Standing::Clean);
-            Lane { queue: VecDeque::with_capacity(1), phase, standing: Standing::Clean }
+            let phase = self.lines.ready(user, standing(&self.failed, user));
+            Lane { queue: VecDeque::with_capacity(1), phase }
         });
         lane.queue.push_back(ticket);
     }
@@ -141,25 +146,45 @@ impl Lanes {
 
     /// What is known of a user's calls.
     pub fn standing(&self, user: UserId) -> Standing {
-        self.lanes.get(&user).map_or(Standing::Clean, |lane| lane.standing)
+        standing(&self.failed, user)
     }
 
     /// The head that was in flight was answered well, or failed.
     pub fn judged(&mut self, user: UserId, well: bool) {
-        if let Some(lane) = self.lanes.get_mut(&user) {
-            lane.standing = match lane.standing {
-                _ if well => Standing::Clean,
-                Standing::Clean => Standing::Failed,
-                known => known,
-            };
+        if well {
+            self.failed.remove(&user);
+        } else {
+            self.failed.entry(user).or_insert(Standing::Failed);
         }
     }
 
     /// A user who failed did so while the target delivers others.
     pub fn is_odd(&mut self, user: UserId) {
-        if let Some(lane) = self.lanes.get_mut(&user).filter(|lane| lane.standing == Standing::Failed) {
-            lane.standing = Standing::Odd;
+        if let Some(standing) = self.failed.get_mut(&user) {
+            *standing = Standing::Odd;
         }
+    }
+
+    /// Forgets what is known of a user for whom nothing waits.
+    pub fn forget(&mut self, user: UserId) {
+        if self.is_free(user) {
+            self.failed.remove(&user);
+        }
+    }
+
+    /// The users who have failed.
+    pub fn failed(&self) -> impl ExactSizeIterator<Item = UserId> {
+        self.failed.keys().copied()
+    }
+
+    /// How many updates a lane has.
+    pub fn waiting(&self, user: UserId) -> usize {
+        self.lanes.get(&user).map_or(0, |lane| lane.queue.len())
+    }
+
+    /// What waits in a lane behind the first so many, in order.
+    pub fn tail(&self, user: UserId, kept: usize) -> impl Iterator<Item = Ticket> {
+        self.lanes.get(&user).into_iter().flat_map(move |lane| lane.queue.iter().skip(kept).copied())
     }
 
     /// What waits behind the head of that user's lane, in order.
@@ -179,14 +204,8 @@ impl Lanes {
     pub fn requeue(&mut self, user: UserId) {
         if let Some(lane) = self.lanes.get_mut(&user) {
             self.lines.leave(user, lane.phase);
-            lane.phase = self.lines.ready(user, lane.standing);
+            lane.phase = self.lines.ready(user, standing(&self.failed, user));
         }
-    }
-
-    /// How many users have a lane.
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
-    pub fn len(&self) -> usize {
-        self.lanes.len()
     }
 
     /// Whether nothing waits for that user.
@@ -214,7 +233,7 @@ impl Lanes {
         // One that is ready keeps its place.
         if !matches!(lane.phase, Phase::Ready(_)) {
             self.lines.leave(user, lane.phase);
-            lane.phase = self.lines.ready(user, lane.standing);
+            lane.phase = self.lines.ready(user, standing(&self.failed, user));
         }
         Some(head)
     }
@@ -226,7 +245,7 @@ impl Lanes {
         {
             self.lines.backoff.pop_first();
             if let Some(lane) = self.lanes.get_mut(&user) {
-                lane.phase = self.lines.ready(user, lane.standing);
+                lane.phase = self.lines.ready(user, standing(&self.failed, user));
             }
         }
     }

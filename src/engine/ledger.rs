@@ -25,6 +25,8 @@ pub struct Ledger {
     tried: BTreeSet<i64>,
     /// Read from the checkpoint and not yet arrived again.
     expected: BTreeMap<i64, Spent>,
+    /// Arrived, and put out of memory again until there is room.
+    deferred: BTreeMap<i64, Spent>,
     /// Below this the checkpoint knows what is settled.
     known: i64,
     /// Above everything of ours that was ever settled.
@@ -43,6 +45,7 @@ impl Ledger {
             open: BTreeMap::new(),
             tried: BTreeSet::new(),
             expected: checkpoint.open,
+            deferred: BTreeMap::new(),
             known: checkpoint.horizon,
             horizon: checkpoint.horizon,
             committed,
@@ -87,6 +90,22 @@ impl Ledger {
         self.open.insert(offset, ticket);
     }
 
+    /// The record at `offset` is put out of memory, with the attempts spent on it.
+    pub fn defer(&mut self, offset: i64, spent: Spent) {
+        self.open.remove(&offset);
+        self.tried.remove(&offset);
+        self.deferred.insert(offset, spent);
+    }
+
+    /// The record at `offset` is in memory again, or was deleted from the topic. Returns the attempts spent on it.
+    pub fn fetched(&mut self, offset: i64) -> Option<Spent> {
+        let spent = self.deferred.remove(&offset)?;
+        if spent != Spent::default() {
+            self.tried.insert(offset);
+        }
+        Some(spent)
+    }
+
     /// Attempts were spent on an offset that is not settled.
     pub fn tried(&mut self, offset: i64) {
         self.tried.insert(offset);
@@ -106,7 +125,8 @@ impl Ledger {
     pub fn lowest_unsettled(&self) -> i64 {
         let open = self.open.keys().next().copied().unwrap_or(i64::MAX);
         let expected = self.expected.keys().next().copied().unwrap_or(i64::MAX);
-        self.position.min(open).min(expected)
+        let deferred = self.deferred.keys().next().copied().unwrap_or(i64::MAX);
+        self.position.min(open).min(expected).min(deferred)
     }
 
     /// What would be committed if the offsets `settling`, lowest first, were settled; `None` if the text would not fit.
@@ -123,10 +143,13 @@ impl Ledger {
             let spent = if self.tried.contains(offset) { spent(*ticket) } else { Spent::default() };
             open.push((*offset, spent));
         }
-        // Two runs that are in order each, or one.
+        let is_news = |(offset, spent): &(&i64, &Spent)| **offset < horizon || **spent != Spent::default();
+        open.extend(self.deferred.iter().filter(is_news).map(|(offset, spent)| (*offset, *spent)));
+        // Runs that are in order each, or one.
         open.sort_by_key(|(offset, _)| *offset);
         let waits = self.open.range(horizon..).next().map(|(offset, _)| *offset);
-        let lowest = open.first().map(|(offset, _)| *offset).into_iter().chain(waits).fold(self.position, i64::min);
+        let deferred = self.deferred.keys().next().copied();
+        let lowest = open.first().map(|(offset, _)| *offset).into_iter().chain(waits).chain(deferred).fold(self.position, i64::min);
         checkpoint::write(self.topic, lowest, horizon, &open)
     }
 
@@ -136,6 +159,7 @@ impl Ledger {
     pub fn cut(&self, end: i64, spent: impl Fn(Ticket) -> Spent) -> Commit {
         let horizon = self.horizon.min(end);
         let mut open: BTreeMap<i64, Spent> = self.expected.range(..end).map(|(offset, spent)| (*offset, *spent)).collect();
+        open.extend(self.deferred.range(..end).map(|(offset, spent)| (*offset, *spent)));
         open.extend(self.open.range(..end).map(|(offset, ticket)| (*offset, spent(*ticket))));
         let offset = open.keys().next().copied().unwrap_or(end).min(self.position);
         // It has fewer holes than what was committed, so it fits. Without it, some are called again.
@@ -256,5 +280,28 @@ mod tests {
         let commit = ledger.commit(&[], |_| spent).unwrap();
         let mut next = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
         assert_eq!(next.arrive(0), Some(Arrival::Open(spent)));
+    }
+
+    #[test]
+    fn what_is_deferred_stays_unsettled_with_its_attempts_and_comes_back() {
+        let mut ledger = ledger(0);
+        for offset in 0..4 {
+            ledger.arrive(offset);
+            ledger.open(offset, Ticket(offset as u64));
+        }
+        let spent = Spent { calls: 2, failures: 1 };
+        ledger.defer(1, spent);
+        ledger.defer(2, Spent::default());
+        let commit = ledger.commit(&[0, 3], no_attempts).unwrap();
+        assert_eq!((commit.offset, ledger.lowest_unsettled()), (1, 0));
+        let mut next = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
+        let arrivals: Vec<_> = (1..4).map(|offset| next.arrive(offset).unwrap()).collect();
+        assert_eq!(arrivals, [Arrival::Open(spent), Arrival::Open(Spent::default()), Arrival::Settled]);
+
+        ledger.committed(commit, [0, 3]);
+        assert_eq!((ledger.fetched(1), ledger.fetched(1)), (Some(spent), None));
+        assert_eq!(ledger.lowest_unsettled(), 2);
+        assert_eq!(ledger.fetched(2), Some(Spent::default()));
+        assert_eq!(ledger.commit(&[], no_attempts).unwrap().offset, 4);
     }
 }

@@ -10,6 +10,7 @@ pub mod assignment;
 pub mod backoff;
 pub mod checkpoint;
 mod core;
+mod defer;
 mod dispatch;
 mod finish;
 pub mod health;
@@ -131,6 +132,17 @@ pub struct PartitionCommit {
     pub commit: Commit,
 }
 
+/// A record of ours that was read again.
+#[derive(Debug)]
+pub struct Refetched<U> {
+    /// Its bytes in memory.
+    pub size: usize,
+    /// The update.
+    pub update: Arc<U>,
+    /// What is to be done with it.
+    pub work: Work,
+}
+
 /// What the shell must do.
 #[derive(Debug)]
 pub enum Action<U, F> {
@@ -153,6 +165,15 @@ pub enum Action<U, F> {
     Pause,
     /// Consume again.
     Resume,
+    /// Read these offsets again, the lowest first, and tell [`Engine::fetched`] of them, or of the first of them.
+    Fetch {
+        /// The partition.
+        partition: i32,
+        /// The assignment in which this was asked for.
+        epoch: u64,
+        /// The offsets.
+        offsets: Vec<i64>,
+    },
     /// The engine is done with this partition: it may go.
     Released(i32),
     /// Two calls of one user would have been in flight, or out of order: the sentinel. The call is made all the same.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use user_courier::stand_in::{Fault, Rule};
 
+use crate::api::calls_by_user;
 use crate::bench::Bench;
 use crate::kafka::Place;
 use crate::outcome::Outcome;
@@ -201,4 +202,44 @@ async fn an_api_that_is_odd_to_everybody_holds_and_ends_nobody_even_beside_a_use
         assert!(odd.iter().all(|outcome| outcome.ending() == EXHAUSTED), "{odd:?}");
         assert!(others.iter().all(|outcome| ["delivered", "merged"].contains(&outcome.ending().as_str())));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_odd_user_with_more_updates_than_memory_holds_starves_nobody_and_keeps_its_order() {
+    const ODD: u64 = 7;
+    const UPDATES: usize = 400;
+    let mut bench = Bench::new().await;
+    bench.set("targets.valt.delivery.max_waiting", 40);
+    bench.set("targets.valt.delivery.merge", false);
+    bench.set("targets.valt.retry.max_attempts", 4);
+    let odd = bench.valt.fault(Rule::status(403).user(ODD));
+    let service = bench.start();
+    let updates: Vec<_> = (0..UPDATES).map(|number| Update::valt(ODD, &number.to_string())).collect();
+    let mut all = bench.send(&updates);
+    let sent = flow(&bench, 100..350, Duration::from_millis(8)).await;
+    all.extend(places(&sent));
+    // Those of the others and, of the odd user's, the few that have ended meanwhile.
+    let others = |outcomes: &[Outcome]| outcomes.iter().filter(|outcome| outcome.data.user != Some(ODD)).count();
+    let mut outcomes = bench.outcomes(sent.len());
+    while others(&outcomes) < sent.len() {
+        outcomes = bench.outcomes(outcomes.len() + 1);
+    }
+    let ended = outcomes.len() - sent.len();
+    let waiting = service.metrics().sum("waiting", &[("target", "valt")]);
+    let delivered = outcomes.iter().filter(|outcome| outcome.data.user != Some(ODD));
+    println!("p99 of the others {:?}, {ended} of the odd user's have ended, {waiting} wait in memory", p99(delivered, &sent));
+    assert!(p99(outcomes.iter().filter(|outcome| outcome.data.user != Some(ODD)), &sent) < LOADED);
+    assert!(ended < UPDATES / 2, "the others waited for the odd user: {ended} have ended");
+    assert!(waiting <= 60.0, "{waiting}");
+
+    bench.valt.remove_fault(odd);
+    let outcomes = bench.outcomes_of(&all);
+    let endings: Vec<_> = outcomes[..UPDATES].iter().map(Outcome::ending).collect();
+    let first_delivered = endings.iter().position(|ending| ending == "delivered").unwrap();
+    assert!(endings[..first_delivered].iter().all(|ending| ending == EXHAUSTED), "{endings:?}");
+    assert!(endings[first_delivered..].iter().all(|ending| ending == "delivered"), "{endings:?}");
+    let calls = &calls_by_user(&bench.valt)[&ODD];
+    let applied: Vec<usize> =
+        calls.iter().filter(|call| call.applied).map(|call| call.body["display_name"].as_str().unwrap().parse().unwrap()).collect();
+    assert_eq!(applied, (first_delivered..UPDATES).collect::<Vec<_>>());
 }

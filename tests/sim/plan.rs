@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 /// Memory so small that one or two users fill it.
-const SMALL_MEMORY: usize = 40000;
+const SMALL_MEMORY: usize = 4;
 
 /// Bytes of most updates.
 pub const SMALL: usize = 100;
@@ -160,7 +160,7 @@ fn leaves() -> impl Strategy<Value = Fault> {
 fn calm_faults() -> impl Strategy<Value = Fault> {
     prop_oneof![
         leaves(),
-        (1usize..9, prop_oneof![Just(SMALL_MEMORY), Just(100_000)], any::<bool>())
+        (1usize..9, prop_oneof![Just(SMALL_MEMORY), Just(1000)], any::<bool>())
             .prop_map(|(max_concurrency, max_waiting, merge)| Fault::Settings { max_concurrency, max_waiting, merge }),
         (moods(), prop_oneof![30 => 1u64..60_000, 1 => 60_000u64..900_000]).prop_map(|(mood, millis)| Fault::Outage { mood, millis }),
         (0usize..3, 1u32..4).prop_map(|(instance, times)| Fault::Abort { instance, times }),
@@ -181,7 +181,7 @@ fn faults() -> impl Strategy<Value = Fault> {
 }
 
 fn with_faults(fault: impl Strategy<Value = Fault> + Clone + 'static) -> impl Strategy<Value = Plan> {
-    let shape = (1i32..5, 1usize..4, 1u64..10, prop_oneof![Just(SMALL_MEMORY), Just(100_000)], 1u32..5);
+    let shape = (1i32..5, 1usize..4, 1u64..10, prop_oneof![Just(SMALL_MEMORY), Just(1000)], 1u32..5);
     let pace = (1usize..9, prop_oneof![3 => Just(0u32), 1 => 5u32..100], prop_oneof![Just(5u64), Just(300), Just(1900)]);
     let rest = (prop_oneof![Just(4000u64), 0u64..2000], prop::bool::weighted(0.7), any::<bool>());
     (any::<u64>(), shape, pace, rest).prop_flat_map(move |(seed, shape, pace, (drain, background, merge))| {

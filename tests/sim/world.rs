@@ -99,11 +99,20 @@ struct Commiting {
     late: bool,
 }
 
+/// Records that an engine has put out of memory and wants again.
+struct Fetching {
+    partition: i32,
+    epoch: u64,
+    offsets: Vec<i64>,
+    done_at: Instant,
+}
+
 struct Instance {
     engine: Option<Engine<Record, ()>>,
     owned: BTreeMap<i32, Owned>,
     calls: Vec<Call>,
     committing: Option<Commiting>,
+    fetching: Option<Fetching>,
     aborts: u32,
     pace: Pace,
     paused: bool,
@@ -328,6 +337,7 @@ impl<'p> World<'p> {
             } else {
                 consider(Some(instance.heartbeat + HEARTBEAT));
                 consider(instance.committing.as_ref().map(|committing| committing.done_at));
+                consider(instance.fetching.as_ref().map(|fetching| fetching.done_at));
                 // One that wants to be asked again at once is asked again at once.
                 consider(instance.wake_at.map(|at| at.max(now + MOMENT)));
             }

@@ -132,6 +132,7 @@ impl Played {
                 Action::Start { ticket, merged, .. } => self.calls.push_back((ticket, 1 + merged.len())),
                 Action::Settle(batch) => self.transaction = Some((batch.id, self.now + TRANSACTION)),
                 Action::OrderViolation => panic!("the order is violated"),
+                Action::Fetch { .. } => panic!("nothing was put out of memory"),
                 Action::Cancel(_) | Action::Pause | Action::Resume | Action::Released(_) => {}
             }
         }

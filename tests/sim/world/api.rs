@@ -65,8 +65,9 @@ impl World<'_> {
             unsettled.take_while(move |record| record.index < next)
         });
         let waits = |record: &&Record| record.user != user && !in_flight.contains(&record.user) && self.needs_call(record);
-        let waiting: BTreeSet<u64> =
-            read.filter(waits).filter(|record| !self.was_answered(index, record)).map(|record| record.user).collect();
+        let in_memory =
+            |record: &&Record| instance.engine.as_ref().is_some_and(|engine| engine.is_waiting(record.partition, record.offset));
+        let waiting: BTreeSet<u64> = read.filter(waits).filter(in_memory).map(|record| record.user).collect();
         waiting.into_iter().collect()
     }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use user_courier::engine::{Action, Engine, Settings, Ticket, Work};
+use user_courier::engine::{Action, Engine, Refetched, Settings, Ticket, Work};
 use user_courier::event::UserId;
 use user_courier::verdict::Reason;
 
 use super::super::plan::Kind;
 use super::pace::{INITIAL_BACKOFF, MAX_BACKOFF, Pace};
-use super::{Call, Checked, Commiting, HEARTBEAT, Instance, REQUEST_TIMEOUT, Record, SESSION, TRANSACTION, World};
+use super::{Call, Checked, Commiting, Fetching, HEARTBEAT, Instance, REQUEST_TIMEOUT, Record, SESSION, TRANSACTION, World};
 
 impl World<'_> {
     pub(super) fn crash(&mut self, index: usize, back_at: Instant) -> Checked {
@@ -92,6 +92,7 @@ impl World<'_> {
             engine.lease(instance.heartbeat + SESSION);
         }
         self.answer(index)?;
+        self.finish_fetch(index);
         self.finish_commit(index)
     }
 
@@ -137,6 +138,24 @@ impl World<'_> {
         Ok(())
     }
 
+    /// Records were read again: all of them, or the first ones, or none.
+    fn finish_fetch(&mut self, index: usize) {
+        let now = self.now;
+        let Some(fetching) = self.instances[index].fetching.take_if(|fetching| fetching.done_at <= now) else { return };
+        let Fetching { partition, epoch, mut offsets, .. } = fetching;
+        if self.rng.u8(..4) == 0 {
+            offsets.truncate(self.rng.usize(..=offsets.len()));
+        }
+        let read = |offset: i64| {
+            let record = self.log_from(partition, offset).next().filter(|record| record.offset == offset)?;
+            Some(Refetched { size: record.size, update: Arc::new(*record), work: work(record)? })
+        };
+        let found = offsets.into_iter().map(|offset| (offset, read(offset))).collect();
+        let Instance { engine: Some(engine), told, .. } = &mut self.instances[index] else { return };
+        engine.fetched(partition, epoch, found);
+        *told = true;
+    }
+
     /// Reads what is due, a record of each partition in turn, until memory is full. The settings of now
     /// decide, as in the service, where no more than a few batches are on their way when it pauses.
     pub(super) fn consume(&mut self, index: usize) -> Checked {
@@ -144,7 +163,8 @@ impl World<'_> {
         let instance = &mut self.instances[index];
         let (Some(engine), None, false) = (&mut instance.engine, instance.frozen_until, instance.paused) else { return Ok(()) };
         let mut due: Vec<i32> = instance.owned.keys().copied().collect();
-        while !due.is_empty() && engine.held() <= self.max_waiting {
+        // As many again as users who fail may have in memory, and some more that are on their way when it pauses.
+        while !due.is_empty() && engine.held() <= self.max_waiting + (self.max_waiting / 2).max(1) {
             due.retain(|partition| {
                 let Some(owned) = instance.owned.get_mut(partition) else { return false };
                 let record = self.log[*partition as usize].get(owned.next).filter(|record| record.at <= now);
@@ -156,7 +176,8 @@ impl World<'_> {
                 record.is_some()
             });
         }
-        if engine.held() > self.most_waiting + self.plan.partitions as usize {
+        // Half as many again of users who fail, one each.
+        if engine.held() > self.most_waiting + (self.most_waiting / 2).max(1) + self.plan.partitions as usize {
             return Err(format!("{} records held", engine.held()));
         }
         Ok(())
@@ -213,6 +234,13 @@ impl World<'_> {
                         return Err("two transactions at once".into());
                     }
                 }
+                Action::Fetch { partition, epoch, offsets } => {
+                    let done_at = self.now + Duration::from_millis(self.rng.u64(1..50));
+                    let before = self.instances[index].fetching.replace(Fetching { partition, epoch, offsets, done_at });
+                    if before.is_some() {
+                        return Err("records are read again twice at once".into());
+                    }
+                }
                 Action::Pause => self.instances[index].paused = true,
                 Action::Resume => self.instances[index].paused = false,
                 Action::Released(partition) => {
@@ -237,17 +265,24 @@ impl World<'_> {
 
 /// Hands a record to the engine.
 fn arrive(engine: &mut Engine<Record, ()>, record: &Record) {
-    let Some(user) = UserId::new(record.user) else { return };
+    match work(record) {
+        Some(work) => drop(engine.arrived(record.partition, record.offset, record.size, Arc::new(*record), work)),
+        None => engine.passed(record.partition, record.offset + 1),
+    }
+}
+
+/// What is to be done with a record, if it is this target's.
+fn work(record: &Record) -> Option<Work> {
+    let user = UserId::new(record.user)?;
     let expires_at = match record.kind {
         Kind::Expiring(millis) => Some(record.at + Duration::from_millis(millis)),
         _ => None,
     };
-    let work = match record.kind {
-        Kind::Foreign => return engine.passed(record.partition, record.offset + 1),
-        Kind::Invalid => Work::Dead { user: Some(user), reason: Reason::InvalidChanges },
-        _ => Work::Call { user, expires_at },
-    };
-    engine.arrived(record.partition, record.offset, record.size, Arc::new(*record), work);
+    match record.kind {
+        Kind::Foreign => None,
+        Kind::Invalid => Some(Work::Dead { user: Some(user), reason: Reason::InvalidChanges }),
+        _ => Some(Work::Call { user, expires_at }),
+    }
 }
 
 impl Instance {
@@ -257,6 +292,7 @@ impl Instance {
             owned: BTreeMap::new(),
             calls: Vec::new(),
             committing: None,
+            fetching: None,
             aborts: 0,
             pace: Pace::default(),
             paused: false,
