@@ -96,6 +96,16 @@ impl Deferred {
         }
     }
 
+    /// Of the hungry, the one whose deferred offset is the lowest, with that offset alone.
+    fn lowest(&mut self) -> Option<(Key, Vec<i64>)> {
+        let offset = |key: &Key| self.waiting.get(key).and_then(|rest| rest.offsets.front().copied());
+        let (place, lowest) =
+            self.hungry.iter().enumerate().filter_map(|(place, key)| Some((place, offset(key)?))).min_by_key(|(_, offset)| *offset)?;
+        let key = self.hungry.remove(place)?;
+        self.waiting.get_mut(&key)?.hungry = false;
+        Some((key, vec![lowest]))
+    }
+
     /// The next ones to be read again, at most so many: by their partition and user the offsets.
     fn next(&mut self, most: usize) -> Option<(Key, Vec<i64>)> {
         while let Some(key) = self.hungry.pop_front() {
@@ -169,12 +179,20 @@ impl<U, F> Engine<U, F> {
 
     /// Has updates read again whose lanes have become short, if there is room for them.
     pub(super) fn refill(&mut self) {
-        let room = self.settings.max_waiting.saturating_sub(self.counted());
-        if self.paused || room == 0 || self.deferred.fetching.is_some() {
+        if self.deferred.fetching.is_some() {
             return;
         }
-        let share = (self.settings.max_waiting / SHARE).max(1).min(room);
-        let Some((key, offsets)) = self.deferred.next(share) else { return };
+        let room = self.settings.max_waiting.saturating_sub(self.counted());
+        let next = if !self.paused && room > 0 {
+            self.deferred.next((self.settings.max_waiting / SHARE).max(1).min(room))
+        } else if self.waiting == 0 && self.in_flight.is_empty() {
+            // All that is in memory has ended, and perhaps cannot be settled before what is deferred
+            // below it: then no room comes about without that.
+            self.deferred.lowest()
+        } else {
+            None
+        };
+        let Some((key, offsets)) = next else { return };
         let Some(assigned) = self.partitions.get(&key.0) else { return };
         self.deferred.fetching = Some(key);
         self.actions.push(Action::Fetch { partition: key.0, epoch: assigned.epoch, offsets });
