@@ -110,8 +110,8 @@ impl Findings {
         if findings.late {
             findings.stuck = stuck(messages, reports, is_little);
         }
-        let others = !findings.guilty.is_empty() || findings.narrow.is_some() || !findings.topics.is_empty();
-        findings.late &= !others && !(is_little && !findings.stuck.is_empty());
+        let nothing_else = findings.guilty.is_empty() && findings.narrow.is_none() && findings.topics.is_empty();
+        findings.late &= nothing_else && (!is_little || findings.stuck.is_empty());
         findings
     }
 

@@ -33,15 +33,13 @@ use super::findings::Report;
 use super::log::Chatter;
 use super::message::{Message, Refusal};
 use super::standing::Standing;
-use super::transaction::{STUCK, Transactions, too_many_left_behind};
+use super::transaction::{STUCK, Transactions, Waiting, too_many_left_behind};
 use crate::config::Kafka;
 use crate::engine::{PartitionCommit, Unsettled};
 use crate::metrics::TargetMetrics;
 
 /// Within this time a consumer hears from its group whether it is still in it: a heartbeat comes each second, or more often.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How often it is told that the broker is being waited for.
-const TELL: Duration = Duration::from_secs(10);
 /// The pause before a transaction is tried again, doubling…
 const PAUSE: Duration = Duration::from_millis(100);
 /// …up to this.
@@ -355,26 +353,6 @@ impl<C: Send + 'static> Work<C> {
             self.producer = None;
         }
         reports
-    }
-}
-
-/// Tells of a broker that is waited for, now and then.
-struct Waiting {
-    since: Instant,
-    chatter: Chatter,
-}
-
-impl Waiting {
-    fn new() -> Self {
-        Waiting { since: Instant::now(), chatter: Chatter::default() }
-    }
-
-    fn tell(&self, error: &RDKafkaError) {
-        if self.since.elapsed() >= TELL && self.chatter.let_through("waiting", 1, Instant::now()).is_some() {
-            warn!(%error, waited = ?self.since.elapsed(), "the broker does not finish a transaction; it is waited for");
-        } else {
-            debug!(%error, "a transaction call is made again");
-        }
     }
 }
 

@@ -14,6 +14,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientConfig, TopicPartitionList};
 
+use tracing::{debug, warn};
+
 use super::findings::Report;
 use super::headers;
 use super::log::Chatter;
@@ -25,6 +27,8 @@ pub(crate) const CALL: Duration = Duration::from_secs(2);
 /// After this time without an answer, though asked for one within [`CALL`], a transaction call is
 /// given up with its producer. The broker gives the transaction up after as long.
 pub(crate) const STUCK: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS as u64);
+/// How often it is told that the broker is being waited for.
+const TELL: Duration = Duration::from_secs(10);
 /// How long the producer's queue is left alone while messages are under way.
 const DELIVERY_PAUSE: Duration = Duration::from_micros(200);
 /// How often it is asked whether the transaction has failed meanwhile.
@@ -263,6 +267,26 @@ impl Transactions {
 /// them.
 pub(crate) fn too_many_left_behind() -> bool {
     LEFT_BEHIND.load(Ordering::Relaxed) >= MOST_LEFT_BEHIND
+}
+
+/// Tells of a broker that is waited for, now and then.
+pub(crate) struct Waiting {
+    since: Instant,
+    chatter: Chatter,
+}
+
+impl Waiting {
+    pub(crate) fn new() -> Self {
+        Waiting { since: Instant::now(), chatter: Chatter::default() }
+    }
+
+    pub(crate) fn tell(&self, error: &RDKafkaError) {
+        if self.since.elapsed() >= TELL && self.chatter.let_through("waiting", 1, Instant::now()).is_some() {
+            warn!(%error, waited = ?self.since.elapsed(), "the broker does not finish a transaction; it is waited for");
+        } else {
+            debug!(%error, "a transaction call is made again");
+        }
+    }
 }
 
 fn again(wait: Wait<'_>, call: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {

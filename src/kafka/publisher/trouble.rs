@@ -156,8 +156,8 @@ impl<C: Send + 'static> Work<C> {
     }
 }
 
-/// The topic that is likely meant if the coordinator refuses one of them and does not say which: if it is the other one, then the next transaction
-/// tells, which has no message for this one.
+/// The topic that is likely meant if the coordinator refuses one of them and does not say which: if
+/// it is the other one, the next transaction tells, which has no message for this one.
 fn suspect(messages: &[Message]) -> Option<String> {
     let of_letter = messages.iter().find(|message| message.kind == Kind::DeadLetter);
     of_letter.or(messages.first()).map(|message| message.topic.clone())
