@@ -1,6 +1,7 @@
 //! A subscriber: the one loop that owns an engine. Inputs, finished attempts, transactions and timers come in; it carries out what the engine
 //! decides. It waits for nothing but them, and it needs no lock.
 
+mod calls;
 mod report;
 mod settling;
 
@@ -9,18 +10,16 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
+use self::calls::InFlight;
 use self::report::{Stalls, TimeOfDay, Told};
 use crate::api::http::Http;
-use crate::attempt::{Attempt, Caller, Trace};
+use crate::attempt::{Attempt, Caller};
 use crate::config::{Config, Target, UNCLAIMED};
 use crate::engine::{Action, Batch, Engine, Refetched, Settings, Ticket};
-use crate::event::TraceContext;
 use crate::kafka::{
     BATCHES, Consumer, End, Failure, Fetched, Fetcher, Input, Lease, Order, Ownership, Publisher, Read, Request, Settled, Shared,
 };
@@ -30,7 +29,6 @@ use crate::settle::{Facts, Settler};
 use crate::status::Board;
 use crate::traces::Tracer;
 use crate::update::{Claims, Update};
-use crate::verdict::{Finding, Verdict};
 
 /// Bytes of records held in memory, for each target, at the most.
 const MAX_BYTES: usize = 64 << 20;
@@ -46,12 +44,6 @@ pub enum Ended {
     InstanceTaken,
     /// Its client could not go on: it must be started anew.
     Broken(String),
-}
-
-/// A call in flight.
-struct InFlight {
-    update: Arc<Update>,
-    task: AbortHandle,
 }
 
 /// One target's loop.
@@ -348,84 +340,11 @@ impl Subscriber {
         }
         self.show_state();
     }
-
-    fn start_call(&mut self, ticket: Ticket, update: Arc<Update>, merged: &[Arc<Update>], timeout: Duration) {
-        let Some(caller) = self.caller.clone() else { return };
-        let (lease, place) = (self.lease.clone(), update.record.place.clone());
-        let now = Timestamp::now();
-        for update in merged.iter().chain([&update]) {
-            let _ = update.first_attempt_at.set(now);
-        }
-        if let Some(span) = update.span.get() {
-            span.carries(merged.iter().filter_map(|merged| merged.span.get().map(|span| &**span)));
-        }
-        let together = if merged.is_empty() { None } else { update.call_with(merged) };
-        let finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
-        let ids = update.trace.as_ref().map(TraceContext::ids);
-        debug!(target = self.name, record = %place, trace_id = ids.map(|(trace, _)| trace), merged = merged.len(), "calling");
-        let called = update.clone();
-        let call = tokio::spawn(async move {
-            let mut finish = finish;
-            if let Some(call) = together.as_ref().or(update.call.as_ref()) {
-                let left = || lease.until().map(|until| until.saturating_duration_since(Instant::now()));
-                let leased = || left().filter(|left| *left >= timeout / 2);
-                let trace = update.span.get().map_or(Trace::Passed(update.trace.as_ref()), |span| Trace::Span(span));
-                finish.attempt = Some(caller.attempt(call, trace, timeout, leased).await);
-            }
-        });
-        self.calls.insert(ticket, InFlight { update: called, task: call.abort_handle() });
-    }
-
-    fn finished(&mut self, ticket: Ticket, attempt: Option<Attempt>) {
-        let Some(InFlight { update, .. }) = self.calls.remove(&ticket) else { return };
-        let finished_at = Timestamp::now();
-        let Some(attempt) = attempt else {
-            // Its task panicked, which the log tells; the update is tried again.
-            let facts = Facts { http_status: None, error: None, finished_at };
-            let finding = Finding { verdict: Verdict::Retry { unreachable: false }, calls: 1, of_all: false };
-            self.engine.finished(ticket, finding, facts, Instant::now());
-            return;
-        };
-        for call in &attempt.calls {
-            self.metrics.attempted(call.verdict, &call.status.to_string(), call.duration);
-        }
-        if attempt.ambiguous {
-            self.metrics.ambiguous();
-        }
-        if attempt.other_user {
-            self.metrics.other_user();
-            warn!(target = self.name, "an answer confirmed an update but named another user");
-        }
-        if let Some(error) = &attempt.error {
-            self.last_error = Some(report::error_of(&update, &attempt, error));
-        }
-        let http_status = attempt.http_status();
-        let finding = attempt.finding();
-        let facts = Facts { http_status, error: attempt.error, finished_at };
-        let counted = self.engine.finished(ticket, finding, facts, Instant::now());
-        if let Some(failures) = counted {
-            self.show_odd(&update, failures);
-        }
-    }
 }
 
 /// What an update takes of memory: the record, and as much for the event parsed out of it.
 fn size(update: &Update) -> usize {
     2 * update.record.size()
-}
-
-/// Tells the loop how a call ended, also where its task panicked.
-struct Finish {
-    ticket: Ticket,
-    sender: UnboundedSender<(Ticket, Option<Attempt>)>,
-    attempt: Option<Attempt>,
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        // The loop is gone only when nobody waits for the answer.
-        let _ = self.sender.send((self.ticket, self.attempt.take()));
-    }
 }
 
 /// Whether calls to the target can be made with its certificates as they are now.

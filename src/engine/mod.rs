@@ -20,14 +20,16 @@ mod merge;
 mod proof;
 pub mod rate;
 mod settlement;
+mod views;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::checkpoint::{Commit, Spent};
-pub use self::core::{Engine, Gauges};
+pub use self::core::Engine;
 pub use self::health::{Cause, State};
 pub use self::merge::Merge;
+pub use self::views::Gauges;
 use crate::event::UserId;
 use crate::verdict::Reason;
 

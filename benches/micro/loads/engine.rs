@@ -132,7 +132,7 @@ impl Played {
                 Action::Start { ticket, merged, .. } => self.calls.push_back((ticket, 1 + merged.len())),
                 Action::Settle(batch) => self.transaction = Some((batch.id, self.now + TRANSACTION)),
                 Action::OrderViolation => panic!("the order is violated"),
-                Action::Cancel(_) | Action::Pause | Action::Resume | Action::Released(_) => {}
+                Action::Cancel(_) | Action::Pause | Action::Resume | Action::Released(_) | Action::Fetch { .. } => {}
             }
         }
         black_box(self.engine.gauges());
