@@ -22,6 +22,9 @@ pub mod rate;
 mod settlement;
 mod views;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
