@@ -23,16 +23,21 @@ mod proof;
 pub mod rate;
 mod settlement;
 pub mod topic_id;
+mod views;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::checkpoint::{Commit, Spent};
-pub use self::core::{Engine, Gauges};
+pub use self::core::Engine;
 pub use self::health::{Cause, State};
 pub use self::merge::Merge;
 pub use self::settlement::Unsettled;
 pub use self::topic_id::TopicId;
+pub use self::views::Gauges;
 use crate::event::UserId;
 use crate::verdict::Reason;
 

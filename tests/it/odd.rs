@@ -68,7 +68,8 @@ async fn one_user_who_is_always_forbidden_costs_300_others_nothing_and_ends() {
     let (odd, others) = split(&outcomes, |user| user == ODD);
     println!("p99 of the others {:?}, {} holds", p99(others.iter().copied(), &sent), holds(&service));
     assert!(odd.iter().all(|outcome| outcome.ending() == EXHAUSTED && outcome.data.http_status == Some(403)), "{odd:?}");
-    assert!(odd.iter().all(|outcome| (8..12).contains(&outcome.data.attempts)), "{odd:?}");
+    // Failures before the first delivery of another user do not count.
+    assert!(odd.iter().all(|outcome| (8..30).contains(&outcome.data.attempts)), "{odd:?}");
     assert!(others.iter().all(|outcome| outcome.ending() == "delivered" && outcome.data.attempts == 1));
     assert!(p99(others, &sent) < LOADED);
     // The first call of all may be the odd one.
