@@ -2,7 +2,7 @@
 //! time. Endings that their topics refuse go into transactions of their own, so that they hold up
 //! no others.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use super::aside::{Apart, Who};
@@ -23,6 +23,18 @@ const LARGE: usize = 64 << 10;
 
 /// The endings for one transaction: by partition their offsets, lowest first, with their tickets.
 type Chosen = BTreeMap<i32, Vec<(i64, Ticket)>>;
+
+/// What was taken for one transaction, and what of it goes back.
+struct Portion {
+    apart: Option<Apart>,
+    tickets: Vec<Ticket>,
+    /// They do not fit into the text of their partition.
+    left: Vec<Ticket>,
+    /// Of partitions whose text is full.
+    skipped: Vec<Ticket>,
+    commits: Vec<PartitionCommit>,
+    bytes: usize,
+}
 
 /// The batch that is being committed.
 #[derive(Debug)]
@@ -67,18 +79,11 @@ impl<U, F> Engine<U, F> {
         }
         // They take turns, so that neither waits for the other for ever.
         self.was_apart = aside && !(ended && self.was_apart);
-        let mut bytes = 0;
-        let (apart, taken) = if self.was_apart { self.take_apart_from(now, &mut bytes) } else { (None, self.take_usual(&mut bytes)) };
-        // Some may just have been put behind what is settled apart.
-        self.hurry(now);
-        let (commits, unfit) = self.commits(self.by_partition(&taken), periodic);
-        self.leave_to_next_owner(&unfit);
-        // Those that did not fit into their partition's text stay for a later transaction.
-        let stays = |ticket: &Ticket| commits.is_empty() || unfit.contains(ticket);
-        let (left, tickets): (Vec<Ticket>, Vec<Ticket>) = taken.into_iter().partition(stays);
-        // Where nothing fits, only the end of the lowest offset changes that: no hurry.
+        let Portion { apart, tickets, left, skipped, commits, bytes } = self.portion(now, periodic);
+        // If nothing fits, only the end of the lowest offset changes that: no hurry.
         let pause = if commits.is_empty() { NOTHING_FITS_PAUSE } else { SETTLE_INTERVAL };
         self.put_back(left, apart, now + pause);
+        self.put_back(skipped, None, now);
         self.settle_not_before = now + pause;
         if commits.is_empty() {
             return;
@@ -88,6 +93,51 @@ impl<U, F> Engine<U, F> {
         let endings = self.endings(&tickets);
         self.settling = Some(Settling { id, tickets, commits: commits.clone(), apart, bytes, began: now });
         self.actions.push(Action::Settle(Batch { id, endings, commits }));
+    }
+
+    /// Takes a portion of what has ended. If nothing of it fits into the text of its partitions, the
+    /// next ones are looked at: a portion may be smaller than what does not fit.
+    fn portion(&mut self, now: Instant, periodic: bool) -> Portion {
+        let (mut sorted, mut full, mut skipped) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        loop {
+            let mut bytes = 0;
+            let (apart, taken) = match self.was_apart {
+                true => self.take_apart_from(now, &mut bytes),
+                false => (None, self.take_usual(&mut bytes, &full, &mut skipped)),
+            };
+            // Some may just have been put behind what is settled apart.
+            self.hurry(now);
+            let (commits, unfit) = self.commits(self.by_partition(&taken), periodic);
+            let unfit_in: BTreeSet<i32> = unfit.iter().filter_map(|ticket| Some(self.entries.get(ticket)?.partition)).collect();
+            self.leave_to_next_owner(&unfit);
+            // Those that did not fit into their partition's text stay for a later transaction.
+            let stays = |ticket: &Ticket| commits.is_empty() || unfit.contains(ticket);
+            let (left, tickets): (Vec<Ticket>, Vec<Ticket>) = taken.into_iter().partition(stays);
+            if !commits.is_empty() || unfit.is_empty() || apart.is_some() {
+                return Portion { apart, tickets, left, skipped, commits, bytes };
+            }
+            self.put_back(left, None, now);
+            // Each time one more partition is sorted or full, or updates were left to the next owner:
+            // so this ends.
+            for partition in unfit_in.difference(&self.going.clone()) {
+                if sorted.insert(*partition) {
+                    self.lowest_first(*partition);
+                } else {
+                    full.insert(*partition);
+                }
+            }
+        }
+    }
+
+    /// Sorts what has ended of a partition by its offsets, among the places in line that it has.
+    fn lowest_first(&mut self, partition: i32) {
+        let offset = |ticket: &Ticket| self.entries.get(ticket).filter(|entry| entry.partition == partition).map(|entry| entry.offset);
+        let mut offsets: Vec<(i64, Ticket)> = self.ended.iter().filter_map(|ticket| Some((offset(ticket)?, *ticket))).collect();
+        let places: Vec<usize> = (0..self.ended.len()).filter(|place| offset(&self.ended[*place]).is_some()).collect();
+        offsets.sort_unstable();
+        for (place, (_, ticket)) in places.into_iter().zip(offsets) {
+            self.ended[place] = ticket;
+        }
     }
 
     /// What is settled apart of a partition that must be let go is tried once more before.
@@ -103,14 +153,16 @@ impl<U, F> Engine<U, F> {
     }
 
     /// The first that ended, as many as a portion takes. Those of a user of whom something is
-    /// settled apart wait behind that.
-    fn take_usual(&mut self, bytes: &mut usize) -> Vec<Ticket> {
+    /// settled apart wait behind that; those of a partition whose text is full are skipped.
+    fn take_usual(&mut self, bytes: &mut usize, full: &BTreeSet<i32>, skipped: &mut Vec<Ticket>) -> Vec<Ticket> {
         let portion = *self.portions.of(None);
         let mut taken = Vec::new();
         while let Some(ticket) = self.ended.front().copied() {
             let who = self.who(ticket);
             if self.aside.holds(who) {
                 self.aside.push_back(who, ticket);
+            } else if self.entries.get(&ticket).is_some_and(|entry| full.contains(&entry.partition)) {
+                skipped.push(ticket);
             } else if portion.takes(taken.len(), bytes, self.entries.get(&ticket).map_or(0, |entry| entry.size)) {
                 taken.push(ticket);
             } else {
