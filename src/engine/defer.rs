@@ -96,14 +96,15 @@ impl Deferred {
         }
     }
 
-    /// Of the hungry, the one whose deferred offset is the lowest, with that offset alone.
-    fn lowest(&mut self) -> Option<(Key, Vec<i64>)> {
-        let offset = |key: &Key| self.waiting.get(key).and_then(|rest| rest.offsets.front().copied());
-        let (place, lowest) =
-            self.hungry.iter().enumerate().filter_map(|(place, key)| Some((place, offset(key)?))).min_by_key(|(_, offset)| *offset)?;
+    /// One of the hungry whose first offset is the lowest unsettled one of its partition, which
+    /// `lowest` tells, with that offset alone.
+    fn lowest(&mut self, lowest: impl Fn(i32) -> Option<i64>) -> Option<(Key, Vec<i64>)> {
+        let first = |key: &Key| self.waiting.get(key).and_then(|rest| rest.offsets.front().copied());
+        let place = self.hungry.iter().position(|key| first(key).is_some_and(|first| lowest(key.0) == Some(first)))?;
         let key = self.hungry.remove(place)?;
-        self.waiting.get_mut(&key)?.hungry = false;
-        Some((key, vec![lowest]))
+        let rest = self.waiting.get_mut(&key)?;
+        rest.hungry = false;
+        Some((key, rest.offsets.front().copied().into_iter().collect()))
     }
 
     /// The next ones to be read again, at most so many: by their partition and user the offsets.
@@ -185,12 +186,10 @@ impl<U, F> Engine<U, F> {
         let room = self.settings.max_waiting.saturating_sub(self.counted());
         let next = if !self.paused && room > 0 {
             self.deferred.next((self.settings.max_waiting / SHARE).max(1).min(room))
-        } else if self.waiting == 0 && self.in_flight.is_empty() {
-            // All that is in memory has ended, and perhaps cannot be settled before what is deferred
-            // below it: then no room comes about without that.
-            self.deferred.lowest()
         } else {
-            None
+            // What has ended above it may have to wait for it, and then no room comes about without it.
+            let lowest = |partition: i32| self.partitions.get(&partition).map(|partition| partition.ledger.lowest_unsettled());
+            self.deferred.lowest(lowest)
         };
         let Some((key, offsets)) = next else { return };
         let Some(assigned) = self.partitions.get(&key.0) else { return };
