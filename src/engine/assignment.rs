@@ -23,6 +23,8 @@ struct Going {
     give_up_at: Instant,
     /// They were given up.
     gave_up: bool,
+    /// From this offset on, endings are left to the next owner.
+    left_from: i64,
 }
 
 impl Partition {
@@ -34,6 +36,19 @@ impl Partition {
     /// When its calls in flight are given up.
     pub fn give_up_at(&self) -> Option<Instant> {
         self.going.filter(|going| !going.gave_up).map(|going| going.give_up_at)
+    }
+
+    /// The ending at that offset is left to the next owner, which calls the update again. So nothing
+    /// above it must be settled here: it may be a later update of the same user.
+    pub(super) fn leave_from(&mut self, offset: i64) {
+        if let Some(going) = &mut self.going {
+            going.left_from = going.left_from.min(offset);
+        }
+    }
+
+    /// How many of these endings, lowest first, are not left to the next owner.
+    pub(super) fn may_settle(&self, offsets: &[i64]) -> usize {
+        self.going.map_or(offsets.len(), |going| offsets.partition_point(|offset| *offset < going.left_from))
     }
 }
 
@@ -80,7 +95,7 @@ impl<U, F> Engine<U, F> {
             return;
         };
         if assigned.going.is_none() {
-            assigned.going = Some(Going { give_up_at, gave_up: false });
+            assigned.going = Some(Going { give_up_at, gave_up: false, left_from: i64::MAX });
             self.going.insert(partition);
             self.forget_deferred(partition);
             self.abandon_waiting(partition);
@@ -125,7 +140,7 @@ impl<U, F> Engine<U, F> {
         for number in &self.going {
             let Some(partition) = self.partitions.get_mut(number) else { continue };
             if partition.give_up_at().is_some_and(|give_up_at| give_up_at <= now) {
-                partition.going = Some(Going { give_up_at: now, gave_up: true });
+                partition.going = partition.going.map(|going| Going { gave_up: true, ..going });
                 tickets.extend(partition.ledger.tickets());
             }
         }

@@ -185,8 +185,17 @@ impl<U, F> Engine<U, F> {
         // The fault of a merged call may be any of its updates'.
         let is_known = if run.len() > 1 { entry.merged_failures > 0 } else { entry.spent.failures > 0 };
         let of_one = !finding.of_all && !matches!(finding.verdict, Verdict::Throttled { .. });
-        let since = entry.first_started.filter(|_| is_known && of_one && !self.health.others_fail(user));
-        since.is_some_and(|since| self.proof.lasts(since, now))
+        if !of_one || self.health.others_fail(user) {
+            return false;
+        }
+        // Nothing can show any more that the target delivers others: what is known of the user must do.
+        let is_of_odd = self.is_choked() && (is_known || self.lanes.standing(user) == Standing::Odd);
+        is_of_odd || is_known && entry.first_started.is_some_and(|since| self.proof.lasts(since, now))
+    }
+
+    /// Memory is full of what cannot be settled before the updates that fail do: nobody else can be called until then.
+    fn is_choked(&self) -> bool {
+        self.paused && self.in_flight.is_empty() && !self.lanes.any_ready()
     }
 
     /// The call of these updates failed: each ends, is left to its partition's next owner, or waits for another attempt.

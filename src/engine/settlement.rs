@@ -201,8 +201,9 @@ impl<U, F> Engine<U, F> {
     /// Endings of a partition that goes, for which its last commit has no room: the next owner calls those again.
     fn leave_to_next_owner(&mut self, unfit: &HashSet<Ticket>) {
         for ticket in unfit {
-            let partition = self.entries.get(ticket).map(|entry| entry.partition);
-            if partition.is_some_and(|partition| self.going.contains(&partition)) {
+            let Some((number, offset)) = self.entries.get(ticket).map(|entry| (entry.partition, entry.offset)) else { continue };
+            if let Some(partition) = self.partitions.get_mut(&number).filter(|partition| partition.is_going()) {
+                partition.leave_from(offset);
                 self.abandon(*ticket);
             }
         }
@@ -229,7 +230,7 @@ impl<U, F> Engine<U, F> {
             }
             let endings = endings.unwrap_or_default();
             let offsets: Vec<i64> = endings.iter().map(|(offset, _)| *offset).collect();
-            let (commit, fitting) = self.fit(partition, &offsets);
+            let (commit, fitting) = self.fit(partition, &offsets[..partition.may_settle(&offsets)]);
             unfit.extend(endings[fitting..].iter().map(|(_, ticket)| *ticket));
             let Some(commit) = commit else { continue };
             if partition.ledger.is_news(&commit) {
