@@ -91,7 +91,7 @@ impl Record {
 
     /// When it was written, in milliseconds since 1970, as far as its own time can be believed: a
     /// sender's clock may say anything. A time that lies in the future or more than
-    /// [`BELIEVED_DAYS`] back when the record is read is taken for the time of reading.
+    /// 30 days back when the record is read is taken for the time of reading.
     pub fn written_ms(&self, read_ms: i64) -> i64 {
         let believed = read_ms.saturating_sub(BELIEVED_DAYS * 24 * 3600 * 1000)..=read_ms;
         self.timestamp_ms.filter(|stamp| believed.contains(stamp)).unwrap_or(read_ms)

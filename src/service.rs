@@ -14,12 +14,12 @@ use self::keeper::Keeper;
 use self::supervisor::Supervisor;
 use crate::admin;
 use crate::config::Config;
-use crate::kafka::{Offsets, Unreachable, ask_for_ends, missing_topics};
+use crate::kafka::{Unreachable, ask_for_ends, missing_topics};
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::status::Board;
 use crate::stop::Stop;
-use crate::subscriber::names_of;
+use crate::subscriber::{Context, names_of};
 use crate::topic_watch;
 use crate::traces::Tracer;
 
@@ -83,9 +83,9 @@ pub async fn run(
     let told = ask_for_ends(&config.kafka)?;
     let mut supervisor = Supervisor::new(config.shutdown.drain_timeout);
     for (name, metrics) in handles {
-        let (configs, router, tracer, board) = (configs.clone(), router.clone(), tracer.clone(), board.clone());
-        let (told, stop, offsets) = (told.clone(), supervisor.stop(), Arc::new(Offsets::default()));
-        let keeper = Keeper { name: name.clone(), configs, router, metrics, tracer, told, board, offsets, stop };
+        let (router, tracer, told, board) = (router.clone(), tracer.clone(), told.clone(), board.clone());
+        let context = Context { router, metrics, tracer, told, board, offsets: Arc::default() };
+        let keeper = Keeper { name: name.clone(), configs: configs.clone(), context, stop: supervisor.stop() };
         supervisor.spawn(&name, keeper.run());
     }
     supervisor.watch(stop, admin).await

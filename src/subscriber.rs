@@ -84,21 +84,30 @@ pub struct Subscriber {
     shown: Shown,
 }
 
+/// What a subscriber shares with the service, and with those of its name before and after it.
+#[derive(Clone)]
+pub struct Context {
+    /// Whose an event is.
+    pub router: Arc<Router>,
+    /// Labelled with its name.
+    pub metrics: TargetMetrics,
+    /// `None`: no spans.
+    pub tracer: Option<Tracer>,
+    /// Where partitions end, as asked for.
+    pub told: watch::Receiver<Told>,
+    /// For `/status` and the health checks.
+    pub board: Board,
+    /// Handed on from client to client.
+    pub offsets: Arc<Offsets>,
+}
+
 impl Subscriber {
     /// Joins the group of `target`, or of the unclaimed records where there is none.
     ///
     /// # Errors
     /// If a client or a thread cannot be made, or a TLS file cannot be used.
-    pub fn start(
-        config: &Config,
-        target: Option<&Target>,
-        router: Arc<Router>,
-        metrics: TargetMetrics,
-        tracer: Option<Tracer>,
-        told: watch::Receiver<Told>,
-        board: Board,
-        offsets: Arc<Offsets>,
-    ) -> anyhow::Result<Self> {
+    pub fn start(config: &Config, target: Option<&Target>, context: Context) -> anyhow::Result<Self> {
+        let Context { router, metrics, tracer, told, board, offsets } = context;
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
         let caller = target.map(|target| caller(target, &metrics)).transpose()?.map(Arc::new);
         let group_id = config.kafka.group_id.clone();

@@ -104,6 +104,10 @@ pub struct Engine<U, F> {
     pub(super) deferred: Deferred,
     pub(super) bytes: usize,
     pub(super) paused: bool,
+    /// What has ended does not fit into the text of its partition.
+    pub(super) choked: bool,
+    /// So many updates may be in memory, though it is full: see [`Engine::breathe`].
+    breath: Option<usize>,
     pub(super) lease_until: Option<Instant>,
     pub(super) settling: Option<super::settlement::Settling>,
     pub(super) settle_not_before: Instant,
@@ -159,6 +163,8 @@ impl<U, F> Engine<U, F> {
             deferred: Deferred::default(),
             bytes: 0,
             paused: false,
+            choked: false,
+            breath: None,
             lease_until: None,
             settling: None,
             settle_not_before: now,
@@ -281,7 +287,7 @@ impl<U, F> Engine<U, F> {
             self.expiries.remove(&(expires_at, ticket));
         }
         if let Some(failure) = entry.failure {
-            self.proof.forget(failure.started, ticket);
+            self.proof.forget(failure.started, entry.started, ticket);
         }
         let (partition, user) = (entry.partition, entry.user?);
         let head = self.lanes.remove(user, ticket);
@@ -344,14 +350,39 @@ impl<U, F> Engine<U, F> {
         if self.paused || self.counted() >= max_waiting || self.bytes >= max_bytes {
             self.make_room();
         }
-        let (counted, bytes) = (self.counted(), self.bytes);
-        if !self.paused && (counted >= max_waiting || bytes >= max_bytes || self.deferred.is_full()) {
+        let (counted, bytes, deferred) = (self.counted(), self.bytes, self.deferred.is_full());
+        let full = match self.breath {
+            Some(most) => self.entries.len() >= most || deferred,
+            None => counted >= max_waiting || bytes >= max_bytes || deferred,
+        };
+        if !self.paused && full {
             self.paused = true;
             self.actions.push(Action::Pause);
         } else if self.paused && counted <= max_waiting / 2 && bytes <= max_bytes / 2 && self.deferred.has_room() {
+            self.breath = None;
             self.paused = false;
             self.actions.push(Action::Resume);
+        } else if self.paused && self.is_choked() && !self.deferred.is_full() {
+            self.breathe();
         }
+    }
+
+    /// Memory is full of what cannot be settled before the updates that fail do: nobody else can be
+    /// called until then.
+    pub(super) fn is_choked(&self) -> bool {
+        self.choked && self.paused && self.health.is_flowing() && self.in_flight.is_empty() && !self.lanes.any_ready()
+    }
+
+    /// Reads one update past the bound, so that somebody else is called: only a delivery shows that
+    /// the updates that fail are themselves at fault, and ends them. It takes one for each that waits
+    /// at the most, so this is bounded by `max_waiting` as well.
+    fn breathe(&mut self) {
+        if self.waiting == 0 {
+            return;
+        }
+        self.breath = Some(self.entries.len() + 1);
+        self.paused = false;
+        self.actions.push(Action::Resume);
     }
 }
 

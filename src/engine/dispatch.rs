@@ -29,6 +29,9 @@ impl<U: Merge, F> Engine<U, F> {
             entry.enter(Phase::InFlight, &mut self.waiting);
             entry.first_started.get_or_insert(now);
             entry.started = Some(now);
+            if let Some(failure) = entry.failure {
+                self.proof.retried(failure.started, now, *ticket);
+            }
             updates.push(entry.update.clone());
         }
         let Some((head, ticket)) = run.first().copied().zip(run.pop()) else { return };

@@ -170,7 +170,7 @@ impl<U, F> Engine<U, F> {
             _ => u32::from(lasts),
         };
         if let Some(before) = before {
-            self.proof.forget(before.started, head);
+            self.proof.forget(before.started, Some(started), head);
         }
         entry.failure = Some(Failure { started, merged: run.len() > 1, proven: false, counted: charged > 0 });
         if may_tell {
@@ -191,11 +191,6 @@ impl<U, F> Engine<U, F> {
         // Nothing can show any more that the target delivers others: what is known of the user must do.
         let is_of_odd = self.is_choked() && (is_known || self.lanes.standing(user) == Standing::Odd);
         is_of_odd || is_known && entry.first_started.is_some_and(|since| self.proof.lasts(since, now))
-    }
-
-    /// Memory is full of what cannot be settled before the updates that fail do: nobody else can be called until then.
-    fn is_choked(&self) -> bool {
-        self.paused && self.in_flight.is_empty() && !self.lanes.any_ready()
     }
 
     /// The call of these updates failed: each ends, is left to its partition's next owner, or waits for another attempt.

@@ -84,6 +84,7 @@ impl<U, F> Engine<U, F> {
         let pause = if commits.is_empty() { NOTHING_FITS_PAUSE } else { SETTLE_INTERVAL };
         self.put_back(left, apart, now + pause);
         self.put_back(skipped, None, now);
+        self.choked = ended && tickets.is_empty() && !self.ended.is_empty();
         self.settle_not_before = now + pause;
         if commits.is_empty() {
             return;

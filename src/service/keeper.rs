@@ -11,14 +11,9 @@ use tracing::{error, info, warn};
 use super::Failure;
 use crate::config::{Config, Target};
 use crate::kafka::client::try_out;
-use crate::kafka::{Offsets, Told};
-use crate::metrics::TargetMetrics;
 use crate::renewal::Files;
-use crate::route::Router;
-use crate::status::Board;
 use crate::stop::{self, Stop};
-use crate::subscriber::{Ended, Subscriber, try_out_tls};
-use crate::traces::Tracer;
+use crate::subscriber::{Context, Ended, Subscriber, try_out_tls};
 
 /// The pause before a broken subscriber begins anew, doubled each time that it breaks again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -31,14 +26,7 @@ pub(super) struct Keeper {
     /// The target, or `unclaimed`.
     pub(super) name: String,
     pub(super) configs: watch::Receiver<Arc<Config>>,
-    pub(super) router: Arc<Router>,
-    pub(super) metrics: TargetMetrics,
-    pub(super) tracer: Option<Tracer>,
-    /// Where partitions end, as asked for.
-    pub(super) told: watch::Receiver<Told>,
-    pub(super) board: Board,
-    /// Handed on from client to client.
-    pub(super) offsets: Arc<Offsets>,
+    pub(super) context: Context,
     /// Asked to stop, the subscriber drains and leaves its group.
     pub(super) stop: Stop,
 }
@@ -75,7 +63,7 @@ impl Keeper {
                 return Ok(());
             }
             let (times, pause) = breaks.next(began.elapsed());
-            self.metrics.restarted();
+            self.context.metrics.restarted();
             let next_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             error!(target = self.name, error = why, times, next_in_ms, "the subscriber broke; it begins anew after a pause");
             let mut stop = self.stop.clone();
@@ -93,9 +81,7 @@ impl Keeper {
         let config = configs.borrow_and_update().clone();
         let target = config.targets.iter().find(|target| target.name == self.name);
         let mut files = Files::of(&config.kafka, target);
-        let (router, metrics, tracer) = (self.router.clone(), self.metrics.clone(), self.tracer.clone());
-        let subscriber =
-            Subscriber::start(&config, target, router, metrics, tracer, self.told.clone(), self.board.clone(), self.offsets.clone())?;
+        let subscriber = Subscriber::start(&config, target, self.context.clone())?;
         info!(target = self.name, "subscriber started");
         let (leave, left) = stop::channel();
         let mut run = pin!(subscriber.run(configs, left));
@@ -115,7 +101,7 @@ impl Keeper {
                 run.await
             }
         };
-        self.board.left(&self.name);
+        self.context.board.left(&self.name);
         Ok(ended)
     }
 }
