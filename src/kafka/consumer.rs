@@ -157,8 +157,8 @@ impl<C: Send + 'static> Consumer<C> {
 
     /// Whether another instance has joined the group under our `instance_id`. The client knows that
     /// before the polling thread can tell.
-    pub fn is_fenced(&self) -> bool {
-        is_fenced(&self.client)
+    pub fn is_taken(&self) -> bool {
+        is_taken(&self.client)
     }
 
     /// Waits for the thread's end, which comes after [`Order::Leave`].
@@ -183,9 +183,16 @@ impl<C: Send + 'static> Drop for Watch<C> {
     }
 }
 
-/// Whether another instance has joined the client's group under its `instance_id`.
+/// Whether somebody else has joined the client's group under its `instance_id`.
 pub(super) fn is_fenced<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
     matches!(client.client().fatal_error(), Some((RDKafkaErrorCode::FencedInstanceId, _)))
+}
+
+/// Whether that was another instance. A broker that stood still for longer than our session, or a
+/// coordinator that moved, may find two of our own requests to join, and fences one of them; an
+/// instance that takes our name finds us as a member.
+fn is_taken<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
+    is_fenced(client) && client.context().lease.until().is_some_and(|until| until > Instant::now())
 }
 
 struct Polling<C: Send + 'static, F> {
@@ -310,7 +317,7 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         match error {
             KafkaError::MessageConsumptionFatal(code) => {
                 let failure = match code {
-                    RDKafkaErrorCode::FencedInstanceId if self.is_taken() => Failure::InstanceTaken,
+                    RDKafkaErrorCode::FencedInstanceId if is_taken(&self.client) => Failure::InstanceTaken,
                     RDKafkaErrorCode::FencedInstanceId => Failure::Other(
                         "it was fenced out of its group under its own name after it had not been heard for its session: likely by a request of its \
                          own that was answered late"
@@ -331,13 +338,6 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
             }
         }
         Step::Read
-    }
-
-    /// Whether another instance has joined under our name. A broker that stood still for longer
-    /// than our session may find two of our own requests to join when it goes on, and fences one of
-    /// them; an instance that takes our name finds us as a member.
-    fn is_taken(&self) -> bool {
-        self.client.context().lease.until().is_some_and(|until| until > Instant::now())
     }
 
     fn at_end(&self, partition: i32, at_end: bool) {

@@ -49,7 +49,7 @@ impl Subscriber {
         let (consumer, publisher) = (self.consumer, self.publisher);
         // Whatever else went wrong follows from it; and one that begins anew under a taken name
         // would take it back.
-        let taken = consumer.is_fenced();
+        let taken = consumer.is_taken();
         let joined = tokio::task::spawn_blocking(move || {
             let (published, polled) = (publisher.stop(), consumer.join());
             published.and(polled)
