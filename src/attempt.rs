@@ -140,12 +140,14 @@ impl Caller {
         };
         let mut calls = Vec::with_capacity(1);
         loop {
+            // Before the look at the lease: what comes to a stop in between is late.
+            let began = Instant::now();
             let Some(timeout) = leased().map(|leased| leased.min(timeout)) else {
                 let error = ApiError::new("the call was not made, as its partition may have been handed over");
                 let why = NoToken { verdict: Verdict::NotCalled, error };
                 return Attempt::without_token(calls, why, false);
             };
-            let (judgement, ambiguous) = self.call(update, trace, &token, timeout, &mut calls).await;
+            let (judgement, ambiguous) = self.call(update, trace, &token, (began, timeout), &mut calls).await;
             if !judgement.token_refused || calls.len() > 1 {
                 let error = judgement.error.map(|error| match judgement.quotes_api {
                     true => mask(error, &self.secrets(update, &token)),
@@ -171,7 +173,14 @@ impl Caller {
         self.session.credentials_changed()
     }
 
-    async fn call(&self, update: &Update, trace: Trace<'_>, token: &Token, timeout: Duration, calls: &mut Vec<Call>) -> (Judgement, bool) {
+    async fn call(
+        &self,
+        update: &Update,
+        trace: Trace<'_>,
+        token: &Token,
+        (began, timeout): (Instant, Duration),
+        calls: &mut Vec<Call>,
+    ) -> (Judgement, bool) {
         let request = self.api.update(update.user, &update.changes);
         let (span, headers) = match trace {
             Trace::Passed(passed) => (None, headers(update, passed)),
@@ -182,9 +191,8 @@ impl Caller {
             }
         };
         let confirmed = |answer: &_| self.api.judge(update.user, answer).verdict == Verdict::Delivered;
-        let started = Instant::now();
-        let answer = self.http.exchange(request, Some(&token.secret), headers, timeout, confirmed).await;
-        let duration = started.elapsed();
+        let answer = self.http.exchange(request, Some(&token.secret), headers, began, timeout, confirmed).await;
+        let duration = began.elapsed();
         let (judgement, status, ambiguous) = match answer {
             Ok(answer) => (self.api.judge(update.user, &answer), Status::Http(answer.status), false),
             Err(lost) => {

@@ -35,6 +35,9 @@ pub struct TargetStatus {
     pub concurrency_limit: usize,
     /// Why the last attempt that failed did so. Bears no secret.
     pub last_error: Option<String>,
+    /// The update topic does not exist: the subscriber is not ready.
+    #[serde(skip)]
+    pub topic_missing: bool,
 }
 
 /// How Kafka is for this process, as `/status` shows it.
@@ -118,6 +121,9 @@ impl Board {
         let reason = |(name, seat): (&String, &Seat)| match seat.kafka.proven.map(|proven| proven.elapsed()) {
             None => Some(format!("{name} has not joined its group")),
             Some(silence) if silence >= UNREADY => Some(format!("{name} is without Kafka for {} s", silence.as_secs())),
+            Some(_) if seat.status.as_ref().is_some_and(|status| status.topic_missing) => {
+                Some(format!("{name} has nothing to read: the update topic does not exist"))
+            }
             Some(_) => None,
         };
         seats.iter().filter_map(reason).collect()

@@ -14,6 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded::byte_serialize;
 
@@ -84,7 +85,8 @@ impl Http {
         *self.keeping() = client(&self.connector, usize::MAX);
     }
 
-    /// Sends the request once and reads the answer, all within `timeout`.
+    /// Sends the request once and reads the answer, all within `timeout` after `began`: nothing is
+    /// sent later, even if the process stood still in between.
     ///
     /// If it was sent on a kept connection that broke off before a word of the answer had come, it
     /// is sent once more, on a new connection: a connection is not the API.
@@ -99,13 +101,14 @@ impl Http {
         request: Request,
         token: Option<&SecretString>,
         headers: HeaderMap,
+        began: Instant,
         timeout: Duration,
         enough: impl Fn(&Answer) -> bool + Send,
     ) -> Result<Answer, Lost> {
         let request = self.request(request, token, headers)?;
         let mut course = Course::default();
         let exchange = self.send_and_read(request, enough, &mut course);
-        match tokio::time::timeout(timeout, exchange).await {
+        match tokio::time::timeout_at(began + timeout, exchange).await {
             Ok(Err(lost)) => Err(Lost { ambiguous: lost.ambiguous || course.repeated, ..lost }),
             Ok(answer) => answer,
             Err(_) => Err(Lost::too_late(timeout, course.began())),

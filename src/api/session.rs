@@ -205,7 +205,7 @@ impl Session {
         let password = read.inspect_err(|why| state.pause(SHORT_PAUSE, true, why))?;
         let request = self.api.login(username, &password);
         let has_token = |answer: &_| matches!(self.api.judge_login(answer), Login::Token { .. });
-        let answer = self.http.exchange(request, None, HeaderMap::new(), timeout, has_token).await;
+        let answer = self.http.exchange(request, None, HeaderMap::new(), Instant::now(), timeout, has_token).await;
         let login = answer.map(|answer| (answer.status, self.api.judge_login(&answer)));
         let failed = match login {
             Ok((_, Login::Token { token, .. })) if !can_travel(&token) => {

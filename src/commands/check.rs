@@ -201,7 +201,10 @@ async fn look_at_target(target: &Target) -> Finding {
     let Some(nobody) = UserId::new(i64::MAX as u64) else { return Err("the user numbers are wrong".to_owned()) };
     let update = target.api.update(nobody, &Changes::default());
     let request = Request { method: hyper::Method::GET, body: Bytes::new(), ..update };
-    let answer = http.exchange(request, Some(&token.secret), HeaderMap::new(), LONGEST, |_| true).await.map_err(|lost| lost.message)?;
+    let answer = http
+        .exchange(request, Some(&token.secret), HeaderMap::new(), tokio::time::Instant::now(), LONGEST, |_| true)
+        .await
+        .map_err(|lost| lost.message)?;
     judge(&answer, target)
 }
 

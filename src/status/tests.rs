@@ -15,6 +15,7 @@ fn status() -> TargetStatus {
         waiting: 0,
         concurrency_limit: 1,
         last_error: None,
+        topic_missing: false,
     }
 }
 

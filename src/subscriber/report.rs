@@ -308,6 +308,7 @@ impl Subscriber {
             waiting: gauges.waiting,
             concurrency_limit: gauges.concurrency_limit,
             last_error: self.topic_missing.then(|| format!("the update topic {} does not exist", self.topic)).or(self.last_error.clone()),
+            topic_missing: self.topic_missing,
         };
         self.board.show(&self.name, status, self.membership.standing(Instant::now()), alive);
     }
