@@ -8,7 +8,7 @@ use super::broker::Spot;
 use super::samples::Sample;
 use crate::outcome::{self, Kind, OutcomeData};
 use crate::record::Record;
-use crate::stand_in::Call;
+use stand_in::Call;
 
 /// An outcome as a consumer sees it.
 #[derive(Clone, Debug)]

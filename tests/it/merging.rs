@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use user_courier::stand_in::{Rule, StandIn};
+use stand_in::{Rule, StandIn};
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::Bench;
