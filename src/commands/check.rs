@@ -227,7 +227,7 @@ mod tests {
     use crate::api::testing::{Reply, Seen, Server};
     use crate::config::{Delivery, Retry, Tls};
     use crate::secret::Secret;
-    use crate::stand_in::{Kind, StandIn};
+    use stand_in::{Kind, StandIn};
 
     const PASSWORD: &str = "p4ssw0rd-never-shown";
 

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
-use crate::stand_in::{Kind, StandIn};
+use stand_in::{Kind, StandIn};
 
 const EXAMPLES: &str = "\
 Examples:

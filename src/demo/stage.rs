@@ -19,7 +19,7 @@ use crate::config::{
     Topics, Traces,
 };
 use crate::secret::Secret;
-use crate::stand_in::{Fault, Kind, Rule, StandIn, Users};
+use stand_in::{Fault, Kind, Rule, StandIn, Users};
 
 /// How long every call of a stand-in takes.
 const LATENCY: Duration = Duration::from_millis(15);

@@ -25,9 +25,9 @@ use crate::event::TraceContext;
 use crate::kafka::Claim;
 use crate::record::{Header, Place, Record};
 use crate::secret::Secret;
-use crate::stand_in::{Kind, Rule, StandIn};
 use crate::update::{Claims, Update};
 use crate::verdict::Reason;
+use stand_in::{Kind, Rule, StandIn};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";

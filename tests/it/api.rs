@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use user_courier::stand_in::{Call, StandIn};
+use stand_in::{Call, StandIn};
 
 use crate::kafka::PATIENCE;
 

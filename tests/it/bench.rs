@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use stand_in::{Kind, StandIn};
 use tempfile::TempDir;
 use toml::{Table, Value};
-use user_courier::stand_in::{Kind, StandIn};
 use uuid::Uuid;
 
 use crate::kafka::{self, Message, Place, Reader, Writer};

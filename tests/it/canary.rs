@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Value, json};
-use user_courier::stand_in::Kind;
+use stand_in::Kind;
 
 use crate::bench::Bench;
 use crate::kafka::{Message, OwnBrokers, Reader};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use user_courier::stand_in::{Fault, Kind, Rule, StandIn};
+use stand_in::{Fault, Kind, Rule, StandIn};
 
 use crate::bench::Bench;
 use crate::update::Update;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use user_courier::stand_in::{Rule, Users};
+use stand_in::{Rule, Users};
 
 use crate::api::calls_by_user;
 use crate::bench::{Bench, dead_letter_of};

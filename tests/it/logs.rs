@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use user_courier::stand_in::{Rule, Users};
+use stand_in::{Rule, Users};
 
 use crate::bench::Bench;
 use crate::update::Update;

@@ -8,8 +8,8 @@ use axum::extract::State;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use stand_in::Users;
 use tokio::net::TcpListener;
-use user_courier::stand_in::Users;
 
 use crate::bench::Bench;
 use crate::update::Update;

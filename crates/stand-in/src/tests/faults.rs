@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
 use super::{bare, call, client, rest, stand_in, update};
-use crate::stand_in::{Fault, Kind, Rule};
+use crate::{Fault, Kind, Rule};
 
 #[tokio::test]
 async fn a_status_comes_in_the_api_s_own_shape() {
@@ -70,7 +70,7 @@ async fn answers_of_something_else_are_html_not_json_a_redirect_or_packed() {
     let seen = update(&valt, 52).await.unwrap();
     assert_eq!((seen.status, seen.header("content-encoding")), (200, "gzip"));
     assert!(seen.body.len() < 500_000);
-    assert_eq!(seen.body[seen.body.len() - 4..], crate::stand_in::bomb::UNPACKED.to_le_bytes());
+    assert_eq!(seen.body[seen.body.len() - 4..], crate::bomb::UNPACKED.to_le_bytes());
     assert_eq!(valt.stats().applied, 1, "only what was packed was true");
 }
 

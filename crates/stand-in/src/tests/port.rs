@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::{bare, control, rest, stand_in, update};
-use crate::stand_in::{Fault, Kind, Rule};
+use crate::{Fault, Kind, Rule};
 
 #[tokio::test]
 async fn a_closed_port_refuses_and_cuts_and_opens_again_where_it_was() {

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{TOKEN, call, client, control, stand_in, update};
-use crate::stand_in::Kind;
+use crate::Kind;
 
 #[tokio::test]
 async fn faults_are_set_listed_and_taken_back() {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Seen, call, client, stand_in, update};
-use crate::stand_in::{Kind, StandIn, Users};
+use crate::{Kind, StandIn, Users};
 
 const LOGIN: &str = "/api/admin/v1/auth/token";
 const GOOD: &str = r#"{"login":"courier","password":"courier"}"#;

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Seen, TOKEN, call, client, stand_in, update};
-use crate::stand_in::{Kind, StandIn, Users};
+use crate::{Kind, StandIn, Users};
 
 const LOGIN: &str = "/api/v3/login";
 const GOOD: &str = r#"{"username":"courier","password":"courier"}"#;
