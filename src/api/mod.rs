@@ -13,8 +13,6 @@ pub mod session;
 mod valt;
 
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
 mod tests;
 
 use std::fmt;

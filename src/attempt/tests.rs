@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json as value;
+use stand_in::scripted::{Reply, Server, answer, json, nowhere};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::api::by_name;
-use crate::api::testing::{Reply, Server, answer, json, nowhere, read_request, tcp_server};
 use crate::logging::Captured;
 use crate::secret::Secret;
 

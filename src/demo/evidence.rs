@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
+use stand_in::Call;
 
 use super::broker::Spot;
 use super::samples::Sample;
 use crate::outcome::{self, Kind, OutcomeData};
 use crate::record::Record;
-use stand_in::Call;
 
 /// An outcome as a consumer sees it.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
+use stand_in::User;
 
 use super::broker::Spot;
 use super::evidence::{Evidence, Seen};
@@ -36,7 +37,7 @@ fn in_order(evidence: &Evidence) -> Verdict {
     for Seen { target, calls, overlaps, .. } in &evidence.seen {
         let mut reached: HashMap<u64, Spot> = HashMap::new();
         for call in calls {
-            let Some(user) = call.user else { continue };
+            let Some(user) = call.user.as_ref().and_then(User::number) else { continue };
             let Some(spot) = call.idempotency_key.as_deref().and_then(|key| spots.get(key)) else {
                 return Err(format!("order: {target} was called for user {user} on behalf of no event"));
             };

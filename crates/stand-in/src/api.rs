@@ -1,52 +1,58 @@
-//! Which API a stand-in plays, and the books it keeps for it.
+//! The APIs that a stand-in can play: what each must tell the rest. Each is one file and one line in [`ALL`].
 
 use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::call::{Answer, Purpose, Request};
-use super::settings::Settings;
-use super::state::{Directory, Sessions};
+use super::call::{Answer, Request};
+use super::state::State;
+use super::user::User;
 use super::{aipix, valt};
 
-/// The API that a stand-in plays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// aipix VMS.
-    Aipix,
-    /// VALT.
-    Valt,
-}
+/// One user-management API: its routes, its answers, and what it remembers beside the [`State`] that all have.
+pub(super) trait Api: Send {
+    /// The user with this id, if it is one that the API may have.
+    fn user(&self, id: &str) -> Option<User>;
 
-/// What an answer depends on, apart from the call.
-#[derive(Default)]
-pub(super) struct Books {
-    pub(super) settings: Settings,
-    pub(super) directory: Directory,
-    pub(super) sessions: Sessions,
-}
+    /// What a call is for. Faults, counts and the journal go by it; the body of a login is a secret, and not kept.
+    fn purpose(&self, method: &Method, path: &str) -> Purpose;
 
-impl Kind {
-    /// What a call is for.
-    pub(super) fn purpose(self, method: &Method, path: &str) -> Purpose {
-        match self {
-            Kind::Aipix => aipix::purpose(method, path),
-            Kind::Valt => valt::purpose(method, path),
-        }
-    }
-
-    /// The true answer to a call, which changes the books.
-    pub(super) fn answer(self, request: &Request, purpose: Purpose, books: &mut Books) -> Answer {
-        match self {
-            Kind::Aipix => aipix::answer(request, purpose, books, Instant::now()),
-            Kind::Valt => valt::answer(request, purpose, books, Instant::now()),
-        }
-    }
+    /// The true answer to a call of that purpose, with its effect.
+    fn answer(&mut self, request: &Request, purpose: &Purpose, state: &mut State, now: Instant) -> Answer;
 
     /// How the API words a status that is not a success.
-    pub(super) fn refusal(self, status: StatusCode, user: Option<u64>) -> Answer {
+    fn refusal(&self, status: StatusCode, user: Option<&User>) -> Answer;
+}
+
+/// The registry, by the names of the APIs: a further API is a further line.
+const ALL: &[(&str, fn() -> Box<dyn Api>)] = &[("aipix", || Box::new(aipix::Aipix)), ("valt", || Box::<valt::Valt>::default())];
+
+/// The names of the APIs that a stand-in can play.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _)| *name)
+}
+
+/// The API of that name, which nobody has called yet.
+pub(super) fn by_name(name: &str) -> Option<(&'static str, Box<dyn Api>)> {
+    ALL.iter().find(|(known, _)| *known == name).map(|(name, new)| (*name, new()))
+}
+
+/// What a call is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It updates this user.
+    Update(User),
+    /// It logs in.
+    Login,
+    /// Anything else, such as a route that the API does not have.
+    Other,
+}
+
+impl Purpose {
+    /// The user it is about.
+    pub(super) fn user(&self) -> Option<&User> {
         match self {
-            Kind::Aipix => aipix::refusal(status, user),
-            Kind::Valt => valt::refusal(status),
+            Purpose::Update(user) => Some(user),
+            Purpose::Login | Purpose::Other => None,
         }
     }
 }

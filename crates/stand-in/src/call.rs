@@ -1,54 +1,73 @@
 //! A call and its answer as plain values, so that the APIs need no network.
 
+use std::fmt;
+
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use serde_json::Value;
+use url::form_urlencoded;
 
-/// What a call is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// It updates this user.
-    Update(u64),
-    /// It logs in.
-    Login,
-    /// The API has no such route.
-    Other,
-}
-
-impl Purpose {
-    /// The user it is about.
-    pub(super) fn user(self) -> Option<u64> {
-        match self {
-            Purpose::Update(user) => Some(user),
-            Purpose::Login | Purpose::Other => None,
-        }
-    }
-}
-
-/// A call that has been read whole.
-pub(super) struct Request {
+/// A request that has been read whole.
+#[derive(Clone)]
+pub struct Request {
     pub(super) parts: Parts,
-    /// The body, where it is JSON.
-    pub(super) json: Option<Value>,
+    /// The body as text.
+    pub body: String,
+    /// The body, if it is JSON.
+    pub json: Option<Value>,
+    /// Its number on its connection, counted from 0.
+    pub number: u64,
 }
 
 impl Request {
-    /// A header, where it is text.
-    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+    pub(super) fn new(parts: Parts, body: &[u8], number: u64) -> Self {
+        let json = serde_json::from_slice(body).ok();
+        Request { parts, body: String::from_utf8_lossy(body).into_owned(), json, number }
+    }
+
+    /// The request line, such as `GET /users?page=2 HTTP/1.1`.
+    pub fn line(&self) -> String {
+        format!("{} {} {:?}", self.parts.method, self.parts.uri, self.parts.version)
+    }
+
+    /// The request line and the headers, as they may stand in a log of the whole.
+    pub fn head(&self) -> String {
+        let headers = self.parts.headers.iter();
+        let lines = headers.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+        [self.line()].into_iter().chain(lines).collect::<Vec<_>>().join("\r\n")
+    }
+
+    /// A header, if it is text.
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.parts.headers.get(name)?.to_str().ok()
     }
 
     /// The path without its query, which may hold a token.
-    pub(super) fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.parts.uri.path()
     }
 
-    /// The first query parameter of that name, as it stands in the URL.
-    pub(super) fn query(&self, name: &str) -> Option<&str> {
-        let pairs = self.parts.uri.query()?.split('&');
-        pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+    /// The first query parameter of that name, unescaped.
+    pub fn query(&self, name: &str) -> Option<String> {
+        parameter(self.parts.uri.query()?.as_bytes(), name)
+    }
+
+    /// The first field of that name in a body that is a form, unescaped.
+    pub fn form(&self, name: &str) -> Option<String> {
+        parameter(self.body.as_bytes(), name)
+    }
+}
+
+fn parameter(pairs: &[u8], name: &str) -> Option<String> {
+    form_urlencoded::parse(pairs).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+impl fmt::Debug for Request {
+    /// Leaves out what may be secret: the query, the headers and the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("method", &self.parts.method).field("path", &self.path()).finish_non_exhaustive()
     }
 }
 
@@ -86,5 +105,18 @@ impl Answer {
             self.headers.insert(name, value);
         }
         self
+    }
+
+    /// What is written of it before its body; without a length the body goes on until the connection ends.
+    pub(super) fn head(&self, length: Option<usize>) -> Vec<u8> {
+        let mut head = format!("HTTP/1.1 {}\r\nconnection: close\r\n", self.status).into_bytes();
+        for (name, value) in &self.headers {
+            head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        if let Some(length) = length {
+            head.extend(format!("content-length: {length}\r\n").into_bytes());
+        }
+        head.extend(b"\r\n");
+        head
     }
 }

@@ -1,22 +1,25 @@
-//! Stand-ins: the two APIs as local servers with the documented behaviour and faults on command.
+//! Stand-ins: user-management APIs as local servers with the documented behaviour and faults on command.
 //!
-//! The way of a call names the modules: `port → exchange → faults → aipix or valt → journal → wire`.
-//! They are for development, tests and the demo; nothing of the service itself depends on them.
+//! A call goes `port → connection → exchange → faults → api → journal → wire`. An API is one file and one line in `api.rs`.
+//! For answers that no API gives there is [`scripted::Server`], which says to each request what a test tells it to.
 
 mod aipix;
 mod api;
 mod bomb;
 mod call;
+mod connection;
 mod control;
 mod exchange;
 mod faults;
 mod journal;
 mod port;
+pub mod scripted;
 mod settings;
 mod shared;
 mod state;
 #[cfg(test)]
 mod tests;
+mod user;
 mod valt;
 mod wire;
 
@@ -30,10 +33,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-pub use self::api::Kind;
+pub use self::api::names;
 pub use self::faults::{Fault, On, Rule};
 pub use self::journal::{Call, Stats};
 pub use self::settings::{Settings, Users};
+pub use self::user::User;
 
 use self::port::{Command, Port};
 use self::shared::Shared;
@@ -47,19 +51,21 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Starts one on a listener. Fails if the listener has no local address.
-    pub fn spawn(listener: TcpListener, kind: Kind) -> io::Result<Self> {
+    /// Starts one of the API of that name on a listener. Fails if there is no such API, or the listener has no local address.
+    pub fn spawn(listener: TcpListener, api: &str) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(kind));
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("there is no stand-in for an API called `{api}`"));
+        let (name, api) = api::by_name(api).ok_or_else(unknown)?;
+        let shared = Arc::new(Shared::new(name, api));
         let (sender, commands) = mpsc::channel(8);
         let port = Port { address, shared: Arc::clone(&shared), sender: sender.clone(), commands };
         let task = tokio::spawn(port.serve(listener));
         Ok(StandIn { address, shared, port: sender, task })
     }
 
-    /// Starts one on a free port of the loopback address. Fails if there is none.
-    pub async fn on_loopback(kind: Kind) -> io::Result<Self> {
-        StandIn::spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, kind)
+    /// Starts one on a free port of the loopback address. Fails if there is none, or no API of that name.
+    pub async fn on_loopback(api: &str) -> io::Result<Self> {
+        StandIn::spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, api)
     }
 
     /// Where it listens.
@@ -74,7 +80,7 @@ impl StandIn {
 
     /// Changes the settings.
     pub fn set(&self, change: impl FnOnce(&mut Settings)) {
-        change(&mut self.shared.lock().books.settings);
+        change(&mut self.shared.lock().state.settings);
     }
 
     /// Adds a fault and returns its number.
@@ -94,12 +100,12 @@ impl StandIn {
 
     /// Makes every token invalid.
     pub fn expire_tokens(&self) {
-        self.shared.lock().books.sessions.expire();
+        self.shared.lock().state.tokens.expire();
     }
 
     /// Makes a token valid without a login, until all are expired: as one that comes from a file.
     pub fn accept_token(&self, token: impl Into<String>) {
-        self.shared.lock().books.sessions.accept(token.into());
+        self.shared.lock().state.tokens.accept(token.into());
     }
 
     /// Refuses connections and cuts those that exist, until [`StandIn::open_port`]. Returns once that is so.
@@ -144,8 +150,8 @@ impl StandIn {
     }
 
     /// The last value of each field that was set for a user; none where nothing was.
-    pub fn fields(&self, user: u64) -> Option<Map<String, Value>> {
-        self.shared.lock().books.directory.fields(user).cloned()
+    pub fn fields(&self, user: impl Into<User>) -> Option<Map<String, Value>> {
+        self.shared.lock().state.users.fields(&user.into()).cloned()
     }
 
     /// Waits until the counts are as wanted.

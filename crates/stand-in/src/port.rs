@@ -2,20 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
+use hyper::header::CONNECTION;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::exchange::{self, Reply};
 use super::shared::{Shared, lock};
+use super::{connection, control, exchange};
 
 /// Connections that the system may queue before they are accepted.
 const BACKLOG: u32 = 1024;
@@ -69,7 +66,7 @@ impl Port {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         self.shared.lock().journal.stats.connections += 1;
-                        connections.spawn(connection(stream, Arc::clone(&self.shared), self.sender.clone()));
+                        connections.spawn(serve(stream, Arc::clone(&self.shared), self.sender.clone()));
                     }
                     // Out of file descriptors, most likely: some connection has to end first.
                     Err(_) => tokio::time::sleep(PAUSE).await,
@@ -120,35 +117,26 @@ impl Port {
     }
 }
 
-/// Serves HTTP on one connection until it ends, well or on purpose badly.
-async fn connection(stream: TcpStream, shared: Arc<Shared>, port: mpsc::Sender<Command>) {
+/// Serves one connection until it ends, and closes the port afterwards if a control page says so.
+async fn serve(stream: TcpStream, shared: Arc<Shared>, port: mpsc::Sender<Command>) {
     // Answers are small and waited for. If the system refuses, they come later, no more.
     stream.set_nodelay(true).ok();
-    let ending = Arc::new(std::sync::Mutex::new(None));
-    let service = service_fn(|request| {
-        let (shared, ending) = (Arc::clone(&shared), Arc::clone(&ending));
-        Box::pin(async move {
-            match exchange::exchange(&shared, request).await? {
-                Reply::Answer(answer) => Ok(answer),
-                Reply::AnswerThen(answer, then) => {
-                    *lock(&ending) = Some(then);
-                    Ok(answer)
-                }
-                Reply::Ending(instead) => {
-                    *lock(&ending) = Some(instead);
-                    // An error makes HTTP let go of the connection without another byte.
-                    Err(exchange::Broken)
-                }
-            }
-        })
-    });
-    let mut http = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // Its errors are the endings above, or a client that went away.
-    std::future::poll_fn(|context| http.poll_without_shutdown(context)).await.ok();
-    let mut stream = http.into_parts().io.into_inner();
-    let ending = lock(&ending).take();
-    match ending {
-        Some(ending) => ending.play(stream, &port).await.ok(),
-        None => stream.shutdown().await.ok(),
-    };
+    let closed_for = Mutex::new(None);
+    connection::serve(stream, |request| {
+        let (shared, closed_for) = (&shared, &closed_for);
+        async move {
+            let Some(path) = request.path().strip_prefix(control::PREFIX) else {
+                return exchange::exchange(shared, &request).await;
+            };
+            let (answer, time) = control::answer(shared, &request, path);
+            *lock(closed_for) = time;
+            Ok(if time.is_some() { answer.with(CONNECTION, "close") } else { answer })
+        }
+    })
+    .await;
+    let time = lock(&closed_for).take();
+    if let Some(time) = time {
+        // The port outlives its connections; if not, there is nothing left to close.
+        port.send(Command::Close { reopen_after: Some(time), done: None }).await.ok();
+    }
 }
