@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
-use super::call::{Answer, Request};
+use super::message::{Answer, Request};
 use super::shared::lock;
 use super::wire::{Reply, Socket};
 

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::api::Api;
-use super::call::{Answer, Request};
 use super::faults::Rule;
+use super::message::{Answer, Request};
 use super::settings::Settings;
 use super::shared::Shared;
 use super::user::User;

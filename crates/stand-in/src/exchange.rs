@@ -1,4 +1,4 @@
-//! An exchange: the way of one call from the connection through faults and API to its answer.
+//! An exchange: the way of one call through faults and API to its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use hyper::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::api::{Api, Purpose};
+use super::api::Purpose;
 use super::bomb::gzip_bomb;
-use super::call::{Answer, Request};
 use super::faults::{Fault, On, Rule};
+use super::message::{Answer, Request};
 use super::shared::Shared;
 use super::wire::{self, Reply};
 
@@ -20,14 +20,14 @@ const MISSING: usize = 1000;
 
 /// Answers one call.
 pub(super) async fn exchange(shared: &Arc<Shared>, request: &Request) -> Result<Answer, Reply> {
-    let (visit, plan) = Visit::begin(shared, request);
-    if !plan.wait.is_zero() {
-        tokio::time::sleep(plan.wait).await;
+    let visit = Visit::begin(shared, request);
+    if !visit.wait.is_zero() {
+        tokio::time::sleep(visit.wait).await;
     }
-    let substitute = plan.substitute(&*shared.lock().api, &visit.purpose);
-    let fault = plan.rule.as_ref().and_then(|rule| rule.fault);
+    let substitute = visit.substitute();
+    let (fault, applied) = visit.rule.as_ref().map_or((None, false), |rule| (rule.fault, rule.applied));
     let silent = matches!(fault, Some(Fault::Hang | Fault::Reset));
-    let truth = (plan.applied() || !silent && substitute.is_none()).then(|| visit.answer(request));
+    let truth = (applied || !silent && substitute.is_none()).then(|| visit.answer(request));
     match (substitute.or(truth), fault) {
         (_, Some(Fault::Hang)) => std::future::pending().await,
         (None, _) | (_, Some(Fault::Reset)) => Err(Reply::Reset),
@@ -59,21 +59,45 @@ fn distorted(answer: Answer, fault: Option<Fault>) -> Result<Answer, Reply> {
     }
 }
 
-/// What was decided about a call when it arrived.
-struct Plan {
+/// A call in progress. However it ends, also by a client that goes away, the journal learns of it.
+struct Visit {
+    shared: Arc<Shared>,
+    number: u64,
+    purpose: Purpose,
+    /// How long it waits first.
     wait: Duration,
+    /// It is one too many for the rate limit.
     limited: bool,
+    /// The fault that it meets.
     rule: Option<Rule>,
+    status: Option<StatusCode>,
 }
 
-impl Plan {
-    /// The call takes effect though its answer is replaced.
-    fn applied(&self) -> bool {
-        self.rule.as_ref().is_some_and(|rule| rule.applied)
+impl Visit {
+    fn begin(shared: &Arc<Shared>, request: &Request) -> Self {
+        let now = Instant::now();
+        let mut guard = shared.lock();
+        let core = &mut *guard;
+        let purpose = core.api.purpose(&request.parts.method, request.path());
+        let settings = &core.state.settings;
+        let (latency, rate_limit, size) = (settings.latency, settings.rate_limit, settings.journal_size);
+        let number = core.journal.arrive(request, &purpose, size);
+        let on = match &purpose {
+            Purpose::Update(_) => Some(On::Updates),
+            Purpose::Login => Some(On::Logins),
+            Purpose::Other => None,
+        };
+        let limited = on == Some(On::Updates) && !core.state.window.admits(rate_limit, now);
+        let rule = on.filter(|_| !limited).and_then(|on| core.faults.take(on, purpose.user()));
+        drop(guard);
+        shared.changed.notify_waiters();
+        let wait = latency + rule.as_ref().and_then(|rule| rule.delay).unwrap_or_default();
+        Visit { shared: Arc::clone(shared), number, purpose, wait, limited, rule, status: None }
     }
 
     /// The answer that replaces the API's own, if one does.
-    fn substitute(&self, api: &dyn Api, purpose: &Purpose) -> Option<Answer> {
+    fn substitute(&self) -> Option<Answer> {
+        let api = &self.shared.lock().api;
         if self.limited {
             return Some(api.refusal(StatusCode::TOO_MANY_REQUESTS, None).with(RETRY_AFTER, "1"));
         }
@@ -81,7 +105,7 @@ impl Plan {
         if let Some(status) = rule.status {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let answer = match &rule.body {
-                None => api.refusal(status, purpose.user()),
+                None => api.refusal(status, self.purpose.user()),
                 Some(Value::String(text)) if text.starts_with('<') => Answer::text(status, "text/html", text.clone()),
                 Some(Value::String(text)) => Answer::text(status, "application/json", text.clone()),
                 Some(json) => Answer::json(status, json),
@@ -103,38 +127,6 @@ impl Plan {
                 None
             }
         }
-    }
-}
-
-/// A call in progress. However it ends, also by a client that goes away, the journal learns of it.
-struct Visit {
-    shared: Arc<Shared>,
-    number: u64,
-    purpose: Purpose,
-    status: Option<StatusCode>,
-}
-
-impl Visit {
-    fn begin(shared: &Arc<Shared>, request: &Request) -> (Self, Plan) {
-        let now = Instant::now();
-        let mut guard = shared.lock();
-        let core = &mut *guard;
-        let purpose = core.api.purpose(&request.parts.method, request.path());
-        let settings = &core.state.settings;
-        let (latency, rate_limit, size) = (settings.latency, settings.rate_limit, settings.journal_size);
-        let number = core.journal.arrive(request, &purpose, size);
-        let on = match &purpose {
-            Purpose::Update(_) => Some(On::Updates),
-            Purpose::Login => Some(On::Logins),
-            Purpose::Other => None,
-        };
-        let limited = on == Some(On::Updates) && !core.state.window.admits(rate_limit, now);
-        let rule = on.filter(|_| !limited).and_then(|on| core.faults.take(on, purpose.user()));
-        drop(guard);
-        shared.changed.notify_waiters();
-        let wait = latency + rule.as_ref().and_then(|rule| rule.delay).unwrap_or_default();
-        let visit = Visit { shared: Arc::clone(shared), number, purpose, status: None };
-        (visit, Plan { wait, limited, rule })
     }
 
     /// The API's true answer, noted in the journal if it changed something.

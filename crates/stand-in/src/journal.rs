@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::api::Purpose;
-use super::call::Request;
+use super::message::Request;
 use super::user::User;
 
 /// One call as the API saw it. Holds what was sent, secrets included, so its `Debug` leaves the body out.

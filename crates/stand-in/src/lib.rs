@@ -1,17 +1,16 @@
 //! Stand-ins: user-management APIs as local servers with the documented behaviour and faults on command.
 //!
-//! A call goes `port → connection → exchange → faults → api → journal → wire`. An API is one file and one line in `api.rs`.
-//! For answers that no API gives there is [`scripted::Server`], which says to each request what a test tells it to.
+//! A call goes `port → connection → exchange → faults → api → journal → wire`. An API is one file in `api/` and one line there.
+//! For answers that no API gives there is [`scripted::Server`], which answers each request as a test tells it to.
 
-mod aipix;
 mod api;
 mod bomb;
-mod call;
 mod connection;
 mod control;
 mod exchange;
 mod faults;
 mod journal;
+mod message;
 mod port;
 pub mod scripted;
 mod settings;
@@ -20,7 +19,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod user;
-mod valt;
 mod wire;
 
 use std::io;

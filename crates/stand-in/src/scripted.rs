@@ -13,7 +13,7 @@ use super::connection;
 use super::shared::lock;
 use super::wire::Socket;
 
-pub use super::call::Request;
+pub use super::message::Request;
 pub use super::wire::Reply;
 
 /// A server on a free port of the loopback address that remembers what it is asked. It serves until the runtime ends.
@@ -21,7 +21,7 @@ pub use super::wire::Reply;
 /// ```
 /// use stand_in::scripted::{Reply, Server, json};
 ///
-/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let server = Server::start(|request| match request.path() {
 ///     "/login" => Reply::Bytes(json(200, r#"{"token":"t"}"#)),
 ///     _ => Reply::Reset,

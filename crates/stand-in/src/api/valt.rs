@@ -7,10 +7,10 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::api::{Api, Purpose};
-use super::call::{Answer, Request};
-use super::state::State;
-use super::user::User;
+use super::{Api, Purpose};
+use crate::message::{Answer, Request};
+use crate::state::State;
+use crate::user::User;
 
 const LOGIN: &str = "/api/v3/login";
 const USERS: &str = "/api/v3/admin/users/";

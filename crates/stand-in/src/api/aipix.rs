@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::api::{Api, Purpose};
-use super::call::{Answer, Request};
-use super::state::State;
-use super::user::User;
+use super::{Api, Purpose};
+use crate::message::{Answer, Request};
+use crate::state::State;
+use crate::user::User;
 
 const LOGIN: &str = "/api/admin/v1/auth/token";
 const USERS: &str = "/api/admin/v1/users/";

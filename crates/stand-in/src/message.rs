@@ -1,4 +1,4 @@
-//! A call and its answer as plain values, so that the APIs need no network.
+//! A request and its answer as plain values, so that the APIs need no network.
 
 use std::fmt;
 

@@ -1,15 +1,17 @@
 //! The APIs that a stand-in can play: what each must tell the rest. Each is one file and one line in [`ALL`].
 
+mod aipix;
+mod valt;
+
 use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::call::{Answer, Request};
-use super::state::State;
-use super::user::User;
-use super::{aipix, valt};
+use crate::message::{Answer, Request};
+use crate::state::State;
+use crate::user::User;
 
 /// One user-management API: its routes, its answers, and what it remembers beside the [`State`] that all have.
-pub(super) trait Api: Send {
+pub(crate) trait Api: Send {
     /// The user with this id, if it is one that the API may have.
     fn user(&self, id: &str) -> Option<User>;
 
@@ -32,13 +34,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The API of that name, which nobody has called yet.
-pub(super) fn by_name(name: &str) -> Option<(&'static str, Box<dyn Api>)> {
+pub(crate) fn by_name(name: &str) -> Option<(&'static str, Box<dyn Api>)> {
     ALL.iter().find(|(known, _)| *known == name).map(|(name, new)| (*name, new()))
 }
 
 /// What a call is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// It updates this user.
     Update(User),
     /// It logs in.
@@ -49,7 +51,7 @@ pub(super) enum Purpose {
 
 impl Purpose {
     /// The user it is about.
-    pub(super) fn user(&self) -> Option<&User> {
+    pub(crate) fn user(&self) -> Option<&User> {
         match self {
             Purpose::Update(user) => Some(user),
             Purpose::Login | Purpose::Other => None,
