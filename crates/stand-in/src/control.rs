@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::api::Api;
+use super::api::ApiServer;
 use super::faults::Rule;
 use super::message::{Answer, Request};
 use super::settings::Settings;
@@ -142,7 +142,7 @@ fn read<T: DeserializeOwned>(request: &Request) -> Result<T, String> {
 }
 
 /// The user that the page is asked about.
-fn wanted(request: &Request, api: &dyn Api) -> Result<Option<User>, String> {
+fn wanted(request: &Request, api: &dyn ApiServer) -> Result<Option<User>, String> {
     request.query("user").map(|id| api.user(&id).ok_or_else(|| NO_ID.to_owned())).transpose()
 }
 

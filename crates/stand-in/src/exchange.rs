@@ -87,7 +87,7 @@ impl Visit {
             Purpose::Login => Some(On::Logins),
             Purpose::Other => None,
         };
-        let limited = on == Some(On::Updates) && !core.state.window.admits(rate_limit, now);
+        let limited = on == Some(On::Updates) && !core.state.rate_limit.admits(rate_limit, now);
         let rule = on.filter(|_| !limited).and_then(|on| core.faults.take(on, purpose.user()));
         drop(guard);
         shared.changed.notify_waiters();

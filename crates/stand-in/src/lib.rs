@@ -37,14 +37,14 @@ pub use self::journal::{Call, Stats};
 pub use self::settings::{Settings, Users};
 pub use self::user::User;
 
-use self::port::{Command, Port};
+use self::port::{Port, PortCommand};
 use self::shared::Shared;
 
 /// A stand-in that runs in this process. Its port and its connections close when it is dropped.
 pub struct StandIn {
     address: SocketAddr,
     shared: Arc<Shared>,
-    port: mpsc::Sender<Command>,
+    port: mpsc::Sender<PortCommand>,
     task: JoinHandle<()>,
 }
 
@@ -109,21 +109,21 @@ impl StandIn {
     /// Refuses connections and cuts those that exist, until [`StandIn::open_port`]. Returns once that is so.
     pub async fn close_port(&self) {
         let (done, closed) = oneshot::channel();
-        self.port.send(Command::Close { reopen_after: None, done: Some(done) }).await.ok();
+        self.port.send(PortCommand::Close { reopen_after: None, done: Some(done) }).await.ok();
         closed.await.ok();
     }
 
     /// Accepts connections again, on the same port. Returns once that is so.
     pub async fn open_port(&self) {
         let (done, opened) = oneshot::channel();
-        self.port.send(Command::Open { done }).await.ok();
+        self.port.send(PortCommand::Open { done }).await.ok();
         opened.await.ok();
     }
 
     /// Refuses connections and cuts those that exist, for that long. Returns once it has begun.
     pub async fn close_port_for(&self, time: Duration) {
         let (done, closed) = oneshot::channel();
-        self.port.send(Command::Close { reopen_after: Some(time), done: Some(done) }).await.ok();
+        self.port.send(PortCommand::Close { reopen_after: Some(time), done: Some(done) }).await.ok();
         closed.await.ok();
     }
 

@@ -1,11 +1,13 @@
 //! A request and its answer as plain values, so that the APIs need no network.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -58,6 +60,11 @@ impl Request {
     pub fn form(&self, name: &str) -> Option<String> {
         parameter(self.body.as_bytes(), name)
     }
+}
+
+/// A segment of a path, as it is meant.
+pub(super) fn unescaped(segment: &str) -> Cow<'_, str> {
+    percent_decode_str(segment).decode_utf8_lossy()
 }
 
 fn parameter(pairs: &[u8], name: &str) -> Option<String> {

@@ -20,7 +20,7 @@ const BACKLOG: u32 = 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What to do with the port. Whoever sent it may wait until it is `done`.
-pub(super) enum Command {
+pub(super) enum PortCommand {
     /// Refuse connections and cut those that exist.
     Close { reopen_after: Option<Duration>, done: Option<oneshot::Sender<()>> },
     /// Accept connections again.
@@ -31,15 +31,15 @@ pub(super) enum Command {
 pub(super) struct Port {
     pub(super) address: SocketAddr,
     pub(super) shared: Arc<Shared>,
-    pub(super) sender: mpsc::Sender<Command>,
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) sender: mpsc::Sender<PortCommand>,
+    pub(super) commands: mpsc::Receiver<PortCommand>,
 }
 
 impl Port {
     /// Serves until it is dropped.
     pub(super) async fn serve(mut self, mut listener: TcpListener) {
         loop {
-            let Command::Close { reopen_after, done } = self.accept(&listener).await else {
+            let PortCommand::Close { reopen_after, done } = self.accept(&listener).await else {
                 continue;
             };
             drop(listener);
@@ -53,12 +53,12 @@ impl Port {
     }
 
     /// Accepts until a command to close comes, by which all connections have been cut.
-    async fn accept(&mut self, listener: &TcpListener) -> Command {
+    async fn accept(&mut self, listener: &TcpListener) -> PortCommand {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 Some(command) = self.commands.recv() => {
-                    if matches!(command, Command::Close { .. }) {
+                    if matches!(command, PortCommand::Close { .. }) {
                         connections.shutdown().await;
                         return command;
                     }
@@ -89,8 +89,8 @@ impl Port {
             tokio::select! {
                 () = over => return None,
                 Some(command) = self.commands.recv() => match command {
-                    Command::Open { done } => return Some(done),
-                    Command::Close { reopen_after, .. } => {
+                    PortCommand::Open { done } => return Some(done),
+                    PortCommand::Close { reopen_after, .. } => {
                         end = reopen_after.and_then(|time| Instant::now().checked_add(time));
                     }
                 },
@@ -118,7 +118,7 @@ impl Port {
 }
 
 /// Serves one connection until it ends, and closes the port afterwards if a control page says so.
-async fn serve(stream: TcpStream, shared: Arc<Shared>, port: mpsc::Sender<Command>) {
+async fn serve(stream: TcpStream, shared: Arc<Shared>, port: mpsc::Sender<PortCommand>) {
     // Answers are small and waited for. If the system refuses, they come later, no more.
     stream.set_nodelay(true).ok();
     let closed_for = Mutex::new(None);
@@ -137,6 +137,6 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, port: mpsc::Sender<Comman
     let time = lock(&closed_for).take();
     if let Some(time) = time {
         // The port outlives its connections; if not, there is nothing left to close.
-        port.send(Command::Close { reopen_after: Some(time), done: None }).await.ok();
+        port.send(PortCommand::Close { reopen_after: Some(time), done: None }).await.ok();
     }
 }

@@ -4,10 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::api::Api;
+use super::api::ApiServer;
 use super::faults::Faults;
 use super::journal::Journal;
-use super::state::State;
+use super::state::ServerState;
 
 /// Shared by the handle, the port and every connection.
 pub(super) struct Shared {
@@ -20,16 +20,16 @@ pub(super) struct Shared {
 
 /// All that changes.
 pub(super) struct Core {
-    pub(super) api: Box<dyn Api>,
-    pub(super) state: State,
+    pub(super) api: Box<dyn ApiServer>,
+    pub(super) state: ServerState,
     pub(super) faults: Faults,
     pub(super) journal: Journal,
 }
 
 impl Shared {
     /// For an API that nobody has called yet.
-    pub(super) fn new(name: &'static str, api: Box<dyn Api>) -> Self {
-        let core = Core { api, state: State::default(), faults: Faults::default(), journal: Journal::default() };
+    pub(super) fn new(name: &'static str, api: Box<dyn ApiServer>) -> Self {
+        let core = Core { api, state: ServerState::default(), faults: Faults::default(), journal: Journal::default() };
         Shared { name, core: Mutex::new(core), changed: Notify::new() }
     }
 

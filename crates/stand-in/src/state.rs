@@ -1,4 +1,4 @@
-//! State: what every API remembers: its settings, its users, and the tokens it has given out.
+//! What every API remembers: its settings, its users, and the tokens it has given out.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::user::User;
 
 /// What an answer depends on, apart from the call.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct ServerState {
     pub(super) settings: Settings,
     pub(super) users: Directory,
     pub(super) tokens: Tokens,
-    pub(super) window: Window,
+    pub(super) rate_limit: RateLimit,
 }
 
 /// The users that were updated: the last value of each field.
@@ -76,16 +76,16 @@ impl Tokens {
 
 /// The updates of the current second, for the rate limit.
 #[derive(Default)]
-pub(super) struct Window {
+pub(super) struct RateLimit {
     start: Option<Instant>,
     count: u32,
 }
 
-impl Window {
+impl RateLimit {
     /// Counts an update; whether the limit (0 for none) lets it pass.
     pub(super) fn admits(&mut self, limit: u32, now: Instant) -> bool {
         if self.start.is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1)) {
-            *self = Window { start: Some(now), count: 0 };
+            *self = RateLimit { start: Some(now), count: 0 };
         }
         self.count = self.count.saturating_add(1);
         limit == 0 || self.count <= limit
@@ -112,11 +112,11 @@ mod tests {
     #[test]
     fn the_rate_limit_counts_by_the_second() {
         let start = Instant::now();
-        let mut window = Window::default();
-        let admitted = |window: &mut Window, now| (0..5).filter(|_| window.admits(3, now)).count();
-        assert_eq!(admitted(&mut window, start), 3);
-        assert_eq!(admitted(&mut window, start + Duration::from_millis(999)), 0);
-        assert_eq!(admitted(&mut window, start + Duration::from_secs(1)), 3);
-        assert!((0..100).all(|_| window.admits(0, start)));
+        let mut rate_limit = RateLimit::default();
+        let admitted = |rate_limit: &mut RateLimit, now| (0..5).filter(|_| rate_limit.admits(3, now)).count();
+        assert_eq!(admitted(&mut rate_limit, start), 3);
+        assert_eq!(admitted(&mut rate_limit, start + Duration::from_millis(999)), 0);
+        assert_eq!(admitted(&mut rate_limit, start + Duration::from_secs(1)), 3);
+        assert!((0..100).all(|_| rate_limit.admits(0, start)));
     }
 }

@@ -10,18 +10,18 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Api, Purpose};
-use crate::message::{Answer, Request};
-use crate::state::State;
+use super::{ApiServer, Purpose};
+use crate::message::{Answer, Request, unescaped};
+use crate::state::ServerState;
 use crate::user::User;
 
 const LOGIN: &str = "/api/admin/v1/auth/token";
 const USERS: &str = "/api/admin/v1/users/";
 
 /// An aipix VMS.
-pub(super) struct Aipix;
+pub(super) struct AipixServer;
 
-impl Api for Aipix {
+impl ApiServer for AipixServer {
     fn user(&self, id: &str) -> Option<User> {
         id.parse().ok().map(User::Number)
     }
@@ -30,14 +30,14 @@ impl Api for Aipix {
         if method == Method::POST && path == LOGIN {
             return Purpose::Login;
         }
-        match path.strip_prefix(USERS).and_then(|id| self.user(id)) {
+        match path.strip_prefix(USERS).and_then(|id| self.user(&unescaped(id))) {
             Some(user) if method == Method::PUT => Purpose::Update(user),
             _ => Purpose::Other,
         }
     }
 
     /// The checks come in Laravel's order: route, token, user, body.
-    fn answer(&mut self, request: &Request, purpose: &Purpose, state: &mut State, now: Instant) -> Answer {
+    fn answer(&mut self, request: &Request, purpose: &Purpose, state: &mut ServerState, now: Instant) -> Answer {
         if let Some(answer) = wrong_route(request, purpose) {
             return answer;
         }
@@ -100,7 +100,7 @@ fn no_such_user(user: &str) -> Answer {
     Answer::json(StatusCode::NOT_FOUND, &json!({ "message": message }))
 }
 
-fn login(request: &Request, state: &mut State, now: Instant) -> Answer {
+fn login(request: &Request, state: &mut ServerState, now: Instant) -> Answer {
     let field = |name: &str| request.json.as_ref()?.get(name)?.as_str();
     let missing: Vec<_> = ["login", "password"].into_iter().filter(|name| field(name).is_none()).collect();
     if !missing.is_empty() {
@@ -126,7 +126,7 @@ fn login(request: &Request, state: &mut State, now: Instant) -> Answer {
     )
 }
 
-fn update(request: &Request, user: &User, state: &mut State) -> Answer {
+fn update(request: &Request, user: &User, state: &mut ServerState) -> Answer {
     // Laravel reads a body as JSON only where the content type says so.
     let is_json = request.header(CONTENT_TYPE).is_some_and(|value| value.contains("json"));
     let permissions = request.json.as_ref().filter(|_| is_json).and_then(|body| body.get("permissions"));

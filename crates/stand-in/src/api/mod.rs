@@ -7,11 +7,11 @@ use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::message::{Answer, Request};
-use crate::state::State;
+use crate::state::ServerState;
 use crate::user::User;
 
-/// One user-management API: its routes, its answers, and what it remembers beside the [`State`] that all have.
-pub(crate) trait Api: Send {
+/// One user-management API: its routes, its answers, and what it remembers beside the [`ServerState`] that all have.
+pub(crate) trait ApiServer: Send {
     /// The user with this id, if it is one that the API may have.
     fn user(&self, id: &str) -> Option<User>;
 
@@ -19,14 +19,15 @@ pub(crate) trait Api: Send {
     fn purpose(&self, method: &Method, path: &str) -> Purpose;
 
     /// The true answer to a call of that purpose, with its effect.
-    fn answer(&mut self, request: &Request, purpose: &Purpose, state: &mut State, now: Instant) -> Answer;
+    fn answer(&mut self, request: &Request, purpose: &Purpose, state: &mut ServerState, now: Instant) -> Answer;
 
     /// How the API words a status that is not a success.
     fn refusal(&self, status: StatusCode, user: Option<&User>) -> Answer;
 }
 
 /// The registry, by the names of the APIs: a further API is a further line.
-const ALL: &[(&str, fn() -> Box<dyn Api>)] = &[("aipix", || Box::new(aipix::Aipix)), ("valt", || Box::<valt::Valt>::default())];
+const ALL: &[(&str, fn() -> Box<dyn ApiServer>)] =
+    &[("aipix", || Box::new(aipix::AipixServer)), ("valt", || Box::<valt::ValtServer>::default())];
 
 /// The names of the APIs that a stand-in can play.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -34,7 +35,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The API of that name, which nobody has called yet.
-pub(crate) fn by_name(name: &str) -> Option<(&'static str, Box<dyn Api>)> {
+pub(crate) fn by_name(name: &str) -> Option<(&'static str, Box<dyn ApiServer>)> {
     ALL.iter().find(|(known, _)| *known == name).map(|(name, new)| (*name, new()))
 }
 

@@ -7,9 +7,9 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Api, Purpose};
-use crate::message::{Answer, Request};
-use crate::state::State;
+use super::{ApiServer, Purpose};
+use crate::message::{Answer, Request, unescaped};
+use crate::state::ServerState;
 use crate::user::User;
 
 const LOGIN: &str = "/api/v3/login";
@@ -17,18 +17,18 @@ const USERS: &str = "/api/v3/admin/users/";
 
 /// A VALT server.
 #[derive(Default)]
-pub(super) struct Valt {
+pub(super) struct ValtServer {
     lock: Lock,
     passwords: Passwords,
 }
 
-impl Api for Valt {
+impl ApiServer for ValtServer {
     fn user(&self, id: &str) -> Option<User> {
         id.parse().ok().map(User::Number)
     }
 
     fn purpose(&self, method: &Method, path: &str) -> Purpose {
-        let user = || self.user(path.strip_prefix(USERS)?.strip_suffix("/edit")?);
+        let user = || self.user(&unescaped(path.strip_prefix(USERS)?.strip_suffix("/edit")?));
         match (method, user()) {
             (&Method::POST, Some(user)) => Purpose::Update(user),
             (&Method::POST, None) if path == LOGIN => Purpose::Login,
@@ -36,7 +36,7 @@ impl Api for Valt {
         }
     }
 
-    fn answer(&mut self, request: &Request, purpose: &Purpose, state: &mut State, now: Instant) -> Answer {
+    fn answer(&mut self, request: &Request, purpose: &Purpose, state: &mut ServerState, now: Instant) -> Answer {
         let is_known = || request.query("access_token").is_some_and(|token| state.tokens.knows(&token, now));
         match purpose {
             Purpose::Login => self.login(request, state, now),
@@ -62,8 +62,8 @@ impl Api for Valt {
     }
 }
 
-impl Valt {
-    fn login(&mut self, request: &Request, state: &mut State, now: Instant) -> Answer {
+impl ValtServer {
+    fn login(&mut self, request: &Request, state: &mut ServerState, now: Instant) -> Answer {
         let field = |name: &str| request.json.as_ref()?.get(name)?.as_str();
         let (Some(username), Some(password)) = (field("username"), field("password")) else {
             return error(StatusCode::BAD_REQUEST, "Give username and password");
@@ -82,7 +82,7 @@ impl Valt {
         Answer::json(StatusCode::UNAUTHORIZED, &json!({ "data": "Invalid username or password" }))
     }
 
-    fn update(&mut self, request: &Request, user: &User, state: &mut State) -> Answer {
+    fn update(&mut self, request: &Request, user: &User, state: &mut ServerState) -> Answer {
         let Some(Value::Object(body)) = &request.json else {
             return error(StatusCode::BAD_REQUEST, "The body is not a JSON object");
         };

@@ -28,6 +28,8 @@ async fn a_login_gives_a_token_that_updates() {
     assert_eq!((seen.status, seen.json()), (200, json!({"data":{"id":52}})));
     let fields = valt.fields(52).unwrap();
     assert_eq!((fields.len(), &fields["card_number"]), (7, &json!("007")));
+    let escaped = call(&valt, Method::POST, &path.replace("/52/", "/%35%32/"), r#"{"name":"jane"}"#).await.unwrap();
+    assert_eq!((escaped.json(), &valt.fields(52).unwrap()["name"]), (json!({"data":{"id":52}}), &json!("jane")));
     valt.expire_tokens();
     let seen = call(&valt, Method::POST, &path, body).await.unwrap();
     assert_eq!((seen.status, &seen.json()["error"]["code"]), (401, &json!(401)));
