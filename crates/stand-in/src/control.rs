@@ -55,7 +55,7 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
     let rules = |rules: &[(u64, Rule)]| -> Value { rules.iter().map(|(number, rule)| json!({ "number": number, "rule": rule })).collect() };
     let answer = match (request.parts.method.as_str(), path) {
         ("GET", "" | "/") => json!({
-            "api": shared.name,
+            "api": core.api.name(),
             "stats": core.journal.stats,
             "faults": rules(core.faults.list()),
             "settings": core.state.settings,

@@ -53,8 +53,8 @@ impl StandIn {
     pub fn spawn(listener: TcpListener, api: &str) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("there is no stand-in for an API called `{api}`"));
-        let (name, api) = api::by_name(api).ok_or_else(unknown)?;
-        let shared = Arc::new(Shared::new(name, api));
+        let api = api::by_name(api).ok_or_else(unknown)?;
+        let shared = Arc::new(Shared::new(api));
         let (sender, commands) = mpsc::channel(8);
         let port = Port { address, shared: Arc::clone(&shared), sender: sender.clone(), commands };
         let task = tokio::spawn(port.serve(listener));

@@ -11,8 +11,6 @@ use super::state::ServerState;
 
 /// Shared by the handle, the port and every connection.
 pub(super) struct Shared {
-    /// Which API it plays.
-    pub(super) name: &'static str,
     core: Mutex<Core>,
     /// Told after every change of the journal.
     pub(super) changed: Notify,
@@ -28,9 +26,9 @@ pub(super) struct Core {
 
 impl Shared {
     /// For an API that nobody has called yet.
-    pub(super) fn new(name: &'static str, api: Box<dyn ApiServer>) -> Self {
+    pub(super) fn new(api: Box<dyn ApiServer>) -> Self {
         let core = Core { api, state: ServerState::default(), faults: Faults::default(), journal: Journal::default() };
-        Shared { name, core: Mutex::new(core), changed: Notify::new() }
+        Shared { core: Mutex::new(core), changed: Notify::new() }
     }
 
     /// The core, for as short as possible.

@@ -22,6 +22,10 @@ const USERS: &str = "/api/admin/v1/users/";
 pub(super) struct AipixServer;
 
 impl ApiServer for AipixServer {
+    fn name(&self) -> &'static str {
+        "aipix"
+    }
+
     fn user(&self, id: &str) -> Option<User> {
         id.parse().ok().map(User::Number)
     }

@@ -1,4 +1,4 @@
-//! The APIs that a stand-in can play: what each must tell the rest. Each is one file and one line in [`ALL`].
+//! The APIs that a stand-in can play: what each must tell the rest. Each is one file and one line in [`all`].
 
 mod aipix;
 mod valt;
@@ -12,6 +12,9 @@ use crate::user::User;
 
 /// One user-management API: its routes, its answers, and what it remembers beside the [`ServerState`] that all have.
 pub(crate) trait ApiServer: Send {
+    /// The name by which a stand-in is asked for.
+    fn name(&self) -> &'static str;
+
     /// The user with this id, if it is one that the API may have.
     fn user(&self, id: &str) -> Option<User>;
 
@@ -25,18 +28,19 @@ pub(crate) trait ApiServer: Send {
     fn refusal(&self, status: StatusCode, user: Option<&User>) -> Answer;
 }
 
-/// The registry, by the names of the APIs: a further API is a further line.
-const ALL: &[(&str, fn() -> Box<dyn ApiServer>)] =
-    &[("aipix", || Box::new(aipix::AipixServer)), ("valt", || Box::<valt::ValtServer>::default())];
+/// The registry: a further API is a further line.
+fn all() -> Vec<Box<dyn ApiServer>> {
+    vec![Box::new(aipix::AipixServer), Box::new(valt::ValtServer::default())]
+}
 
 /// The names of the APIs that a stand-in can play.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ALL.iter().map(|(name, _)| *name)
+    all().into_iter().map(|api| api.name())
 }
 
 /// The API of that name, which nobody has called yet.
-pub(crate) fn by_name(name: &str) -> Option<(&'static str, Box<dyn ApiServer>)> {
-    ALL.iter().find(|(known, _)| *known == name).map(|(name, new)| (*name, new()))
+pub(crate) fn by_name(name: &str) -> Option<Box<dyn ApiServer>> {
+    all().into_iter().find(|api| api.name() == name)
 }
 
 /// What a call is for.

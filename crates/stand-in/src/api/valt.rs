@@ -23,6 +23,10 @@ pub(super) struct ValtServer {
 }
 
 impl ApiServer for ValtServer {
+    fn name(&self) -> &'static str {
+        "valt"
+    }
+
     fn user(&self, id: &str) -> Option<User> {
         id.parse().ok().map(User::Number)
     }

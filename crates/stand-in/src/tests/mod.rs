@@ -75,7 +75,8 @@ async fn call(stand_in: &StandIn, method: Method, path: &str, body: &str) -> Res
 /// An update of that user with a body that each API takes.
 async fn update(stand_in: &StandIn, user: u64) -> Result<Seen, reqwest::Error> {
     let body = r#"{"permissions":[9,12],"rooms":[37]}"#;
-    match stand_in.shared.name {
+    let api = stand_in.shared.lock().api.name();
+    match api {
         "aipix" => call(stand_in, Method::PUT, &format!("/api/admin/v1/users/{user}"), body).await,
         _ => {
             let path = format!("/api/v3/admin/users/{user}/edit?access_token={TOKEN}");
