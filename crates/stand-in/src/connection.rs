@@ -24,8 +24,8 @@ const LONGEST_BODY: usize = 16 << 20;
 #[error("HTTP lets go of the connection")]
 struct Broken;
 
-/// Serves one connection until it ends, well or on purpose badly. `answer` says what becomes of each request.
-pub(super) async fn serve<S: Socket + 'static, F>(mut stream: S, answer: impl Fn(Request) -> F + Send + Sync)
+/// Serves the connection of that number until it ends, well or on purpose badly. `answer` says what becomes of each request.
+pub(super) async fn serve<S: Socket + 'static, F>(mut stream: S, connection: u64, answer: impl Fn(Request) -> F + Send + Sync)
 where
     F: Future<Output = Result<Answer, Reply>> + Send,
 {
@@ -34,7 +34,7 @@ where
         let service = service_fn(|request| {
             let (answer, requests, reply) = (&answer, &requests, &reply);
             Box::pin(async move {
-                let request = read(request, requests.fetch_add(1, Ordering::Relaxed)).await.ok_or(Broken)?;
+                let request = read(request, [connection, requests.fetch_add(1, Ordering::Relaxed)]).await.ok_or(Broken)?;
                 answer(request).await.map(response).map_err(|instead| {
                     *lock(reply) = Some(instead);
                     Broken
@@ -60,10 +60,10 @@ where
 }
 
 /// Reads a request whole; `None` if it ends before.
-async fn read(request: hyper::Request<Incoming>, number: u64) -> Option<Request> {
+async fn read(request: hyper::Request<Incoming>, numbers: [u64; 2]) -> Option<Request> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, LONGEST_BODY).collect().await.ok()?.to_bytes();
-    Some(Request::new(parts, &body, number))
+    Some(Request::new(parts, &body, numbers))
 }
 
 fn response(answer: Answer) -> Response<Full<Bytes>> {

@@ -19,14 +19,16 @@ pub struct Request {
     pub body: String,
     /// The body, if it is JSON.
     pub json: Option<Value>,
+    /// The number of its connection at its server, counted from 0.
+    pub connection: u64,
     /// Its number on its connection, counted from 0.
     pub number: u64,
 }
 
 impl Request {
-    pub(super) fn new(parts: Parts, body: &[u8], number: u64) -> Self {
+    pub(super) fn new(parts: Parts, body: &[u8], [connection, number]: [u64; 2]) -> Self {
         let json = serde_json::from_slice(body).ok();
-        Request { parts, body: String::from_utf8_lossy(body).into_owned(), json, number }
+        Request { parts, body: String::from_utf8_lossy(body).into_owned(), json, connection, number }
     }
 
     /// The request line, such as `GET /users?page=2 HTTP/1.1`.

@@ -65,8 +65,10 @@ impl Port {
                 }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        self.shared.lock().journal.stats.connections += 1;
-                        connections.spawn(serve(stream, Arc::clone(&self.shared), self.sender.clone()));
+                        let stats = &mut self.shared.lock().journal.stats;
+                        let number = stats.connections;
+                        stats.connections += 1;
+                        connections.spawn(serve(stream, number, Arc::clone(&self.shared), self.sender.clone()));
                     }
                     // Out of file descriptors, most likely: some connection has to end first.
                     Err(_) => tokio::time::sleep(PAUSE).await,
@@ -118,11 +120,11 @@ impl Port {
 }
 
 /// Serves one connection until it ends, and closes the port afterwards if a control page says so.
-async fn serve(stream: TcpStream, shared: Arc<Shared>, port: mpsc::Sender<PortCommand>) {
+async fn serve(stream: TcpStream, number: u64, shared: Arc<Shared>, port: mpsc::Sender<PortCommand>) {
     // Answers are small and waited for. If the system refuses, they come later, no more.
     stream.set_nodelay(true).ok();
     let closed_for = Mutex::new(None);
-    connection::serve(stream, |request| {
+    connection::serve(stream, number, |request| {
         let (shared, closed_for) = (&shared, &closed_for);
         async move {
             let Some(path) = request.path().strip_prefix(control::PREFIX) else {

@@ -1,7 +1,7 @@
 //! A scripted server: for tests of a client that meets exact bytes, cut connections, TLS, or answers that no API gives.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +36,7 @@ pub struct Server {
     /// Its base URL.
     pub url: Url,
     seen: Arc<Mutex<Vec<Request>>>,
-    connections: Arc<AtomicUsize>,
+    connections: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -45,12 +45,19 @@ impl Server {
     /// # Panics
     /// If no port is free.
     pub async fn start(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Server::on(listen().await.0, reply)
+    }
+
+    /// The same on this listener.
+    ///
+    /// # Panics
+    /// If it has no address, or there is no runtime.
+    pub fn on(listener: TcpListener, reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let reply = Arc::new(reply);
-        Server::spawn("http", move |stream, seen| {
+        Server::spawn(listener, "http", move |stream, number, seen| {
             let reply = reply.clone();
-            async move { serve(stream, seen, &*reply).await }
+            async move { follow(stream, number, seen, &*reply).await }
         })
-        .await
     }
 
     /// The same over TLS, for the host `localhost`. Who fails to shake hands is not seen.
@@ -58,16 +65,23 @@ impl Server {
     /// # Panics
     /// If no port is free.
     pub async fn start_tls(config: ServerConfig, reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Server::on_tls(listen().await.0, config, reply)
+    }
+
+    /// The same over TLS on this listener.
+    ///
+    /// # Panics
+    /// If it has no address, or there is no runtime.
+    pub fn on_tls(listener: TcpListener, config: ServerConfig, reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let (acceptor, reply) = (TlsAcceptor::from(Arc::new(config)), Arc::new(reply));
-        Server::spawn("https", move |stream, seen| {
+        Server::spawn(listener, "https", move |stream, number, seen| {
             let (acceptor, reply) = (acceptor.clone(), reply.clone());
             async move {
                 if let Ok(stream) = acceptor.accept(stream).await {
-                    serve(stream, seen, &*reply).await;
+                    follow(stream, number, seen, &*reply).await;
                 }
             }
         })
-        .await
     }
 
     /// Does this with each connection before anything is read, and is silent from then on.
@@ -75,7 +89,7 @@ impl Server {
     /// # Panics
     /// If no port is free.
     pub async fn greeting(greeting: Reply) -> Self {
-        Server::spawn("http", move |mut stream, _| {
+        Server::spawn(listen().await.0, "http", move |mut stream, _, _| {
             let greeting = greeting.clone();
             async move {
                 if greeting.play(&mut stream).await.unwrap_or(false) {
@@ -83,21 +97,19 @@ impl Server {
                 }
             }
         })
-        .await
     }
 
-    async fn spawn<F: Future<Output = ()> + Send + 'static>(
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
+        listener: TcpListener,
         scheme: &str,
-        serve: impl Fn(TcpStream, Arc<Mutex<Vec<Request>>>) -> F + Send + 'static,
+        serve: impl Fn(TcpStream, u64, Arc<Mutex<Vec<Request>>>) -> F + Send + 'static,
     ) -> Self {
-        let (listener, address) = listen().await;
-        let host = if scheme == "https" { "localhost" } else { "127.0.0.1" };
-        let server = Server { url: url(scheme, host, address), seen: Arc::default(), connections: Arc::default() };
+        let server = Server { url: url(scheme, address(&listener)), seen: Arc::default(), connections: Arc::default() };
         let (seen, connections) = (server.seen.clone(), server.connections.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                connections.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(serve(stream, seen.clone()));
+                let number = connections.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(serve(stream, number, seen.clone()));
             }
         });
         server
@@ -114,14 +126,24 @@ impl Server {
     }
 
     /// How many connections were accepted.
-    pub fn connections(&self) -> usize {
+    pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 }
 
+/// Serves one connection by a script: for a listener of one's own, such as one that is closed meanwhile.
+pub async fn serve(stream: TcpStream, reply: impl Fn(&Request) -> Reply + Send + Sync) {
+    follow(stream, 0, Arc::default(), &reply).await;
+}
+
 /// Serves HTTP on one connection by the script.
-async fn serve(stream: impl Socket + 'static, seen: Arc<Mutex<Vec<Request>>>, reply: &(impl Fn(&Request) -> Reply + Send + Sync)) {
-    connection::serve(stream, |request| {
+async fn follow(
+    stream: impl Socket + 'static,
+    number: u64,
+    seen: Arc<Mutex<Vec<Request>>>,
+    reply: &(impl Fn(&Request) -> Reply + Send + Sync),
+) {
+    connection::serve(stream, number, |request| {
         let reply = reply(&request);
         lock(&seen).push(request);
         std::future::ready(Err(reply))
@@ -144,18 +166,24 @@ pub fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
 /// # Panics
 /// If no port is free.
 pub async fn nowhere() -> Url {
-    let (_, address) = listen().await;
-    url("http", "127.0.0.1", address)
+    url("http", listen().await.1)
 }
 
 #[expect(clippy::expect_used, reason = "a test that has no server cannot go on")]
 async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-    let address = listener.local_addr().expect("a bound socket has an address");
+    let address = address(&listener);
     (listener, address)
 }
 
+#[expect(clippy::expect_used, reason = "what listens has an address")]
+fn address(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().expect("an address")
+}
+
 #[expect(clippy::expect_used, reason = "made of parts that are known")]
-fn url(scheme: &str, host: &str, address: SocketAddr) -> Url {
-    format!("{scheme}://{host}:{}", address.port()).parse().expect("a URL")
+fn url(scheme: &str, address: SocketAddr) -> Url {
+    // A certificate is made out to a name.
+    let host = if scheme == "https" { format!("localhost:{}", address.port()) } else { address.to_string() };
+    format!("{scheme}://{host}").parse().expect("a URL")
 }

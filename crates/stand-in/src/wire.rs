@@ -17,7 +17,7 @@ const DRIP: Duration = Duration::from_millis(50);
 pub enum Reply {
     /// Writes this and waits for the next request.
     Bytes(Vec<u8>),
-    /// Writes this and closes.
+    /// Writes this and closes, without TLS's own end: as if the process was killed.
     Last(Vec<u8>),
     /// Writes this and ends its sending side, but goes on reading.
     HalfClose(Vec<u8>),
@@ -42,7 +42,7 @@ impl Reply {
             }
             Reply::Last(bytes) => {
                 stream.write_all(&bytes).await?;
-                stream.shutdown().await?;
+                stream.flush().await?;
             }
             Reply::HalfClose(bytes) => {
                 stream.write_all(&bytes).await?;

@@ -1,12 +1,13 @@
 //! The scripted server: each reply as a client meets it.
 
 use std::io::ErrorKind;
+use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::rest;
-use crate::scripted::{Reply, Server, answer, json, nowhere};
+use crate::scripted::{Reply, Server, answer, json, nowhere, serve};
 
 /// A connection with a request for this path already sent.
 async fn ask(server: &Server, path: &str) -> TcpStream {
@@ -45,6 +46,8 @@ async fn bytes_come_as_they_are_and_the_connection_goes_on() {
 
     assert_eq!((server.connections(), server.count("POST /b "), server.count("/d")), (2, 2, 0));
     let first = &server.seen()[0];
+    let numbers: Vec<_> = server.seen().iter().map(|request| (request.connection, request.number)).collect();
+    assert_eq!(numbers, [(0, 0), (0, 1), (0, 2), (1, 0)]);
     assert_eq!((first.line().as_str(), first.path()), ("POST /a?b=c%20d HTTP/1.1", "/a"));
     assert_eq!((first.query("b").as_deref(), first.query("c")), (Some("c d"), None));
     assert_eq!((first.body.as_str(), &first.json.as_ref().unwrap()["a"]), ("{\"a\":1}", &1.into()));
@@ -97,4 +100,26 @@ async fn a_greeting_comes_before_anything_is_read() {
     assert!(server.seen().is_empty());
     let refused = TcpStream::connect(("127.0.0.1", nowhere().await.port().unwrap())).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn a_listener_of_ones_own_is_gone_before_its_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let listener = Mutex::new(Some(listener));
+        serve(stream, |_| {
+            drop(listener.lock().unwrap().take());
+            Reply::Last(b"over".to_vec())
+        })
+        .await;
+    });
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    send(&mut stream, "/").await;
+    assert_eq!(rest(&mut stream).await.unwrap(), "over");
+    assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    let server = Server::on(TcpListener::bind(address).await.unwrap(), |_| Reply::Last(b"anew".to_vec()));
+    assert_eq!(server.url.port(), Some(address.port()));
+    assert_eq!(rest(&mut ask(&server, "/").await).await.unwrap(), "anew");
 }
