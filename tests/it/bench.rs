@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use stand_in::{Kind, StandIn};
+use stand_in::StandIn;
 use tempfile::TempDir;
 use toml::{Table, Value};
 use uuid::Uuid;
@@ -51,8 +51,8 @@ impl Bench {
         }
         let [(updates, _), (outcomes, _), (dead_letters, _)] = Self::topics(&id);
         let folder = tempfile::tempdir().unwrap();
-        let aipix = StandIn::on_loopback(Kind::Aipix).await.unwrap();
-        let valt = StandIn::on_loopback(Kind::Valt).await.unwrap();
+        let aipix = StandIn::on_loopback("aipix").await.unwrap();
+        let valt = StandIn::on_loopback("valt").await.unwrap();
         let password = folder.path().join("password");
         std::fs::write(&password, "courier\n").unwrap();
         let mut bench = Bench {

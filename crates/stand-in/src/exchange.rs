@@ -1,124 +1,115 @@
-//! An exchange: the way of one call from the connection through faults and API to its answer.
+//! An exchange: the way of one call through faults and API to its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_ENCODING, HeaderValue, LOCATION, RETRY_AFTER};
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
 use serde_json::Value;
+use tokio::time::Instant;
 
+use super::api::Purpose;
 use super::bomb::gzip_bomb;
-use super::call::{Answer, Purpose, Request};
-use super::control;
 use super::faults::{Fault, On, Rule};
+use super::message::{Answer, Request};
 use super::shared::Shared;
-use super::wire::{self, Ending};
+use super::wire::{self, Reply};
 
-/// The longest body that is read, in bytes.
-const LONGEST_BODY: usize = 16 << 20;
+/// How much longer than the body a wrong `Content-Length` is, in bytes.
+const MISSING: usize = 1000;
 
-/// What a connection is to do.
-pub(super) enum Reply {
-    /// Send this answer.
-    Answer(Response<Full<Bytes>>),
-    /// Send this answer, then end like that.
-    AnswerThen(Response<Full<Bytes>>, Ending),
-    /// Let go of HTTP and end like that.
-    Ending(Ending),
-}
-
-/// The connection ends here: on purpose, or since the body did not come whole.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection was given up")]
-pub(super) struct Broken;
-
-/// Answers one call. `kept`: its connection has carried others.
-pub(super) async fn exchange(shared: &Arc<Shared>, request: hyper::Request<Incoming>, kept: bool) -> Result<Reply, Broken> {
-    let (parts, body) = request.into_parts();
-    let body = Limited::new(body, LONGEST_BODY).collect().await.map_err(|_| Broken)?.to_bytes();
-    let request = Request { parts, json: serde_json::from_slice(&body).ok() };
-    if let Some(path) = request.path().strip_prefix(control::PREFIX) {
-        let (answer, closed_for) = control::answer(shared, &request, path);
-        return Ok(match closed_for {
-            None => Reply::Answer(response(answer)),
-            Some(time) => {
-                let mut answer = response(answer);
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                Reply::AnswerThen(answer, Ending::ClosePort(time))
-            }
-        });
+/// Answers one call.
+pub(super) async fn exchange(shared: &Arc<Shared>, request: &Request) -> Result<Answer, Reply> {
+    let visit = Visit::begin(shared, request);
+    if !visit.wait.is_zero() {
+        tokio::time::sleep(visit.wait).await;
     }
-    let (visit, plan) = Visit::begin(shared, &request, kept);
-    if !plan.wait.is_zero() {
-        tokio::time::sleep(plan.wait).await;
-    }
-    let substitute = plan.substitute(&visit);
-    let fault = plan.rule.as_ref().and_then(|rule| rule.fault);
+    let substitute = visit.substitute();
+    let (fault, applied) = visit.rule.as_ref().map_or((None, false), |rule| (rule.fault, rule.applied));
     let silent = matches!(fault, Some(Fault::Hang | Fault::Reset | Fault::ResetKept));
-    let truth = (plan.applied() || !silent && substitute.is_none()).then(|| visit.answer(&request));
+    let truth = (applied || !silent && substitute.is_none()).then(|| visit.answer(request));
     match (substitute.or(truth), fault) {
         (_, Some(Fault::Hang)) => std::future::pending().await,
-        (None, _) | (_, Some(Fault::Reset | Fault::ResetKept)) => Ok(Reply::Ending(Ending::Reset)),
+        (None, _) | (_, Some(Fault::Reset | Fault::ResetKept)) => Err(Reply::Reset),
         (Some(answer), fault) => {
             visit.answered(answer.status);
-            Ok(distorted(answer, fault))
+            distorted(answer, fault)
         }
     }
 }
 
 /// The answer on its way out, which some faults distort.
-fn distorted(answer: Answer, fault: Option<Fault>) -> Reply {
+fn distorted(answer: Answer, fault: Option<Fault>) -> Result<Answer, Reply> {
+    let length = answer.body.len();
+    let whole = |length| [&answer.head(Some(length)), &answer.body[..]].concat();
     match fault {
-        Some(Fault::HalfClose) => Reply::Ending(Ending::HalfClose(answer)),
-        Some(Fault::WrongLength) => Reply::Ending(Ending::WrongLength(answer)),
-        Some(Fault::Endless) => Reply::Ending(Ending::Endless(answer)),
-        Some(Fault::SlowDrip) => Reply::Ending(Ending::SlowDrip(answer)),
+        Some(Fault::HalfClose) => {
+            let mut half = whole(length);
+            half.truncate(half.len() - length.div_ceil(2));
+            Err(Reply::HalfClose(half))
+        }
+        Some(Fault::WrongLength) => Err(Reply::Last(whole(length + MISSING))),
+        Some(Fault::Endless) => {
+            let first = [answer.head(None), wire::padded(&answer.body, false)].concat();
+            Err(Reply::Endless(first, vec![b'x'; 16 * 1024]))
+        }
+        Some(Fault::SlowDrip) => Err(Reply::Drip(answer.head(Some(length)), answer.body.to_vec())),
         Some(Fault::Gzip) => {
-            let body = wire::gzip(&answer.body);
-            Reply::Answer(response(Answer { body, ..answer }.with(CONTENT_ENCODING, "gzip")))
+            let body = wire::gzip(&answer.body).into();
+            Ok(Answer { body, ..answer }.with(CONTENT_ENCODING, "gzip"))
         }
-        Some(Fault::Oversized) => {
-            let body = wire::oversized(&answer.body);
-            Reply::Answer(response(Answer { body, ..answer }))
-        }
-        _ => Reply::Answer(response(answer)),
+        Some(Fault::Oversized) => Ok(Answer { body: wire::padded(&answer.body, true).into(), ..answer }),
+        _ => Ok(answer),
     }
 }
 
-fn response(answer: Answer) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(answer.body));
-    *response.status_mut() = answer.status;
-    *response.headers_mut() = answer.headers;
-    response
-}
-
-/// What was decided about a call when it arrived.
-struct Plan {
+/// A call in progress. However it ends, also by a client that goes away, the journal learns of it.
+struct Visit {
+    shared: Arc<Shared>,
+    number: u64,
+    purpose: Purpose,
+    /// How long it waits first.
     wait: Duration,
+    /// It is one too many for the rate limit.
     limited: bool,
+    /// The fault that it meets.
     rule: Option<Rule>,
+    status: Option<StatusCode>,
 }
 
-impl Plan {
-    /// The call takes effect though its answer is replaced.
-    fn applied(&self) -> bool {
-        self.rule.as_ref().is_some_and(|rule| rule.applied)
+impl Visit {
+    fn begin(shared: &Arc<Shared>, request: &Request) -> Self {
+        let now = Instant::now();
+        let mut guard = shared.lock();
+        let core = &mut *guard;
+        let purpose = core.api.purpose(&request.parts.method, request.path());
+        let settings = &core.state.settings;
+        let (latency, rate_limit, size) = (settings.latency, settings.rate_limit, settings.journal_size);
+        let number = core.journal.arrive(request, &purpose, size);
+        let on = match &purpose {
+            Purpose::Update(_) => Some(On::Updates),
+            Purpose::Login => Some(On::Logins),
+            Purpose::Other => None,
+        };
+        let limited = on == Some(On::Updates) && !core.state.rate_limit.admits(rate_limit, now);
+        let rule = on.filter(|_| !limited).and_then(|on| core.faults.take(on, purpose.user(), request.number > 0));
+        drop(guard);
+        shared.changed.notify_waiters();
+        let wait = latency + rule.as_ref().and_then(|rule| rule.delay).unwrap_or_default();
+        Visit { shared: Arc::clone(shared), number, purpose, wait, limited, rule, status: None }
     }
 
     /// The answer that replaces the API's own, if one does.
-    fn substitute(&self, visit: &Visit) -> Option<Answer> {
-        let kind = visit.shared.kind;
+    fn substitute(&self) -> Option<Answer> {
+        let api = &self.shared.lock().api;
         if self.limited {
-            return Some(kind.refusal(StatusCode::TOO_MANY_REQUESTS, None).with(RETRY_AFTER, "1"));
+            return Some(api.refusal(StatusCode::TOO_MANY_REQUESTS, None).with(RETRY_AFTER, "1"));
         }
         let rule = self.rule.as_ref()?;
         if let Some(status) = rule.status {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let answer = match &rule.body {
-                None => kind.refusal(status, visit.purpose.user()),
+                None => api.refusal(status, self.purpose.user()),
                 Some(Value::String(text)) if text.starts_with('<') => Answer::text(status, "text/html", text.clone()),
                 Some(Value::String(text)) => Answer::text(status, "application/json", text.clone()),
                 Some(json) => Answer::json(status, json),
@@ -140,45 +131,19 @@ impl Plan {
             Fault::Gzip | Fault::HalfClose | Fault::WrongLength | Fault::Oversized | Fault::Endless | Fault::SlowDrip => None,
         }
     }
-}
-
-/// A call in progress. However it ends, also by a client that goes away, the journal learns of it.
-struct Visit {
-    shared: Arc<Shared>,
-    number: u64,
-    purpose: Purpose,
-    status: Option<StatusCode>,
-}
-
-impl Visit {
-    fn begin(shared: &Arc<Shared>, request: &Request, kept: bool) -> (Self, Plan) {
-        let purpose = shared.kind.purpose(&request.parts.method, request.path());
-        let now = tokio::time::Instant::now();
-        let mut core = shared.lock();
-        let settings = &core.books.settings;
-        let (latency, rate_limit, size) = (settings.latency, settings.rate_limit, settings.journal_size);
-        let number = core.journal.arrive(request, purpose, size);
-        let on = match purpose {
-            Purpose::Update(_) => Some(On::Updates),
-            Purpose::Login => Some(On::Logins),
-            Purpose::Other => None,
-        };
-        let limited = on == Some(On::Updates) && !core.window.admits(rate_limit, now);
-        let rule = on.filter(|_| !limited).and_then(|on| core.faults.take(on, purpose.user(), kept));
-        drop(core);
-        shared.changed.notify_waiters();
-        let wait = latency + rule.as_ref().and_then(|rule| rule.delay).unwrap_or_default();
-        let visit = Visit { shared: Arc::clone(shared), number, purpose, status: None };
-        (visit, Plan { wait, limited, rule })
-    }
 
     /// The API's true answer, noted in the journal if it changed something.
     fn answer(&self, request: &Request) -> Answer {
-        let mut core = self.shared.lock();
-        let answer = self.shared.kind.answer(request, self.purpose, &mut core.books);
+        let mut guard = self.shared.lock();
+        let core = &mut *guard;
+        let answer = if core.state.knows_key_otherwise(request) {
+            core.api.refusal(StatusCode::UNPROCESSABLE_ENTITY, self.purpose.user())
+        } else {
+            core.api.answer(request, &self.purpose, &mut core.state, Instant::now())
+        };
         if answer.applied {
             core.journal.apply(self.number);
-            drop(core);
+            drop(guard);
             self.shared.changed.notify_waiters();
         }
         answer
@@ -194,7 +159,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         let status = self.status.map(|status| status.as_u16());
-        self.shared.lock().journal.leave(self.number, self.purpose, status);
+        self.shared.lock().journal.leave(self.number, &self.purpose, status);
         self.shared.changed.notify_waiters();
     }
 }
