@@ -32,7 +32,6 @@ pub mod schema;
 pub mod secret;
 pub mod service;
 pub mod settle;
-pub mod stand_in;
 pub mod status;
 pub mod stop;
 pub mod subscriber;

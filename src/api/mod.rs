@@ -15,8 +15,6 @@ pub mod session;
 mod valt;
 
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
 mod tests;
 
 use std::fmt;

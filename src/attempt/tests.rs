@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json as value};
+use stand_in::scripted::{Reply, Server, answer, json, nowhere};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::api::testing::{Reply, Server, answer, json, nowhere, read_request, tcp_server};
 use crate::api::{ALL, by_name};
 use crate::logging::Captured;
 use crate::secret::Secret;

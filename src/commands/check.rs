@@ -226,11 +226,12 @@ fn judge(answer: &Answer, target: &Target) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use stand_in::StandIn;
+    use stand_in::scripted::{Reply, Server};
+
     use super::*;
-    use crate::api::testing::{Reply, Seen, Server};
     use crate::config::{Delivery, Retry, Tls};
     use crate::secret::Secret;
-    use crate::stand_in::{Kind, StandIn};
 
     const PASSWORD: &str = "p4ssw0rd-never-shown";
 
@@ -276,8 +277,8 @@ mod tests {
     #[tokio::test]
     async fn a_login_is_tried_and_changes_no_user() {
         let fixture = Fixture::new();
-        for (kind, api) in [(Kind::Aipix, "aipix"), (Kind::Valt, "valt")] {
-            let stand_in = StandIn::on_loopback(kind).await.unwrap();
+        for api in ["aipix", "valt"] {
+            let stand_in = StandIn::on_loopback(api).await.unwrap();
             let target = fixture.target(api, &stand_in.base_url(), true);
             let refused = look_at_target(&target).await.unwrap_err();
             assert!(refused.contains("refused the login of `courier`") && !refused.contains(PASSWORD), "{refused}");
@@ -305,7 +306,7 @@ mod tests {
             ("valt", "503 Service Unavailable", "<html>", false),
         ] {
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-            let server = Server::start(move |_: &Seen| Reply::Bytes(answer.clone().into_bytes())).await;
+            let server = Server::start(move |_| Reply::Bytes(answer.clone().into_bytes())).await;
             let finding = look_at_target(&fixture.target(api, server.url.as_str(), false)).await;
             assert_eq!(finding.is_ok(), accepted, "{api} {status} {body}: {finding:?}");
             assert!(!format!("{finding:?}").contains(PASSWORD), "{finding:?}");
@@ -314,7 +315,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_api_that_is_not_there_is_a_finding() {
-        let stand_in = StandIn::on_loopback(Kind::Valt).await.unwrap();
+        let stand_in = StandIn::on_loopback("valt").await.unwrap();
         stand_in.close_port().await;
         let fixture = Fixture::new();
         for login in [true, false] {
@@ -347,7 +348,7 @@ mod tests {
 
         let fixture = Fixture::new();
         let broker = noida::kafka::spawn("127.0.0.1:0").unwrap().to_string();
-        let stand_in = StandIn::on_loopback(Kind::Valt).await.unwrap();
+        let stand_in = StandIn::on_loopback("valt").await.unwrap();
         stand_in.set(|settings| settings.password = PASSWORD.into());
         let check = |offline, set: &str| {
             let set = (!set.is_empty()).then(|| set.to_owned()).into_iter().collect();

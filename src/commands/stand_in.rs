@@ -1,15 +1,15 @@
-//! `user-courier stand-in`: both APIs as local servers for development and tests.
+//! `user-courier stand-in`: the APIs as local servers for development and tests.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Arg, ArgGroup, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use stand_in::StandIn;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
-use crate::stand_in::{Kind, StandIn};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,19 +36,15 @@ Then, on either port (see docs/stand-in.md for all pages and faults):
     curl http://127.0.0.1:8081/_stand-in/journal
     curl http://127.0.0.1:8081/_stand-in/state?user=52";
 
-/// Plays the two APIs as local servers, with the documented behaviour and faults on command
+/// Plays the APIs as local servers, with the documented behaviour and faults on command
 ///
 /// For development and tests only: it takes any user's update and shows everything it was sent,
 /// passwords included, to whoever can reach the port.
 #[derive(Args)]
-#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("apis").args(["aipix", "valt"]).required(true).multiple(true))]
+#[command(after_help = EXAMPLES)]
 pub struct StandInArgs {
-    /// Plays aipix VMS on this address
-    #[arg(long, value_name = "ADDR")]
-    aipix: Option<SocketAddr>,
-    /// Plays VALT on this address
-    #[arg(long, value_name = "ADDR")]
-    valt: Option<SocketAddr>,
+    #[command(flatten)]
+    addresses: Addresses,
     /// The account that may log in
     #[arg(long, value_name = "NAME", default_value = "courier")]
     username: String,
@@ -69,16 +65,45 @@ pub struct StandInArgs {
     journal: usize,
 }
 
+/// The addresses of those APIs that are to be played: a flag for each that the stand-ins know.
+struct Addresses(Vec<(&'static str, SocketAddr)>);
+
+impl Args for Addresses {
+    fn augment_args(command: Command) -> Command {
+        let flag = |name| {
+            let help = format!("Plays the API `{name}` on this address");
+            Arg::new(name).long(name).value_name("ADDR").value_parser(value_parser!(SocketAddr)).help(help)
+        };
+        let one_or_more = ArgGroup::new("apis").args(stand_in::names()).required(true).multiple(true);
+        command.args(stand_in::names().map(flag)).group(one_or_more)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Addresses {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = stand_in::names().filter_map(|name| Some((name, *matches.get_one(name)?)));
+        Ok(Addresses(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 /// Runs until SIGTERM or SIGINT. Fails if an address cannot be listened on.
 pub async fn run(args: StandInArgs) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut running = Vec::new();
-    for (kind, name, address) in [(Kind::Aipix, "aipix", args.aipix), (Kind::Valt, "valt", args.valt)] {
-        let Some(address) = address else { continue };
+    for (name, address) in args.addresses.0 {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for --{name}: choose another address"))?;
-        let stand_in = StandIn::spawn(listener, kind)?;
+        let stand_in = StandIn::spawn(listener, name)?;
         stand_in.set(|settings| {
             settings.username.clone_from(&args.username);
             settings.password.clone_from(&args.password);
@@ -123,14 +148,21 @@ mod tests {
     }
 
     #[test]
-    fn one_of_the_two_is_enough_and_none_is_too_little() {
+    fn one_api_is_enough_and_none_is_too_little() {
         let line = |words: &[&str]| Line::try_parse_from([&["stand-in"], words].concat());
         let args = line(&["--valt", "127.0.0.1:0", "--latency", "20ms"]).unwrap().args;
-        assert_eq!((args.aipix, args.latency), (None, Duration::from_millis(20)));
+        assert_eq!((args.addresses.0, args.latency), (vec![("valt", "127.0.0.1:0".parse().unwrap())], Duration::from_millis(20)));
         assert!(line(&["--aipix", "127.0.0.1:0", "--valt", "127.0.0.1:0"]).is_ok());
         assert!(line(&[]).is_err());
         for wrong in ["-1s", "20", "soon"] {
             assert!(line(&["--valt", "127.0.0.1:0", "--latency", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_api_has_a_stand_in() {
+        for api in crate::api::ALL {
+            assert!(stand_in::names().any(|name| name == api.name()), "{}", api.name());
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use globset::Glob;
+use stand_in::{Fault, Rule, StandIn, Users};
 use tracing::level_filters::LevelFilter;
 
 use super::broker::{Broker, Spot};
@@ -19,7 +20,6 @@ use crate::config::{
     Topics, Traces,
 };
 use crate::secret::Secret;
-use crate::stand_in::{Fault, Kind, Rule, StandIn, Users};
 
 /// How long every call of a stand-in takes.
 const LATENCY: Duration = Duration::from_millis(15);
@@ -40,7 +40,7 @@ impl Stage {
     pub(super) async fn set() -> anyhow::Result<Self> {
         let topics = Topics::default();
         let broker = Broker::start(&topics).await?;
-        let (aipix, valt) = (StandIn::on_loopback(Kind::Aipix).await?, StandIn::on_loopback(Kind::Valt).await?);
+        let (aipix, valt) = (StandIn::on_loopback(AIPIX).await?, StandIn::on_loopback(VALT).await?);
         let secrets = Secrets::new()?;
         let (token, password) = (format!("{:032x}", fastrand::u128(..)), format!("{:032x}", fastrand::u128(..)));
         aipix.accept_token(&token);
@@ -48,7 +48,7 @@ impl Stage {
             api.set(|settings| {
                 settings.password.clone_from(&password);
                 settings.latency = LATENCY;
-                settings.users = Users::Except([NOBODY].into());
+                settings.users = Users::except([NOBODY]);
                 settings.permissions = Some(BTreeSet::from_iter(1..=30));
             });
         }

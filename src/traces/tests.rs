@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::json;
+use stand_in::{Rule, StandIn};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
@@ -25,7 +26,6 @@ use crate::event::TraceContext;
 use crate::kafka::Claim;
 use crate::record::{Header, Place, Record};
 use crate::secret::Secret;
-use crate::stand_in::{Kind, Rule, StandIn};
 use crate::update::{Claims, Update};
 use crate::verdict::Reason;
 
@@ -86,7 +86,7 @@ fn arrived(traces: &Traces, update: Arc<Update>) -> Arc<Update> {
 }
 
 async fn valt() -> (StandIn, Caller, TempDir) {
-    let valt = StandIn::on_loopback(Kind::Valt).await.unwrap();
+    let valt = StandIn::on_loopback("valt").await.unwrap();
     valt.accept_token(TOKEN);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("secret"), TOKEN).unwrap();

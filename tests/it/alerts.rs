@@ -1,7 +1,7 @@
 //! The alerts, each with the metrics of a running service that is in the very trouble. What rings
 //! without Kafka stands in `kafka_gone.rs`.
 
-use user_courier::stand_in::Rule;
+use stand_in::Rule;
 
 use crate::bench::Bench;
 use crate::kafka::{Message, Writer};

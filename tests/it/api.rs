@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use user_courier::stand_in::{Call, StandIn};
+use stand_in::{Call, StandIn, User};
 
 use crate::kafka::PATIENCE;
 
@@ -17,7 +17,7 @@ pub(crate) fn calls_by_user(api: &StandIn) -> BTreeMap<u64, Vec<Call>> {
     assert_eq!(api.stats().overlaps, 0, "calls of one user overlapped");
     let mut users: BTreeMap<u64, Vec<Call>> = BTreeMap::new();
     for call in api.calls() {
-        users.entry(call.user.expect("an update has a user")).or_default().push(call);
+        users.entry(call.user.as_ref().and_then(User::number).expect("an update has a user")).or_default().push(call);
     }
     users
 }

@@ -141,7 +141,7 @@ async fn an_integer_is_one_however_it_is_written_and_is_sent_as_one() {
     for ((_, user, body), outcome) in table.iter().zip(&outcomes) {
         assert_eq!((outcome.ending().as_str(), outcome.data.user), ("delivered", Some(*user)));
         let calls = bench.valt.calls();
-        let call = calls.iter().find(|call| call.user == Some(*user)).unwrap();
+        let call = calls.iter().find(|call| call.user == Some((*user).into())).unwrap();
         assert_eq!((&call.body, call.path.contains(&format!("/{user}/"))), (body, true));
     }
     for (number, outcome) in outcomes[table.len()..].iter().enumerate() {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use stand_in::StandIn;
 use tempfile::TempDir;
 use toml::{Table, Value};
-use user_courier::stand_in::{Kind, StandIn};
 use uuid::Uuid;
 
 use crate::kafka::{self, Message, Place, Reader, Writer};
@@ -51,8 +51,8 @@ impl Bench {
         }
         let [(updates, _), (outcomes, _), (dead_letters, _)] = Self::topics(&id);
         let folder = tempfile::tempdir().unwrap();
-        let aipix = StandIn::on_loopback(Kind::Aipix).await.unwrap();
-        let valt = StandIn::on_loopback(Kind::Valt).await.unwrap();
+        let aipix = StandIn::on_loopback("aipix").await.unwrap();
+        let valt = StandIn::on_loopback("valt").await.unwrap();
         let password = folder.path().join("password");
         std::fs::write(&password, "courier\n").unwrap();
         let mut bench = Bench {

@@ -6,11 +6,10 @@ use std::process::{Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Value, json};
-use user_courier::stand_in::Kind;
 
 use crate::bench::Bench;
 use crate::kafka::{Message, OwnBrokers, Reader};
-use crate::leaky::{Leaky, WAYS};
+use crate::leaky::{self, WAYS};
 use crate::outcome::Outcome;
 use crate::secured_kafka::{Way, come_by};
 use crate::update::Update;
@@ -100,9 +99,9 @@ fn malformed() -> Vec<Message> {
 
 /// The service against the two APIs that tell everything.
 async fn arrange(bench: &mut Bench) {
-    let [valt, aipix] = [Leaky::start(Kind::Valt, LOGIN_TOKEN).await, Leaky::start(Kind::Aipix, LOGIN_TOKEN).await];
-    bench.set("targets.valt.base_url", valt.base_url);
-    bench.set("targets.aipix.base_url", aipix.base_url);
+    for api in ["valt", "aipix"] {
+        bench.set(&format!("targets.{api}.base_url"), leaky::start(api, LOGIN_TOKEN).await);
+    }
     let api_password = bench.file("api-password", API_PASSWORD);
     bench.set("targets.valt.password_file", api_password);
     for key in ["login", "password_file"] {

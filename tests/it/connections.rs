@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use stand_in::{Fault, Rule, StandIn};
 use tokio::net::{TcpListener, TcpStream};
-use user_courier::stand_in::{Fault, Kind, Rule, StandIn};
 
 use crate::bench::Bench;
 use crate::update::Update;
@@ -76,7 +76,7 @@ async fn a_hundred_connections_that_are_reset_on_their_next_use_cost_nobody_anyt
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_target_is_probed_where_its_address_leads_now() {
     let mut bench = Bench::new().await;
-    let servers = [StandIn::on_loopback(Kind::Valt).await.unwrap(), StandIn::on_loopback(Kind::Valt).await.unwrap()];
+    let servers = [StandIn::on_loopback("valt").await.unwrap(), StandIn::on_loopback("valt").await.unwrap()];
     let switch = Switch::new(servers[0].addr()).await;
     bench.set("targets.valt.base_url", format!("http://{}", switch.address));
     let mut service = bench.start();

@@ -1,7 +1,7 @@
 //! Dead letters on the operator's page: found, looked into, planned, replayed and seen delivered; by mouse, by keys, and by nobody else.
 
 use serde_json::{Value, json};
-use user_courier::stand_in::Rule;
+use stand_in::Rule;
 
 use crate::bench::Bench;
 use crate::browser::Browser;

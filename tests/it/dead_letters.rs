@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use user_courier::stand_in::Rule;
+use stand_in::Rule;
 
 use crate::bench::Bench;
 use crate::kafka::{self, Message, Place};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use user_courier::stand_in::{Rule, Users};
+use stand_in::{Rule, Users};
 
 use crate::api::calls_by_user;
 use crate::bench::{Bench, dead_letter_of};
@@ -110,8 +110,8 @@ fn check_dead_letter(letter: &Message, record: &Message, outcome: &Outcome) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_delivered_is_dead_lettered_with_its_reason_and_its_record() {
     let mut bench = Bench::new().await;
-    bench.aipix.set(|settings| settings.users = Users::Except([404].into()));
-    bench.valt.set(|settings| settings.users = Users::Except([404].into()));
+    bench.aipix.set(|settings| settings.users = Users::except([404]));
+    bench.valt.set(|settings| settings.users = Users::except([404]));
     bench.aipix.fault(Rule::status(422).user(422));
     bench.valt.fault(Rule::status(400).user(400));
     let service = bench.start();

@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use user_courier::stand_in::Rule;
+use stand_in::Rule;
 
 use crate::api::wait_for_updates;
 use crate::bench::Bench;

@@ -2,7 +2,7 @@
 //! to a replay.
 
 use serde_json::{Value, json};
-use user_courier::stand_in::Rule;
+use stand_in::Rule;
 
 use crate::bench::Bench;
 use crate::dead_letters::{changes, lines, refusing, replay, replays, run, text};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use user_courier::stand_in::{Fault, Rule, StandIn};
+use stand_in::{Fault, Rule, StandIn};
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::Bench;

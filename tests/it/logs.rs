@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use user_courier::stand_in::{Rule, Users};
+use stand_in::{Rule, Users};
 
 use crate::bench::Bench;
 use crate::update::Update;
@@ -13,7 +13,7 @@ use crate::update::Update;
 #[tokio::test(flavor = "multi_thread")]
 async fn each_line_has_documented_keys_and_each_ending_has_one() {
     let mut bench = Bench::new().await;
-    bench.valt.set(|settings| settings.users = Users::Except([404].into()));
+    bench.valt.set(|settings| settings.users = Users::except([404]));
     bench.valt.fault(Rule::status(401).logins().times(1));
     let service = bench.start();
     let places =

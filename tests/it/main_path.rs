@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
-use user_courier::stand_in::{Fault, Rule, StandIn};
+use stand_in::{Fault, Rule, StandIn, User};
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::Bench;
@@ -24,7 +24,7 @@ fn check_delivered(api: &StandIn, updates: &[Update], outcomes: &[Outcome]) {
         assert!(call.applied);
         assert_eq!((outcome.ending().as_str(), outcome.data.attempts, outcome.data.http_status), ("delivered", 1, Some(200)));
         assert_eq!(outcome.key.as_deref(), Some(update.key.as_bytes()));
-        assert_eq!(outcome.data.user, call.user);
+        assert_eq!(outcome.data.user.map(User::from), call.user);
         assert_eq!((&outcome.data.into, &outcome.data.error), (&None, &None));
         let event = &outcome.data.event;
         let attribute = |name: &str| update.attributes[name].as_str();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use user_courier::stand_in::{Rule, StandIn};
+use stand_in::{Rule, StandIn};
 use uuid::Uuid;
 
 use crate::api::{calls_by_user, wait_for_updates};

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use user_courier::stand_in::{Fault, Rule};
+use stand_in::{Fault, Rule};
 
 use crate::api::calls_by_user;
 use crate::bench::Bench;

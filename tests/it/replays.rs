@@ -3,7 +3,7 @@
 use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
-use user_courier::stand_in::Rule;
+use stand_in::Rule;
 
 use crate::api::calls_by_user;
 use crate::bench::{Bench, PARTITIONS};

@@ -1,7 +1,7 @@
 //! Settling: a message that its topic refuses is sent with as little changed as the topic takes,
 //! and everything else settles meanwhile.
 
-use user_courier::stand_in::Rule;
+use stand_in::Rule;
 
 use crate::bench::{Bench, dead_letter_of};
 use crate::dead_letters::lines;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
-use user_courier::stand_in::{Rule, StandIn};
+use stand_in::{Rule, StandIn};
 
 use crate::api::{calls_by_user, wait_for_updates};
 use crate::bench::{Bench, PARTITIONS};
@@ -50,7 +50,7 @@ pub(crate) fn one_outcome_each(bench: &mut Bench, updates: &[Update], others: us
 
 /// The names that each user was given by updates with this label, in the order of the calls, without those that were called again.
 fn names(api: &StandIn, label: &str) -> BTreeMap<u64, Vec<String>> {
-    let name = |call: &user_courier::stand_in::Call| call.body["display_name"].as_str().map(str::to_owned);
+    let name = |call: &stand_in::Call| call.body["display_name"].as_str().map(str::to_owned);
     let all = calls_by_user(api).into_iter();
     all.map(|(user, calls)| (user, calls.iter().filter_map(name).filter(|name| name.starts_with(label)).collect())).collect()
 }

@@ -2,7 +2,7 @@
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
-use user_courier::stand_in::Rule;
+use stand_in::Rule;
 
 use crate::bench::{Bench, PARTITIONS};
 use crate::kafka::{self, OwnBrokers, Writer};

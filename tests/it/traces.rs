@@ -8,8 +8,8 @@ use axum::extract::State;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use stand_in::Users;
 use tokio::net::TcpListener;
-use user_courier::stand_in::Users;
 
 use crate::bench::Bench;
 use crate::update::Update;
@@ -39,7 +39,7 @@ async fn without_a_collector_a_records_trace_is_passed_on_as_it_is() {
 async fn with_a_collector_record_call_and_outcome_are_one_trace_with_our_spans_between_them() {
     let (bodies, url) = collector().await;
     let mut bench = Bench::new().await;
-    bench.valt.set(|settings| settings.users = Users::Except([404].into()));
+    bench.valt.set(|settings| settings.users = Users::except([404]));
     bench.set("traces.endpoint", url);
     let service = bench.start();
     let places = bench.send(&updates());
@@ -55,7 +55,7 @@ async fn with_a_collector_record_call_and_outcome_are_one_trace_with_our_spans_b
         assert_eq!(outcome.tracestate.as_deref(), Some(TRACESTATE));
         let deliver = span_of(&spans, outcome.traceparent.as_deref().unwrap());
         assert_eq!((deliver.name.as_str(), hex(&deliver.parent_span_id).as_str()), ("deliver", "b7ad6b7169203331"), "user {user}");
-        let call = bench.valt.calls().into_iter().find(|call| call.user == Some(user)).unwrap();
+        let call = bench.valt.calls().into_iter().find(|call| call.user == Some(user.into())).unwrap();
         let attempt = span_of(&spans, call.traceparent.as_deref().unwrap());
         assert_eq!((attempt.name.as_str(), &attempt.parent_span_id), ("attempt", &deliver.span_id), "user {user}");
         assert!(deliver.start_time_unix_nano <= attempt.start_time_unix_nano && attempt.end_time_unix_nano <= deliver.end_time_unix_nano);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use user_courier::stand_in::{Fault, Rule};
+use stand_in::{Fault, Rule};
 
 use crate::api::wait_for_updates;
 use crate::bench::Bench;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use stand_in::scripted::{Reply, Server, json, nowhere};
 use tempfile::TempDir;
 
 use super::*;
 use crate::api::by_name;
-use crate::api::testing::{Reply, Seen, Server, json, nowhere};
 use crate::config::Tls;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ impl Fixture {
 /// A VALT that gives out `token-1`, `token-2`, … for every password that `accepts` does.
 async fn valt(accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Server {
     let count = AtomicUsize::new(0);
-    Server::start(move |seen: &Seen| {
+    Server::start(move |seen| {
         assert_eq!(seen.line(), "POST /api/v3/login HTTP/1.1");
         Reply::Bytes(match accepts(&seen.body) {
             true => json(200, &format!(r#"{{"data":{{"access_token":"token-{}"}}}}"#, count.fetch_add(1, Ordering::SeqCst) + 1)),

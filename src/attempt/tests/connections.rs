@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
+use stand_in::scripted::{Request, serve};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 use crate::api::connect::Names;
-use crate::api::testing::Turn;
 
 fn fine() -> Reply {
     Reply::Bytes(json(200, r#"{"id":52}"#))
@@ -19,7 +19,7 @@ fn fine() -> Reply {
 /// to it that were used once.
 async fn kept(count: usize, then: impl Fn() -> Reply + Send + Sync + 'static) -> (Server, Caller, TempDir) {
     let all_are_there = Arc::new(tokio::sync::Barrier::new(count));
-    let server = Server::by_turns(move |_, turn| if turn.request == 0 { fine() } else { then() }).await;
+    let server = Server::start(move |request| if request.number == 0 { fine() } else { then() }).await;
     let (caller, folder) = caller("aipix", server.url.clone(), &Tls::default(), false);
     let first = (0..count).map(|_| async {
         all_are_there.wait().await;
@@ -39,7 +39,7 @@ async fn a_kept_connection_that_is_dead_is_replaced_at_once_and_at_no_cost() {
         assert_eq!(statuses(&attempt), ["delivered 200"]);
         let seen = server.seen();
         assert_eq!(seen.len(), 3 + 2);
-        assert_eq!((&seen[3].head, &seen[3].body), (&seen[4].head, &seen[4].body), "the same request");
+        assert_eq!((seen[3].head(), &seen[3].body), (seen[4].head(), &seen[4].body), "the same request");
     }
 }
 
@@ -78,7 +78,7 @@ async fn a_request_is_repeated_once_and_on_a_new_connection() {
     // All connections that the first calls made are dead, and so is the new one.
     let is_over = Arc::new(AtomicBool::new(false));
     let over = is_over.clone();
-    let server = Server::by_turns(move |_, _| if over.load(Ordering::SeqCst) { Reply::Reset } else { fine() }).await;
+    let server = Server::start(move |_| if over.load(Ordering::SeqCst) { Reply::Reset } else { fine() }).await;
     let (caller, _folder) = caller("aipix", server.url.clone(), &Tls::default(), false);
     futures::future::join_all((0..5).map(|_| call(&caller))).await;
     is_over.store(true, Ordering::SeqCst);
@@ -93,12 +93,17 @@ async fn what_was_sent_on_a_dead_connection_may_have_taken_effect_though_none_co
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        read_request(&mut stream).await;
-        stream.write_all(&json(200, r#"{"id":52}"#)).await.unwrap();
-        read_request(&mut stream).await;
-        // Nothing listens any more, then the connection ends.
-        drop(listener);
+        let (stream, _) = listener.accept().await.unwrap();
+        let listener = Mutex::new(Some(listener));
+        let reply = |request: &Request| match request.number {
+            0 => fine(),
+            _ => {
+                // Nothing listens any more, then the connection ends.
+                listener.lock().unwrap().take();
+                Reply::Last(Vec::new())
+            }
+        };
+        serve(stream, reply).await;
     });
     let (caller, _folder) = caller("aipix", url, &Tls::default(), false);
     call(&caller).await;
@@ -108,13 +113,13 @@ async fn what_was_sent_on_a_dead_connection_may_have_taken_effect_though_none_co
 }
 
 /// The connections of which a server has seen requests.
-type Connections = Arc<Mutex<Vec<usize>>>;
+type Connections = Arc<Mutex<Vec<u64>>>;
 
 async fn counted() -> (Server, Connections) {
     let connections = Connections::default();
     let seen = connections.clone();
-    let server = Server::by_turns(move |_, Turn { connection, .. }| {
-        seen.lock().unwrap().push(connection);
+    let server = Server::start(move |request| {
+        seen.lock().unwrap().push(request.connection);
         fine()
     });
     (server.await, connections)
@@ -196,7 +201,7 @@ async fn every_address_of_a_name_is_tried() {
     let addresses = port_of(&["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"]).await;
     // Two that say nothing, one that refuses, and one that answers.
     let (_first, _second) = (silent(addresses[0]).await, silent(addresses[1]).await);
-    let server = Server::on(TcpListener::bind(addresses[3]).await.unwrap(), |_, _| fine());
+    let server = Server::on(TcpListener::bind(addresses[3]).await.unwrap(), |_| fine());
     for timeout in [TIMEOUT, Duration::from_secs(2)] {
         let (caller, _, _folder) = caller_of(None, &addresses, timeout);
         let attempt = caller.attempt(&permissions(), Trace::Passed(None), timeout, || Some(TIMEOUT)).await;
@@ -220,7 +225,7 @@ async fn a_name_is_looked_up_for_each_connection_and_a_new_start_begins_with_its
     let addresses = port_of(&["127.0.0.2", "127.0.0.3", "127.0.0.4"]).await;
     let mut servers = Vec::new();
     for address in &addresses {
-        servers.push(Server::on(TcpListener::bind(address).await.unwrap(), |_, _| fine()));
+        servers.push(Server::on(TcpListener::bind(address).await.unwrap(), |_| fine()));
     }
     let seen = || -> Vec<usize> { servers.iter().map(|server| server.seen().len()).collect() };
     let (caller, names, _folder) = caller_of(None, &addresses[..2], TIMEOUT);

@@ -9,7 +9,6 @@ use tokio::net::TcpListener;
 
 use super::connections::{caller_of, port_of};
 use super::*;
-use crate::api::testing::tls_server;
 use crate::config::ClientCertificate;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -43,8 +42,18 @@ fn config(
     builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()
 }
 
-async fn call_tls(port: u16, tls: &Tls) -> Attempt {
-    attempt_at("aipix", format!("https://localhost:{port}").parse().unwrap(), tls, &permissions(), TIMEOUT).await
+async fn call_tls(server: &Server, tls: &Tls) -> Attempt {
+    attempt_at("aipix", at_localhost(server), tls, &permissions(), TIMEOUT).await
+}
+
+/// The server's address as one that takes TLS, whatever it takes.
+fn at_localhost(server: &Server) -> Url {
+    format!("https://localhost:{}", server.url.port().unwrap()).parse().unwrap()
+}
+
+/// A server that confirms every update.
+async fn confirming(config: rustls::ServerConfig) -> Server {
+    Server::start_tls(config, |_| Reply::Bytes(json(200, r#"{"id":52}"#))).await
 }
 
 fn trusting(authority: &Authority, folder: &TempDir) -> Tls {
@@ -64,8 +73,7 @@ async fn a_private_authority_is_trusted_where_it_is_set_and_a_wrong_certificate_
         ("localhost", true, &trusting, "fault tls"),
     ] {
         let config = config(builder().with_no_client_auth(), certificate(&authority, host, is_expired));
-        let port = tls_server(config, json(200, r#"{"id":52}"#)).await;
-        let attempt = call_tls(port, tls).await;
+        let attempt = call_tls(&confirming(config).await, tls).await;
         assert_eq!(statuses(&attempt), [expected], "{host} {is_expired} {:?}", attempt.error);
         assert!(!attempt.ambiguous);
     }
@@ -75,24 +83,20 @@ async fn a_private_authority_is_trusted_where_it_is_set_and_a_wrong_certificate_
 async fn tls_that_is_cut_off_is_unreachable_and_what_is_no_tls_a_fault() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), authority());
     let tls = trusting(&authority, &folder);
-    let closing = tcp_server(|stream| async move { drop(stream) }).await;
-    let attempt = call_tls(closing, &tls).await;
+    let closing = Server::greeting(Reply::Last(Vec::new())).await;
+    let attempt = call_tls(&closing, &tls).await;
     assert_eq!((attempt.verdict, statuses(&attempt)[0].as_str()), (UNREACHABLE, "retry tls"));
-    let resetting = tcp_server(|stream| async move { stream.set_zero_linger().unwrap() }).await;
-    assert_eq!(call_tls(resetting, &tls).await.verdict, UNREACHABLE);
-    let plain = Server::start(|_| Reply::Silence).await;
-    let talking = tcp_server(|mut stream| async move {
-        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-        read_request(&mut stream).await;
-    })
-    .await;
-    assert_eq!(statuses(&call_tls(talking, &tls).await), ["fault tls"]);
+    let resetting = Server::greeting(Reply::Reset).await;
+    assert_eq!(call_tls(&resetting, &tls).await.verdict, UNREACHABLE);
+    let talking = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
+    let talking = Server::greeting(Reply::Bytes(talking)).await;
+    assert_eq!(statuses(&call_tls(&talking, &tls).await), ["fault tls"]);
     // A server that never says anything costs the time for connecting only, and nothing was sent.
-    let url = format!("https://localhost:{}", plain.url.port().unwrap()).parse().unwrap();
+    let silent = Server::greeting(Reply::Silence).await;
     let credentials = Credentials::Token(Secret::File(folder.path().join("ca.pem")));
     std::fs::write(folder.path().join("ca.pem"), "canary").unwrap();
     let api = by_name("aipix").unwrap();
-    let caller = Caller::new(api, url, credentials, &Tls::default(), SHORT, Box::new(|_| ())).unwrap();
+    let caller = Caller::new(api, at_localhost(&silent), credentials, &Tls::default(), SHORT, Box::new(|_| ())).unwrap();
     let attempt = caller.attempt(&permissions(), Trace::Passed(None), SHORT, || Some(TIMEOUT)).await;
     assert_eq!((attempt.verdict, statuses(&attempt)[0].as_str()), (UNREACHABLE, "retry connect"));
 }
@@ -104,9 +108,9 @@ async fn a_client_certificate_is_shown_and_one_that_is_missing_or_not_accepted_i
     roots.add(authority.der().clone()).unwrap();
     let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
     let config = config(builder().with_client_cert_verifier(verifier), certificate(&authority, "localhost", false));
-    let port = tls_server(config, json(200, r#"{"id":52}"#)).await;
+    let server = confirming(config).await;
     let without = trusting(&authority, &folder);
-    assert_eq!(statuses(&call_tls(port, &without).await), ["fault tls"]);
+    assert_eq!(statuses(&call_tls(&server, &without).await), ["fault tls"]);
     let other_authority = self::authority();
     for (issuer, is_expired, expected) in
         [(&authority, false, "delivered 200"), (&authority, true, "fault tls"), (&other_authority, false, "fault tls")]
@@ -116,7 +120,7 @@ async fn a_client_certificate_is_shown_and_one_that_is_missing_or_not_accepted_i
         std::fs::write(&cert_file, certificate.pem()).unwrap();
         std::fs::write(&key_file, key.serialize_pem()).unwrap();
         let with = Tls { client_certificate: Some(ClientCertificate { cert_file, key_file }), ..without.clone() };
-        let attempt = call_tls(port, &with).await;
+        let attempt = call_tls(&server, &with).await;
         assert_eq!(statuses(&attempt), [expected], "{is_expired} {:?}", attempt.error);
     }
 }
@@ -129,15 +133,11 @@ async fn an_address_that_takes_connections_and_says_nothing_is_stepped_over_and_
     let _says_nothing = TcpListener::bind(addresses[0]).await.unwrap();
     let listener = TcpListener::bind(addresses[1]).await.unwrap();
     let config = config(builder().with_no_client_auth(), certificate(&authority, "api.example", false));
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let mut stream = acceptor.accept(stream).await.unwrap();
-            read_request(&mut stream).await;
-            stream.write_all(&json(200, r#"{"id":52}"#)).await.unwrap();
-            // Without TLS's own end, as if the process was killed.
-            read_request(&mut stream).await;
-        }
+    // The second request finds the connection cut, without TLS's own end: as if the process was
+    // killed.
+    let _server = Server::on_tls(listener, config, |request| match request.number {
+        0 => Reply::Bytes(json(200, r#"{"id":52}"#)),
+        _ => Reply::Last(Vec::new()),
     });
     let (caller, _, _folder) = caller_of(Some(&tls), &addresses, TIMEOUT);
     for _ in 0..2 {

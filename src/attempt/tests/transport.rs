@@ -8,7 +8,7 @@ async fn silence_and_drips_end_with_the_timeout() {
     for number in 0..2 {
         let head = head.clone();
         let reply = move || {
-            if number == 0 { Reply::Silence } else { Reply::Drip(head.clone()) }
+            if number == 0 { Reply::Silence } else { Reply::Drip(head.clone(), vec![b' '; 100_000]) }
         };
         let attempt = attempt(reply, SHORT).await;
         assert_eq!((attempt.verdict, attempt.ambiguous, attempt.http_status()), (RETRY, true, None));
@@ -53,22 +53,13 @@ async fn where_nothing_listens_is_unreachable() {
 
 #[tokio::test]
 async fn connections_are_used_again() {
-    let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let count = connections.clone();
-    let port = tcp_server(move |mut stream| {
-        count.fetch_add(1, Ordering::SeqCst);
-        async move {
-            while read_request(&mut stream).await.is_some() {
-                stream.write_all(&json(200, &format!(r#"{{"id":52,"x":"{}"}}"#, "x".repeat(60_000)))).await.unwrap();
-            }
-        }
-    })
-    .await;
-    let (caller, _folder) = caller("aipix", format!("http://127.0.0.1:{port}").parse().unwrap(), &Tls::default(), false);
+    let body = format!(r#"{{"id":52,"x":"{}"}}"#, "x".repeat(60_000));
+    let server = Server::start(move |_| Reply::Bytes(json(200, &body))).await;
+    let (caller, _folder) = caller("aipix", server.url.clone(), &Tls::default(), false);
     for _ in 0..10 {
         assert_eq!(caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(TIMEOUT)).await.verdict, Verdict::Delivered);
     }
-    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::user::User;
+
 /// Something that goes wrong with an answer, apart from a mere status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,7 +59,7 @@ pub enum On {
 #[serde(default, deny_unknown_fields)]
 pub struct Rule {
     /// Only calls for this user.
-    pub user: Option<u64>,
+    pub user: Option<User>,
     /// Which calls.
     pub on: On,
     /// Only that many calls more; none: until taken back.
@@ -97,8 +99,8 @@ impl Rule {
     }
 
     /// Only for calls of this user.
-    pub fn user(self, user: u64) -> Self {
-        Rule { user: Some(user), ..self }
+    pub fn user(self, user: impl Into<User>) -> Self {
+        Rule { user: Some(user.into()), ..self }
     }
 
     /// For logins instead of updates.
@@ -162,10 +164,10 @@ impl Rule {
         None
     }
 
-    fn applies(&self, on: On, user: Option<u64>, kept: bool) -> bool {
+    fn applies(&self, on: On, user: Option<&User>, kept: bool) -> bool {
         (kept || self.fault != Some(Fault::ResetKept))
             && self.on == on
-            && self.user.is_none_or(|only| Some(only) == user)
+            && self.user.as_ref().is_none_or(|only| Some(only) == user)
             && self.probability.is_none_or(|share| fastrand::f64() < share)
     }
 }
@@ -203,7 +205,7 @@ impl Faults {
     }
 
     /// The rule that decides this call, counted as used. `kept`: its connection has carried others.
-    pub(super) fn take(&mut self, on: On, user: Option<u64>, kept: bool) -> Option<Rule> {
+    pub(super) fn take(&mut self, on: On, user: Option<&User>, kept: bool) -> Option<Rule> {
         let at = self.rules.iter().position(|(_, rule)| rule.applies(on, user, kept))?;
         let rule = &mut self.rules[at].1;
         let taken = rule.clone();
@@ -240,11 +242,12 @@ mod tests {
         let mut faults = Faults::default();
         faults.add(Rule::status(503).user(52).times(2));
         let everyone = faults.add(Rule::status(500));
-        let mut status = |user| faults.take(On::Updates, Some(user), true).and_then(|rule| rule.status);
+        let mut take = |user| faults.take(On::Updates, Some(&User::Number(user)), true);
+        let mut status = |user| take(user).and_then(|rule| rule.status);
         assert_eq!([status(52), status(7), status(52), status(52)], [Some(503), Some(500), Some(503), Some(500)]);
         assert!(faults.take(On::Logins, None, true).is_none());
         assert!(faults.remove(everyone) && !faults.remove(everyone));
-        assert!(faults.take(On::Updates, Some(7), true).is_none());
+        assert!(faults.take(On::Updates, Some(&User::Number(7)), true).is_none());
     }
 
     #[test]
@@ -276,7 +279,8 @@ mod tests {
     fn a_probability_hits_its_share() {
         let mut faults = Faults::default();
         faults.add(Rule::status(500).probability(0.25));
-        let hits = (0..10_000).filter(|_| faults.take(On::Updates, Some(1), true).is_some()).count();
+        let mut take = || faults.take(On::Updates, Some(&User::Number(1)), true);
+        let hits = (0..10_000).filter(|_| take().is_some()).count();
         assert!((2_000..3_000).contains(&hits), "{hits}");
     }
 }

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Seen, call, client, stand_in, update};
-use crate::stand_in::{Kind, StandIn, Users};
+use crate::{StandIn, Users};
 
 const LOGIN: &str = "/api/admin/v1/auth/token";
 const GOOD: &str = r#"{"login":"courier","password":"courier"}"#;
@@ -17,7 +17,7 @@ async fn put(stand_in: &StandIn, body: &str) -> Seen {
 
 #[tokio::test]
 async fn a_login_gives_a_token_that_updates() {
-    let aipix = stand_in(Kind::Aipix).await;
+    let aipix = stand_in("aipix").await;
     let login = call(&aipix, Method::POST, LOGIN, GOOD).await.unwrap();
     assert_eq!(login.status, 200);
     let login = login.json();
@@ -40,7 +40,7 @@ async fn a_login_gives_a_token_that_updates() {
 
 #[tokio::test]
 async fn a_login_may_be_refused() {
-    let aipix = stand_in(Kind::Aipix).await;
+    let aipix = stand_in("aipix").await;
     let wrong = call(&aipix, Method::POST, LOGIN, r#"{"login":"courier","password":"x"}"#).await.unwrap();
     assert_eq!((wrong.status, wrong.json()["errors"]["login"].is_array()), (422, true));
     let empty = call(&aipix, Method::POST, LOGIN, "{}").await.unwrap();
@@ -58,7 +58,7 @@ async fn a_login_may_be_refused() {
 
 #[tokio::test]
 async fn an_update_is_answered_with_a_large_object_full_of_secrets() {
-    let aipix = stand_in(Kind::Aipix).await;
+    let aipix = stand_in("aipix").await;
     let seen = update(&aipix, 5).await.unwrap();
     assert_eq!(seen.status, 200);
     assert!(seen.body.len() > 3_500, "{}", seen.body.len());
@@ -75,7 +75,7 @@ async fn an_update_is_answered_with_a_large_object_full_of_secrets() {
 
 #[tokio::test]
 async fn a_wrong_body_is_refused_field_by_field() {
-    let aipix = stand_in(Kind::Aipix).await;
+    let aipix = stand_in("aipix").await;
     aipix.set(|settings| settings.permissions = Some(BTreeSet::from([9, 12])));
     for (body, field) in [
         ("{}", "permissions"),
@@ -94,7 +94,7 @@ async fn a_wrong_body_is_refused_field_by_field() {
 
 #[tokio::test]
 async fn a_missing_user_and_a_missing_route_differ_in_words() {
-    let aipix = stand_in(Kind::Aipix).await;
+    let aipix = stand_in("aipix").await;
     aipix.set(|settings| settings.users = Users::Range(1..=4));
     let user = update(&aipix, 5).await.unwrap();
     assert_eq!((user.status, user.json()), (404, json!({"message":"No query results for model [App\\Models\\User] 5"})));
@@ -110,7 +110,7 @@ async fn a_missing_user_and_a_missing_route_differ_in_words() {
 
 #[tokio::test]
 async fn who_does_not_ask_for_json_is_sent_to_the_login_form() {
-    let aipix = stand_in(Kind::Aipix).await;
+    let aipix = stand_in("aipix").await;
     let url = format!("{}/api/admin/v1/users/5", aipix.base_url());
     let seen = client().put(url).bearer_auth(super::TOKEN).body("{}").send().await.unwrap();
     assert_eq!((seen.status().as_u16(), &seen.headers()["location"]), (302, &"/login".parse().unwrap()));
@@ -118,7 +118,7 @@ async fn who_does_not_ask_for_json_is_sent_to_the_login_form() {
 
 #[tokio::test]
 async fn the_rate_limit_asks_for_a_pause() {
-    let aipix = stand_in(Kind::Aipix).await;
+    let aipix = stand_in("aipix").await;
     aipix.set(|settings| settings.rate_limit = 1);
     // Two of three calls in a row share a second, unless this machine stalls: then the next ones do.
     let limited = loop {

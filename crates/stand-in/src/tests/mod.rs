@@ -4,6 +4,7 @@ mod aipix;
 mod control;
 mod faults;
 mod port;
+mod scripted;
 mod valt;
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Kind, StandIn};
+use super::StandIn;
 
 /// A token that every stand-in of these tests accepts.
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -52,8 +53,8 @@ fn client() -> reqwest::Client {
         .unwrap()
 }
 
-async fn stand_in(kind: Kind) -> StandIn {
-    let stand_in = StandIn::on_loopback(kind).await.unwrap();
+async fn stand_in(api: &str) -> StandIn {
+    let stand_in = StandIn::on_loopback(api).await.unwrap();
     stand_in.accept_token(TOKEN);
     stand_in
 }
@@ -71,12 +72,13 @@ async fn call(stand_in: &StandIn, method: Method, path: &str, body: &str) -> Res
     Ok(Seen { status, headers, body: response.bytes().await?.to_vec() })
 }
 
-/// An update of that user with a body that both APIs take.
+/// An update of that user with a body that each API takes.
 async fn update(stand_in: &StandIn, user: u64) -> Result<Seen, reqwest::Error> {
     let body = r#"{"permissions":[9,12],"rooms":[37]}"#;
-    match stand_in.shared.kind {
-        Kind::Aipix => call(stand_in, Method::PUT, &format!("/api/admin/v1/users/{user}"), body).await,
-        Kind::Valt => {
+    let api = stand_in.shared.lock().api.name();
+    match api {
+        "aipix" => call(stand_in, Method::PUT, &format!("/api/admin/v1/users/{user}"), body).await,
+        _ => {
             let path = format!("/api/v3/admin/users/{user}/edit?access_token={TOKEN}");
             call(stand_in, Method::POST, &path, body).await
         }

@@ -10,66 +10,79 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::api::Books;
-use super::call::{Answer, Purpose, Request};
+use super::{ApiServer, Purpose};
+use crate::message::{Answer, Request, unescaped};
+use crate::state::ServerState;
+use crate::user::User;
 
 const LOGIN: &str = "/api/admin/v1/auth/token";
 const USERS: &str = "/api/admin/v1/users/";
 
-/// What a call is for.
-pub(super) fn purpose(method: &Method, path: &str) -> Purpose {
-    if method == Method::POST && path == LOGIN {
-        return Purpose::Login;
-    }
-    match path.strip_prefix(USERS).map(str::parse) {
-        Some(Ok(user)) if method == Method::PUT => Purpose::Update(user),
-        _ => Purpose::Other,
-    }
-}
+/// An aipix VMS.
+pub(super) struct AipixServer;
 
-/// The answer to a call. The checks come in Laravel's order: route, token, user, body.
-pub(super) fn answer(request: &Request, purpose: Purpose, books: &mut Books, now: Instant) -> Answer {
-    if let Some(answer) = wrong_route(request, purpose) {
-        return answer;
+impl ApiServer for AipixServer {
+    fn name(&self) -> &'static str {
+        "aipix"
     }
-    // Laravel takes a client that does not ask for JSON for a browser, and sends it to the login form.
-    if !request.header(ACCEPT).is_some_and(|accept| accept.contains("/json") || accept.contains("+json")) {
-        return Answer::page(StatusCode::FOUND).with(LOCATION, "/login");
-    }
-    if purpose == Purpose::Login {
-        return login(request, books, now);
-    }
-    let token = request.header(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-    if !token.is_some_and(|token| books.sessions.knows(token, now)) {
-        return refusal(StatusCode::UNAUTHORIZED, None);
-    }
-    match purpose {
-        Purpose::Update(user) if user > 0 && books.settings.users.contains(user) => update(request, user, books),
-        _ => no_such_user(request.path().trim_start_matches(USERS)),
-    }
-}
 
-/// The API's own answer for a status that is not a success.
-pub(super) fn refusal(status: StatusCode, user: Option<u64>) -> Answer {
-    let message = match status.as_u16() {
-        401 => "Unauthenticated.",
-        403 => "This action is unauthorized.",
-        404 => return no_such_user(&user.unwrap_or_default().to_string()),
-        419 => "CSRF token mismatch.",
-        422 => {
-            return invalid(vec![("permissions", "Указаны недопустимые разрешения.".into())]);
+    fn user(&self, id: &str) -> Option<User> {
+        id.parse().ok().map(User::Number)
+    }
+
+    fn purpose(&self, method: &Method, path: &str) -> Purpose {
+        if method == Method::POST && path == LOGIN {
+            return Purpose::Login;
         }
-        429 => {
-            let answer = Answer::json(status, &json!({ "message": "Too Many Attempts." }));
-            return answer.with(HeaderName::from_static("x-ratelimit-remaining"), "0");
+        match path.strip_prefix(USERS).and_then(|id| self.user(&unescaped(id))) {
+            Some(user) if method == Method::PUT => Purpose::Update(user),
+            _ => Purpose::Other,
         }
-        500 => "Server Error",
-        _ => status.canonical_reason().unwrap_or("Error"),
-    };
-    Answer::json(status, &json!({ "message": message }))
+    }
+
+    /// The checks come in Laravel's order: route, token, user, body.
+    fn answer(&mut self, request: &Request, purpose: &Purpose, state: &mut ServerState, now: Instant) -> Answer {
+        if let Some(answer) = wrong_route(request, purpose) {
+            return answer;
+        }
+        // Laravel takes a client that does not ask for JSON for a browser, and sends it to the login form.
+        if !request.header(ACCEPT).is_some_and(|accept| accept.contains("/json") || accept.contains("+json")) {
+            return Answer::page(StatusCode::FOUND).with(LOCATION, "/login");
+        }
+        if *purpose == Purpose::Login {
+            return login(request, state, now);
+        }
+        let token = request.header(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        if !token.is_some_and(|token| state.tokens.knows(token, now)) {
+            return self.refusal(StatusCode::UNAUTHORIZED, None);
+        }
+        match purpose {
+            Purpose::Update(user) if state.settings.users.contains(user) => update(request, user, state),
+            _ => no_such_user(request.path().trim_start_matches(USERS)),
+        }
+    }
+
+    fn refusal(&self, status: StatusCode, user: Option<&User>) -> Answer {
+        let message = match status.as_u16() {
+            401 => "Unauthenticated.",
+            403 => "This action is unauthorized.",
+            404 => return no_such_user(&user.unwrap_or(&User::Number(0)).to_string()),
+            419 => "CSRF token mismatch.",
+            422 => {
+                return invalid(vec![("permissions", "Указаны недопустимые разрешения.".into())]);
+            }
+            429 => {
+                let answer = Answer::json(status, &json!({ "message": "Too Many Attempts." }));
+                return answer.with(HeaderName::from_static("x-ratelimit-remaining"), "0");
+            }
+            500 => "Server Error",
+            _ => status.canonical_reason().unwrap_or("Error"),
+        };
+        Answer::json(status, &json!({ "message": message }))
+    }
 }
 
-fn wrong_route(request: &Request, purpose: Purpose) -> Option<Answer> {
+fn wrong_route(request: &Request, purpose: &Purpose) -> Option<Answer> {
     let (method, path) = (&request.parts.method, request.path());
     let supported = match () {
         () if path == LOGIN => Method::POST,
@@ -79,7 +92,7 @@ fn wrong_route(request: &Request, purpose: Purpose) -> Option<Answer> {
             return Some(Answer::json(StatusCode::NOT_FOUND, &json!({ "message": message })));
         }
     };
-    (purpose == Purpose::Other && *method != supported).then(|| {
+    (*purpose == Purpose::Other && *method != supported).then(|| {
         let route = path.trim_start_matches('/');
         let message = format!("The {method} method is not supported for route {route}. Supported methods: {supported}.");
         Answer::json(StatusCode::METHOD_NOT_ALLOWED, &json!({ "message": message })).with(ALLOW, supported.as_str())
@@ -91,19 +104,19 @@ fn no_such_user(user: &str) -> Answer {
     Answer::json(StatusCode::NOT_FOUND, &json!({ "message": message }))
 }
 
-fn login(request: &Request, books: &mut Books, now: Instant) -> Answer {
+fn login(request: &Request, state: &mut ServerState, now: Instant) -> Answer {
     let field = |name: &str| request.json.as_ref()?.get(name)?.as_str();
     let missing: Vec<_> = ["login", "password"].into_iter().filter(|name| field(name).is_none()).collect();
     if !missing.is_empty() {
         return invalid(missing.into_iter().map(|name| (name, format!("Поле {name} обязательно."))).collect());
     }
-    let settings = &books.settings;
+    let settings = &state.settings;
     let known = field("login") == Some(&settings.username) && field("password") == Some(&settings.password);
     if !known || settings.refuse_logins {
         return invalid(vec![("login", "Неверный логин или пароль.".into())]);
     }
     let lifetime = settings.token_lifetime;
-    let token = books.sessions.issue(now, lifetime);
+    let token = state.tokens.issue(now, lifetime);
     let end = Timestamp::now().checked_add(lifetime).unwrap_or(Timestamp::MAX);
     let user = json!({ "id": 1, "name": settings.username, "login": settings.username, "user_type": "admin" });
     Answer::json(
@@ -117,7 +130,7 @@ fn login(request: &Request, books: &mut Books, now: Instant) -> Answer {
     )
 }
 
-fn update(request: &Request, user: u64, books: &mut Books) -> Answer {
+fn update(request: &Request, user: &User, state: &mut ServerState) -> Answer {
     // Laravel reads a body as JSON only where the content type says so.
     let is_json = request.header(CONTENT_TYPE).is_some_and(|value| value.contains("json"));
     let permissions = request.json.as_ref().filter(|_| is_json).and_then(|body| body.get("permissions"));
@@ -130,7 +143,7 @@ fn update(request: &Request, user: u64, books: &mut Books) -> Answer {
     let mut errors = Vec::new();
     for (at, id) in list.iter().enumerate() {
         let name = format!("permissions.{at}");
-        match (id.as_i64(), &books.settings.permissions) {
+        match (id.as_i64(), &state.settings.permissions) {
             (None, _) => errors.push((name.clone(), format!("Поле {name} должно быть целым числом."))),
             (Some(id), Some(known)) if !known.contains(&id) => {
                 errors.push((name.clone(), format!("Выбранное значение для {name} ошибочно.")));
@@ -141,7 +154,7 @@ fn update(request: &Request, user: u64, books: &mut Books) -> Answer {
     if !errors.is_empty() {
         return invalid(errors);
     }
-    books.directory.set(user, [("permissions", permissions)].into_iter());
+    state.users.set(user, [("permissions", permissions)].into_iter());
     Answer { applied: true, ..Answer::text(StatusCode::OK, "application/json", user_object(user, list)) }
 }
 
@@ -155,7 +168,7 @@ fn invalid<N: Into<String>>(errors: Vec<(N, String)>) -> Answer {
 }
 
 /// The user object of a 200 answer: large, as the real one, its secrets recognizable by `canary-`.
-fn user_object(user: u64, permissions: &[Value]) -> Bytes {
+fn user_object(user: &User, permissions: &[Value]) -> Bytes {
     // Text and placeholders by turns. Cut once, since this answer is the one that benchmarks wait for.
     static PIECES: LazyLock<Vec<String>> = LazyLock::new(|| {
         let compact: String = include_str!("aipix_user.json").lines().map(str::trim_start).collect();

@@ -4,11 +4,10 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{TOKEN, call, client, control, stand_in, update};
-use crate::stand_in::Kind;
 
 #[tokio::test]
 async fn faults_are_set_listed_and_taken_back() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     let first = control(&valt, Method::POST, "/faults", r#"{"user":52,"status":503,"times":3,"retry_after":7}"#).await;
     assert_eq!((first.status, first.json()), (200, json!({"number": 1})));
     control(&valt, Method::POST, "/faults", r#"{"fault":"html","delay":"1ms"}"#).await;
@@ -26,12 +25,13 @@ async fn faults_are_set_listed_and_taken_back() {
 
 #[tokio::test]
 async fn a_mistake_is_told_and_changes_nothing() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     for (method, path, body) in [
         (Method::POST, "/faults", "{}"),
         (Method::POST, "/faults", "nonsense"),
         (Method::POST, "/faults", r#"{"stauts":503}"#),
         (Method::POST, "/faults", r#"{"status":503,"fault":"hang"}"#),
+        (Method::POST, "/faults", r#"{"status":503,"user":"x"}"#),
         (Method::POST, "/port", r#"{"closed_for":5}"#),
         (Method::POST, "/token/accept", "{}"),
         (Method::PATCH, "/settings", r#"{"latency":"20ms","latencies":1}"#),
@@ -50,7 +50,7 @@ async fn a_mistake_is_told_and_changes_nothing() {
 
 #[tokio::test]
 async fn the_settings_are_changed_one_by_one() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     let login = r#"{"username":"courier","password":"secret"}"#;
     control(&valt, Method::PATCH, "/settings", r#"{"password":"secret"}"#).await;
     let body = r#"{"latency":"5ms","users":{"only":[1]},"permissions":[9]}"#;
@@ -66,7 +66,7 @@ async fn the_settings_are_changed_one_by_one() {
 
 #[tokio::test]
 async fn tokens_are_expired_and_accepted() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     assert_eq!(control(&valt, Method::POST, "/token/expire", "").await.status, 200);
     assert_eq!(update(&valt, 52).await.unwrap().status, 401);
     control(&valt, Method::POST, "/token/accept", &json!({ "token": TOKEN }).to_string()).await;
@@ -75,7 +75,7 @@ async fn tokens_are_expired_and_accepted() {
 
 #[tokio::test]
 async fn the_journal_and_the_state_show_what_was_sent() {
-    let aipix = stand_in(Kind::Aipix).await;
+    let aipix = stand_in("aipix").await;
     let url = format!("{}/api/admin/v1/users/5", aipix.base_url());
     let request = client().put(url).bearer_auth(TOKEN).header("accept", "application/json");
     let request = request.header("content-type", "application/json").header("idempotency-key", "k-1");
@@ -108,13 +108,13 @@ async fn the_journal_and_the_state_show_what_was_sent() {
 
 #[tokio::test]
 async fn the_journal_is_bounded_and_can_be_off() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.set(|settings| settings.journal_size = 2);
     for user in 1..=5 {
         update(&valt, user).await.unwrap();
     }
-    let users: Vec<_> = valt.calls().iter().map(|call| (call.number, call.user, call.status)).collect();
-    assert_eq!(users, [(3, Some(4), Some(200)), (4, Some(5), Some(200))]);
+    let users: Vec<_> = valt.calls().iter().map(|call| (call.number, call.user.clone(), call.status)).collect();
+    assert_eq!(users, [(3, Some(4.into()), Some(200)), (4, Some(5.into()), Some(200))]);
     valt.set(|settings| settings.journal_size = 0);
     update(&valt, 6).await.unwrap();
     assert!(valt.calls().is_empty());

@@ -8,11 +8,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::{bare, control, rest, stand_in, update};
-use crate::stand_in::{Fault, Kind, Rule};
+use crate::{Fault, Rule};
 
 #[tokio::test]
 async fn a_closed_port_refuses_and_cuts_and_opens_again_where_it_was() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::fault(Fault::Hang).times(1));
     let mut hanging = bare(&valt).await;
     valt.wait_for(|stats| stats.in_flight == 1).await;
@@ -28,7 +28,7 @@ async fn a_closed_port_refuses_and_cuts_and_opens_again_where_it_was() {
 
 #[tokio::test]
 async fn a_port_closed_for_a_time_opens_by_itself() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     assert_eq!(control(&valt, Method::POST, "/port", r#"{"closed_for":"300ms"}"#).await.status, 200);
     // The answer comes before the port closes, so the refusal has to be waited for, and so has its end.
     let connects = async || TcpStream::connect(valt.addr()).await.is_ok();
@@ -47,14 +47,14 @@ async fn a_port_closed_for_a_time_opens_by_itself() {
 
 #[tokio::test]
 async fn opening_an_open_port_changes_nothing() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.open_port().await;
     assert_eq!(update(&valt, 52).await.unwrap().status, 200);
 }
 
 #[tokio::test]
 async fn the_port_and_the_connections_go_with_the_handle() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::fault(Fault::Hang));
     let mut hanging = bare(&valt).await;
     valt.wait_for(|stats| stats.in_flight == 1).await;

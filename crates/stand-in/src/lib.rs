@@ -1,23 +1,24 @@
-//! Stand-ins: the two APIs as local servers with the documented behaviour and faults on command.
+//! Stand-ins: user-management APIs as local servers with the documented behaviour and faults on command.
 //!
-//! The way of a call names the modules: `port → exchange → faults → aipix or valt → journal → wire`.
-//! They are for development, tests and the demo; nothing of the service itself depends on them.
+//! A call goes `port → connection → exchange → faults → api → journal → wire`. An API is one file in `api/` and one line there.
+//! For answers that no API gives there is [`scripted::Server`], which answers each request as a test tells it to.
 
-mod aipix;
 mod api;
 mod bomb;
-mod call;
+mod connection;
 mod control;
 mod exchange;
 mod faults;
 mod journal;
+mod message;
 mod port;
+pub mod scripted;
 mod settings;
 mod shared;
 mod state;
 #[cfg(test)]
 mod tests;
-mod valt;
+mod user;
 mod wire;
 
 use std::io;
@@ -30,36 +31,39 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-pub use self::api::Kind;
+pub use self::api::names;
 pub use self::faults::{Fault, On, Rule};
 pub use self::journal::{Call, Stats};
 pub use self::settings::{Settings, Users};
+pub use self::user::User;
 
-use self::port::{Command, Port};
+use self::port::{Port, PortCommand};
 use self::shared::Shared;
 
 /// A stand-in that runs in this process. Its port and its connections close when it is dropped.
 pub struct StandIn {
     address: SocketAddr,
     shared: Arc<Shared>,
-    port: mpsc::Sender<Command>,
+    port: mpsc::Sender<PortCommand>,
     task: JoinHandle<()>,
 }
 
 impl StandIn {
-    /// Starts one on a listener. Fails if the listener has no local address.
-    pub fn spawn(listener: TcpListener, kind: Kind) -> io::Result<Self> {
+    /// Starts one of the API of that name on a listener. Fails if there is no such API, or the listener has no local address.
+    pub fn spawn(listener: TcpListener, api: &str) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(kind));
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("there is no stand-in for an API called `{api}`"));
+        let api = api::by_name(api).ok_or_else(unknown)?;
+        let shared = Arc::new(Shared::new(api));
         let (sender, commands) = mpsc::channel(8);
         let port = Port { address, shared: Arc::clone(&shared), sender: sender.clone(), commands };
         let task = tokio::spawn(port.serve(listener));
         Ok(StandIn { address, shared, port: sender, task })
     }
 
-    /// Starts one on a free port of the loopback address. Fails if there is none.
-    pub async fn on_loopback(kind: Kind) -> io::Result<Self> {
-        StandIn::spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, kind)
+    /// Starts one on a free port of the loopback address. Fails if there is none, or no API of that name.
+    pub async fn on_loopback(api: &str) -> io::Result<Self> {
+        StandIn::spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, api)
     }
 
     /// Where it listens.
@@ -74,7 +78,7 @@ impl StandIn {
 
     /// Changes the settings.
     pub fn set(&self, change: impl FnOnce(&mut Settings)) {
-        change(&mut self.shared.lock().books.settings);
+        change(&mut self.shared.lock().state.settings);
     }
 
     /// Adds a fault and returns its number.
@@ -94,32 +98,32 @@ impl StandIn {
 
     /// Makes every token invalid.
     pub fn expire_tokens(&self) {
-        self.shared.lock().books.sessions.expire();
+        self.shared.lock().state.tokens.expire();
     }
 
     /// Makes a token valid without a login, until all are expired: as one that comes from a file.
     pub fn accept_token(&self, token: impl Into<String>) {
-        self.shared.lock().books.sessions.accept(token.into());
+        self.shared.lock().state.tokens.accept(token.into());
     }
 
     /// Refuses connections and cuts those that exist, until [`StandIn::open_port`]. Returns once that is so.
     pub async fn close_port(&self) {
         let (done, closed) = oneshot::channel();
-        self.port.send(Command::Close { reopen_after: None, done: Some(done) }).await.ok();
+        self.port.send(PortCommand::Close { reopen_after: None, done: Some(done) }).await.ok();
         closed.await.ok();
     }
 
     /// Accepts connections again, on the same port. Returns once that is so.
     pub async fn open_port(&self) {
         let (done, opened) = oneshot::channel();
-        self.port.send(Command::Open { done }).await.ok();
+        self.port.send(PortCommand::Open { done }).await.ok();
         opened.await.ok();
     }
 
     /// Refuses connections and cuts those that exist, for that long. Returns once it has begun.
     pub async fn close_port_for(&self, time: Duration) {
         let (done, closed) = oneshot::channel();
-        self.port.send(Command::Close { reopen_after: Some(time), done: Some(done) }).await.ok();
+        self.port.send(PortCommand::Close { reopen_after: Some(time), done: Some(done) }).await.ok();
         closed.await.ok();
     }
 
@@ -144,8 +148,8 @@ impl StandIn {
     }
 
     /// The last value of each field that was set for a user; none where nothing was.
-    pub fn fields(&self, user: u64) -> Option<Map<String, Value>> {
-        self.shared.lock().books.directory.fields(user).cloned()
+    pub fn fields(&self, user: impl Into<User>) -> Option<Map<String, Value>> {
+        self.shared.lock().state.users.fields(&user.into()).cloned()
     }
 
     /// Waits until the counts are as wanted.

@@ -4,32 +4,31 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::api::{Books, Kind};
+use super::api::ApiServer;
 use super::faults::Faults;
 use super::journal::Journal;
-use super::state::Window;
+use super::state::ServerState;
 
 /// Shared by the handle, the port and every connection.
 pub(super) struct Shared {
-    pub(super) kind: Kind,
     core: Mutex<Core>,
     /// Told after every change of the journal.
     pub(super) changed: Notify,
 }
 
 /// All that changes.
-#[derive(Default)]
 pub(super) struct Core {
-    pub(super) books: Books,
+    pub(super) api: Box<dyn ApiServer>,
+    pub(super) state: ServerState,
     pub(super) faults: Faults,
     pub(super) journal: Journal,
-    pub(super) window: Window,
 }
 
 impl Shared {
     /// For an API that nobody has called yet.
-    pub(super) fn new(kind: Kind) -> Self {
-        Shared { kind, core: Mutex::default(), changed: Notify::new() }
+    pub(super) fn new(api: Box<dyn ApiServer>) -> Self {
+        let core = Core { api, state: ServerState::default(), faults: Faults::default(), journal: Journal::default() };
+        Shared { core: Mutex::new(core), changed: Notify::new() }
     }
 
     /// The core, for as short as possible.

@@ -2,21 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
+use hyper::header::CONNECTION;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::exchange::{self, Reply};
 use super::shared::{Shared, lock};
+use super::{connection, control, exchange};
 
 /// Connections that the system may queue before they are accepted.
 const BACKLOG: u32 = 1024;
@@ -24,7 +20,7 @@ const BACKLOG: u32 = 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What to do with the port. Whoever sent it may wait until it is `done`.
-pub(super) enum Command {
+pub(super) enum PortCommand {
     /// Refuse connections and cut those that exist.
     Close { reopen_after: Option<Duration>, done: Option<oneshot::Sender<()>> },
     /// Accept connections again.
@@ -35,15 +31,15 @@ pub(super) enum Command {
 pub(super) struct Port {
     pub(super) address: SocketAddr,
     pub(super) shared: Arc<Shared>,
-    pub(super) sender: mpsc::Sender<Command>,
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) sender: mpsc::Sender<PortCommand>,
+    pub(super) commands: mpsc::Receiver<PortCommand>,
 }
 
 impl Port {
     /// Serves until it is dropped.
     pub(super) async fn serve(mut self, mut listener: TcpListener) {
         loop {
-            let Command::Close { reopen_after, done } = self.accept(&listener).await else {
+            let PortCommand::Close { reopen_after, done } = self.accept(&listener).await else {
                 continue;
             };
             drop(listener);
@@ -57,20 +53,22 @@ impl Port {
     }
 
     /// Accepts until a command to close comes, by which all connections have been cut.
-    async fn accept(&mut self, listener: &TcpListener) -> Command {
+    async fn accept(&mut self, listener: &TcpListener) -> PortCommand {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 Some(command) = self.commands.recv() => {
-                    if matches!(command, Command::Close { .. }) {
+                    if matches!(command, PortCommand::Close { .. }) {
                         connections.shutdown().await;
                         return command;
                     }
                 }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        self.shared.lock().journal.stats.connections += 1;
-                        connections.spawn(connection(stream, Arc::clone(&self.shared), self.sender.clone()));
+                        let stats = &mut self.shared.lock().journal.stats;
+                        let number = stats.connections;
+                        stats.connections += 1;
+                        connections.spawn(serve(stream, number, Arc::clone(&self.shared), self.sender.clone()));
                     }
                     // Out of file descriptors, most likely: some connection has to end first.
                     Err(_) => tokio::time::sleep(PAUSE).await,
@@ -93,8 +91,8 @@ impl Port {
             tokio::select! {
                 () = over => return None,
                 Some(command) = self.commands.recv() => match command {
-                    Command::Open { done } => return Some(done),
-                    Command::Close { reopen_after, .. } => {
+                    PortCommand::Open { done } => return Some(done),
+                    PortCommand::Close { reopen_after, .. } => {
                         end = reopen_after.and_then(|time| Instant::now().checked_add(time));
                     }
                 },
@@ -121,37 +119,26 @@ impl Port {
     }
 }
 
-/// Serves HTTP on one connection until it ends, well or on purpose badly.
-async fn connection(stream: TcpStream, shared: Arc<Shared>, port: mpsc::Sender<Command>) {
+/// Serves one connection until it ends, and closes the port afterwards if a control page says so.
+async fn serve(stream: TcpStream, number: u64, shared: Arc<Shared>, port: mpsc::Sender<PortCommand>) {
     // Answers are small and waited for. If the system refuses, they come later, no more.
     stream.set_nodelay(true).ok();
-    let ending = Arc::new(std::sync::Mutex::new(None));
-    let kept = AtomicBool::new(false);
-    let service = service_fn(|request| {
-        let (shared, ending) = (Arc::clone(&shared), Arc::clone(&ending));
-        let kept = kept.swap(true, Ordering::Relaxed);
-        Box::pin(async move {
-            match exchange::exchange(&shared, request, kept).await? {
-                Reply::Answer(answer) => Ok(answer),
-                Reply::AnswerThen(answer, then) => {
-                    *lock(&ending) = Some(then);
-                    Ok(answer)
-                }
-                Reply::Ending(instead) => {
-                    *lock(&ending) = Some(instead);
-                    // An error makes HTTP let go of the connection without another byte.
-                    Err(exchange::Broken)
-                }
-            }
-        })
-    });
-    let mut http = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // Its errors are the endings above, or a client that went away.
-    std::future::poll_fn(|context| http.poll_without_shutdown(context)).await.ok();
-    let mut stream = http.into_parts().io.into_inner();
-    let ending = lock(&ending).take();
-    match ending {
-        Some(ending) => ending.play(stream, &port).await.ok(),
-        None => stream.shutdown().await.ok(),
-    };
+    let closed_for = Mutex::new(None);
+    connection::serve(stream, number, |request| {
+        let (shared, closed_for) = (&shared, &closed_for);
+        async move {
+            let Some(path) = request.path().strip_prefix(control::PREFIX) else {
+                return exchange::exchange(shared, &request).await;
+            };
+            let (answer, time) = control::answer(shared, &request, path);
+            *lock(closed_for) = time;
+            Ok(if time.is_some() { answer.with(CONNECTION, "close") } else { answer })
+        }
+    })
+    .await;
+    let time = lock(&closed_for).take();
+    if let Some(time) = time {
+        // The port outlives its connections; if not, there is nothing left to close.
+        port.send(PortCommand::Close { reopen_after: Some(time), done: None }).await.ok();
+    }
 }

@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
 use super::{bare, call, client, rest, stand_in, update};
-use crate::stand_in::{Fault, Kind, Rule};
+use crate::{Fault, Rule};
 
 #[tokio::test]
 async fn a_status_comes_in_the_api_s_own_shape() {
-    for (kind, status, shape) in [
-        (Kind::Aipix, 401, r#"{"message":"Unauthenticated."}"#),
-        (Kind::Aipix, 404, r#"{"message":"No query results for model [App\\Models\\User] 52"}"#),
-        (Kind::Aipix, 500, r#"{"message":"Server Error"}"#),
-        (Kind::Aipix, 503, r#"{"message":"Service Unavailable"}"#),
-        (Kind::Valt, 404, r#"{"error":{"code":404}}"#),
-        (Kind::Valt, 502, r#"{"error":{"code":502,"message":"Bad Gateway"}}"#),
+    for (api, status, shape) in [
+        ("aipix", 401, r#"{"message":"Unauthenticated."}"#),
+        ("aipix", 404, r#"{"message":"No query results for model [App\\Models\\User] 52"}"#),
+        ("aipix", 500, r#"{"message":"Server Error"}"#),
+        ("aipix", 503, r#"{"message":"Service Unavailable"}"#),
+        ("valt", 404, r#"{"error":{"code":404}}"#),
+        ("valt", 502, r#"{"error":{"code":502,"message":"Bad Gateway"}}"#),
     ] {
-        let api = stand_in(kind).await;
+        let api = stand_in(api).await;
         api.fault(Rule::status(status).user(52).times(1));
         assert_eq!(update(&api, 7).await.unwrap().status, 200);
         let seen = update(&api, 52).await.unwrap();
@@ -32,7 +32,7 @@ async fn a_status_comes_in_the_api_s_own_shape() {
 
 #[tokio::test]
 async fn a_status_may_bring_a_body_and_a_pause_and_take_effect() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::status(503).retry_after("Wed, 21 Oct 2015 07:28:00 GMT").body("<p>later</p>").applied());
     let seen = update(&valt, 52).await.unwrap();
     assert_eq!((seen.status, seen.text().as_str()), (503, "<p>later</p>"));
@@ -45,7 +45,7 @@ async fn a_status_may_bring_a_body_and_a_pause_and_take_effect() {
 
 #[tokio::test]
 async fn answers_of_something_else_are_html_not_json_a_redirect_or_packed() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     let number = valt.fault(Rule::fault(Fault::Html));
     let seen = update(&valt, 52).await.unwrap();
     assert_eq!((seen.status, seen.text().starts_with("<!DOCTYPE html>")), (200, true));
@@ -70,14 +70,14 @@ async fn answers_of_something_else_are_html_not_json_a_redirect_or_packed() {
     let seen = update(&valt, 52).await.unwrap();
     assert_eq!((seen.status, seen.header("content-encoding")), (200, "gzip"));
     assert!(seen.body.len() < 500_000);
-    assert_eq!(seen.body[seen.body.len() - 4..], crate::stand_in::bomb::UNPACKED.to_le_bytes());
+    assert_eq!(seen.body[seen.body.len() - 4..], crate::bomb::UNPACKED.to_le_bytes());
     assert_eq!(valt.stats().applied, 1, "only what was packed was true");
 }
 
 #[tokio::test]
 async fn an_oversized_answer_is_the_true_one_with_padding() {
-    for kind in [Kind::Aipix, Kind::Valt] {
-        let api = stand_in(kind).await;
+    for api in ["aipix", "valt"] {
+        let api = stand_in(api).await;
         api.fault(Rule::fault(Fault::Oversized));
         let seen = update(&api, 52).await.unwrap();
         assert!(seen.status == 200 && seen.body.len() > 1 << 20);
@@ -89,7 +89,7 @@ async fn an_oversized_answer_is_the_true_one_with_padding() {
 
 #[tokio::test]
 async fn an_endless_answer_goes_on_until_the_client_has_enough() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::fault(Fault::Endless));
     let mut stream = bare(&valt).await;
     let mut much = vec![0; 8 << 20];
@@ -101,7 +101,7 @@ async fn an_endless_answer_goes_on_until_the_client_has_enough() {
 
 #[tokio::test]
 async fn a_slow_answer_is_whole_at_last() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::fault(Fault::SlowDrip));
     let start = Instant::now();
     let seen = update(&valt, 52).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_slow_answer_is_whole_at_last() {
 
 #[tokio::test]
 async fn a_wrong_length_promises_more_than_comes() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::fault(Fault::WrongLength));
     let text = rest(&mut bare(&valt).await).await.unwrap();
     assert!(text.contains("content-length: 1018\r\n") && text.ends_with("\r\n\r\n{\"data\":{\"id\":52}}"), "{text}");
@@ -121,7 +121,7 @@ async fn a_wrong_length_promises_more_than_comes() {
 
 #[tokio::test]
 async fn a_half_closed_connection_brings_half_of_the_answer() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::fault(Fault::HalfClose).times(1));
     let mut stream = bare(&valt).await;
     let text = rest(&mut stream).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_half_closed_connection_brings_half_of_the_answer() {
 
 #[tokio::test]
 async fn a_reset_is_a_reset_before_or_after_taking_effect() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::fault(Fault::Reset).times(1));
     valt.fault(Rule::fault(Fault::Reset).times(1).applied());
     for applied in [false, true] {
@@ -149,7 +149,7 @@ async fn a_reset_is_a_reset_before_or_after_taking_effect() {
 
 #[tokio::test]
 async fn a_kept_connection_is_reset_and_a_new_one_is_not() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::fault(Fault::ResetKept));
     let mut stream = bare(&valt).await;
     let mut answer = vec![0; 1000];
@@ -164,7 +164,7 @@ async fn a_kept_connection_is_reset_and_a_new_one_is_not() {
 
 #[tokio::test]
 async fn a_hanging_call_ends_with_its_client() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::fault(Fault::Hang).times(1));
     valt.fault(Rule::fault(Fault::Hang).times(1).applied());
     let first = bare(&valt).await;
@@ -182,7 +182,7 @@ async fn a_hanging_call_ends_with_its_client() {
 
 #[tokio::test]
 async fn a_delay_and_the_latency_come_before_the_answer() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.set(|settings| settings.latency = Duration::from_millis(100));
     valt.fault(Rule::delay(Duration::from_millis(150)).user(52));
     let start = Instant::now();
@@ -202,7 +202,7 @@ async fn a_delay_and_the_latency_come_before_the_answer() {
 
 #[tokio::test]
 async fn logins_have_faults_of_their_own() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.fault(Rule::status(500).logins());
     let login = r#"{"username":"courier","password":"courier"}"#;
     assert_eq!(call(&valt, reqwest::Method::POST, "/api/v3/login", login).await.unwrap().status, 500);

@@ -1,11 +1,13 @@
 //! Settings: how a stand-in behaves for every call, until it is told otherwise.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
 use serde::{Deserialize, Serialize};
+
+use super::user::User;
 
 /// How a stand-in behaves. The control page takes the same names as JSON, any subset at a time.
 #[derive(Clone, Serialize, Deserialize)]
@@ -66,21 +68,34 @@ pub enum Users {
     /// Whoever is asked for.
     All,
     /// These.
-    Only(BTreeSet<u64>),
+    Only(HashSet<User>),
     /// All but these.
-    Except(BTreeSet<u64>),
+    Except(HashSet<User>),
     /// From the first to the last of these, both included.
     Range(RangeInclusive<u64>),
 }
 
 impl Users {
-    /// Whether that user exists.
-    pub fn contains(&self, user: u64) -> bool {
+    /// These.
+    pub fn only(users: impl IntoIterator<Item = impl Into<User>>) -> Self {
+        Users::Only(users.into_iter().map(Into::into).collect())
+    }
+
+    /// All but these.
+    pub fn except(users: impl IntoIterator<Item = impl Into<User>>) -> Self {
+        Users::Except(users.into_iter().map(Into::into).collect())
+    }
+
+    /// Whether that user exists. Numbers begin at 1.
+    pub fn contains(&self, user: &User) -> bool {
+        if user.number() == Some(0) {
+            return false;
+        }
         match self {
             Users::All => true,
-            Users::Only(users) => users.contains(&user),
-            Users::Except(users) => !users.contains(&user),
-            Users::Range(range) => range.contains(&user),
+            Users::Only(users) => users.contains(user),
+            Users::Except(users) => !users.contains(user),
+            Users::Range(range) => user.number().is_some_and(|number| range.contains(&number)),
         }
     }
 }

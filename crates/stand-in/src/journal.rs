@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::call::{Purpose, Request};
+use super::api::Purpose;
+use super::message::Request;
+use super::user::User;
 
 /// One call as the API saw it. Holds what was sent, secrets included, so its `Debug` leaves the body out.
 #[derive(Clone, Serialize)]
@@ -18,7 +20,7 @@ pub struct Call {
     /// When it had been read.
     pub at: Timestamp,
     /// The user it updates; none for a login and for a route that the API does not have.
-    pub user: Option<u64>,
+    pub user: Option<User>,
     /// The method.
     pub method: String,
     /// The path, without the query.
@@ -75,13 +77,13 @@ pub struct Stats {
 pub(super) struct Journal {
     calls: VecDeque<Call>,
     arrived: u64,
-    in_progress: HashMap<u64, u32>,
+    in_progress: HashMap<User, u32>,
     pub(super) stats: Stats,
 }
 
 impl Journal {
     /// Notes a call that arrived and returns its number.
-    pub(super) fn arrive(&mut self, request: &Request, purpose: Purpose, size: usize) -> u64 {
+    pub(super) fn arrive(&mut self, request: &Request, purpose: &Purpose, size: usize) -> u64 {
         let number = self.arrived;
         self.arrived += 1;
         let concurrent = self.count(purpose);
@@ -93,7 +95,7 @@ impl Journal {
             self.calls.push_back(Call {
                 number,
                 at: Timestamp::now(),
-                user: purpose.user(),
+                user: purpose.user().cloned(),
                 method: request.parts.method.to_string(),
                 path: request.path().to_owned(),
                 body: match purpose {
@@ -110,7 +112,7 @@ impl Journal {
         number
     }
 
-    fn count(&mut self, purpose: Purpose) -> u32 {
+    fn count(&mut self, purpose: &Purpose) -> u32 {
         let stats = &mut self.stats;
         match purpose {
             Purpose::Login => stats.logins += 1,
@@ -119,7 +121,7 @@ impl Journal {
                 stats.updates += 1;
                 stats.in_flight += 1;
                 stats.peak_in_flight = stats.peak_in_flight.max(stats.in_flight);
-                let concurrent = self.in_progress.entry(user).or_insert(0);
+                let concurrent = self.in_progress.entry(user.clone()).or_insert(0);
                 *concurrent += 1;
                 stats.overlaps += u64::from(*concurrent > 1);
                 return *concurrent;
@@ -137,7 +139,7 @@ impl Journal {
     }
 
     /// Notes that a call is over: answered with that status, or without an answer.
-    pub(super) fn leave(&mut self, number: u64, purpose: Purpose, status: Option<u16>) {
+    pub(super) fn leave(&mut self, number: u64, purpose: &Purpose, status: Option<u16>) {
         if let Some(call) = self.call(number) {
             call.status = status;
         }
@@ -145,7 +147,7 @@ impl Journal {
             return;
         };
         self.stats.in_flight -= 1;
-        if let Entry::Occupied(mut count) = self.in_progress.entry(user) {
+        if let Entry::Occupied(mut count) = self.in_progress.entry(user.clone()) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Seen, TOKEN, call, client, stand_in, update};
-use crate::stand_in::{Kind, StandIn, Users};
+use crate::{StandIn, Users};
 
 const LOGIN: &str = "/api/v3/login";
 const GOOD: &str = r#"{"username":"courier","password":"courier"}"#;
@@ -17,7 +17,7 @@ async fn edit(stand_in: &StandIn, user: u64, body: &str) -> Seen {
 
 #[tokio::test]
 async fn a_login_gives_a_token_that_updates() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     let login = call(&valt, Method::POST, LOGIN, GOOD).await.unwrap().json();
     let token = login["data"]["access_token"].as_str().unwrap();
     assert!(token.len() == 32 && token.chars().all(|digit| digit.is_ascii_hexdigit()));
@@ -28,6 +28,8 @@ async fn a_login_gives_a_token_that_updates() {
     assert_eq!((seen.status, seen.json()), (200, json!({"data":{"id":52}})));
     let fields = valt.fields(52).unwrap();
     assert_eq!((fields.len(), &fields["card_number"]), (7, &json!("007")));
+    let escaped = call(&valt, Method::POST, &path.replace("/52/", "/%35%32/"), r#"{"name":"jane"}"#).await.unwrap();
+    assert_eq!((escaped.json(), &valt.fields(52).unwrap()["name"]), (json!({"data":{"id":52}}), &json!("jane")));
     valt.expire_tokens();
     let seen = call(&valt, Method::POST, &path, body).await.unwrap();
     assert_eq!((seen.status, &seen.json()["error"]["code"]), (401, &json!(401)));
@@ -38,7 +40,7 @@ async fn a_login_gives_a_token_that_updates() {
 
 #[tokio::test]
 async fn ten_failures_lock_the_account() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     for _ in 0..10 {
         let seen = call(&valt, Method::POST, LOGIN, WRONG).await.unwrap();
         assert_eq!((seen.status, seen.json()), (401, json!({"data":"Invalid username or password"})));
@@ -51,7 +53,7 @@ async fn ten_failures_lock_the_account() {
 
 #[tokio::test]
 async fn refused_logins_do_not_lock_the_account() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     valt.set(|settings| settings.refuse_logins = true);
     for _ in 0..11 {
         assert_eq!(call(&valt, Method::POST, LOGIN, GOOD).await.unwrap().status, 401);
@@ -62,8 +64,8 @@ async fn refused_logins_do_not_lock_the_account() {
 
 #[tokio::test]
 async fn a_missing_user_is_told_in_json_and_a_missing_route_in_a_page() {
-    let valt = stand_in(Kind::Valt).await;
-    valt.set(|settings| settings.users = Users::Only([1, 2].into()));
+    let valt = stand_in("valt").await;
+    valt.set(|settings| settings.users = Users::only([1, 2]));
     let seen = update(&valt, 52).await.unwrap();
     assert_eq!((seen.status, seen.json()), (404, json!({"error":{"code":404}})));
     let route = call(&valt, Method::POST, "/api/v2/admin/users/1/edit", "{}").await.unwrap();
@@ -73,7 +75,7 @@ async fn a_missing_user_is_told_in_json_and_a_missing_route_in_a_page() {
 
 #[tokio::test]
 async fn a_wrong_body_is_refused() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     for body in ["{", "[]", r#"{"rooms":["1"]}"#, r#"{"rooms":1}"#, r#"{"user_group":"7"}"#, r#"{"card_number":1}"#] {
         let seen = edit(&valt, 52, body).await;
         assert_eq!((seen.status, &seen.json()["error"]["code"]), (400, &json!(400)), "{body}");
@@ -84,7 +86,7 @@ async fn a_wrong_body_is_refused() {
 
 #[tokio::test]
 async fn the_password_history_bars_the_last_three() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     let set = async |password: &str| edit(&valt, 52, &json!({ "password": password }).to_string()).await.status;
     assert_eq!([set("a").await, set("a").await], [200, 200], "off by default");
     valt.set(|settings| settings.password_history = true);
@@ -94,7 +96,7 @@ async fn the_password_history_bars_the_last_three() {
 
 #[tokio::test]
 async fn a_taken_name_is_a_server_error_where_that_is_switched_on() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     let name = r#"{"name":"jdoe"}"#;
     assert_eq!([edit(&valt, 1, name).await.status, edit(&valt, 2, name).await.status], [200, 200]);
     valt.set(|settings| settings.unique_names = true);
@@ -105,7 +107,7 @@ async fn a_taken_name_is_a_server_error_where_that_is_switched_on() {
 
 #[tokio::test]
 async fn a_key_with_another_body_is_refused_if_keys_are_heeded() {
-    let valt = stand_in(Kind::Valt).await;
+    let valt = stand_in("valt").await;
     let with_key = async |key: &'static str, body: &'static str| {
         let url = format!("{}/api/v3/admin/users/52/edit?access_token={TOKEN}", valt.base_url());
         client().post(url).header("idempotency-key", key).body(body).send().await.unwrap().status().as_u16()

@@ -8,13 +8,18 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::call::{Answer, Request};
+use super::api::ApiServer;
 use super::faults::Rule;
+use super::message::{Answer, Request};
 use super::settings::Settings;
 use super::shared::Shared;
+use super::user::User;
 
 /// Where the control pages begin.
 pub(super) const PREFIX: &str = "/_stand-in";
+
+/// What is wrong with a user that cannot be.
+const NO_ID: &str = "`user` is not an id of this API";
 
 /// Every page, for whoever asks for another one.
 const PAGES: [&str; 13] = [
@@ -36,8 +41,8 @@ const PAGES: [&str; 13] = [
 /// The answer, and for how long the port is to be closed after it.
 pub(super) fn answer(shared: &Shared, request: &Request, path: &str) -> (Answer, Option<Duration>) {
     if (&request.parts.method, path) == (&Method::POST, "/port") {
-        return match read::<Port>(request) {
-            Ok(Port { closed_for }) => (ok(&json!({})), Some(closed_for)),
+        return match read::<Closing>(request) {
+            Ok(Closing { closed_for }) => (ok(&json!({})), Some(closed_for)),
             Err(mistake) => (wrong(&mistake), None),
         };
     }
@@ -50,16 +55,17 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
     let rules = |rules: &[(u64, Rule)]| -> Value { rules.iter().map(|(number, rule)| json!({ "number": number, "rule": rule })).collect() };
     let answer = match (request.parts.method.as_str(), path) {
         ("GET", "" | "/") => json!({
-            "api": format!("{:?}", shared.kind).to_lowercase(),
+            "api": core.api.name(),
             "stats": core.journal.stats,
             "faults": rules(core.faults.list()),
-            "settings": core.books.settings,
+            "settings": core.state.settings,
             "pages": PAGES,
         }),
         ("GET", "/faults") => json!({ "faults": rules(core.faults.list()) }),
         ("POST", "/faults") => {
             let rule: Rule = read(request)?;
-            rule.mistake().map_or(Ok(()), |mistake| Err(mistake.to_owned()))?;
+            let is_id = rule.user.as_ref().is_none_or(|user| core.api.user(&user.to_string()).is_some());
+            rule.mistake().or((!is_id).then_some(NO_ID)).map_or(Ok(()), |mistake| Err(mistake.to_owned()))?;
             json!({ "number": core.faults.add(rule) })
         }
         ("DELETE", "/faults") => {
@@ -67,8 +73,8 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
             json!({})
         }
         ("GET", "/journal") => {
-            let user = user(request)?;
-            let calls = core.journal.calls().filter(|call| user.is_none() || call.user == user);
+            let wanted = wanted(request, &*core.api)?;
+            let calls = core.journal.calls().filter(|call| wanted.is_none() || call.user == wanted);
             json!({ "stats": core.journal.stats, "calls": calls.collect::<Vec<_>>() })
         }
         ("DELETE", "/journal") => {
@@ -76,23 +82,23 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
             json!({})
         }
         ("GET", "/state") => {
-            let wanted = user(request)?;
-            let users = core.books.directory.all().filter(|(user, _)| wanted.is_none_or(|wanted| wanted == *user));
+            let wanted = wanted(request, &*core.api)?;
+            let users = core.state.users.all().filter(|(user, _)| wanted.as_ref().is_none_or(|wanted| wanted == *user));
             let users: Map<String, Value> = users.map(|(user, fields)| (user.to_string(), Value::Object(fields.clone()))).collect();
             json!({ "users": users })
         }
-        ("GET", "/settings") => json!(core.books.settings),
+        ("GET", "/settings") => json!(core.state.settings),
         ("PATCH", "/settings") => {
-            core.books.settings = patched(&core.books.settings, request)?;
-            json!(core.books.settings)
+            core.state.settings = patched(&core.state.settings, request)?;
+            json!(core.state.settings)
         }
         ("POST", "/token/expire") => {
-            core.books.sessions.expire();
+            core.state.tokens.expire();
             json!({})
         }
         ("POST", "/token/accept") => {
             let Accept { token } = read(request)?;
-            core.books.sessions.accept(token);
+            core.state.tokens.accept(token);
             json!({})
         }
         ("DELETE", path) if path.starts_with("/faults/") => {
@@ -107,7 +113,7 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Port {
+struct Closing {
     #[serde(with = "compact::required")]
     closed_for: Duration,
 }
@@ -135,9 +141,9 @@ fn read<T: DeserializeOwned>(request: &Request) -> Result<T, String> {
     T::deserialize(json).map_err(|error| error.to_string())
 }
 
-fn user(request: &Request) -> Result<Option<u64>, String> {
-    let user = request.query("user").map(str::parse).transpose();
-    user.map_err(|_| "`user` is not a number".to_owned())
+/// The user that the page is asked about.
+fn wanted(request: &Request, api: &dyn ApiServer) -> Result<Option<User>, String> {
+    request.query("user").map(|id| api.user(&id).ok_or_else(|| NO_ID.to_owned())).transpose()
 }
 
 fn ok(body: &Value) -> Answer {
