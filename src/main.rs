@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use user_courier::commands::{Exit, check, console, dead_letters, demo, explain, fail, run, say, schema, stand_in, warn};
-use user_courier::process;
+use user_courier::service::process;
 
 /// Calls are made of many small pieces of memory that one thread takes and another gives back.
 #[global_allocator]

@@ -109,7 +109,7 @@ fn log(rig: &Rig, rounds: usize) {
             (0..rounds).map(|_| rig.run(&rig.filled(&load), &server, &Run { log, ..Run::default() }, load.events).cpu_per_thousand());
         median(costs.collect())
     };
-    let [with, without] = [cost("info"), cost("info,user_courier::ending=warn")];
+    let [with, without] = [cost("info"), cost("info,user_courier::subscriber::ending=warn")];
     println!(
         "median: {with:.3} CPU s per 1000 calls with a line for each ending, {without:.3} without: {:.1} us a line",
         (with - without) * 1000.0

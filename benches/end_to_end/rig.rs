@@ -46,7 +46,7 @@ pub(crate) struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Run { concurrency: 256, merge: false, max_waiting: 10_000, targets: 1, log: "info,user_courier::ending=warn" }
+        Run { concurrency: 256, merge: false, max_waiting: 10_000, targets: 1, log: "info,user_courier::subscriber::ending=warn" }
     }
 }
 

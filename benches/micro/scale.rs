@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use user_courier::kafka::Claim;
-use user_courier::record::Record;
-use user_courier::update::Update;
+use user_courier::model::record::Record;
+use user_courier::subscriber::update::Update;
 use user_courier::verdict::Verdict;
 
 use crate::ALLOCATOR;

@@ -13,12 +13,12 @@ use libfuzzer_sys::fuzz_target;
 use user_courier::api;
 use user_courier::config::Topics;
 use user_courier::engine::{Batch, End, Ending, Spent, Work};
-use user_courier::event;
+use user_courier::model::event;
 use user_courier::kafka::Claim;
-use user_courier::record::{Header, Place, Record};
-use user_courier::route::Router;
-use user_courier::settle::Settler;
-use user_courier::update::{Claims, Update};
+use user_courier::model::record::{Header, Place, Record};
+use user_courier::model::route::Router;
+use user_courier::subscriber::settle::Settler;
+use user_courier::subscriber::update::{Claims, Update};
 
 /// The secret in the corpus.
 const SECRET: &str = "S3cretCanary";

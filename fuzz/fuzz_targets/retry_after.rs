@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
-use user_courier::retry_after;
+use user_courier::http::retry_after;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(value) = std::str::from_utf8(bytes) else { return };

@@ -6,11 +6,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::changes::{self, Changes, Field, Kind};
-use super::judge::{self, Body, Refusal, Shape};
-use super::session::without_scheme;
-use super::{Answer, Api, ApiError, Judgement, Login, Request, TokenPlace};
-use crate::event::{InvalidChanges, UserId};
+use crate::api::changes::{self, Changes, Field, Kind};
+use crate::api::judge::{self, Body, Refusal, Shape};
+use crate::api::{Answer, Api, Judgement, Login, Request, TokenPlace};
+use crate::http::session::without_scheme;
+use crate::model::error::ApiError;
+use crate::model::event::{InvalidChanges, UserId};
 
 /// The API of an aipix VMS.
 pub(super) struct Aipix;

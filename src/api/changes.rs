@@ -7,9 +7,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::event::InvalidChanges;
-use crate::json::{self, Number};
-use crate::text;
+use crate::model::event::InvalidChanges;
+use crate::model::json::{self, Number};
+use crate::model::text;
 
 /// The items of a list, at most. No vendor's list of ids comes near it.
 pub(crate) const MAX_ITEMS: usize = 1_000_000;

@@ -10,9 +10,11 @@ use secrecy::SecretString;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Answer, ApiError, Judgement, Login};
-use crate::event::UserId;
-use crate::json::{self, Number};
+use crate::model::error::ApiError;
+
+use crate::api::{Answer, Judgement, Login};
+use crate::model::event::UserId;
+use crate::model::json::{self, Number};
 use crate::verdict::Verdict;
 
 /// An answer's body that is a JSON object. Only what is asked for is looked into.

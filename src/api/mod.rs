@@ -1,17 +1,8 @@
 //! The APIs: what a user-management API must tell the rest of the service. Each API is one file here and one line in [`ALL`].
 
 mod aipix;
-mod body;
 mod changes;
-pub(crate) mod connect;
-mod connection;
-mod error;
-pub mod http;
 mod judge;
-pub mod lost;
-pub mod mask;
-mod outline;
-pub mod session;
 mod valt;
 
 #[cfg(test)]
@@ -24,12 +15,12 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use crate::event::{InvalidChanges, UserId};
+use crate::model::event::{InvalidChanges, UserId};
 use crate::verdict::Verdict;
 
+use crate::model::error::ApiError;
 pub use changes::Changes;
 pub(crate) use changes::MAX_ITEMS;
-pub use error::ApiError;
 
 /// One user-management API: how an update becomes a request, and how an answer is judged.
 ///

@@ -5,11 +5,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
-use super::changes::{self, Changes, Field, Kind};
-use super::judge::{self, Body, Refusal, Shape};
-use super::{Answer, Api, ApiError, Judgement, Login, Request, TokenPlace};
-use crate::event::{InvalidChanges, UserId};
-use crate::json;
+use crate::api::changes::{self, Changes, Field, Kind};
+use crate::api::judge::{self, Body, Refusal, Shape};
+use crate::api::{Answer, Api, Judgement, Login, Request, TokenPlace};
+use crate::model::error::ApiError;
+use crate::model::event::{InvalidChanges, UserId};
+use crate::model::json;
 
 /// The API of a VALT server.
 pub(super) struct Valt;

@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
-use super::table::number;
-use crate::dead_letters::Watch;
+use crate::commands::table::number;
+use crate::operator::Watch;
 
 /// The characters of the bar.
 const WIDTH: u64 = 24;

@@ -13,16 +13,16 @@ use hyper::header::HeaderMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Exit, load, say};
-use crate::api::http::Http;
-use crate::api::session::Session;
 use crate::api::{Answer, Changes, Request};
+use crate::commands::{Exit, load, say};
 use crate::config::{Config, Credentials, Target};
-use crate::dead_letters::{Desk, Filter};
-use crate::event::UserId;
+use crate::http::client::Http;
+use crate::http::session::Session;
 use crate::kafka::topics::{TopicSettings, near_retention, remarks, topic_settings};
 use crate::kafka::{Found, find_topics, missing};
-use crate::outcome::timestamp;
+use crate::model::event::UserId;
+use crate::model::outcome::timestamp;
+use crate::operator::{Desk, Filter};
 use crate::service;
 use crate::subscriber::try_out_tls;
 
@@ -64,7 +64,7 @@ pub async fn run(args: CheckArgs) -> Exit {
     let unusable = unusable(&config);
     if !unusable.is_empty() {
         unusable.iter().for_each(|words| say(format_args!("✗ {words}")));
-        return super::fail(Exit::Usage, "`run` could not begin with these files: see ✗ above");
+        return crate::commands::fail(Exit::Usage, "`run` could not begin with these files: see ✗ above");
     }
     say("configuration: in order");
     if args.offline {
@@ -81,7 +81,9 @@ pub async fn run(args: CheckArgs) -> Exit {
     say("Nothing was changed. Not tried: whether the accounts may change users, and whether Kafka lets the service write and commit.");
     match findings.iter().filter(|finding| finding.is_err()).count() {
         0 => Exit::Done,
-        wrong => super::fail(Exit::Unreachable, format!("{wrong} of {} looks found something wrong: see ✗ above", findings.len())),
+        wrong => {
+            crate::commands::fail(Exit::Unreachable, format!("{wrong} of {} looks found something wrong: see ✗ above", findings.len()))
+        }
     }
 }
 
@@ -144,7 +146,7 @@ async fn look_at_settings(config: &Config, found: &[Found]) -> Vec<Finding> {
 }
 
 /// Open dead letters that the retention of their topic takes soon.
-fn near_their_end(config: &Config, letters: &TopicSettings) -> Result<Option<String>, crate::dead_letters::Failure> {
+fn near_their_end(config: &Config, letters: &TopicSettings) -> Result<Option<String>, crate::operator::Failure> {
     let near = near_retention(letters, Timestamp::now().as_millisecond()).and_then(|time| Timestamp::from_millisecond(time).ok());
     let Some(near) = near else { return Ok(None) };
     let desk = Desk::open(config)?;
@@ -230,8 +232,8 @@ mod tests {
     use stand_in::scripted::{Reply, Server};
 
     use super::*;
+    use crate::config::secret_file::Secret;
     use crate::config::{Delivery, Retry, Tls};
-    use crate::secret::Secret;
 
     const PASSWORD: &str = "p4ssw0rd-never-shown";
 

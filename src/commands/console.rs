@@ -7,9 +7,10 @@ use clap::Args;
 use tracing::level_filters::LevelFilter;
 use tracing::warn;
 
-use super::run::stop_signal;
-use super::{Exit, fail, load, say};
-use crate::{console, logging};
+use crate::commands::run::stop_signal;
+use crate::commands::{Exit, fail, load, say};
+use crate::console;
+use crate::telemetry::logging;
 
 /// Serves the operator's page: what every target does now, the dead letters and their replay, and what is known of a user.
 #[derive(Args, Debug)]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Exit, fail};
+use crate::commands::{Exit, fail};
 
 /// Shows the whole system in one process: an embedded broker, stand-ins for both APIs, sample traffic, and a verdict at the end.
 ///
@@ -23,7 +23,7 @@ pub struct DemoArgs {
 pub async fn run(args: DemoArgs) -> Exit {
     use crate::demo::{self, Options, Screen};
     let options = Options { events: args.events as usize, faults: args.faults };
-    match demo::run(options, &mut Screen::stdout(), super::run::stop_signal()).await {
+    match demo::run(options, &mut Screen::stdout(), crate::commands::run::stop_signal()).await {
         Ok(true) => Exit::Done,
         Ok(false) => Exit::Failed,
         Err(error) => fail(Exit::Failed, format!("{error:#}")),

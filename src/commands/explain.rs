@@ -8,17 +8,17 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::bar::Bar;
-use super::dead_letters::{ConfigArgs, failed, open, time, user};
-use super::sheet::{Section, Sheet};
-use super::table::{of, times};
-use super::{Exit, fail, say};
-use crate::dead_letters::Letter;
-use crate::dead_letters::judge::Lane;
-use crate::event::UserId;
-use crate::explain::{Changed, Explanation, Waiting};
-use crate::outcome::{OutcomeData, timestamp};
-use crate::text;
+use crate::commands::bar::Bar;
+use crate::commands::dead_letters::{ConfigArgs, failed, open, time, user};
+use crate::commands::sheet::{Section, Sheet};
+use crate::commands::table::{of, times};
+use crate::commands::{Exit, fail, say};
+use crate::model::event::UserId;
+use crate::model::outcome::{OutcomeData, timestamp};
+use crate::model::text;
+use crate::operator::Letter;
+use crate::operator::explain::{Changed, Explanation, Waiting};
+use crate::operator::judge::Lane;
 
 /// How far back outcomes are read unless said.
 pub(crate) const LATELY: SignedDuration = SignedDuration::from_hours(7 * 24);

@@ -15,7 +15,7 @@ mod table;
 use std::path::Path;
 
 use crate::config::{Config, Mistakes};
-use crate::text;
+use crate::model::text;
 
 /// How a command ended: the process's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,14 +9,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Exit, fail, flags, load, read};
+use crate::commands::{Exit, fail, flags, load, read};
 use crate::config::UNCLAIMED;
-use crate::logging;
-use crate::metrics::Metrics;
-use crate::reload::Reload;
+use crate::service::reload::Reload;
 use crate::service::{self, Failure};
-use crate::stop::{self, Stop};
-use crate::traces::Traces;
+use crate::subscriber::stop::{self, Stop};
+use crate::telemetry::logging;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// Runs the service until SIGTERM or SIGINT, then drains and exits 0.
 #[derive(Args, Debug)]

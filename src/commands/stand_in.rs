@@ -9,7 +9,7 @@ use stand_in::StandIn;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::say;
+use crate::commands::say;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::text;
+use crate::model::text;
 
 /// A table: columns as wide as they need to be, numbers to the right. In `head`, a column that begins with `>` is one of numbers.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {

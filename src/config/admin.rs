@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::section::{Section, default_of};
-use super::timing::Timing;
+use crate::config::section::{Section, default_of};
+use crate::config::timing::Timing;
 
 /// The admin endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]

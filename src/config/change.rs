@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::keys;
-use super::tree::{Node, Value};
+use crate::config::keys;
+use crate::config::tree::{Node, Value};
 
 /// The keys that differ, by name; never their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::section::{Section, quoted};
-use crate::secret::Secret;
+use crate::config::secret_file::Secret;
+use crate::config::section::{Section, quoted};
 
 /// A token that is shorter could be guessed.
 const LEAST_TOKEN: usize = 16;
@@ -44,7 +44,7 @@ impl Console {
         }
         let token = section.secret("token");
         if let (Some(secret), Some(key)) = (&token, section.source("token"))
-            && super::secret::read(secret, section.reading).is_ok_and(|text| text.expose_secret().trim().len() < LEAST_TOKEN)
+            && crate::config::secret::read(secret, section.reading).is_ok_and(|text| text.expose_secret().trim().len() < LEAST_TOKEN)
         {
             let message = format!("the token is too short: {LEAST_TOKEN} characters at least, such as those of `openssl rand -hex 32`");
             section.wrong(&key, message);

@@ -1,9 +1,9 @@
 //! How the service proves to an API who it is: a fixed token, or a login.
 
-use super::keys::sources;
-use super::section::Section;
 use crate::api::Api;
-use crate::secret::Secret;
+use crate::config::keys::sources;
+use crate::config::secret_file::Secret;
+use crate::config::section::Section;
 
 /// The credentials for one target. Only where the secrets come from, never what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::section::{Section, default_of};
-use super::timing::compared;
+use crate::config::section::{Section, default_of};
+use crate::config::timing::compared;
 
 /// The limits of delivery to one target.
 #[derive(Clone, Debug, PartialEq, Eq)]

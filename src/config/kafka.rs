@@ -3,11 +3,11 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::librdkafka::{check_consumer, check_producer};
-use super::properties::{Properties, place_of};
-use super::section::{Section, default_of, is_plain_name, quoted};
-use super::timing::{CONSUMER_TIMERS, Timing};
-use super::tree::PROPERTY_TABLES;
+use crate::config::librdkafka::{check_consumer, check_producer};
+use crate::config::properties::{Properties, place_of};
+use crate::config::section::{Section, default_of, is_plain_name, quoted};
+use crate::config::timing::{CONSUMER_TIMERS, Timing};
+use crate::config::tree::PROPERTY_TABLES;
 
 /// Everything about Kafka.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl Kafka {
 
 /// Each property for itself is in order: now all of them.
 fn check_together(section: &Section<'_>, consumer: &Properties, session_timeout: Duration, producer: &Properties) {
-    let resolve = |properties: &Properties| properties.resolve_in(|secret| super::secret::read(secret, section.reading)).ok();
+    let resolve = |properties: &Properties| properties.resolve_in(|secret| crate::config::secret::read(secret, section.reading)).ok();
     let consumer = resolve(consumer).and_then(|pairs| check_consumer(pairs, session_timeout).err());
     let producer = resolve(producer).and_then(|pairs| check_producer(pairs).err());
     let said = if consumer == producer {

@@ -3,8 +3,8 @@
 //! here, and its use.
 
 use self::Fallback::{Is, Required, Unset};
-use super::kind::ValueKind::{self, Boolean, Duration, File, List, Number, Ratio, Secret, Text, Word};
 use crate::api;
+use crate::config::kind::ValueKind::{self, Boolean, Duration, File, List, Number, Ratio, Secret, Text, Word};
 
 /// One key.
 pub(super) struct Key {

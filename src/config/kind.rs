@@ -1,7 +1,7 @@
 //! The kinds of values that keys take.
 
-use super::section::quoted;
-use super::tree::{Type, Value};
+use crate::config::section::quoted;
+use crate::config::tree::{Type, Value};
 
 /// The values that a key takes.
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 use rdkafka::types::RDKafkaConfRes;
 
-use crate::text;
+use crate::model::text;
 
 /// Why a property is the service's own business, and which properties are.
 pub(super) const REFUSED: [(&str, &str); 11] = [

@@ -2,7 +2,7 @@
 
 use tracing::level_filters::LevelFilter;
 
-use super::section::{Section, quoted};
+use crate::config::section::{Section, quoted};
 
 /// Logging to standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Log {
 pub struct Levels {
     /// For all of the service's lines.
     pub all: LevelFilter,
-    /// For those of the modules that these begin with, such as `user_courier::ending`. The longest
+    /// For those of the modules that these begin with, such as `user_courier::subscriber::ending`. The longest
     /// that fits wins.
     pub of: Vec<(String, LevelFilter)>,
 }
@@ -41,7 +41,7 @@ impl From<LevelFilter> for Levels {
 }
 
 impl Levels {
-    /// Reads a level, or a list such as `info,user_courier::ending=warn`.
+    /// Reads a level, or a list such as `info,user_courier::subscriber::ending=warn`.
     ///
     /// # Errors
     /// A message for whoever wrote it.
@@ -50,7 +50,9 @@ impl Levels {
         for part in text.split(',').map(str::trim) {
             match part.split_once('=') {
                 Some((module, word)) if is_module(module) => of.push((module.to_owned(), level(word)?)),
-                Some((module, _)) => return Err(format!("{} is no module: write it as user_courier::ending=warn", quoted(module))),
+                Some((module, _)) => {
+                    return Err(format!("{} is no module: write it as user_courier::subscriber::ending=warn", quoted(module)));
+                }
                 None if all.is_some() => return Err("has more than one level for all: keep one of them".to_owned()),
                 None => all = Some(level(part)?),
             }
@@ -65,7 +67,7 @@ fn level(word: &str) -> Result<LevelFilter, String> {
     let found = LEVELS.into_iter().find(|level| level.to_string() == word);
     found.ok_or_else(|| {
         let words = LEVELS.map(|level| level.to_string()).join(", ");
-        format!("{} is not one of {words}; a list is written as \"info,user_courier::ending=warn\"", quoted(word))
+        format!("{} is not one of {words}; a list is written as \"info,user_courier::subscriber::ending=warn\"", quoted(word))
     })
 }
 
@@ -92,8 +94,8 @@ mod tests {
     #[test]
     fn a_level_may_be_followed_by_those_of_modules() {
         assert_eq!(Levels::read("warn"), Ok(LevelFilter::WARN.into()));
-        let of = vec![("user_courier::ending".to_owned(), LevelFilter::WARN), ("librdkafka".to_owned(), LevelFilter::OFF)];
-        assert_eq!(Levels::read("user_courier::ending=warn, debug,librdkafka=off"), Ok(Levels { all: LevelFilter::DEBUG, of }));
+        let of = vec![("user_courier::subscriber::ending".to_owned(), LevelFilter::WARN), ("librdkafka".to_owned(), LevelFilter::OFF)];
+        assert_eq!(Levels::read("user_courier::subscriber::ending=warn, debug,librdkafka=off"), Ok(Levels { all: LevelFilter::DEBUG, of }));
         assert_eq!(Levels::read("librdkafka=off").unwrap().all, LevelFilter::INFO);
     }
 

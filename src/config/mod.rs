@@ -22,6 +22,7 @@ mod overlay;
 mod properties;
 mod route;
 mod secret;
+pub mod secret_file;
 mod section;
 mod target;
 #[cfg(test)]

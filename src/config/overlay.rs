@@ -4,10 +4,10 @@ use std::mem::discriminant;
 
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, sources};
-use super::librdkafka::is_known;
-use super::mistake::{Origin, Reading};
-use super::tree::{Entries, Node, PROPERTY_TABLES, Type, Value};
+use crate::config::keys::{self, sources};
+use crate::config::librdkafka::is_known;
+use crate::config::mistake::{Origin, Reading};
+use crate::config::tree::{Entries, Node, PROPERTY_TABLES, Type, Value};
 
 const PREFIX: &str = "USER_COURIER__";
 

@@ -7,13 +7,13 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::librdkafka;
-use super::mistake::{Origin, Reading};
-use super::secret;
-use super::section::Section;
-use super::tls::file_error;
-use super::tree::{Node, Type, Value};
-use crate::secret::{Secret, SecretError};
+use crate::config::librdkafka;
+use crate::config::mistake::{Origin, Reading};
+use crate::config::secret;
+use crate::config::secret_file::{Secret, SecretError};
+use crate::config::section::Section;
+use crate::config::tls::file_error;
+use crate::config::tree::{Node, Type, Value};
 
 /// Values that switch the checking of certificates off.
 const UNCHECKED: [(&str, &str); 2] = [("enable.ssl.certificate.verification", "false"), ("ssl.endpoint.identification.algorithm", "none")];

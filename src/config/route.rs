@@ -2,9 +2,9 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::section::{Section, quoted};
-use super::tree::{Entries, Node, Value};
-use crate::text::nearest;
+use crate::config::section::{Section, quoted};
+use crate::config::tree::{Entries, Node, Value};
+use crate::model::text::nearest;
 
 /// One route. An event takes the first whose every glob fits; at least one is given.
 ///

@@ -4,9 +4,9 @@ use std::env::VarError;
 
 use secrecy::SecretString;
 
-use super::mistake::Reading;
-use super::tls::file_error;
-use crate::secret::{Secret, SecretError};
+use crate::config::mistake::Reading;
+use crate::config::secret_file::{Secret, SecretError};
+use crate::config::tls::file_error;
 
 /// The secret as it is now. An environment variable is looked for where the rest of the
 /// configuration comes from.

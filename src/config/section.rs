@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::duration;
-use super::keys::{self, Fallback, sources};
-use super::kind::ValueKind;
-use super::mistake::{Origin, Reading};
-use super::secret;
-use super::tree::{Entries, Node, Type, Value};
-use crate::secret::Secret;
-use crate::text::nearest;
+use crate::config::duration;
+use crate::config::keys::{self, Fallback, sources};
+use crate::config::kind::ValueKind;
+use crate::config::mistake::{Origin, Reading};
+use crate::config::secret;
+use crate::config::secret_file::Secret;
+use crate::config::tree::{Entries, Node, Type, Value};
+use crate::model::text::nearest;
 
 static NOTHING: Entries = Vec::new();
 

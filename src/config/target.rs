@@ -2,15 +2,15 @@
 
 use url::Url;
 
-use super::address;
-use super::credentials::Credentials;
-use super::delivery::{Delivery, Retry};
-use super::keys::sources;
-use super::section::{Section, is_plain_name};
-use super::timing::Timing;
-use super::tls::Tls;
-use super::tree::Node;
 use crate::api::{self, Api};
+use crate::config::address;
+use crate::config::credentials::Credentials;
+use crate::config::delivery::{Delivery, Retry};
+use crate::config::keys::sources;
+use crate::config::section::{Section, is_plain_name};
+use crate::config::timing::Timing;
+use crate::config::tls::Tls;
+use crate::config::tree::Node;
 
 /// The name of the subscriber for what no target claims.
 pub const UNCLAIMED: &str = "unclaimed";

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::duration::written;
-use super::mistake::Origin;
-use super::properties::{Properties, PropertyValue, place_of};
-use super::section::Section;
+use crate::config::duration::written;
+use crate::config::mistake::Origin;
+use crate::config::properties::{Properties, PropertyValue, place_of};
+use crate::config::section::Section;
 
 /// The timers, which mean nothing to a producer, and what they are unless set.
 pub(super) const CONSUMER_TIMERS: [(&str, u64); 3] =

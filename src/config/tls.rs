@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::section::Section;
+use crate::config::section::Section;
 
 /// The certificates for one target. All files are PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 
 use url::Url;
 
-use super::address;
-use super::mistake::{Origin, Reading};
-use super::section::{Section, default_of};
-use crate::secret::Secret;
+use crate::config::address;
+use crate::config::mistake::{Origin, Reading};
+use crate::config::secret_file::Secret;
+use crate::config::section::{Section, default_of};
 
 const EXAMPLE: &str = "http://127.0.0.1:4318";
 const PATH: &str = "v1/traces";

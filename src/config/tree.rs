@@ -9,7 +9,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::{Origin, Reading};
+use crate::config::mistake::{Origin, Reading};
 
 /// The tables under `kafka` whose keys are librdkafka's, dots and all.
 pub(super) const PROPERTY_TABLES: [&str; 3] = ["properties", "consumer_properties", "producer_properties"];

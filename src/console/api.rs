@@ -14,21 +14,21 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::asked::{self, Agreed, ToRead, ToReplay, Typed};
-use super::gate::Refusal;
-use super::replaying::Replayer;
-use super::server::Peer;
-use super::work::Yes;
-use super::{Desktop, letters};
 use crate::commands::{dead_letters::show, explain};
 use crate::config::UNCLAIMED;
-use crate::dead_letters::filter;
-use crate::dead_letters::judge::Lane;
-use crate::dead_letters::story::Story;
-use crate::dead_letters::{Desk, Failure};
-use crate::explain::Explanation;
-use crate::outcome::timestamp;
-use crate::text;
+use crate::console::asked::{self, Agreed, ToRead, ToReplay, Typed};
+use crate::console::gate::Refusal;
+use crate::console::replaying::Replayer;
+use crate::console::server::Peer;
+use crate::console::work::Yes;
+use crate::console::{Desktop, letters};
+use crate::model::outcome::timestamp;
+use crate::model::text;
+use crate::operator::explain::Explanation;
+use crate::operator::filter;
+use crate::operator::judge::Lane;
+use crate::operator::story::Story;
+use crate::operator::{Desk, Failure};
 use crate::verdict::Reason;
 
 /// What a page sends is short.

@@ -6,13 +6,13 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::gate::Refusal;
-use super::letters::Cursor;
 use crate::config::{Config, UNCLAIMED};
-use crate::dead_letters::topic::Spot;
-use crate::dead_letters::{Filter, filter};
-use crate::event::UserId;
-use crate::record::Place;
+use crate::console::gate::Refusal;
+use crate::console::letters::Cursor;
+use crate::kafka::reader::Spot;
+use crate::model::event::UserId;
+use crate::model::record::Place;
+use crate::operator::{Filter, filter};
 use crate::verdict::Reason;
 
 /// So many letters can be chosen one by one.
@@ -143,7 +143,7 @@ pub(super) fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal
 /// # Errors
 /// If it is none.
 pub(super) fn letter(config: &Config, text: &str) -> Result<Place, Refusal> {
-    let place: Place = text.parse().map_err(|error: crate::record::NotAPlace| wrong(error.to_string()))?;
+    let place: Place = text.parse().map_err(|error: crate::model::record::NotAPlace| wrong(error.to_string()))?;
     if *place.topic == *config.kafka.topics.dead_letters { Ok(place) } else { Err(wrong("this is not the dead-letter topic")) }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::outcome::Kind;
+use crate::model::outcome::Kind;
 
 /// What one instance counted for one target since it started.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -129,7 +129,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::telemetry::metrics::Metrics;
     use crate::verdict::{Reason, Verdict};
 
     #[test]

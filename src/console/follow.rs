@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::dead_letters::topic::Spot;
-use crate::outcome::{Kind, OutcomeData};
+use crate::kafka::reader::Spot;
+use crate::model::outcome::{Kind, OutcomeData};
 
 /// So many replays are followed, the latest.
 const REPLAYS: usize = 4;

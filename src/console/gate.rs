@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::secret::Secret;
+use crate::config::secret_file::Secret;
 
 /// The header in which the page sends the form token back.
 pub(super) const FORM_TOKEN: HeaderName = HeaderName::from_static("x-form-token");

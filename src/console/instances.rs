@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::exposition::{self, Counts};
-use crate::text;
+use crate::console::exposition::{self, Counts};
+use crate::model::text;
 
 /// How long an instance may take to answer both questions.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -199,7 +199,7 @@ impl Instance {
         let status = self.status.as_ref()?;
         let kafka = status.kafka.as_ref().filter(|kafka| kafka.state == "down")?;
         let error = kafka.last_error.as_deref().map(|words| text::cut(words, WORDS).into_owned());
-        Some(Stranded { id: &status.instance_id, since: crate::outcome::timestamp(kafka.since), error })
+        Some(Stranded { id: &status.instance_id, since: crate::model::outcome::timestamp(kafka.since), error })
     }
 
     /// Since when it is without Kafka for a target, if it is.
@@ -216,7 +216,7 @@ impl Instance {
             version: self.status.as_ref().map(|status| status.version.as_str()),
             answers: self.answers(),
             without_kafka: self.stranded().is_some(),
-            since: crate::outcome::timestamp(self.since),
+            since: crate::model::outcome::timestamp(self.since),
             error: self.error.as_deref(),
             milliseconds: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
         }

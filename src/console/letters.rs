@@ -9,13 +9,13 @@ use std::sync::{PoisonError, RwLock};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::texts::Texts;
-use crate::dead_letter::DeadLetter;
-use crate::dead_letters::spots::Spots;
-use crate::dead_letters::topic::Spot;
-use crate::dead_letters::{Filter, Letter};
-use crate::event::{self, UserId};
-use crate::outcome::timestamp;
+use crate::console::texts::Texts;
+use crate::kafka::reader::Spot;
+use crate::model::dead_letter::DeadLetter;
+use crate::model::event::{self, UserId};
+use crate::model::outcome::timestamp;
+use crate::operator::spots::Spots;
+use crate::operator::{Filter, Letter};
 use crate::verdict::Reason;
 
 /// So many letters are kept, the latest; a letter takes 48 bytes.

@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::stop::Stop;
+use crate::subscriber::stop::Stop;
 use gate::Gate;
 use now::Now;
 use tail::Tail;

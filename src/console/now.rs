@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::exposition::Histogram;
-use super::instances::{self, Grown, Instance, Seen};
 use crate::config::{Config, UNCLAIMED};
-use crate::outcome::timestamp;
+use crate::console::exposition::Histogram;
+use crate::console::instances::{self, Grown, Instance, Seen};
+use crate::model::outcome::timestamp;
 
 /// How often the instances are asked.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::dead_letters::Watch;
+use crate::operator::Watch;
 
 /// A task's present step.
 #[derive(Default)]

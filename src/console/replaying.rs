@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use tracing::{error, info};
 
-use super::asked::Wanted;
-use super::tail::Tail;
-use super::work::{Job, State, Yes};
 use crate::commands::dead_letters::replay::line;
 use crate::config::Config;
-use crate::dead_letters::choice::{Choice, Mended};
-use crate::dead_letters::history::History;
-use crate::dead_letters::plan::Action;
-use crate::dead_letters::replay::{self, Pace, Summary};
-use crate::dead_letters::tally::Tally;
-use crate::dead_letters::topic::Spot;
-use crate::dead_letters::{Desk, Failure, Letter};
-use crate::text;
+use crate::console::asked::Wanted;
+use crate::console::tail::Tail;
+use crate::console::work::{Job, State, Yes};
+use crate::kafka::reader::Spot;
+use crate::model::text;
+use crate::operator::choice::{Choice, Mended};
+use crate::operator::history::History;
+use crate::operator::plan::Action;
+use crate::operator::replay::{self, Pace, Summary};
+use crate::operator::tally::Tally;
+use crate::operator::{Desk, Failure, Letter};
 
 /// So many letters of each action are shown of a plan.
 const SHOWN: usize = 50;

@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use super::gate::{Gate, Refusal};
-use crate::stop::Stop;
+use crate::console::gate::{Gate, Refusal};
+use crate::subscriber::stop::Stop;
 
 /// Connections at once; further ones wait.
 const CONNECTIONS: usize = 256;

@@ -10,15 +10,15 @@ use rdkafka::message::Message;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::follow::Follows;
-use super::letters::{Draft, Letters};
-use super::progress::Progress;
 use crate::config::Config;
-use crate::dead_letters::topic::{Go, Span, Spot};
-use crate::dead_letters::{Desk, Failure, Letter, desk};
+use crate::console::follow::Follows;
+use crate::console::letters::{Draft, Letters};
+use crate::console::progress::Progress;
 use crate::kafka::headers;
-use crate::outcome::{Kind, OutcomeData, timestamp};
-use crate::stop::Stop;
+use crate::kafka::reader::{Go, Span, Spot};
+use crate::model::outcome::{Kind, OutcomeData, timestamp};
+use crate::operator::{Desk, Failure, Letter, desk};
+use crate::subscriber::stop::Stop;
 
 /// How long after one look the next comes.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -118,7 +118,7 @@ impl Tail {
         let first = positions.outcomes.is_none();
         let (mut watch, mut silent) = (&self.progress, ());
         if first {
-            crate::dead_letters::Watch::begin(&mut watch, "reading dead letters", desk::steps(&spans));
+            crate::operator::Watch::begin(&mut watch, "reading dead letters", desk::steps(&spans));
         }
         let positions = &mut positions.letters;
         let read = desk.letters.scan(&spans, if first { &mut watch } else { &mut silent }, |message| {
@@ -154,7 +154,7 @@ impl Tail {
         spans.iter_mut().for_each(|span| advance(span, &mut known));
         let (mut watch, mut silent) = (&self.progress, ());
         if first {
-            crate::dead_letters::Watch::begin(&mut watch, "reading outcomes", desk::steps(&spans));
+            crate::operator::Watch::begin(&mut watch, "reading outcomes", desk::steps(&spans));
         }
         let followed = self.follows.any();
         let (mut settled, mut seen) = (Vec::new(), HashMap::new());
@@ -185,7 +185,7 @@ impl Tail {
         read?;
         if first {
             self.letters.outcomes_read();
-            crate::dead_letters::Watch::end(&mut watch);
+            crate::operator::Watch::end(&mut watch);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::text;
+use crate::model::text;
 
 /// So many different texts are kept. Errors and names of fields repeat themselves; where they do not, what is left out is seen by opening its row.
 const MOST: usize = 20_000;

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use super::gate::Refusal;
-use super::progress::Progress;
-use crate::dead_letters::Failure;
+use crate::console::gate::Refusal;
+use crate::console::progress::Progress;
+use crate::operator::Failure;
 
 /// Jobs that read at once: each has a thread, and clients of Kafka.
 const AT_ONCE: usize = 6;

@@ -13,10 +13,10 @@ use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::samples::Sample;
 use crate::config::Topics;
+use crate::demo::samples::Sample;
 use crate::kafka::headers;
-use crate::record::Record;
+use crate::model::record::Record;
 
 /// The partitions of each topic.
 const PARTITIONS: i32 = 4;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::Context;
 use serde_json::{Map, Value};
 
-use super::broker::Spot;
-use super::samples::{SUBSCRIBERS, Sample};
 use crate::config::UNCLAIMED;
-use crate::outcome::{self, Kind, OutcomeData};
-use crate::record::Record;
+use crate::demo::broker::Spot;
+use crate::demo::samples::{SUBSCRIBERS, Sample};
+use crate::model::outcome::{self, Kind, OutcomeData};
+use crate::model::record::Record;
 use crate::verdict::Reason;
 
 /// A promise that was kept, or how it was broken.

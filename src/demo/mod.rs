@@ -26,9 +26,9 @@ use self::progress::Ended;
 use self::samples::Sample;
 pub use self::screen::Screen;
 use self::stage::Stage;
-use crate::metrics::Metrics;
 use crate::service;
-use crate::stop::{self, Stop};
+use crate::subscriber::stop::{self, Stop};
+use crate::telemetry::metrics::Metrics;
 
 /// How long anything may take that should be done in a moment.
 const PATIENCE: Duration = Duration::from_secs(10);

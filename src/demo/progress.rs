@@ -7,9 +7,9 @@ use console::style;
 use indicatif::ProgressBar;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::samples::{SUBSCRIBERS, Sample};
-use super::screen::Screen;
-use crate::metrics::Metrics;
+use crate::demo::samples::{SUBSCRIBERS, Sample};
+use crate::demo::screen::Screen;
+use crate::telemetry::metrics::Metrics;
 
 /// How often the metrics are read.
 const LOOK: Duration = Duration::from_millis(100);

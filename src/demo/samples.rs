@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::UNCLAIMED;
-use crate::record::Header;
+use crate::model::record::Header;
 
 /// The target that plays aipix VMS.
 pub(super) const AIPIX: &str = "aipix";

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use console::style;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::findings::Verdict;
+use crate::demo::findings::Verdict;
 
 /// Where the demo is shown.
 pub struct Screen {

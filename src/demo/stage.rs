@@ -11,15 +11,15 @@ use globset::Glob;
 use stand_in::{Fault, Rule, StandIn, Users};
 use tracing::level_filters::LevelFilter;
 
-use super::broker::{Broker, Spot};
-use super::findings::{Api, Findings};
-use super::samples::{AIPIX, FIRST_USER, NOBODY, Sample, VALT};
 use crate::api;
+use crate::config::secret_file::Secret;
 use crate::config::{
     Admin, Config, Credentials, Delivery, Kafka, Keys, Log, LogFormat, Properties, PropertyValue, Retry, Route, Shutdown, Target, Tls,
     Topics, Traces,
 };
-use crate::secret::Secret;
+use crate::demo::broker::{Broker, Spot};
+use crate::demo::findings::{Api, Findings};
+use crate::demo::samples::{AIPIX, FIRST_USER, NOBODY, Sample, VALT};
 
 /// How long every call of a stand-in takes.
 const LATENCY: Duration = Duration::from_millis(15);

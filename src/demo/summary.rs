@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::Options;
-use super::findings::{self, Event, Findings};
-use super::samples::SUBSCRIBERS;
-use crate::outcome::Kind;
+use crate::demo::Options;
+use crate::demo::findings::{self, Event, Findings};
+use crate::demo::samples::SUBSCRIBERS;
+use crate::model::outcome::Kind;
 use crate::verdict::Reason;
 
 /// The table, and below it the dead letters by their reasons.

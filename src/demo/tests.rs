@@ -5,9 +5,9 @@
 use std::io::Write;
 use std::sync::Mutex;
 
-use super::findings::{Event, Findings};
 use super::*;
-use crate::outcome::Kind;
+use crate::demo::findings::{Event, Findings};
+use crate::model::outcome::Kind;
 
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stand_in::Rule;
 
-use super::stage::Stage;
+use crate::demo::stage::Stage;
 
 /// How long the events are sent, so that both troubles fall into that time.
 pub(super) const SPAN: Duration = Duration::from_secs(9);

@@ -5,8 +5,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-use super::Ticket;
-use crate::event::UserId;
+use crate::engine::Ticket;
+use crate::model::event::UserId;
 
 /// Whose endings keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

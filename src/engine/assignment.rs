@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::checkpoint::{Checkpoint, Commit, Spent, Unreadable};
-use super::core::{Engine, Entry, Phase};
-use super::ledger::Ledger;
-use super::{Action, Ticket, TopicId};
+use crate::engine::checkpoint::{Checkpoint, Commit, Spent, Unreadable};
+use crate::engine::core::{Engine, Entry, Phase};
+use crate::engine::ledger::Ledger;
+use crate::engine::{Action, Ticket, TopicId};
 
 /// A partition that this engine owns.
 #[derive(Debug)]

@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::aside::Aside;
-use super::assignment::Partition;
-use super::backoff::Backoff;
-use super::checkpoint::Spent;
-use super::defer::Deferred;
-use super::health::{Health, State};
-use super::lane::Lanes;
-use super::ledger::Arrival;
-use super::limit::Limit;
-use super::portion::Portions;
-use super::proof::{Failure, Proof};
-use super::rate::Rate;
-use super::{Action, End, Merge, Settings, Ticket, TopicId, Work};
-use crate::event::UserId;
+use crate::engine::aside::Aside;
+use crate::engine::assignment::Partition;
+use crate::engine::backoff::Backoff;
+use crate::engine::checkpoint::Spent;
+use crate::engine::defer::Deferred;
+use crate::engine::health::{Health, State};
+use crate::engine::lane::Lanes;
+use crate::engine::ledger::Arrival;
+use crate::engine::limit::Limit;
+use crate::engine::portion::Portions;
+use crate::engine::proof::{Failure, Proof};
+use crate::engine::rate::Rate;
+use crate::engine::{Action, End, Merge, Settings, Ticket, TopicId, Work};
+use crate::model::event::UserId;
 use crate::verdict::Reason;
 
 /// Where an entry stands.
@@ -109,7 +109,7 @@ pub struct Engine<U, F> {
     /// So many updates may be in memory, though it is full: see [`Engine::breathe`].
     breath: Option<usize>,
     pub(super) lease_until: Option<Instant>,
-    pub(super) settling: Option<super::settlement::Settling>,
+    pub(super) settling: Option<crate::engine::settlement::Settling>,
     pub(super) settle_not_before: Instant,
     pub(super) commit_at: Instant,
     pub(super) actions: Vec<Action<U, F>>,

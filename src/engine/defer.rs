@@ -4,9 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::core::{Engine, Phase};
-use super::{Action, Refetched, Ticket};
-use crate::event::UserId;
+use crate::engine::core::{Engine, Phase};
+use crate::engine::{Action, Refetched, Ticket};
+use crate::model::event::UserId;
 
 /// Offsets deferred at the most, some 3 MiB; past it consumption pauses.
 const MAX_DEFERRED: usize = 50_000;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::core::{Engine, Phase};
-use super::health::State;
-use super::{Action, Merge, Ticket};
-use crate::event::UserId;
+use crate::engine::core::{Engine, Phase};
+use crate::engine::health::State;
+use crate::engine::{Action, Merge, Ticket};
+use crate::model::event::UserId;
 
 /// The sentinel forgets what it saw when it has seen this many users: it watches, it need not remember for ever.
 const SENTINEL_USERS: usize = 100_000;

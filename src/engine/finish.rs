@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::assignment::Partition;
-use super::core::{Engine, Phase};
-use super::health::{Caller, MAX_ASKED, Turn};
-use super::lane::Standing;
-use super::proof::Failure;
-use super::{End, Ticket};
-use crate::event::UserId;
+use crate::engine::assignment::Partition;
+use crate::engine::core::{Engine, Phase};
+use crate::engine::health::{Caller, MAX_ASKED, Turn};
+use crate::engine::lane::Standing;
+use crate::engine::proof::Failure;
+use crate::engine::{End, Ticket};
+use crate::model::event::UserId;
 use crate::verdict::{Finding, Reason, Verdict};
 
 /// A user whom the API asks for pauses counts as the only one after so many of them, each with deliveries of others after

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-use super::Ticket;
-use crate::event::UserId;
+use crate::engine::Ticket;
+use crate::model::event::UserId;
 
 /// What a lane does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::checkpoint::{self, Checkpoint, Commit, Spent};
-use super::{Ticket, TopicId};
+use crate::engine::checkpoint::{self, Checkpoint, Commit, Spent};
+use crate::engine::{Ticket, TopicId};
 
 /// What an arriving offset is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

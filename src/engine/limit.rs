@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::UserId;
+use crate::model::event::UserId;
 
 /// Where a fresh limit begins, so that a start does not rush in.
 const START: usize = 16;

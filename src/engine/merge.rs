@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::Ticket;
-use super::core::{Engine, Phase};
-use crate::event::UserId;
+use crate::engine::Ticket;
+use crate::engine::core::{Engine, Phase};
+use crate::model::event::UserId;
 use crate::verdict::Verdict;
 
 /// Updates in one call at the most…

@@ -38,7 +38,7 @@ pub use self::merge::Merge;
 pub use self::settlement::Unsettled;
 pub use self::topic_id::TopicId;
 pub use self::views::Gauges;
-use crate::event::UserId;
+use crate::model::event::UserId;
 use crate::verdict::Reason;
 
 /// One record in one engine, never used again: a completion that comes late, after its partition was taken away and perhaps

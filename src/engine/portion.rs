@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::aside::Apart;
+use crate::engine::aside::Apart;
 
 /// Endings in one transaction at the most…
 const MAX_ENDINGS: usize = 10_000;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::Ticket;
+use crate::engine::Ticket;
 
 /// For so long after a delivery a target counts as delivering, while nothing speaks against it.
 const DELIVERS: Duration = Duration::from_secs(60);

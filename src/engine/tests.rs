@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Action, Commit, Engine, Merge, Settings, State, Ticket, Work};
-use crate::event::UserId;
+use crate::engine::{Action, Commit, Engine, Merge, Settings, State, Ticket, Work};
+use crate::model::event::UserId;
 use crate::verdict::{Finding, Verdict};
 
 #[derive(Debug)]

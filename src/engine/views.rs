@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::core::{Engine, Phase};
-use super::health::State;
+use crate::engine::core::{Engine, Phase};
+use crate::engine::health::State;
 
 /// What the metrics and `/status` show.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ impl<U, F> Engine<U, F> {
 
     /// How many records have ended and are not settled.
     pub fn unsettled(&self) -> usize {
-        self.ended.len() + self.aside.len() + self.settling.as_ref().map_or(0, super::settlement::Settling::len)
+        self.ended.len() + self.aside.len() + self.settling.as_ref().map_or(0, crate::engine::settlement::Settling::len)
     }
 
     /// Whether the record at that place is in memory, waiting.

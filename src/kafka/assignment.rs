@@ -17,15 +17,15 @@ use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, info, warn};
 
-use super::headers::quietly;
-use super::lease::{Coordinator, Lease, Pulse};
-use super::log::Chatter;
-use super::membership::Membership;
-use super::offsets::Offsets;
-use super::topic_watch::topic_id;
-use super::{End, Failure, Input};
 use crate::engine::{Commit, TopicId};
-use crate::metrics::TargetMetrics;
+use crate::kafka::headers::quietly;
+use crate::kafka::lease::{Coordinator, Lease, Pulse};
+use crate::kafka::log::Chatter;
+use crate::kafka::membership::Membership;
+use crate::kafka::offsets::Offsets;
+use crate::kafka::topic_watch::topic_id;
+use crate::kafka::{End, Failure, Input};
+use crate::telemetry::metrics::TargetMetrics;
 
 /// How long the last transaction of a revoked partition may take after its calls are done.
 const SETTLE_GRACE: Duration = Duration::from_secs(10);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use super::{assignment, client};
 use crate::config::Kafka;
 use crate::engine::Commit;
+use crate::kafka::{assignment, client};
 
 /// How long the broker may take.
 const ANSWER: Duration = Duration::from_secs(15);

@@ -15,18 +15,18 @@ use rdkafka::{Offset, TopicPartitionList};
 use topic_facts::Log;
 use tracing::{debug, warn};
 
-use super::assignment::{Callbacks, Ownership};
-use super::headers;
-use super::lease::{Lease, Pulse};
-use super::log::Chatter;
-use super::membership::Membership;
-use super::offsets::{Offsets, Step};
-use super::topic_watch::{News, TopicWatch};
-use super::{Claim, Failure, Input, Read, client};
 use crate::config::Kafka;
 use crate::engine::Commit;
-use crate::metrics::TargetMetrics;
-use crate::record::Record;
+use crate::kafka::assignment::{Callbacks, Ownership};
+use crate::kafka::headers;
+use crate::kafka::lease::{Lease, Pulse};
+use crate::kafka::log::Chatter;
+use crate::kafka::membership::Membership;
+use crate::kafka::offsets::{Offsets, Step};
+use crate::kafka::topic_watch::{News, TopicWatch};
+use crate::kafka::{Claim, Failure, Input, Read, client};
+use crate::model::record::Record;
+use crate::telemetry::metrics::TargetMetrics;
 
 /// How long one poll waits for a record. Orders are looked at in between.
 const POLL: Duration = Duration::from_millis(20);

@@ -13,8 +13,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 use tracing::{debug, error};
 
-use super::client;
 use crate::config::Kafka;
+use crate::kafka::client;
 
 /// The pause between two rounds of questions.
 const PAUSE: Duration = Duration::from_secs(5);

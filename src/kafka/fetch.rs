@@ -13,8 +13,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, warn};
 
-use super::{Claim, client, headers};
 use crate::config::Kafka;
+use crate::kafka::{Claim, client, headers};
 
 /// How long the broker may take for the next record. After that, the engine asks again.
 const ANSWER: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::message::{Message, Refusal};
+use crate::kafka::message::{Message, Refusal};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message, OwnedHeaders};
 
-use crate::record::{Header, Place, Record};
+use crate::model::record::{Header, Place, Record};
 
 /// Copies a message out of the client's buffers.
 pub fn record(topic: &std::sync::Arc<str>, message: &BorrowedMessage<'_>) -> Record {

@@ -9,9 +9,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
-use super::client;
-use super::log::Chatter;
 use crate::config::Kafka;
+use crate::kafka::client;
+use crate::kafka::log::Chatter;
 
 /// How long the answer about one topic may take.
 const ANSWER: Duration = Duration::from_secs(5);

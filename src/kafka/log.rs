@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tracing::{debug, error, info, warn};
 
-use super::client;
+use crate::kafka::client;
 
 /// A client that cannot reach its brokers says so again and again: one line in so long a time is enough.
 const QUIET: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::text;
+use crate::model::text;
 
 /// Without proof of membership for so long, Kafka counts as gone. A cluster replaces a broker that
 /// it lost in less, though the client notices one that is frozen only when its session of 15 s is

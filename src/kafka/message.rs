@@ -5,10 +5,10 @@ use std::fmt;
 
 use rdkafka::message::OwnedHeaders;
 
-use crate::dead_letter::{self, ALTERED, OMITTED};
-use crate::outcome::OutcomeData;
-use crate::record::{Header, Place};
-use crate::text;
+use crate::model::dead_letter::{self, ALTERED, OMITTED};
+use crate::model::outcome::OutcomeData;
+use crate::model::record::{Header, Place};
+use crate::model::text;
 
 /// An outcome's error is shortened to this many bytes,
 const SHORT_ERROR: usize = 100;
@@ -266,8 +266,8 @@ fn varint(length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::ApiError;
-    use crate::outcome::{self, Facts};
+    use crate::model::error::ApiError;
+    use crate::model::outcome::{self, Facts};
     use crate::verdict::Reason;
     use jiff::Timestamp;
     use std::collections::BTreeMap;
@@ -286,7 +286,7 @@ mod tests {
 
     fn an_outcome(key: Option<&[u8]>) -> Message {
         let place: Place = "updates/3/4711".parse().unwrap();
-        let identity = crate::event::Identity { id: Some("i".repeat(500)), ..crate::event::Identity::default() };
+        let identity = crate::model::event::Identity { id: Some("i".repeat(500)), ..crate::model::event::Identity::default() };
         let error = ApiError { message: "e".repeat(500), fields: BTreeMap::from([("rooms".to_owned(), vec!["no".to_owned()])]) };
         let (headers, value) = outcome::message(Facts {
             id: Uuid::nil(),

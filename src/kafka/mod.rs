@@ -18,6 +18,7 @@ mod membership;
 mod message;
 mod offsets;
 mod publisher;
+pub mod reader;
 mod settled_before;
 mod standing;
 mod topic_watch;
@@ -42,7 +43,7 @@ pub use self::publisher::{Publisher, Settled, Settlement};
 pub use self::settled_before::settled_before;
 pub(crate) use self::transaction::Transactions;
 use crate::engine::{Commit, TopicId};
-use crate::record::Record;
+use crate::model::record::Record;
 
 /// Decides on the polling thread which records are its subscriber's.
 pub trait Claim<C>: Send + 'static {

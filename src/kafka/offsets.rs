@@ -9,7 +9,7 @@ use tracing::{error, warn};
 
 use crate::engine::checkpoint::Checkpoint;
 use crate::engine::{Commit, TopicId};
-use crate::metrics::TargetMetrics;
+use crate::telemetry::metrics::TargetMetrics;
 
 /// Why a partition is not read on from where it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 
-use super::{client, headers};
 use crate::config::Kafka;
-use crate::outcome::{RecordPlace, source};
+use crate::kafka::{client, headers};
+use crate::model::outcome::{RecordPlace, source};
 
 /// So many outcomes are looked at in each partition of their topic: the last ones.
 const LOOK: i64 = 500;

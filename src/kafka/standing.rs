@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::message::{Message, Refusal};
+use crate::kafka::message::{Message, Refusal};
 
 /// For so long it is believed that a topic refuses what it refused. Short, as somebody may mend it.
 const BELIEVED: Duration = Duration::from_secs(5);

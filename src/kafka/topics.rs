@@ -10,9 +10,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientConfig, Offset};
 
-use super::client;
-use super::inspector::Found;
 use crate::config::Kafka;
+use crate::kafka::client;
+use crate::kafka::inspector::Found;
 
 /// How long the brokers may take to tell the settings.
 const ANSWER: Duration = Duration::from_secs(5);

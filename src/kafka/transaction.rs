@@ -16,11 +16,11 @@ use rdkafka::{ClientConfig, TopicPartitionList};
 
 use tracing::{debug, warn};
 
-use super::findings::Report;
-use super::headers;
-use super::log::Chatter;
-use super::message::Message;
 use crate::config::TRANSACTION_TIMEOUT_MS;
+use crate::kafka::findings::Report;
+use crate::kafka::headers;
+use crate::kafka::log::Chatter;
+use crate::kafka::message::Message;
 
 /// One transaction call waits this long before it is made again.
 pub(crate) const CALL: Duration = Duration::from_secs(2);

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{UpdateData, UpdateEvent, of};
-use crate::dead_letter::{DeadLetter, FailureHeaders};
 use crate::engine::TopicId;
-use crate::event::{Identity, UserId};
-use crate::outcome::{Facts, Kind, OutcomeData, message, outcome_id};
-use crate::record::{Header, Place};
+use crate::model::dead_letter::{DeadLetter, FailureHeaders};
+use crate::model::event::{Identity, UserId};
+use crate::model::outcome::{Facts, Kind, OutcomeData, message, outcome_id};
+use crate::model::record::{Header, Place};
+use crate::schema::{UpdateData, UpdateEvent, of};
 use crate::verdict::Reason;
 
 /// The document, of AsyncAPI 3.0.

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::*;
 use crate::api::by_name;
-use crate::event::decode;
-use crate::record::{Header, Place, Record};
+use crate::model::event::decode;
+use crate::model::record::{Header, Place, Record};
 
 fn validator(schema: &Value) -> jsonschema::Validator {
     jsonschema::options().should_validate_formats(true).build(schema).unwrap()

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::Failure;
 use crate::config::{Config, Target};
 use crate::kafka::client::try_out;
-use crate::renewal::Files;
-use crate::stop::{self, Stop};
+use crate::service::Failure;
+use crate::service::renewal::Files;
+use crate::subscriber::stop::{self, Stop};
 use crate::subscriber::{Context, Ended, Subscriber, try_out_tls};
 
 /// The pause before a broken subscriber begins anew, doubled each time that it breaks again.

@@ -5,9 +5,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::Subscriber;
 use crate::engine::{Commit, TopicId};
 use crate::kafka::{Cause, Order, Reset, settled_before};
+use crate::subscriber::Subscriber;
 
 impl Subscriber {
     /// Partitions begin with what was committed for them.

@@ -8,12 +8,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
-use super::{Subscriber, report};
-use crate::attempt::{Attempt, Trace};
 use crate::engine::{State, Ticket};
-use crate::event::TraceContext;
-use crate::settle::Facts;
-use crate::update::Update;
+use crate::http::attempt::{Attempt, Trace};
+use crate::model::event::TraceContext;
+use crate::subscriber::settle::Facts;
+use crate::subscriber::update::Update;
+use crate::subscriber::{Subscriber, report};
 use crate::verdict::{Finding, Verdict};
 
 /// A call in flight.

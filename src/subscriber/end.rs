@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::Subscriber;
 use crate::kafka::Order;
+use crate::subscriber::Subscriber;
 
 /// How long the threads may take to end once nothing is waited for any more: as long as a
 /// transaction call may be stuck, and then some.

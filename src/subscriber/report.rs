@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use jiff::{Timestamp, Unit};
 use tracing::{debug, info, warn};
 
-use super::Subscriber;
-use crate::api::ApiError;
-use crate::attempt::Attempt;
 use crate::engine::{Cause, State};
-use crate::event::UserId;
+use crate::http::attempt::Attempt;
 use crate::kafka::Standing;
-use crate::metrics::names;
-use crate::status::TargetStatus;
-use crate::update::Update;
+use crate::model::error::ApiError;
+use crate::model::event::UserId;
+use crate::subscriber::Subscriber;
+use crate::subscriber::status::TargetStatus;
+use crate::subscriber::update::Update;
+use crate::telemetry::metrics::names;
 
 /// A partition whose lowest unsettled offset stands still for so long, while its target flows, is named in the log; and again after as long.
 const STALL: Duration = Duration::from_secs(120);

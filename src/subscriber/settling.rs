@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::Subscriber;
-use crate::ending;
 use crate::engine::Batch;
 use crate::kafka::Settled;
-use crate::settle::{Facts, kind};
-use crate::update::Update;
+use crate::subscriber::Subscriber;
+use crate::subscriber::ending;
+use crate::subscriber::settle::{Facts, kind};
+use crate::subscriber::update::Update;
 
 impl Subscriber {
     /// Hands what ended over to the publisher.

@@ -3,11 +3,11 @@
 
 use stand_in::Rule;
 
-use crate::bench::Bench;
-use crate::kafka::{Message, Writer};
-use crate::recording::Recording;
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::kafka::{Message, Writer};
+use crate::harness::recording::Recording;
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 fn state(service: &Service, target: &str) -> String {
     service.status()["targets"][target]["state"].as_str().unwrap().to_owned()

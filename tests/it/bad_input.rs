@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::bench::{Bench, PARTITIONS, dead_letter_of};
-use crate::kafka::{self, Message, Place, Reader};
-use crate::outcome::Outcome;
-use crate::update::{Mode, Update};
-use crate::wire::{self, RawRecord};
+use crate::harness::bench::{Bench, PARTITIONS, dead_letter_of};
+use crate::harness::kafka::{self, Message, Place, Reader};
+use crate::harness::outcome::Outcome;
+use crate::harness::update::{Mode, Update};
+use crate::harness::wire::{self, RawRecord};
 
 /// A structured event whose JSON is this text.
 fn structured(text: impl Into<Vec<u8>>) -> Message {

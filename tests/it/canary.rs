@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
-use crate::kafka::{Message, OwnBrokers, Reader};
-use crate::leaky::{self, WAYS};
-use crate::outcome::Outcome;
+use crate::harness::bench::Bench;
+use crate::harness::kafka::{Message, OwnBrokers, Reader};
+use crate::harness::leaky::{self, WAYS};
+use crate::harness::outcome::Outcome;
+use crate::harness::update::Update;
 use crate::secured_kafka::{Way, come_by};
-use crate::update::Update;
 
 /// With everything that some writing of it changes.
 const PASSWORD: &str = "pä/ss \"w<o>&rd'-Canary";

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use stand_in::{Fault, Rule, StandIn};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::bench::Bench;
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::update::Update;
 
 /// Leads each new connection to wherever it is set to then, as a name does, or a load balancer.
 /// Those that exist stay.

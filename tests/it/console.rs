@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
-use crate::browser::Browser;
 use crate::console_letters::{act, job, listed};
 use crate::dead_letters::refusing;
-use crate::kafka::{OwnBrokers, PATIENCE};
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::browser::Browser;
+use crate::harness::kafka::{OwnBrokers, PATIENCE};
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 pub(crate) const TOKEN: &str = "correct-horse-battery-staple";
 
@@ -237,7 +237,7 @@ async fn the_first_page_counts_each_dead_letter_once() {
     let mut bench = Bench::new().await;
     let service = bench.start();
     let console = console(&mut bench, Some(&service));
-    crate::browser::patiently("the console has asked the instance", async || {
+    crate::harness::browser::patiently("the console has asked the instance", async || {
         let now = ask(console.address(), "/api/now", &[("Host", &console.address().to_string())], None).json();
         now["instances"][0]["answers"].as_bool().filter(|answers| *answers)
     })
@@ -247,7 +247,7 @@ async fn the_first_page_counts_each_dead_letter_once() {
     bench.outcomes_of(&places);
     // Samples of each second: the page is opened when they tell of all three.
     let dead = "[...document.querySelectorAll('.card')].find(card => card.querySelector('h2').innerText === 'valt').querySelectorAll('.plot .value')[1].innerText";
-    crate::browser::patiently("the samples have them", async || {
+    crate::harness::browser::patiently("the samples have them", async || {
         let now = ask(console.address(), "/api/now", &[("Host", &console.address().to_string())], None).json();
         let valt = now["targets"].as_array()?.iter().find(|target| target["name"] == "valt")?.clone();
         let sum: f64 = valt["samples"].as_array()?.iter().filter_map(|sample| sample[2].as_f64()).sum();

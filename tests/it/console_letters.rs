@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use stand_in::Rule;
 
-use crate::bench::Bench;
-use crate::browser::Browser;
 use crate::console::{Answer, TOKEN, ask, console};
 use crate::dead_letters::{changes, refusing};
-use crate::kafka::{Message, Writer};
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::browser::Browser;
+use crate::harness::kafka::{Message, Writer};
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 /// The number of letters in a run of every day; the page is as quick with a million (see below).
 const MANY: u64 = 20_000;
@@ -33,7 +33,7 @@ fn get(console: &Service, path: &str) -> Answer {
 
 /// Waits until a job is in that state.
 pub(crate) async fn job(console: &Service, id: &str, state: &str) -> Value {
-    crate::browser::patiently(&format!("the job is {state}"), async || {
+    crate::harness::browser::patiently(&format!("the job is {state}"), async || {
         let job = get(console, &format!("/api/jobs/{id}")).json();
         assert!(job["state"] != "failed", "{job}");
         (job["state"] == state).then_some(job)
@@ -43,7 +43,7 @@ pub(crate) async fn job(console: &Service, id: &str, state: &str) -> Value {
 
 /// Waits until the index has so many letters that the query takes.
 pub(crate) async fn listed(console: &Service, query: &str, count: usize) -> Value {
-    crate::browser::patiently(&format!("{count} letters"), async || {
+    crate::harness::browser::patiently(&format!("{count} letters"), async || {
         let answer = get(console, &format!("/api/letters?{query}")).json();
         (answer["list"]["total"] == count && answer["list"]["outcomes_read"] == true).then_some(answer["list"].clone())
     })
@@ -399,12 +399,12 @@ async fn measure(count: u64) -> [f64; 4] {
     let began = std::time::Instant::now();
     browser.until("document.querySelectorAll('.letters tbody tr').length === 200").await;
     let first = began.elapsed();
-    let all = crate::browser::thousands(count);
+    let all = crate::harness::browser::thousands(count);
     browser.until_text(".total", &format!("{all} open dead letters")).await;
     let read = began.elapsed();
     let filter = {
         browser.click("[aria-label='By reason'] button:last-child").await;
-        browser.until_text(".total", &format!("{} open dead letters", crate::browser::thousands(count.div_ceil(1_000)))).await
+        browser.until_text(".total", &format!("{} open dead letters", crate::harness::browser::thousands(count.div_ceil(1_000)))).await
     };
     browser.click("[aria-label='By reason'] button[aria-pressed=true]").await;
     browser.until_text(".total", &format!("{all} open dead letters")).await;

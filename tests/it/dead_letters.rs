@@ -8,10 +8,10 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use stand_in::Rule;
 
-use crate::bench::Bench;
-use crate::kafka::{self, Message, Place};
-use crate::outcome::Outcome;
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::kafka::{self, Message, Place};
+use crate::harness::outcome::Outcome;
+use crate::harness::update::Update;
 
 /// Runs `user-courier dead-letters` with these arguments and the bench's configuration.
 pub(crate) fn command(bench: &Bench, arguments: &[&str]) -> Command {

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use stand_in::{Rule, Users};
 
-use crate::api::calls_by_user;
-use crate::bench::{Bench, dead_letter_of};
-use crate::kafka::Message;
-use crate::outcome::Outcome;
-use crate::update::Update;
+use crate::harness::api::calls_by_user;
+use crate::harness::bench::{Bench, dead_letter_of};
+use crate::harness::kafka::Message;
+use crate::harness::outcome::Outcome;
+use crate::harness::update::Update;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn routes_decide_where_the_event_names_no_target() {

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
 
-use crate::api::{calls_by_user, wait_for_updates};
-use crate::bench::Bench;
-use crate::kafka::{OwnBrokers, PATIENCE};
+use crate::harness::api::{calls_by_user, wait_for_updates};
+use crate::harness::bench::Bench;
+use crate::harness::kafka::{OwnBrokers, PATIENCE};
+use crate::harness::service::{Ended, Service};
+use crate::harness::update::Update;
 use crate::secured_kafka::{Way, come_by};
-use crate::service::{Ended, Service};
-use crate::update::Update;
 
 /// Within this time a failed process has ended, whatever else goes on.
 const SOON: Duration = Duration::from_secs(30);

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use crate::bench::Bench;
-use crate::kafka::PATIENCE;
+use crate::harness::bench::Bench;
+use crate::harness::kafka::PATIENCE;
 
 const PAGE: &str = include_str!("../../docs/integrate.md");
 

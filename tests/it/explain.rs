@@ -5,9 +5,9 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use stand_in::Rule;
 
-use crate::api::wait_for_updates;
-use crate::bench::Bench;
-use crate::update::Update;
+use crate::harness::api::wait_for_updates;
+use crate::harness::bench::Bench;
+use crate::harness::update::Update;
 
 fn explain(bench: &Bench, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_user-courier"));

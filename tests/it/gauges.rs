@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use user_courier::kafka::{Claim, Consumer, Failure, Input, Lease, Membership, Ownership, Shared};
-use user_courier::metrics::Metrics;
-use user_courier::record::Record;
+use user_courier::model::record::Record;
+use user_courier::telemetry::metrics::Metrics;
 
-use crate::bench::Bench;
-use crate::kafka::{Message, PATIENCE};
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::kafka::{Message, PATIENCE};
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 /// Within this time lag is true.
 const TRUE: Duration = Duration::from_secs(15);

@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 use stand_in::Rule;
 
-use crate::bench::Bench;
 use crate::dead_letters::{changes, lines, refusing, replay, replays, run, text};
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::update::Update;
 
 /// Turns the line around, hides, moves the cursor, rings, clears the screen, and looks like lines
 /// of somebody else's.
@@ -38,7 +38,7 @@ async fn nothing_that_comes_from_outside_can_hide_on_a_terminal() {
     ]);
     // Its log is text, in which the address is looked for in vain.
     let config = bench.config_file();
-    let service = crate::service::Service::spawn(["run", "--config", config.to_str().unwrap()]);
+    let service = crate::harness::service::Service::spawn(["run", "--config", config.to_str().unwrap()]);
     bench.outcomes_of(&places);
     let ended = service.terminate();
     assert!(ended.code == Some(0) && is_plain(&ended.errors), "{:?}", ended.errors);

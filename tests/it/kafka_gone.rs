@@ -6,11 +6,11 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::BaseConsumer;
 
-use crate::bench::{Bench, PARTITIONS};
-use crate::kafka::{OwnBrokers, PATIENCE, Writer, client, create_topic};
-use crate::recording::Recording;
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::bench::{Bench, PARTITIONS};
+use crate::harness::kafka::{OwnBrokers, PATIENCE, Writer, client, create_topic};
+use crate::harness::recording::Recording;
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 /// Within this time `kafka_up` is 0.
 const NOTICED: Duration = Duration::from_secs(30);

@@ -7,12 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use toml::{Table, Value};
 
-use crate::api::calls_by_user;
-use crate::bench::{Bench, PARTITIONS};
-use crate::kafka::{Message, OwnBrokers, Writer, committed_and_end, leader};
-use crate::load::{Load, USERS};
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::api::calls_by_user;
+use crate::harness::bench::{Bench, PARTITIONS};
+use crate::harness::kafka::{Message, OwnBrokers, Writer, committed_and_end, leader};
+use crate::harness::load::{Load, USERS};
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 /// After this time the group gives an instance up that is not heard of. The shortest that a broker takes by default.
 const SESSION: Duration = Duration::from_secs(6);

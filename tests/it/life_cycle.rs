@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use stand_in::{Fault, Rule, StandIn};
 
-use crate::api::{calls_by_user, wait_for_updates};
-use crate::bench::Bench;
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::api::{calls_by_user, wait_for_updates};
+use crate::harness::bench::Bench;
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 /// Updates of so many users, one each.
 fn one_each(users: u64) -> Vec<Update> {

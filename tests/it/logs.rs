@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use stand_in::{Rule, Users};
 
-use crate::bench::Bench;
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::update::Update;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_line_has_documented_keys_and_each_ending_has_one() {
@@ -30,7 +30,7 @@ async fn each_line_has_documented_keys_and_each_ending_has_one() {
         assert!(unknown.is_empty(), "{unknown:?} of {line}");
     }
     let of = |module: &str| lines.iter().filter(|line| line["target"] == module).map(|line| &line["fields"]).collect::<Vec<_>>();
-    let endings = of("user_courier::ending");
+    let endings = of("user_courier::subscriber::ending");
     assert_eq!(endings.len(), outcomes.len());
     for outcome in &outcomes {
         let record = format!("{}/{}/{}", outcome.data.record.topic, outcome.data.record.partition, outcome.data.record.offset);

@@ -3,19 +3,9 @@
 //! Needs `KAFKA_BOOTSTRAP_SERVERS`, or whatever `scripts/kafka up` needs. Every test has topics and a group of its own.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends by panicking")]
 
-mod api;
-mod bench;
-mod browser;
-mod kafka;
-mod leaky;
+mod harness;
+
 mod link;
-mod load;
-mod outcome;
-mod recording;
-mod schema;
-mod service;
-mod update;
-mod wire;
 
 mod alerts;
 mod bad_input;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::json;
 use stand_in::{Fault, Rule, StandIn, User};
 
-use crate::api::{calls_by_user, wait_for_updates};
-use crate::bench::Bench;
-use crate::kafka::Place;
-use crate::outcome::Outcome;
-use crate::schema;
-use crate::update::Update;
+use crate::harness::api::{calls_by_user, wait_for_updates};
+use crate::harness::bench::Bench;
+use crate::harness::kafka::Place;
+use crate::harness::outcome::Outcome;
+use crate::harness::schema;
+use crate::harness::update::Update;
 
 /// The calls for these updates, by `Idempotency-Key`, agree with their outcomes.
 fn check_delivered(api: &StandIn, updates: &[Update], outcomes: &[Outcome]) {

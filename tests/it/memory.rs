@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
-use crate::kafka::Message;
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::kafka::Message;
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 const MIB: f64 = (1 << 20) as f64;
 

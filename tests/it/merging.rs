@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use stand_in::{Rule, StandIn};
 use uuid::Uuid;
 
-use crate::api::{calls_by_user, wait_for_updates};
-use crate::bench::Bench;
-use crate::kafka::Place;
-use crate::outcome::Outcome;
-use crate::update::Update;
+use crate::harness::api::{calls_by_user, wait_for_updates};
+use crate::harness::bench::Bench;
+use crate::harness::kafka::Place;
+use crate::harness::outcome::Outcome;
+use crate::harness::update::Update;
 
 /// What must hold of merged updates: each names the later update in which it was delivered.
 fn check(outcomes: &[Outcome]) {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::bench::{Bench, PARTITIONS};
-use crate::kafka::{Message, Writer};
-use crate::update::Update;
+use crate::harness::bench::{Bench, PARTITIONS};
+use crate::harness::kafka::{Message, Writer};
+use crate::harness::update::Update;
 
 const LETTERS: u64 = 1_000_000;
 const CHUNK: u64 = 50_000;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use stand_in::{Fault, Rule};
 
-use crate::api::calls_by_user;
-use crate::bench::Bench;
-use crate::kafka::Place;
-use crate::outcome::Outcome;
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::api::calls_by_user;
+use crate::harness::bench::Bench;
+use crate::harness::kafka::Place;
+use crate::harness::outcome::Outcome;
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 const EXHAUSTED: &str = "dead_lettered attempts_exhausted";
 /// As a framework shows an error that nobody caught, with status 200.
@@ -194,7 +194,7 @@ async fn an_api_that_is_odd_to_everybody_holds_and_ends_nobody_even_beside_a_use
         sent.extend(flow(&bench, (1..=30).chain(1..=5), Duration::from_millis(5)).await);
         service.wait_until("it holds", |service| service.status()["targets"]["valt"]["state"] != "flowing");
         let before = bench.valt.stats().updates;
-        crate::api::wait_for_updates(&bench.valt, before + 5).await;
+        crate::harness::api::wait_for_updates(&bench.valt, before + 5).await;
         assert!(bench.dead_letters(0).is_empty());
         bench.valt.remove_fault(of_all);
         sent.extend(flow(&bench, 40..100, Duration::from_millis(8)).await);

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::api::{calls_by_user, wait_for_updates};
-use crate::bench::Bench;
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::api::{calls_by_user, wait_for_updates};
+use crate::harness::bench::Bench;
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 /// Updates in one round, of one user each.
 const USERS: u64 = 200;

@@ -5,11 +5,11 @@ use std::process::{Child, Stdio};
 use serde_json::{Value, json};
 use stand_in::Rule;
 
-use crate::api::calls_by_user;
-use crate::bench::{Bench, PARTITIONS};
 use crate::dead_letters::{changes, command, ended, lines, refusing, replay, replays, run, settled, text};
-use crate::kafka::{self, Message};
-use crate::update::Update;
+use crate::harness::api::calls_by_user;
+use crate::harness::bench::{Bench, PARTITIONS};
+use crate::harness::kafka::{self, Message};
+use crate::harness::update::Update;
 
 /// Starts a replay, and waits until it has sent something.
 fn begin(bench: &Bench, arguments: &[&str], sent: usize) -> Child {

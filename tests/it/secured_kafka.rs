@@ -2,10 +2,10 @@
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
-use crate::bench::Bench;
-use crate::kafka::OwnBrokers;
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::kafka::OwnBrokers;
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 const WRONG: &str = "wrong-Canary-password";
 
@@ -58,7 +58,7 @@ async fn it_delivers_and_commits_with_a_client_certificate_and_with_a_scram_logi
         let dead = bench.send(&[Update::new("nowhere", 5, serde_json::json!({ "name": "Anna" }))]);
         places.extend([fine, dead].concat());
         let outcomes = bench.outcomes_of(&places);
-        let endings: Vec<_> = outcomes.iter().rev().take(3).rev().map(crate::outcome::Outcome::ending).collect();
+        let endings: Vec<_> = outcomes.iter().rev().take(3).rev().map(crate::harness::outcome::Outcome::ending).collect();
         assert_eq!(endings, ["delivered", "delivered", "dead_lettered unroutable"]);
         // The offsets went along: nothing of the ways before was called again.
         assert_eq!(service.terminate().code, Some(0));
@@ -164,7 +164,7 @@ async fn the_documented_rights_suffice_and_a_missing_one_is_named() {
     grant(&brokers, &["Write", "Describe"], &["--transactional-id", &prefix, "--resource-pattern-type", "prefixed"]);
     service.wait_until_ready();
     let places = bench.send(&[Update::valt(52, "Anna"), Update::new("nowhere", 5, serde_json::json!({ "name": "Anna" }))]);
-    let endings: Vec<_> = bench.outcomes_of(&places).iter().map(crate::outcome::Outcome::ending).collect();
+    let endings: Vec<_> = bench.outcomes_of(&places).iter().map(crate::harness::outcome::Outcome::ending).collect();
     assert_eq!(endings, ["delivered", "dead_lettered unroutable"]);
     bench.dead_letters(1);
     assert_eq!(service.terminate().code, Some(0));

@@ -3,11 +3,11 @@
 
 use stand_in::Rule;
 
-use crate::bench::{Bench, dead_letter_of};
 use crate::dead_letters::lines;
-use crate::kafka::{self, Message, Place};
-use crate::outcome::Outcome;
-use crate::update::Update;
+use crate::harness::bench::{Bench, dead_letter_of};
+use crate::harness::kafka::{self, Message, Place};
+use crate::harness::outcome::Outcome;
+use crate::harness::update::Update;
 
 /// A record that is no event.
 pub(crate) fn garbage(key: Option<&[u8]>, size: usize) -> Message {
@@ -20,7 +20,8 @@ async fn the_size_of_a_message_is_what_its_topic_measures() {
     let headers = vec![("x".to_owned(), None), ("y".to_owned(), Some(vec![b'h'; 70]))];
     let sent = |key: Option<&[u8]>, value: usize| Message { headers: headers.clone(), ..garbage(key, value) };
     for message in [sent(None, 30), sent(Some(b"key"), 200), sent(Some(&[b'k'; 9000]), 20_000)] {
-        let own = headers.iter().map(|(name, value)| user_courier::record::Header { name: name.clone().into(), value: value.clone() });
+        let own =
+            headers.iter().map(|(name, value)| user_courier::model::record::Header { name: name.clone().into(), value: value.clone() });
         let size = Sent {
             key: message.key.clone(),
             value: message.value.clone(),

@@ -1,13 +1,13 @@
 //! Settling where a whole topic, or the link to the brokers, does not take what is sent: the rest
 //! goes on, and it heals by itself.
 
-use crate::bench::{Bench, PARTITIONS};
 use crate::dead_letters::{lines, replay, replays};
-use crate::kafka::{self, Message, OwnBrokers, REPLICAS, Writer};
+use crate::harness::bench::{Bench, PARTITIONS};
+use crate::harness::kafka::{self, Message, OwnBrokers, REPLICAS, Writer};
+use crate::harness::update::Update;
 use crate::link::Link;
 use crate::secured_kafka::{Way, come_by};
 use crate::settling::{HOUR, garbage, good, key_of, now};
-use crate::update::Update;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_without_a_leader_hold_up_what_needs_them_alone() {
@@ -92,7 +92,7 @@ async fn a_topic_that_may_not_be_written_or_is_gone_holds_up_what_needs_it_alone
     let mut places = bench.send(&good(5));
     let mut dead = vec![];
     bench.outcomes_of(&places);
-    let mut goes_on = async |bench: &mut Bench, user: u64, word: &str, service: &crate::service::Service| {
+    let mut goes_on = async |bench: &mut Bench, user: u64, word: &str, service: &crate::harness::service::Service| {
         dead.extend(bench.writer.write([&garbage(Some(b"7"), 10), &garbage(None, 10)]));
         service.wait_for_log(word);
         for round in 0..2 {

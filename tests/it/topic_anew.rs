@@ -8,11 +8,11 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use stand_in::{Rule, StandIn};
 
-use crate::api::{calls_by_user, wait_for_updates};
-use crate::bench::{Bench, PARTITIONS};
-use crate::kafka::{self, PATIENCE, Writer};
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::api::{calls_by_user, wait_for_updates};
+use crate::harness::bench::{Bench, PARTITIONS};
+use crate::harness::kafka::{self, PATIENCE, Writer};
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 /// So many updates of each of these users, numbered in their order.
 pub(crate) fn rounds(users: std::ops::RangeInclusive<u64>, count: u64, label: &str) -> Vec<Update> {

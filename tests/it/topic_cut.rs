@@ -4,11 +4,11 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use stand_in::Rule;
 
-use crate::bench::{Bench, PARTITIONS};
-use crate::kafka::{self, OwnBrokers, Writer};
-use crate::service::Service;
+use crate::harness::bench::{Bench, PARTITIONS};
+use crate::harness::kafka::{self, OwnBrokers, Writer};
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 use crate::topic_anew::{in_order, one_outcome_each, outcomes_by_event, resets, rounds, told, used};
-use crate::update::Update;
 
 const DELETED: &str = "were deleted from the update topic before they were read";
 

@@ -11,8 +11,8 @@ use prost::Message;
 use stand_in::Users;
 use tokio::net::TcpListener;
 
-use crate::bench::Bench;
-use crate::update::Update;
+use crate::harness::bench::Bench;
+use crate::harness::update::Update;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

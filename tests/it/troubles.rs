@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use stand_in::{Fault, Rule};
 
-use crate::api::wait_for_updates;
-use crate::bench::Bench;
-use crate::kafka::Place;
-use crate::outcome::Outcome;
-use crate::service::Service;
-use crate::update::Update;
+use crate::harness::api::wait_for_updates;
+use crate::harness::bench::Bench;
+use crate::harness::kafka::Place;
+use crate::harness::outcome::Outcome;
+use crate::harness::service::Service;
+use crate::harness::update::Update;
 
 /// The time within which 99 of 100 of these updates had their answer, from when they were read.
 fn p99<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Duration {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use user_courier::engine::{Action, Commit, Engine, Merge, Settings, Ticket, Work};
-use user_courier::event::UserId;
+use user_courier::model::event::UserId;
 use user_courier::verdict::{Finding, Verdict};
 
 use super::{Load, ROUNDS, Round};

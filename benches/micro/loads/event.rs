@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use user_courier::api;
 use user_courier::config::Topics;
 use user_courier::engine::{Batch, End, Ending, Spent};
-use user_courier::event;
 use user_courier::kafka::Claim;
-use user_courier::record::{Header, Place, Record};
-use user_courier::route::Router;
-use user_courier::settle::{Facts, Settler};
-use user_courier::update::{Claims, Update};
+use user_courier::model::event;
+use user_courier::model::record::{Header, Place, Record};
+use user_courier::model::route::Router;
+use user_courier::subscriber::settle::{Facts, Settler};
+use user_courier::subscriber::update::{Claims, Update};
 use user_courier::verdict::Reason;
 
 use super::{Load, ROUNDS, Round};

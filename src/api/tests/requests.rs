@@ -138,6 +138,6 @@ fn a_mistake_is_named_by_its_path_and_no_value_is_quoted() {
 #[test]
 fn the_fields_that_are_secret_at_an_api_are_known_everywhere() {
     for api in ALL {
-        assert!(api.secret_fields().iter().all(|field| crate::text::SECRETS.contains(field)), "{}", api.name());
+        assert!(api.secret_fields().iter().all(|field| crate::model::text::SECRETS.contains(field)), "{}", api.name());
     }
 }

@@ -4,10 +4,10 @@ use std::io::{BufWriter, Write, stdout};
 
 use clap::Args;
 
-use super::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::bar::Bar;
+use crate::commands::dead_letters::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::{Exit, tell};
-use crate::dead_letters::{export, mend};
+use crate::operator::{export, mend};
 
 /// Writes dead letters as JSON lines, for `replay --from` after they were mended.
 #[derive(Args, Debug)]

@@ -7,14 +7,14 @@ use std::io::{BufWriter, Write, stdout};
 use clap::Args;
 use serde_json::json;
 
-use super::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::bar::Bar;
+use crate::commands::dead_letters::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::table::{count, of, table};
 use crate::commands::{Exit, note, say, tell};
-use crate::dead_letters::{Desk, Letter};
-use crate::event::{self, UserId};
-use crate::outcome::timestamp;
-use crate::text;
+use crate::model::event::{self, UserId};
+use crate::model::outcome::timestamp;
+use crate::model::text;
+use crate::operator::{Desk, Letter};
 
 /// The rows of the table. Whoever wants more takes a filter, or `--json`.
 const ROWS: usize = 50;
@@ -106,7 +106,7 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
 
 /// A row of the table, in the order of time.
 struct Row {
-    key: (jiff::Timestamp, crate::record::Place),
+    key: (jiff::Timestamp, crate::model::record::Place),
     cells: Vec<String>,
 }
 

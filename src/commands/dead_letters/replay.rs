@@ -8,19 +8,19 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::bar::Bar;
+use crate::commands::dead_letters::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::run::stop_signal;
 use crate::commands::table::{count, of, table};
 use crate::commands::{Exit, fail, note, say};
-use crate::dead_letters::choice::{Choice, Mended};
-use crate::dead_letters::history::{Chosen, History};
-use crate::dead_letters::plan::{Action, Step};
-use crate::dead_letters::replay::{self, Pace, Summary};
-use crate::dead_letters::tally::Tally;
-use crate::dead_letters::{Desk, changes, mend};
-use crate::event::UserId;
-use crate::text;
+use crate::model::event::UserId;
+use crate::model::text;
+use crate::operator::choice::{Choice, Mended};
+use crate::operator::history::{Chosen, History};
+use crate::operator::plan::{Action, Step};
+use crate::operator::replay::{self, Pace, Summary};
+use crate::operator::tally::Tally;
+use crate::operator::{Desk, changes, mend};
 
 /// How many examples of each action the plan shows.
 const SAMPLES: usize = 3;

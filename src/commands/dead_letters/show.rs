@@ -3,19 +3,19 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::{ConfigArgs, failed, open};
-use crate::api::ApiError;
-use crate::api::mask::mask as without_secrets;
 use crate::commands::bar::Bar;
+use crate::commands::dead_letters::{ConfigArgs, failed, open};
 use crate::commands::sheet::{Section, Sheet};
 use crate::commands::table::{of, times};
 use crate::commands::{Exit, fail, say};
-use crate::dead_letters::plan::{Action, First, Step};
-use crate::dead_letters::story::Story;
-use crate::dead_letters::{export, mask};
-use crate::outcome::{OutcomeData, timestamp};
-use crate::record::{Place, Record};
-use crate::text;
+use crate::http::mask::mask as without_secrets;
+use crate::model::error::ApiError;
+use crate::model::outcome::{OutcomeData, timestamp};
+use crate::model::record::{Place, Record};
+use crate::model::text;
+use crate::operator::plan::{Action, First, Step};
+use crate::operator::story::Story;
+use crate::operator::{export, mask};
 use crate::verdict::Reason;
 
 /// Shows one dead letter: the event, why it failed, what happened to its user since, and what a replay would do.

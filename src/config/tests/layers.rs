@@ -1,7 +1,7 @@
 //! The environment over the file, and flags over both.
 
 use super::*;
-use crate::secret::Secret;
+use crate::config::secret_file::Secret;
 
 #[test]
 fn the_environment_wins_over_the_file_and_flags_win_over_both() {

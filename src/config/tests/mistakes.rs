@@ -29,7 +29,7 @@ level = \"loud\"
         "DIR/config.toml:7:1: targets.valt.base_url: must begin with https:// or http://",
         "DIR/config.toml:9:1: targets.valt.retry.max_atempts: unknown key; the nearest known one is `max_attempts` (known here: initial_backoff, max_backoff, max_attempts)",
         "DIR/config.toml:13:1: targets.aipix.token_file: the file DIR/missing cannot be read: No such file or directory (os error 2)",
-        "DIR/config.toml:15:1: log.level: `loud` is not one of error, warn, info, debug, trace, off; a list is written as \"info,user_courier::ending=warn\"",
+        "DIR/config.toml:15:1: log.level: `loud` is not one of error, warn, info, debug, trace, off; a list is written as \"info,user_courier::subscriber::ending=warn\"",
         "environment variable USER_COURIER__LOG__FORMAT: log.format: `xml` is not one of auto, text, json",
         "--set admin.listen: admin.listen: is not an address: write an IP address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\"",
         "10 mistakes in the configuration",
@@ -83,7 +83,7 @@ level = \"loud\"
             "6:16: this is not TOML: string values must be quoted, expected literal string",
             "7:1: targets.valt.frobnicate: unknown key; the nearest known one is `username` (known here: api, base_url, access_token_file, access_token_env, username, password_file, password_env, delivery, retry, tls)",
             "8:1: this is not TOML: duplicate key",
-            "10:1: log.level: `loud` is not one of error, warn, info, debug, trace, off; a list is written as \"info,user_courier::ending=warn\"",
+            "10:1: log.level: `loud` is not one of error, warn, info, debug, trace, off; a list is written as \"info,user_courier::subscriber::ending=warn\"",
         ],
     );
 }

@@ -1,7 +1,7 @@
 //! The section on traces, and OpenTelemetry's variables over it.
 
 use super::*;
-use crate::secret::Secret;
+use crate::config::secret_file::Secret;
 
 fn endpoint(added: &str, environment: &[(&str, &str)]) -> Option<String> {
     let config = Fixture::new().load(&format!("{LEAST}{added}"), environment, &[]).unwrap();

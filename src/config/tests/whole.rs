@@ -1,7 +1,7 @@
 //! Configurations without mistakes: what is read from them.
 
 use super::*;
-use crate::secret::Secret;
+use crate::config::secret_file::Secret;
 
 #[test]
 fn the_least_configuration_has_the_documented_defaults() {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::engine::{Action, Merge, Settings, Work};
-use crate::event::UserId;
+use crate::model::event::UserId;
 use crate::verdict::Reason;
 
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
-use super::{PAUSE, Work};
 use crate::engine::PartitionCommit;
+use crate::kafka::publisher::{PAUSE, Work};
 use crate::kafka::transaction::CALL;
 use crate::kafka::{client, headers};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use user_courier::engine::{Action, Engine, Refetched, Settings, Ticket, Work};
-use user_courier::event::UserId;
+use user_courier::model::event::UserId;
 use user_courier::verdict::Reason;
 
 use super::super::plan::Kind;

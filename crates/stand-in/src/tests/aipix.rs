@@ -6,7 +6,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Seen, call, client, stand_in, update};
-use crate::{StandIn, Users};
+use crate::StandIn;
+use crate::Users;
 
 const LOGIN: &str = "/api/admin/v1/auth/token";
 const GOOD: &str = r#"{"login":"courier","password":"courier"}"#;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
 use super::{bare, call, client, rest, stand_in, update};
-use crate::{Fault, Rule};
+use crate::Fault;
+use crate::Rule;
 
 #[tokio::test]
 async fn a_status_comes_in_the_api_s_own_shape() {

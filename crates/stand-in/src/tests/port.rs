@@ -8,7 +8,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::{bare, control, rest, stand_in, update};
-use crate::{Fault, Rule};
+use crate::Fault;
+use crate::Rule;
 
 #[tokio::test]
 async fn a_closed_port_refuses_and_cuts_and_opens_again_where_it_was() {

@@ -4,7 +4,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Seen, TOKEN, call, client, stand_in, update};
-use crate::{StandIn, Users};
+use crate::StandIn;
+use crate::Users;
 
 const LOGIN: &str = "/api/v3/login";
 const GOOD: &str = r#"{"username":"courier","password":"courier"}"#;

@@ -1,0 +1,148 @@
+//! `user-courier dead-letters`: what could not be delivered, why, and how it is put back.
+
+mod export;
+mod list;
+pub(crate) mod replay;
+pub(crate) mod show;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use tracing::level_filters::LevelFilter;
+
+use crate::commands::{Exit, fail, load, note};
+use crate::config::{Config, UNCLAIMED};
+use crate::model::event::UserId;
+use crate::operator::desk::Aside;
+use crate::operator::{Desk, Failure, Filter, filter};
+use crate::telemetry::logging;
+use crate::verdict::Reason;
+
+/// Lists dead letters, shows one, replays them, or exports them for mending.
+///
+/// Without `--all` the commands speak of the open ones: those neither replayed nor superseded.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    user-courier dead-letters list --config config/user-courier.toml --since 2h\n  \
+    user-courier dead-letters show user-update-dead-letters/3/17 \\\n      --config config/user-courier.toml\n  \
+    user-courier dead-letters replay --config config/user-courier.toml \\\n      --target valt --reason rejected --dry-run")]
+pub struct DeadLettersArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    Replay(replay::ReplayArgs),
+    Export(export::ExportArgs),
+}
+
+/// Where the configuration is.
+#[derive(Args, Debug)]
+pub(super) struct ConfigArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Sets a key over file and environment (repeatable).
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Which dead letters.
+#[derive(Args, Debug)]
+struct FilterArgs {
+    /// Only those of this target, or `unclaimed`.
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// Only those for this reason.
+    #[arg(long, value_name = "REASON", value_parser = reason)]
+    reason: Option<Reason>,
+    /// Only those of the user with this number.
+    #[arg(long, value_name = "NUMBER", value_parser = user)]
+    user: Option<UserId>,
+    /// Only those given up then or later: 2026-11-22T09:00:00Z, 2026-11-22 (midnight UTC), or an age such as 30m, 2h, 3d.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<Timestamp>,
+    /// Only those given up then or earlier.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<Timestamp>,
+    /// Also those that were replayed or superseded; a replay refuses these without --force.
+    #[arg(long)]
+    all: bool,
+}
+
+impl FilterArgs {
+    fn filter(&self, config: &Config) -> Result<Filter, Exit> {
+        let known = |name: &&String| *name == UNCLAIMED || config.targets.iter().any(|target| target.name == **name);
+        if let Some(unknown) = self.target.as_ref().filter(|name| !known(name)) {
+            let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]).collect();
+            return Err(fail(
+                Exit::Usage,
+                format!("--target {unknown}: there is no such target; the configuration has {}", names.join(", ")),
+            ));
+        }
+        if self.since.zip(self.until).is_some_and(|(since, until)| since > until) {
+            return Err(fail(Exit::Usage, "--since is later than --until: nothing can lie between them"));
+        }
+        let FilterArgs { target, reason, user, since, until, all } = self;
+        Ok(Filter { target: target.clone(), reason: *reason, user: *user, since: *since, until: *until, all: *all })
+    }
+}
+
+fn reason(text: &str) -> Result<Reason, String> {
+    let names = || Reason::ALL.map(Reason::as_str).join(", ");
+    Reason::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or_else(|| format!("the reasons are {}", names()))
+}
+
+pub(super) fn user(text: &str) -> Result<UserId, String> {
+    let number = text.parse().ok().and_then(UserId::new);
+    number.ok_or_else(|| "a user is a whole number from 1 to 9223372036854775807".to_owned())
+}
+
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
+    filter::time(text, Timestamp::now())
+}
+
+/// Runs the command.
+pub async fn run(args: DeadLettersArgs) -> Exit {
+    let work = move || match args.command {
+        Command::List(args) => list::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Export(args) => export::run(&args),
+    };
+    // The Kafka client's calls block.
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(exit) | Err(exit)) => exit,
+        Err(_) => fail(Exit::Failed, "a panic: please report this, it is a fault of this program"),
+    }
+}
+
+/// Loads the configuration and opens the topics.
+pub(super) fn open(args: &ConfigArgs, check: impl FnOnce(&Config) -> Result<(), Exit>) -> Result<Desk, Exit> {
+    let config = load(&args.config, &args.set)?;
+    check(&config)?;
+    // Errors are said in words of our own. The log is there for panics.
+    let _ = logging::start(&LevelFilter::ERROR.into(), config.log.format);
+    Desk::open(&config).map_err(failed)
+}
+
+pub(super) fn failed(failure: Failure) -> Exit {
+    match failure {
+        Failure::Unreachable(words) => fail(Exit::Unreachable, words),
+        Failure::Fenced(words) => fail(Exit::Failed, words),
+        Failure::Other(error) => fail(Exit::Failed, format!("{error:#}")),
+    }
+}
+
+fn mention(aside: Aside) {
+    if aside.strangers > 0 {
+        note(format_args!(
+            "passed over {} records of the dead-letter topic that are no dead letters of this service",
+            crate::commands::table::number(aside.strangers)
+        ));
+    }
+}

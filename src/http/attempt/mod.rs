@@ -1,0 +1,227 @@
+//! An attempt: one update sent to its API once, with whatever login that takes, and judged.
+
+use std::time::Duration;
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::ExposeSecret;
+use tokio::time::Instant;
+use url::Url;
+use uuid::Uuid;
+
+use crate::api::{Api, Changes, Judgement};
+use crate::config::{Credentials, Tls};
+use crate::http::client::Http;
+use crate::http::lost::Status;
+use crate::http::mask::mask;
+use crate::http::session::{NoToken, OnLogin, Session, Token};
+use crate::model::error::ApiError;
+use crate::model::event::{TraceContext, UserId};
+use crate::telemetry::traces::DeliverSpan;
+use crate::verdict::{Finding, Verdict};
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// The user to update.
+    pub user: UserId,
+    /// What to set, validated by the API.
+    pub changes: Changes,
+    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered; of several in
+    /// one call a key made of their ids.
+    pub idempotency_key: Uuid,
+}
+
+/// Where in a trace the calls of an attempt belong.
+#[derive(Clone, Copy)]
+pub enum Trace<'a> {
+    /// Where the record said, if it did. One that no HTTP header can carry is left out.
+    Passed(Option<&'a TraceContext>),
+    /// Below this span.
+    Span(&'a DeliverSpan),
+}
+
+/// One call of the update, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    /// How it was judged.
+    pub verdict: Verdict,
+    /// What was answered.
+    pub status: Status,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl Call {
+    /// No HTTP came back, in a way that stays so until somebody acts.
+    fn is_no_answer(&self) -> bool {
+        !matches!(self.status, Status::Http(_)) && matches!(self.verdict, Verdict::Fault | Verdict::Unauthorized)
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// How it is judged as a whole.
+    pub verdict: Verdict,
+    /// The calls made, logins apart: none where there was no token, two where a 401 was followed by a new one.
+    pub calls: Vec<Call>,
+    /// What went wrong, with secrets masked; `None` where it was delivered.
+    pub error: Option<ApiError>,
+    /// The answer named another user than the one updated.
+    pub other_user: bool,
+    /// The update may have been made although no answer says so.
+    pub ambiguous: bool,
+    /// The verdict speaks of the account or the connection, not of this update.
+    pub of_all: bool,
+}
+
+impl Attempt {
+    /// The HTTP status of the last answer, where there was one.
+    pub fn http_status(&self) -> Option<u16> {
+        self.calls.iter().rev().find_map(|call| match call.status {
+            Status::Http(status) => Some(status),
+            _ => None,
+        })
+    }
+
+    /// As far as the engine decides by it.
+    pub fn finding(&self) -> Finding {
+        let calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        Finding { verdict: self.verdict, calls, of_all: self.of_all }
+    }
+
+    fn without_token(calls: Vec<Call>, why: NoToken, ambiguous: bool) -> Self {
+        Attempt { verdict: why.verdict, calls, error: Some(why.error), other_user: false, ambiguous, of_all: true }
+    }
+}
+
+/// Makes the calls to one target.
+pub struct Caller {
+    api: &'static dyn Api,
+    http: Http,
+    session: Session,
+}
+
+impl Caller {
+    /// A caller for the API below `base_url`. Connects to nothing yet.
+    ///
+    /// `request_timeout` bounds the time for connecting (four fifths of it, at most 5 s); `on_login` is told how
+    /// each login ended: `ok`, `refused` or `failed`.
+    ///
+    /// # Errors
+    /// Where a TLS file cannot be used.
+    pub fn new(
+        api: &'static dyn Api,
+        base_url: Url,
+        credentials: Credentials,
+        tls: &Tls,
+        request_timeout: Duration,
+        on_login: OnLogin,
+    ) -> anyhow::Result<Self> {
+        let http = Http::new(&base_url, tls, request_timeout)?;
+        let session = Session::new(api, http.clone(), credentials, on_login);
+        Ok(Caller { api, http, session })
+    }
+
+    /// Sends the update once and judges the answer; after a 401, once more with a new token where one can be had. Each call is told where in
+    /// a trace it belongs.
+    ///
+    /// Each call and each login takes `timeout` at most. An attempt may so take four times as long: `leased` is asked right before each call
+    /// how long the update's partition is certainly ours; the call takes no longer, and is not made where too little of that is left.
+    pub async fn attempt(
+        &self,
+        update: &Update,
+        trace: Trace<'_>,
+        timeout: Duration,
+        leased: impl Fn() -> Option<Duration> + Send + Sync,
+    ) -> Attempt {
+        let mut token = match self.session.token(timeout).await {
+            Ok(token) => token,
+            Err(why) => return Attempt::without_token(Vec::new(), why, false),
+        };
+        let mut calls = Vec::with_capacity(1);
+        loop {
+            // Before the look at the lease: what comes to a stop in between is late.
+            let began = Instant::now();
+            let Some(timeout) = leased().map(|leased| leased.min(timeout)) else {
+                let error = ApiError::new("the call was not made, as its partition may have been handed over");
+                let why = NoToken { verdict: Verdict::NotCalled, error };
+                return Attempt::without_token(calls, why, false);
+            };
+            let (judgement, ambiguous) = self.call(update, trace, &token, (began, timeout), &mut calls).await;
+            if !judgement.token_refused || calls.len() > 1 {
+                let error = judgement.error.map(|error| match judgement.quotes_api {
+                    true => mask(error, &self.secrets(update, &token)),
+                    false => error,
+                });
+                let of_all = judgement.token_refused || calls.last().is_some_and(Call::is_no_answer);
+                return Attempt { verdict: judgement.verdict, calls, error, other_user: judgement.other_user, ambiguous, of_all };
+            }
+            token = match self.session.replace(&token, timeout).await {
+                Ok(token) => token,
+                Err(why) => return Attempt::without_token(calls, why, false),
+            };
+        }
+    }
+
+    /// Leaves all connections behind: an API that is in trouble may have moved.
+    pub fn start_anew(&self) {
+        self.http.start_anew();
+    }
+
+    /// Whether the secret file has changed since it was last read, so that a held target is worth a probe at once. Cheap.
+    pub fn credentials_changed(&self) -> bool {
+        self.session.credentials_changed()
+    }
+
+    async fn call(
+        &self,
+        update: &Update,
+        trace: Trace<'_>,
+        token: &Token,
+        (began, timeout): (Instant, Duration),
+        calls: &mut Vec<Call>,
+    ) -> (Judgement, bool) {
+        let request = self.api.update(update.user, &update.changes);
+        let (span, headers) = match trace {
+            Trace::Passed(passed) => (None, headers(update, passed)),
+            Trace::Span(span) => {
+                let span = span.attempt(&request.method, &self.http.url(&request.path), calls.len());
+                let headers = headers(update, Some(&span.context()));
+                (Some(span), headers)
+            }
+        };
+        let confirmed = |answer: &_| self.api.judge(update.user, answer).verdict == Verdict::Delivered;
+        let answer = self.http.exchange(request, Some(&token.secret), headers, began, timeout, confirmed).await;
+        let duration = began.elapsed();
+        let (judgement, status, ambiguous) = match answer {
+            Ok(answer) => (self.api.judge(update.user, &answer), Status::Http(answer.status), false),
+            Err(lost) => {
+                let error = Some(ApiError::new(lost.message));
+                let judgement = Judgement { verdict: lost.verdict, error, quotes_api: false, other_user: false, token_refused: false };
+                (judgement, lost.status, lost.ambiguous)
+            }
+        };
+        if let Some(span) = span {
+            span.answered(status, judgement.verdict);
+        }
+        calls.push(Call { verdict: judgement.verdict, status, duration });
+        (judgement, ambiguous)
+    }
+
+    fn secrets(&self, update: &Update, token: &Token) -> Vec<String> {
+        let fields = self.api.secret_fields().iter();
+        let values = fields.filter_map(|name| serde_json::from_str(update.changes.get(name)?).ok());
+        values.chain([token.secret.expose_secret().to_owned()]).collect()
+    }
+}
+
+fn headers(update: &Update, trace: Option<&TraceContext>) -> HeaderMap {
+    let key = update.idempotency_key.to_string();
+    let pairs = [("idempotency-key", key.as_str())].into_iter().chain(trace.into_iter().flat_map(TraceContext::headers));
+    let header = |(name, value): (&'static str, &str)| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
+    pairs.filter_map(header).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,381 @@
+//! The publisher: outcomes, dead letters and offsets in one Kafka transaction, on a thread of its
+//! own, since transaction calls block.
+//!
+//! A transaction that is aborted is settled again with the same endings; the calls behind them are
+//! not made again. If a topic refuses a message, it is found out which one, and that one is changed
+//! as little as may help. If that does not help, or there is no time for so much, the engine is
+//! told, which settles the rest without it. If nobody can know whether a commit went through,
+//! because the producer was lost over it, the group's committed offsets tell.
+
+mod batches;
+mod commits;
+mod trouble;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tracing::{debug, error, warn};
+
+use self::batches::Batches;
+use self::trouble::Next;
+use crate::config::Kafka;
+use crate::engine::{PartitionCommit, Unsettled};
+use crate::kafka::assignment::{Callbacks, Ownership};
+use crate::kafka::client;
+use crate::kafka::consumer::is_fenced;
+use crate::kafka::findings::Report;
+use crate::kafka::log::Chatter;
+use crate::kafka::message::{Message, Refusal};
+use crate::kafka::standing::Standing;
+use crate::kafka::transaction::{STUCK, Transactions, Waiting, too_many_left_behind};
+use crate::telemetry::metrics::TargetMetrics;
+
+/// Within this time a consumer hears from its group whether it is still in it: a heartbeat comes each second, or more often.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// The pause before a transaction is tried again, doubling…
+const PAUSE: Duration = Duration::from_millis(100);
+/// …up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// An abort that takes longer had to wait for the broker.
+const PROMPT: Duration = Duration::from_secs(1);
+/// In a row, for one settlement.
+const MOST_OUTAGES: u32 = 2;
+/// A settlement that is aborted so often, whatever the reason, is taken apart: perhaps it is only a
+/// part of it that does not go through.
+const MOST_TRIES: u32 = 6;
+/// Once smaller batches were needed, they stay so for this time.
+const NARROW: Duration = Duration::from_secs(600);
+
+/// One transaction to be made.
+#[derive(Debug)]
+pub struct Settlement {
+    /// The engine's batch.
+    pub batch: u64,
+    /// Outcomes and dead letters.
+    pub messages: Vec<Message>,
+    /// Offsets.
+    pub commits: Vec<PartitionCommit>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was committed, but for partitions that went meanwhile.
+    Done(u64),
+    /// It was certainly not committed.
+    Not(u64, Unsettled),
+}
+
+/// Writes a settlement, on the publisher's thread.
+type Write = Box<dyn FnOnce() -> Settlement + Send>;
+
+/// A subscriber's publisher.
+pub struct Publisher {
+    settlements: Option<Sender<Write>>,
+    stopping: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Publisher {
+    /// Starts the thread. It answers each settlement with one [`Settled`], in order, unless it is stopped.
+    ///
+    /// # Errors
+    /// If the client's settings are wrong, or a thread cannot be started.
+    pub fn spawn<C: Send + 'static>(
+        kafka: &Kafka,
+        target: &str,
+        consumer: Arc<rdkafka::consumer::BaseConsumer<Callbacks<C>>>,
+        ownership: Arc<Ownership>,
+        metrics: TargetMetrics,
+        settled: tokio::sync::mpsc::UnboundedSender<Settled>,
+    ) -> anyhow::Result<Self> {
+        let (settlements, receiver) = channel();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let settings = client::producer(kafka, target)?;
+        let work = Work {
+            batches: Batches::of(&settings),
+            settings,
+            topic: kafka.topics.updates.clone(),
+            consumer,
+            ownership,
+            metrics,
+            stopping: stopping.clone(),
+            producer: None,
+            standing: Standing::default(),
+            chatter: Chatter::default(),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("publish-{target}"))
+            .spawn(move || work.run(&receiver, &settled))
+            .context("no thread for the publisher")?;
+        Ok(Publisher { settlements: Some(settlements), stopping, thread })
+    }
+
+    /// Hands a settlement over, yet to be written: its messages are none of the loop's business, which has calls to make.
+    pub fn settle(&self, write: impl FnOnce() -> Settlement + Send + 'static) {
+        if let Some(settlements) = &self.settlements
+            && settlements.send(Box::new(write)).is_err()
+        {
+            debug!("the publisher has ended");
+        }
+    }
+
+    /// Ends the thread; what is not committed by then is not.
+    ///
+    /// # Errors
+    /// If it panicked.
+    pub fn stop(mut self) -> std::thread::Result<()> {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.settlements = None;
+        self.thread.join()
+    }
+}
+
+/// Why a transaction did not go through.
+enum Failure {
+    /// It was, or must be, aborted: settle again.
+    Abort(KafkaError),
+    /// The producer is lost, and with it the knowledge whether the commit went through.
+    Lost(KafkaError),
+}
+
+struct Work<C: Send + 'static> {
+    settings: ClientConfig,
+    topic: String,
+    consumer: Arc<rdkafka::consumer::BaseConsumer<Callbacks<C>>>,
+    ownership: Arc<Ownership>,
+    metrics: TargetMetrics,
+    stopping: Arc<AtomicBool>,
+    producer: Option<Transactions>,
+    batches: Batches,
+    standing: Standing,
+    chatter: Chatter,
+}
+
+impl<C: Send + 'static> Work<C> {
+    fn run(mut self, settlements: &Receiver<Write>, settled: &tokio::sync::mpsc::UnboundedSender<Settled>) {
+        // Ready before the first settlement: the open transaction of a killed predecessor of this name is aborted by it.
+        self.ready();
+        while let Ok(write) = settlements.recv() {
+            let Some(answer) = self.settle(write()) else { return };
+            if settled.send(answer).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Makes the producer and opens its session with the transaction coordinator; waits for the
+    /// broker. False when stopped, or when another instance has our name: a new producer would take
+    /// it back.
+    fn ready(&mut self) -> bool {
+        let (mut pause, mut tries) = (PAUSE, 0);
+        while self.producer.is_none() {
+            if self.stopping() || is_fenced(&self.consumer) {
+                return false;
+            }
+            if too_many_left_behind() {
+                error!(target = self.metrics.name(), "too many calls of the Kafka client never came back: restart this process");
+                return false;
+            }
+            match self.make() {
+                Ok(producer) => self.producer = Some(producer),
+                Err(error) => {
+                    tries += 1;
+                    self.tell_not_ready(&error, tries);
+                    self.wait(&mut pause);
+                }
+            }
+        }
+        true
+    }
+
+    /// Another producer has our name if ours was fenced. If it is another instance's, our consumer
+    /// is told so with its next heartbeat.
+    fn await_fencing(&self) {
+        if !self.producer.as_ref().is_some_and(Transactions::is_fenced) {
+            return;
+        }
+        let until = Instant::now() + HEARTBEAT;
+        while !self.stopping() && !is_fenced(&self.consumer) && Instant::now() < until {
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn make(&mut self) -> KafkaResult<Transactions> {
+        if self.batches.narrow.is_some_and(|(_, since)| since.elapsed() >= NARROW) {
+            self.batches.narrow = None;
+        }
+        let mut settings = self.settings.clone();
+        if let Some((bytes, _)) = self.batches.narrow {
+            settings.set("batch.size", bytes.to_string());
+        }
+        let waiting = Waiting::new();
+        Transactions::open(&settings, self.metrics.name(), &|error| self.goes_on(&waiting, error))
+    }
+
+    /// Whether a call is made again that the broker has not answered yet.
+    fn goes_on(&self, waiting: &Waiting, error: &RDKafkaError) -> bool {
+        waiting.tell(error);
+        !self.stopping()
+    }
+
+    /// Whether a line of this kind is logged, and then how many were left out before it.
+    fn tell(&self, kind: &str) -> Option<Option<u32>> {
+        self.chatter.let_through(kind, 1, Instant::now()).map(|left_out| (left_out > 0).then_some(left_out))
+    }
+
+    fn wait(&self, pause: &mut Duration) {
+        let until = Instant::now() + *pause;
+        while !self.stopping() && Instant::now() < until {
+            std::thread::sleep(PAUSE.min(until.saturating_duration_since(Instant::now())));
+        }
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Settles until it is done, or cannot be. `None`: stopped before, or it can never go on.
+    fn settle(&mut self, mut settlement: Settlement) -> Option<Settled> {
+        let suspended = self.standing.suspended(&settlement.messages, Instant::now());
+        if !suspended.is_empty() {
+            return Some(Settled::Not(settlement.batch, Unsettled { refused: suspended.into_iter().collect(), late: false }));
+        }
+        let (mut lost_after, mut pause, mut outages, mut tries) = (None, PAUSE, 0, 0);
+        loop {
+            if !self.ready() || self.stopping() && lost_after.is_some() {
+                return None;
+            }
+            // The metadata first, then the look at what we own: so the metadata is never younger than the ownership it is used with,
+            // and a partition that went to another instance is refused by the broker.
+            let metadata = self.consumer.group_metadata()?;
+            let held = |commit: &&PartitionCommit| self.ownership.holds(commit.partition, commit.epoch);
+            let commits: Vec<_> = settlement.commits.iter().filter(held).cloned().collect();
+            if commits.is_empty() || lost_after.is_some() && self.was_committed(&commits)? {
+                self.told(&settlement, &commits);
+                return Some(Settled::Done(settlement.batch));
+            }
+            // A producer that is lost over one transaction again and again is one for which there
+            // is no time.
+            if lost_after.take().is_some_and(|took| took >= STUCK) {
+                return Some(late(&settlement));
+            }
+            let began = Instant::now();
+            match self.transaction(&mut settlement, &commits, metadata) {
+                Ok(()) => {
+                    self.metrics.committed("ok");
+                    debug!(messages = settlement.messages.len(), took = ?began.elapsed(), "settled");
+                    self.told(&settlement, &commits);
+                    return Some(Settled::Done(settlement.batch));
+                }
+                Err(Failure::Abort(error)) => {
+                    self.metrics.committed("aborted");
+                    let aborting = Instant::now();
+                    let reports = self.abort();
+                    // Nothing gets through while the broker is away, and that says nothing of what
+                    // was sent. But not again and again.
+                    let is_outage = aborting.elapsed() > PROMPT && outages < MOST_OUTAGES;
+                    outages += u32::from(is_outage);
+                    match self.next(&mut settlement, &reports, &error, is_outage) {
+                        Next::AtOnce => {}
+                        Next::Leave(why) => return Some(Settled::Not(settlement.batch, why)),
+                        Next::Later => {
+                            tries += 1;
+                            self.tell_aborted(&error, tries);
+                            if tries >= MOST_TRIES {
+                                return Some(late(&settlement));
+                            }
+                            self.wait(&mut pause);
+                        }
+                    }
+                }
+                Err(Failure::Lost(error)) => {
+                    self.metrics.committed("failed");
+                    if let Some(left_out) = self.tell("lost") {
+                        warn!(target = self.metrics.name(), %error, left_out, "the transactional producer is lost; a new one takes over");
+                    }
+                    self.await_fencing();
+                    self.producer = None;
+                    lost_after = Some(began.elapsed());
+                    self.wait(&mut pause);
+                }
+            }
+            if self.stopping() {
+                return None;
+            }
+        }
+    }
+
+    fn transaction(
+        &mut self,
+        settlement: &mut Settlement,
+        commits: &[PartitionCommit],
+        metadata: ConsumerGroupMetadata,
+    ) -> Result<(), Failure> {
+        let Some(producer) = &self.producer else { return Ok(()) };
+        producer.begin().map_err(judge)?;
+        let now = Instant::now();
+        for (number, message) in settlement.messages.iter_mut().enumerate() {
+            if commits.iter().any(|commit| commit.partition == message.origin.partition) {
+                self.standing.prepare(message, now);
+                send(producer, number, message)?;
+            }
+        }
+        let patience = self.batches.linger + self.standing.patience(&settlement.messages, now);
+        producer.deliver(patience).map_err(judge)?;
+        let offsets = self.offsets(commits).map_err(Failure::Abort)?;
+        let (offsets, metadata, waiting) = (Arc::new(offsets), Arc::new(metadata), Waiting::new());
+        let go_on = |error: &RDKafkaError| self.goes_on(&waiting, error);
+        producer.send_offsets(&offsets, &metadata, &go_on).map_err(judge)?;
+        producer.commit(&go_on).map_err(judge)
+    }
+
+    /// Aborts the transaction, and returns what became of its messages.
+    fn abort(&mut self) -> Vec<Report> {
+        let Some(producer) = &self.producer else { return Vec::new() };
+        let waiting = Waiting::new();
+        let aborted = producer.abort(&|error| self.goes_on(&waiting, error));
+        let reports = producer.reports();
+        if let Err(error) = aborted {
+            if let Some(left_out) = self.tell("abort") {
+                warn!(target = self.metrics.name(), %error, left_out, "a transaction cannot be aborted; a new producer takes over");
+            }
+            self.await_fencing();
+            self.producer = None;
+        }
+        reports
+    }
+}
+
+fn late(settlement: &Settlement) -> Settled {
+    Settled::Not(settlement.batch, Unsettled { refused: Vec::new(), late: true })
+}
+
+/// Queues a message. What the client itself does not send for its size is changed until it does.
+fn send(producer: &Transactions, number: usize, message: &mut Message) -> Result<(), Failure> {
+    loop {
+        match producer.send(number, message) {
+            Ok(()) => return Ok(()),
+            Err(Code::MessageSizeTooLarge | Code::QueueFull) if message.alter(Refusal::Size) => {}
+            Err(code) => return Err(judge(producer.refused(number, code))),
+        }
+    }
+}
+
+fn judge(error: KafkaError) -> Failure {
+    match &error {
+        KafkaError::Transaction(inner) if inner.is_fatal() || !inner.txn_requires_abort() => Failure::Lost(error),
+        // Cancelled: the producer is stuck in a call.
+        KafkaError::MessageProduction(Code::Fatal) | KafkaError::Canceled => Failure::Lost(error),
+        _ => Failure::Abort(error),
+    }
+}

@@ -1,0 +1,153 @@
+//! An event: a record that has been read as a CloudEvent carrying a user update.
+
+mod decode;
+mod rfc3339;
+mod trace_context;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use crate::model::json::{self, Number};
+
+pub use decode::{decode, is_structured};
+pub use rfc3339::parse as parse_time;
+pub use trace_context::TraceContext;
+
+/// A user's number at an API: 1 to 2^63-1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(u64);
+
+impl UserId {
+    /// The number as a user id, if it is one.
+    pub fn new(number: u64) -> Option<Self> {
+        (1..=i64::MAX as u64).contains(&number).then_some(UserId(number))
+    }
+
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who sent the event and what kind it is. What could not be read is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The CloudEvents `id`.
+    pub id: Option<String>,
+    /// The CloudEvents `source`.
+    pub source: Option<String>,
+    /// The CloudEvents `type`.
+    pub event_type: Option<String>,
+}
+
+/// An update event. Whether its user and changes make sense depends on the target, and is asked later.
+#[derive(Clone)]
+pub struct Event {
+    /// Who sent it; every part is there.
+    pub identity: Identity,
+    /// When it stops being worth delivering (`expirytime`).
+    pub expires_at: Option<Timestamp>,
+    /// The target it names itself.
+    pub target: Option<String>,
+    /// `data.user`, as it came.
+    pub user: Option<Box<RawValue>>,
+    /// `data.changes`, as it came.
+    pub changes: Option<Box<RawValue>>,
+}
+
+/// A record that is no update event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undecodable {
+    /// As much as could be read.
+    pub identity: Identity,
+    /// What is wrong and where, in words that quote no value; a few hundred bytes at most.
+    pub message: String,
+}
+
+/// Something about `user` or `changes` that the target cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct InvalidChanges {
+    /// What is wrong, beginning with the path in the data, such as `data.changes.rooms[1]`. Quotes no value.
+    pub message: String,
+}
+
+impl Event {
+    /// The names in [`Event::fields`], at most.
+    pub const MAX_FIELDS: usize = 64;
+    /// The characters of one name in [`Event::fields`], at most.
+    pub const MAX_FIELD_CHARS: usize = 64;
+
+    /// The user to update: an integer from 1 to 2^63-1, or a string of its digits.
+    ///
+    /// # Errors
+    ///
+    /// Says what `data.user` is instead.
+    pub fn user_id(&self) -> Result<UserId, InvalidChanges> {
+        const WANTED: &str = "must be an integer from 1 to 9223372036854775807, or a string of its digits";
+        let refuse = |what: &str| InvalidChanges { message: format!("data.user: {WANTED}; it is {what}") };
+        let user = self.user.as_deref().ok_or_else(|| refuse("missing"))?;
+        let (number, what) = match json::number(user) {
+            Some(Number::Fraction) => (None, "a number with a fraction"),
+            Some(Number::Integer(number)) => (u64::try_from(number).ok(), "out of that range"),
+            Some(Number::Beyond) => (None, "out of that range"),
+            None => match json::string(user) {
+                None => (None, json::kind(user)),
+                Some(text) if text.is_empty() => (None, "an empty string"),
+                // `parse` would take a plus sign too.
+                Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => (None, "a string with other characters in it"),
+                Some(text) => (text.parse().ok(), "out of that range"),
+            },
+        };
+        number.and_then(UserId::new).ok_or_else(|| refuse(what))
+    }
+
+    /// What to set: an object with one entry at least, whose names and types the API checks.
+    ///
+    /// # Errors
+    ///
+    /// Says what `data.changes` is instead.
+    pub fn changes(&self) -> Result<&RawValue, InvalidChanges> {
+        let what = match self.changes.as_deref() {
+            Some(changes) if changes.get().starts_with('{') => match changes.get()[1..].trim_start().starts_with('}') {
+                false => return Ok(changes),
+                true => "an empty one",
+            },
+            Some(other) => json::kind(other),
+            None => "missing",
+        };
+        let message = format!("data.changes: must be an object with one entry at least; it is {what}");
+        Err(InvalidChanges { message })
+    }
+
+    /// The names in `data.changes`, in their order and bounded, as outcomes show them.
+    pub fn fields(&self) -> Vec<String> {
+        let members = self.changes.as_deref().map(|changes| json::members(changes.get())).unwrap_or_default();
+        let names = members.iter().map(|(name, _)| name).take(Self::MAX_FIELDS);
+        names.map(|name| name.chars().take(Self::MAX_FIELD_CHARS).collect()).collect()
+    }
+}
+
+/// Shows no value of `changes`: passwords and card numbers are among them.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("identity", &self.identity)
+            .field("expires_at", &self.expires_at)
+            .field("target", &self.target)
+            .field("user", &self.user_id().ok())
+            .field("fields", &self.fields())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,10 @@
+//! What the service speaks of: records, events, users, routes, outcomes and dead letters.
+
+pub mod dead_letter;
+pub mod error;
+pub mod event;
+pub mod json;
+pub mod outcome;
+pub mod record;
+pub mod route;
+pub mod text;

@@ -1,0 +1,160 @@
+//! Explaining: what is known of one user at one target. What waits, what was delivered lately, what is dead, which fields last changed when.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
+use rdkafka::message::Message;
+use serde::Serialize;
+
+use crate::engine::Spent;
+use crate::engine::checkpoint::Checkpoint;
+use crate::kafka::reader::{Go, Span};
+use crate::kafka::{committed, headers};
+use crate::model::outcome::{self, Kind, OutcomeData, RecordPlace};
+use crate::model::record::Place;
+use crate::operator::desk::{self, Desk};
+use crate::operator::judge::Lane;
+use crate::operator::{Failure, Filter, Letter, Watch};
+
+/// So many of the updates that wait, and of the outcomes, are kept.
+pub const SHOWN: usize = 10;
+
+/// What is known of a user.
+pub struct Explanation {
+    /// Whom it is about.
+    pub lane: Lane,
+    /// The first of the updates that wait, in the order in which they are called.
+    pub waiting: Vec<Waiting>,
+    /// How many wait.
+    pub waiting_count: usize,
+    /// The last updates that were delivered, or merged into one that was.
+    pub delivered: VecDeque<OutcomeData>,
+    /// How many there were.
+    pub delivered_count: usize,
+    /// The open dead letters.
+    pub dead: Vec<Letter>,
+    /// When each field was last set, by which record.
+    pub fields: BTreeMap<String, Changed>,
+}
+
+/// An update that waits.
+#[derive(Clone, Debug, Serialize)]
+pub struct Waiting {
+    /// Where it stands.
+    pub record: RecordPlace,
+    /// What it sets.
+    pub fields: Vec<String>,
+    /// When it was written, in UTC.
+    pub written_at: Option<String>,
+    /// The calls made for it, as far as they are committed.
+    pub attempts: u32,
+}
+
+/// The last change of a field.
+#[derive(Clone, Debug, Serialize)]
+pub struct Changed {
+    /// When the API confirmed it, in UTC.
+    pub at: String,
+    /// The update.
+    pub record: RecordPlace,
+}
+
+impl Explanation {
+    /// Collects it; outcomes since then.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn read(desk: &Desk, lane: Lane, since: Timestamp, watch: &mut dyn Watch) -> Result<Self, Failure> {
+        let mut found = Explanation {
+            lane,
+            waiting: Vec::new(),
+            waiting_count: 0,
+            delivered: VecDeque::new(),
+            delivered_count: 0,
+            dead: Vec::new(),
+            fields: BTreeMap::new(),
+        };
+        found.read_waiting(desk, watch)?;
+        found.read_outcomes(desk, since, watch)?;
+        let filter = Filter { target: Some(found.lane.target.clone()), user: Some(found.lane.user), ..Filter::default() };
+        let dead = &mut found.dead;
+        desk.letters(&filter, watch, |letter, _| {
+            dead.push(letter);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// What the group has not settled.
+    fn read_waiting(&mut self, desk: &Desk, watch: &mut dyn Watch) -> Result<(), Failure> {
+        let commits = committed(&desk.kafka, &self.lane.target, desk.updates.partitions)?;
+        let mut spans = desk.updates.spans()?;
+        let mut checkpoints = Vec::with_capacity(commits.len());
+        for (span, commit) in spans.iter_mut().zip(&commits) {
+            // A text that cannot be read says nothing, to the service as well; nor does a commit of another topic.
+            let checkpoint = Checkpoint::read(commit).unwrap_or_else(|_| Checkpoint::at(commit.offset));
+            let other = checkpoint.topic.differs(desk.topic_id);
+            checkpoints.push(if other { Checkpoint::at(0) } else { checkpoint });
+            *span = Span { from: span.from.max(if other { 0 } else { commit.offset }), ..*span };
+        }
+        watch.begin("reading updates", desk::steps(&spans));
+        desk.updates.scan(&spans, watch, |message| {
+            let offset = message.offset();
+            let checkpoint = usize::try_from(message.partition()).ok().and_then(|partition| checkpoints.get(partition));
+            let spent = checkpoint.and_then(|checkpoint| checkpoint.open.get(&offset)).copied();
+            if spent.is_none() && checkpoint.is_some_and(|checkpoint| offset < checkpoint.horizon) {
+                return Ok(Go::On);
+            }
+            let record = headers::record(&desk.updates.name, message);
+            let reading = desk.judge.read(&record);
+            if reading.lane.as_ref() == Some(&self.lane) {
+                self.waiting_count += 1;
+                if self.waiting.len() < SHOWN {
+                    self.waiting.push(waiting(&record.place, reading.parts, record.timestamp_ms, spent.unwrap_or_default()));
+                }
+            }
+            Ok(Go::On)
+        })?;
+        watch.end();
+        Ok(())
+    }
+
+    fn read_outcomes(&mut self, desk: &Desk, since: Timestamp, watch: &mut dyn Watch) -> Result<(), Failure> {
+        let subject = outcome::subject(&self.lane.target, self.lane.user);
+        let spans = desk.outcomes.since(since, desk.outcomes.spans()?)?;
+        watch.begin("reading outcomes", desk::steps(&spans));
+        desk.outcomes.scan(&spans, watch, |message| {
+            if matches!(desk::kind(message), Some(Kind::Delivered | Kind::Merged))
+                && headers::text(message, "ce_subject") == Some(&subject)
+                && let Some(data) = desk::data(message)
+            {
+                self.take(data);
+            }
+            Ok(Go::On)
+        })?;
+        watch.end();
+        Ok(())
+    }
+
+    fn take(&mut self, data: OutcomeData) {
+        for field in data.fields.iter().flatten() {
+            let changed = Changed { at: data.finished_at.clone(), record: data.record.clone() };
+            match self.fields.get_mut(field) {
+                // Of one call, the last update that sets it has its way.
+                Some(known) if (&known.at, known.record.offset) > (&changed.at, changed.record.offset) => {}
+                Some(known) => *known = changed,
+                None => drop(self.fields.insert(field.clone(), changed)),
+            }
+        }
+        self.delivered_count += 1;
+        self.delivered.push_back(data);
+        if self.delivered.len() > SHOWN {
+            self.delivered.pop_front();
+        }
+    }
+}
+
+fn waiting(place: &Place, fields: Vec<String>, timestamp_ms: Option<i64>, spent: Spent) -> Waiting {
+    let written_at = timestamp_ms.and_then(|millis| Timestamp::from_millisecond(millis).ok()).map(outcome::timestamp);
+    Waiting { record: place.into(), fields, written_at, attempts: spent.calls }
+}

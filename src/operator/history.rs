@@ -1,0 +1,324 @@
+//! The history: what came after dead letters on the update topic, as far as it concerns their users, and how that ended.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rdkafka::message::Message;
+
+use crate::kafka::headers;
+use crate::kafka::reader::{Go, Sight, Span, Spot, Topic};
+use crate::model::event::UserId;
+use crate::model::outcome::{EventIdentity, Kind};
+use crate::operator::ancestry::{Link, Replays, beginnings};
+pub use crate::operator::chosen::Chosen;
+use crate::operator::chosen::FROM_BEFORE;
+use crate::operator::desk::{self, Desk};
+use crate::operator::judge::{Lane, Reading};
+use crate::operator::letter::replay_of;
+use crate::operator::plan::{self, Case, First, Other, Step};
+use crate::operator::spots::Spots;
+use crate::operator::{Failure, Watch};
+use crate::verdict::Reason;
+
+/// How far to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpTo {
+    /// What can be read now.
+    Now,
+    /// All outcomes that were written until now, waiting for the transactions that are open.
+    AllWritten,
+}
+
+/// What is known of the users of chosen dead letters.
+pub struct History<'a> {
+    desk: &'a Desk,
+    lanes: HashMap<Arc<Lane>, Vec<(Other, EventHash)>>,
+    /// The records that are dead, each with the event that it had: its place may be another record's by now.
+    dead: HashMap<Spot, EventHash>,
+    settled: Spots,
+    replays: Replays,
+    /// How far each partition of the update topic was read.
+    updates: BTreeMap<i32, i64>,
+    /// The latest timestamp seen in each of them. What follows it was written no earlier, whatever its own says.
+    latest_ms: HashMap<i32, i64>,
+    /// How far the outcome topic was read.
+    outcomes: Vec<Span>,
+    /// Whether outcomes that are older than this may be gone.
+    horizon: Option<Timestamp>,
+}
+
+impl<'a> History<'a> {
+    /// Reads the history of these letters, and completes what they say of themselves.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn read(desk: &'a Desk, chosen: &mut [Chosen], watch: &mut dyn Watch) -> Result<Self, Failure> {
+        let mut history = History {
+            desk,
+            lanes: HashMap::new(),
+            dead: HashMap::new(),
+            settled: Spots::default(),
+            replays: Replays::default(),
+            updates: BTreeMap::new(),
+            latest_ms: HashMap::new(),
+            outcomes: Vec::new(),
+            horizon: None,
+        };
+        history.trace_back(chosen)?;
+        history.begin_updates(chosen)?;
+        if let Some(since) = chosen.iter().map(|one| one.since).min() {
+            history.begin_outcomes(desk::earlier(since))?;
+        }
+        history.catch_up(UpTo::Now, watch)?;
+        for one in chosen.iter_mut() {
+            if let Some(horizon) = history.horizon.filter(|horizon| one.since < *horizon) {
+                let words = format!("whether it was replayed already cannot be told: the outcome topic only reaches back to {horizon:.0}");
+                one.objection.get_or_insert(words);
+            }
+        }
+        Ok(history)
+    }
+
+    /// Completes where each letter first stood.
+    fn trace_back(&mut self, chosen: &mut [Chosen]) -> Result<(), Failure> {
+        let links = chosen.iter().map(|one| (one.first, one.replay_of.clone())).collect();
+        for (one, beginning) in chosen.iter_mut().zip(beginnings(self.desk, links, &mut self.replays)?) {
+            one.first = beginning.first;
+            one.since = beginning.failed_at.map_or(one.since, |failed_at| failed_at.min(one.since));
+            if one.first == First::BEFORE_THE_TOPIC {
+                one.from_before = true;
+                one.objection.get_or_insert_with(|| FROM_BEFORE.to_owned());
+            }
+            if !beginning.sure {
+                one.blind.get_or_insert_with(|| {
+                    "it was replayed before, and the dead letter that it was then is gone: where it first stood cannot be told".to_owned()
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The updates of these users are read from where the first letter of each partition first stood. In the other
+    /// partitions, where updates of the same users may stand since partitions were added, from the time at which the
+    /// oldest letter was written.
+    fn begin_updates(&mut self, chosen: &mut [Chosen]) -> Result<(), Failure> {
+        let with_lane = || chosen.iter().filter(|one| one.lane.is_some());
+        if with_lane().next().is_none() {
+            return Ok(());
+        }
+        let written = with_lane().map(|one| one.first.written_ms).min().flatten();
+        let oldest = written.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+        let all = self.desk.updates.spans()?;
+        let since = match oldest {
+            Some(oldest) => self.desk.updates.since(desk::earlier(oldest), all.clone())?,
+            None => all.clone(),
+        };
+        self.updates = since.iter().map(|span| (span.partition, span.from)).collect();
+        let lows: HashMap<i32, i64> = all.iter().map(|span| (span.partition, span.from)).collect();
+        for one in chosen.iter_mut() {
+            let Some(lane) = &one.lane else { continue };
+            self.lanes.entry(lane.clone()).or_default();
+            let First { partition, offset, .. } = one.first;
+            let (Some(low), Some(from)) = (lows.get(&partition), self.updates.get_mut(&partition)) else { continue };
+            if *low > offset + 1 {
+                one.blind.get_or_insert_with(|| {
+                    format!(
+                        "the update topic no longer reaches back to {partition}/{offset}: newer updates of this user may be gone from it"
+                    )
+                });
+            }
+            *from = (*from).min(offset + 1).max(*low);
+        }
+        Ok(())
+    }
+
+    fn begin_outcomes(&mut self, since: Timestamp) -> Result<(), Failure> {
+        let all = self.desk.outcomes.spans()?;
+        self.outcomes = self.desk.outcomes.since(since, all.clone())?;
+        self.replays.since = Some(self.replays.since.map_or(since, |known| known.min(since)));
+        // Where everything that is left is younger, and something is gone, what is gone may have been younger too.
+        let cut: Vec<Span> = all.into_iter().filter(|span| span.from > 0 && self.outcomes.contains(span)).collect();
+        let mut firsts: HashMap<i32, Timestamp> = HashMap::new();
+        self.desk.outcomes.scan(&cut, &mut (), |message| {
+            let time = message.timestamp().to_millis().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+            firsts.insert(message.partition(), time.unwrap_or_else(Timestamp::now));
+            Ok(Go::NextPartition)
+        })?;
+        self.horizon = cut.iter().map(|span| firsts.get(&span.partition).copied().unwrap_or_else(Timestamp::now)).max();
+        for span in &mut self.outcomes {
+            span.to = span.from;
+        }
+        Ok(())
+    }
+
+    /// Reads on: updates first, then outcomes, so that an update which has ended is never taken for one on its way.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub fn catch_up(&mut self, up_to: UpTo, watch: &mut dyn Watch) -> Result<(), Failure> {
+        let found = self.read_updates(watch)?;
+        let ends = match up_to {
+            UpTo::Now => self.desk.outcomes.spans()?,
+            UpTo::AllWritten => {
+                let written = Topic::open(&self.desk.kafka, &self.desk.outcomes.name, Sight::Written)?.spans()?;
+                self.desk.outcomes.await_committed(&written)?;
+                written
+            }
+        };
+        self.read_outcomes(&ends, watch)?;
+        // Now the outcomes are known that say which of them were replays.
+        let links = found.iter().map(|found| (found.stands, found.link.clone())).collect();
+        let beginnings = beginnings(self.desk, links, &mut self.replays)?;
+        for (found, beginning) in found.into_iter().zip(beginnings) {
+            let first = beginning.sure.then_some(beginning.first);
+            self.lanes.entry(found.lane).or_default().push((Other { first, ..found.other }, found.event));
+        }
+        Ok(())
+    }
+
+    fn read_updates(&mut self, watch: &mut dyn Watch) -> Result<Vec<Found>, Failure> {
+        let ends = self.desk.updates.ends()?;
+        let mut spans = Vec::with_capacity(self.updates.len());
+        for (partition, from) in &mut self.updates {
+            let to = ends.get(partition).copied().unwrap_or(*from);
+            spans.push(Span { partition: *partition, from: *from, to });
+            *from = to.max(*from);
+        }
+        let mut found = Vec::new();
+        watch.begin("reading updates", desk::steps(&spans));
+        let (desk, lanes, latest_ms) = (self.desk, &self.lanes, &mut self.latest_ms);
+        desk.updates.scan(&spans, watch, |message| {
+            if let Some(own) = message.timestamp().to_millis() {
+                let latest = latest_ms.entry(message.partition()).or_insert(own);
+                *latest = own.max(*latest);
+            }
+            found.extend(of_interest(desk, lanes, latest_ms.get(&message.partition()).copied(), message));
+            Ok(Go::On)
+        })?;
+        watch.end();
+        Ok(found)
+    }
+
+    fn read_outcomes(&mut self, ends: &[Span], watch: &mut dyn Watch) -> Result<(), Failure> {
+        for span in &mut self.outcomes {
+            span.from = span.to;
+            span.to = ends.iter().find(|end| end.partition == span.partition).map_or(span.to, |end| end.to.max(span.to));
+        }
+        watch.begin("reading outcomes", desk::steps(&self.outcomes));
+        let (desk, lanes) = (self.desk, &self.lanes);
+        let (dead, settled, replays) = (&mut self.dead, &mut self.settled, &mut self.replays);
+        desk.outcomes.scan(&self.outcomes, watch, |message| {
+            match desk::kind(message) {
+                Some(Kind::Replayed | Kind::Superseded) => {
+                    if let Some(data) = desk::data(message) {
+                        settled.extend(desk::settled_by(&data, &desk.letters.name));
+                        replays.note(desk, data);
+                    }
+                }
+                Some(kind) if headers::text(message, "ce_subject").and_then(lane_of).is_some_and(|lane| lanes.contains_key(&lane)) => {
+                    if let Some(data) = desk::data(message).filter(|data| data.record.topic == *desk.updates.name) {
+                        let spot = (data.record.partition, data.record.offset);
+                        // Of two records that had the same place one after the other, the later has its way.
+                        dead.remove(&spot);
+                        dead.extend((kind == Kind::DeadLettered).then(|| (spot, event_hash(&data.event))));
+                    }
+                }
+                Some(_) | None => {}
+            }
+            Ok(Go::On)
+        })?;
+        watch.end();
+        Ok(())
+    }
+
+    /// Whether the dead letter was replayed or superseded.
+    pub fn is_settled(&self, spot: Spot) -> bool {
+        self.settled.contains(spot)
+    }
+
+    /// The other updates of the letter's user, as far as they were read.
+    pub fn others(&self, one: &Chosen) -> Vec<Other> {
+        let others = one.lane.as_ref().and_then(|lane| self.lanes.get(lane));
+        // On a topic that was made anew, another record has its place.
+        let own = |other: &Other| other.at == one.origin && !one.from_before;
+        let others = others.into_iter().flatten().filter(|(other, _)| !own(other));
+        others.map(|(other, event)| Other { dead: other.dead || self.dead.get(&other.at) == Some(event), ..other.clone() }).collect()
+    }
+
+    /// The partition to which the letter goes back: that of the latest update of its user, or else its own. Whatever the
+    /// senders make of a key, the user's next update will stand there too.
+    pub fn home(&self, one: &Chosen) -> i32 {
+        let others = one.lane.as_ref().and_then(|lane| self.lanes.get(lane));
+        let latest = others.into_iter().flatten().max_by_key(|(other, _)| other.first.map(|first| (first.written_ms, first.offset)));
+        latest.map_or(one.origin.0, |(other, _)| other.at.0)
+    }
+
+    /// What is to be done with the letter.
+    pub fn step(&self, one: &Chosen, force: bool) -> Step {
+        let settled = self.is_settled(one.spot).then_some("it was replayed or superseded already");
+        let case = Case {
+            first: one.first,
+            parts: &one.parts,
+            replays: one.replays,
+            blind: one.blind.as_deref().filter(|_| one.lane.is_some()),
+            objection: settled.or(one.objection.as_deref()),
+            obstacle: one.obstacle.as_deref(),
+        };
+        plan::step(&case, &self.others(one), force)
+    }
+
+    /// How far each partition of the update topic was read.
+    pub fn read_to(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.updates.iter().map(|(partition, to)| (*partition, *to))
+    }
+}
+
+/// An update of a user that matters.
+struct Found {
+    lane: Arc<Lane>,
+    other: Other,
+    /// Where it stands.
+    stands: First,
+    /// The dead letter that it says it was.
+    link: Link,
+    event: EventHash,
+}
+
+/// Enough of an event's identity to tell two apart.
+type EventHash = u64;
+
+fn event_hash(event: &EventIdentity) -> EventHash {
+    let mut hasher = DefaultHasher::new();
+    (&event.id, &event.source).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn of_interest(
+    desk: &Desk,
+    lanes: &HashMap<Arc<Lane>, Vec<(Other, EventHash)>>,
+    written_ms: Option<i64>,
+    message: &rdkafka::message::BorrowedMessage<'_>,
+) -> Option<Found> {
+    let record = headers::record(&desk.updates.name, message);
+    let Reading { event, lane, parts, problem } = desk.judge.read(&record);
+    let (lane, _) = lanes.get_key_value(&lane?)?;
+    let hopeless = problem.is_some_and(|(reason, _)| reason != Reason::Expired);
+    let (partition, offset) = (message.partition(), message.offset());
+    // What cannot be delivered anyway overwrites nothing. Where it first stood is asked for all of them together.
+    let other = Other { at: (partition, offset), first: None, parts, dead: hopeless };
+    Some(Found {
+        lane: lane.clone(),
+        other,
+        stands: First { partition, offset, written_ms },
+        link: replay_of(&record),
+        event: event_hash(&EventIdentity::from(&event?.identity)),
+    })
+}
+
+/// `valt/users/52`.
+fn lane_of(subject: &str) -> Option<Lane> {
+    let (target, user) = subject.rsplit_once("/users/")?;
+    Some(Lane { target: target.to_owned(), user: UserId::new(user.parse().ok()?)? })
+}

@@ -1,0 +1,75 @@
+//! The judge: what the service, as it is configured now, would take a record for.
+
+use jiff::Timestamp;
+
+use crate::api::Api;
+use crate::config::Config;
+use crate::model::event::{self, Event, UserId};
+use crate::model::record::Record;
+use crate::model::route::{Claim, Router};
+use crate::operator::changes;
+use crate::subscriber::update;
+use crate::verdict::Reason;
+
+/// The line in which updates wait for each other: a user at a target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lane {
+    /// The target.
+    pub target: String,
+    /// The user's number there.
+    pub user: UserId,
+}
+
+/// What a record is.
+pub struct Reading {
+    /// The event, where it is one.
+    pub event: Option<Event>,
+    /// Whose it is, where a target takes it and the user is known.
+    pub lane: Option<Lane>,
+    /// What it sets ([`changes::parts`]).
+    pub parts: Vec<String>,
+    /// Why the service would not even call for it, and in words.
+    pub problem: Option<(Reason, String)>,
+}
+
+/// Reads records as every subscriber does.
+pub struct Judge {
+    router: Router,
+    targets: Vec<(String, &'static dyn Api)>,
+}
+
+impl Judge {
+    /// A judge for these targets and routes.
+    pub fn new(config: &Config) -> Self {
+        let names = config.targets.iter().map(|target| target.name.clone()).collect();
+        Judge {
+            router: Router::new(names, config.routes.clone()),
+            targets: config.targets.iter().map(|target| (target.name.clone(), target.api)).collect(),
+        }
+    }
+
+    /// Looks at a record.
+    pub fn read(&self, record: &Record) -> Reading {
+        let event = match event::decode(record) {
+            Ok(event) => event,
+            Err(undecodable) => {
+                let problem = Some((Reason::Undecodable, undecodable.message));
+                return Reading { event: None, lane: None, parts: Vec::new(), problem };
+            }
+        };
+        let parts = event.changes().map(changes::parts).unwrap_or_default();
+        let (target, problem) = match self.router.claim(&event) {
+            Claim::Unroutable { message } => (None, Some((Reason::Unroutable, message))),
+            Claim::Target(name) => (Some(name), self.invalid(name, &event)),
+        };
+        let lane = target.zip(event.user_id().ok()).map(|(target, user)| Lane { target: target.to_owned(), user });
+        let expired = || event.expires_at.filter(|end| *end <= Timestamp::now());
+        let problem = problem.or_else(|| expired().map(|end| (Reason::Expired, format!("its expirytime passed at {end}"))));
+        Reading { event: Some(event), lane, parts, problem }
+    }
+
+    fn invalid(&self, target: &str, event: &Event) -> Option<(Reason, String)> {
+        let (_, api) = self.targets.iter().find(|(name, _)| name == target)?;
+        update::valid(event, *api).err().map(|invalid| (Reason::InvalidChanges, invalid.message))
+    }
+}

@@ -1,0 +1,59 @@
+//! Dead letters as an operator sees them: which are open, what a replay of them would do, and the replay itself.
+//!
+//! Nothing here prints. `desk → letter → choice → history → plan → replay`: the desk has the three topics, a letter is one record of the
+//! dead-letter topic, a choice is some of them, the history is what came after it on the update topic, the plan says what is left to send, and the replay sends it.
+
+mod ancestry;
+pub mod changes;
+pub mod choice;
+mod chosen;
+pub mod desk;
+pub mod explain;
+pub mod export;
+pub mod filter;
+pub mod history;
+pub mod judge;
+pub mod letter;
+pub mod mask;
+pub mod mend;
+pub mod plan;
+pub mod replay;
+mod sender;
+pub mod spots;
+pub mod story;
+pub mod tally;
+
+pub use desk::Desk;
+pub use filter::Filter;
+pub use letter::Letter;
+
+/// Why something cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Something outside cannot be reached, or is not there.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Another replay has taken over.
+    #[error("{0}")]
+    Fenced(String),
+    /// Anything else.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// Watches how far a long task is.
+pub trait Watch {
+    /// A task begins: what it is, and how many steps it has.
+    fn begin(&mut self, what: &str, steps: u64);
+    /// So many steps are done.
+    fn advance(&mut self, done: u64);
+    /// It is done.
+    fn end(&mut self);
+}
+
+/// Watches nothing.
+impl Watch for () {
+    fn begin(&mut self, _: &str, _: u64) {}
+    fn advance(&mut self, _: u64) {}
+    fn end(&mut self) {}
+}

@@ -1,0 +1,27 @@
+//! The tally: what a plan comes to.
+
+use std::collections::BTreeMap;
+
+use crate::operator::history::Chosen;
+use crate::operator::plan::Action;
+
+/// How many dead letters of each target and reason are to be dealt with in which way.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// By target and reason, then by action.
+    pub counts: BTreeMap<(String, &'static str), BTreeMap<Action, usize>>,
+    sums: BTreeMap<Action, usize>,
+}
+
+impl Tally {
+    /// One more.
+    pub fn add(&mut self, one: &Chosen, action: Action) {
+        *self.counts.entry((one.target.to_string(), one.reason.as_str())).or_default().entry(action).or_default() += 1;
+        *self.sums.entry(action).or_default() += 1;
+    }
+
+    /// How many of them in that way.
+    pub fn of(&self, action: Action) -> usize {
+        self.sums.get(&action).copied().unwrap_or(0)
+    }
+}

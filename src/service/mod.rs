@@ -1,0 +1,146 @@
+//! The service: builds the parts, lets them run, and drains them.
+
+mod keeper;
+mod supervisor;
+
+pub mod admin;
+pub mod process;
+pub mod reload;
+pub mod renewal;
+mod topics;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use self::keeper::Keeper;
+use self::supervisor::Supervisor;
+use crate::config::Config;
+use crate::kafka::{Unreachable, ask_for_ends, missing_topics};
+use crate::model::route::Router;
+use crate::subscriber::status::Board;
+use crate::subscriber::stop::Stop;
+use crate::subscriber::{Context, names_of};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Tracer;
+
+/// The pause between two looks for the broker.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the service ended otherwise than in order.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Topics are missing.
+    #[error("{0}")]
+    Topics(String),
+    /// Another instance runs under our name.
+    #[error(
+        "another instance has joined the consumer group as `{0}`: give each instance its own kafka.instance_id (by default it is the host's name)"
+    )]
+    InstanceTaken(String),
+    /// A subscriber, or one of its threads, panicked.
+    #[error("the subscriber of `{0}` panicked: please report this with the log, which names the place. It is a fault of this service")]
+    Panicked(String),
+    /// The threads of a subscriber that broke do not end, so that it cannot begin anew beside them.
+    #[error("the subscriber of `{0}` broke, and its Kafka client does not end: start the service again")]
+    Stuck(String),
+    /// A subscriber ended, though nobody had asked it to.
+    #[error("the subscriber of `{0}` ended by itself: please report this with the log. It is a fault of this service")]
+    Quit(String),
+    /// The admin endpoint ended.
+    #[error("the admin endpoint ended: please report this with the log. It is a fault of this service")]
+    Admin,
+    /// An orderly end took too long.
+    #[error("these targets did not drain in time and were left behind: {0}. What they had in flight is called again")]
+    Late(String),
+    /// Something could not be set up.
+    #[error(transparent)]
+    Setup(#[from] anyhow::Error),
+}
+
+/// Runs the service until `stop` says so, then drains it.
+///
+/// # Errors
+/// [`Failure`], if it cannot begin or cannot go on.
+///
+/// Of later configurations only what subscribers can take up counts: see [`crate::config::Change`].
+pub async fn run(
+    configs: watch::Receiver<Arc<Config>>,
+    only: HashSet<String>,
+    metrics: Metrics,
+    tracer: Option<Tracer>,
+    mut stop: Stop,
+) -> Result<(), Failure> {
+    let config = configs.borrow().clone();
+    let names = names_of(&config, &only);
+    let board = Board::new(&config.kafka.instance_id, &names);
+    let handles: Vec<_> = names.iter().map(|name| (name.clone(), metrics.target(name))).collect();
+    let admin = admin::serve(config.admin.listen, metrics.clone(), board.clone()).await?;
+    if !await_topics(&config, &board, &mut stop).await? {
+        return Ok(());
+    }
+    tokio::spawn(topics::run(config.kafka.clone(), metrics));
+    let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
+    let told = ask_for_ends(&config.kafka)?;
+    let mut supervisor = Supervisor::new(config.shutdown.drain_timeout);
+    for (name, metrics) in handles {
+        let (router, tracer, told, board) = (router.clone(), tracer.clone(), told.clone(), board.clone());
+        let context = Context { router, metrics, tracer, told, board, offsets: Arc::default() };
+        let keeper = Keeper { name: name.clone(), configs: configs.clone(), context, stop: supervisor.stop() };
+        supervisor.spawn(&name, keeper.run());
+    }
+    supervisor.watch(stop, admin).await
+}
+
+/// Waits for the broker, and looks whether the topics are there. False: stopped meanwhile.
+async fn await_topics(config: &Config, board: &Board, stop: &mut Stop) -> Result<bool, Failure> {
+    loop {
+        if stop.is_asked() {
+            return Ok(false);
+        }
+        let kafka = config.kafka.clone();
+        let look = tokio::task::spawn_blocking(move || missing_topics(&kafka));
+        let found = tokio::select! {
+            found = look => found.map_err(anyhow::Error::from)?,
+            // The look may take long, and the process can end without it.
+            () = stop.asked() => continue,
+        };
+        match found {
+            Ok(missing) if missing.is_empty() => return Ok(true),
+            Ok(missing) => return Err(Failure::Topics(create_them(config, &missing))),
+            Err(error) if !error.is::<Unreachable>() => return Err(Failure::Setup(error)),
+            Err(error) => {
+                warn!(brokers = config.kafka.bootstrap_servers, %error, "waiting for Kafka");
+                board.unreachable(&error.to_string());
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = stop.asked() => {}
+        }
+    }
+}
+
+/// Words for missing topics, with the command that makes each.
+pub fn create_them(config: &Config, missing: &[String]) -> String {
+    let servers = &config.kafka.bootstrap_servers;
+    let mut words = format!("missing in Kafka at {servers}: {}. Create what is missing, then start again:", missing.join(", "));
+    for topic in missing {
+        let topics = &config.kafka.topics;
+        let large = if *topic == topics.dead_letters {
+            // A dead letter is a record and some headers more.
+            " --config retention.ms=2592000000 --config max.message.bytes=2097152"
+        } else if *topic == topics.outcomes {
+            // They tell which dead letters are open.
+            " --config retention.ms=2592000000"
+        } else {
+            ""
+        };
+        words += &format!("\n  kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 8{large}");
+    }
+    words += "\nAll three need equally many partitions: where one is there already, take its number in place of 8.";
+    words
+}

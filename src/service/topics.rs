@@ -1,0 +1,48 @@
+//! The topic watch: what of the topics' settings does not go well is warned of at the start, and
+//! dead letters that come near the end of their retention are counted all the time.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing::{debug, info, warn};
+
+use crate::config::Kafka;
+use crate::kafka::find_topics;
+use crate::kafka::topics::{near_retention, older_than, remarks, topic_settings};
+use crate::telemetry::metrics::Metrics;
+
+/// How often it is looked.
+const PERIOD: Duration = Duration::from_secs(600);
+
+/// Looks again and again. What cannot be seen is told of once.
+pub async fn run(kafka: Kafka, metrics: Metrics) {
+    let mut first = true;
+    loop {
+        match look(&kafka, first).await {
+            Ok(near) => metrics.near_retention().set(near),
+            Err(error) if first => info!(error, "the settings of the topics cannot be looked at; nothing else needs them"),
+            Err(error) => debug!(error, "the settings of the topics cannot be looked at"),
+        }
+        first = false;
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// How many dead letters are near the end of their retention.
+async fn look(kafka: &Kafka, first: bool) -> Result<i64, String> {
+    let words = |error: anyhow::Error| format!("{error:#}");
+    let asked = kafka.clone();
+    let found = blocking(move || find_topics(&asked)).await.map_err(words)?;
+    let topics = topic_settings(kafka, &found).await?;
+    for remark in remarks(kafka, &topics).into_iter().filter(|_| first) {
+        warn!("{}", remark.words);
+    }
+    let (Some(letters), Some(settings)) = (found.into_iter().next_back(), topics.last()) else { return Ok(0) };
+    let Some(time) = near_retention(settings, Timestamp::now().as_millisecond()) else { return Ok(0) };
+    let asked = kafka.clone();
+    blocking(move || older_than(&asked, &letters, time)).await.map_err(words)
+}
+
+async fn blocking<T: Send + 'static>(run: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(run).await?
+}
