@@ -14,7 +14,6 @@ pub mod api;
 pub mod model;
 
 // The flow.
-pub mod engine;
 pub mod http;
 pub mod kafka;
 pub mod subscriber;
@@ -31,5 +30,3 @@ pub mod console;
 pub mod demo;
 pub mod operator;
 pub mod schema;
-
-pub mod verdict;

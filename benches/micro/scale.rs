@@ -4,10 +4,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::verdict::Verdict;
 use user_courier::kafka::Claim;
 use user_courier::model::record::Record;
 use user_courier::subscriber::update::Update;
-use user_courier::verdict::Verdict;
 
 use crate::ALLOCATOR;
 use crate::loads::engine::{Played, Shape};

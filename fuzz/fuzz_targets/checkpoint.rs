@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
-use user_courier::engine::checkpoint::{Checkpoint, MAX_TEXT};
-use user_courier::engine::{Commit, Spent, TopicId};
+use engine::checkpoint::{Checkpoint, MAX_TEXT};
+use engine::{Commit, Spent, TopicId};
 
 /// No distance in a text is longer.
 const LONGEST: i64 = 1 << 40;

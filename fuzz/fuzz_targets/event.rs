@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use libfuzzer_sys::fuzz_target;
 use user_courier::api;
 use user_courier::config::Topics;
-use user_courier::engine::{Batch, End, Ending, Spent, Work};
+use engine::{Batch, End, Ending, Spent, Work};
 use user_courier::model::event;
 use user_courier::kafka::Claim;
 use user_courier::model::record::{Header, Place, Record};

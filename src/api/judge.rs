@@ -15,7 +15,7 @@ use crate::model::error::ApiError;
 use crate::api::{Answer, Judgement, Login};
 use crate::model::event::UserId;
 use crate::model::json::{self, Number};
-use crate::verdict::Verdict;
+use engine::verdict::Verdict;
 
 /// An answer's body that is a JSON object. Only what is asked for is looked into.
 pub(super) struct Body<'a>(BTreeMap<String, &'a RawValue>);

@@ -16,7 +16,7 @@ use secrecy::SecretString;
 use serde_json::value::RawValue;
 
 use crate::model::event::{InvalidChanges, UserId};
-use crate::verdict::Verdict;
+use engine::verdict::Verdict;
 
 use crate::model::error::ApiError;
 pub use changes::Changes;

@@ -90,7 +90,7 @@ fn json(found: &Explanation, state: Option<Value>) -> Value {
     let dead: Vec<_> = found
         .dead
         .iter()
-        .map(|letter| json!({ "place": letter.place().to_string(), "reason": letter.facts.reason, "failed_at": timestamp(letter.facts.failed_at) }))
+        .map(|letter| json!({ "place": letter.place().to_string(), "reason": letter.facts.reason.as_str(), "failed_at": timestamp(letter.facts.failed_at) }))
         .collect();
     json!({
         "target": found.lane.target, "user": found.lane.user.get(), "state": state,

@@ -29,7 +29,7 @@ use crate::operator::filter;
 use crate::operator::judge::Lane;
 use crate::operator::story::Story;
 use crate::operator::{Desk, Failure};
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// What a page sends is short.
 const LONGEST: usize = 256 * 1024;

@@ -13,7 +13,7 @@ use crate::kafka::reader::Spot;
 use crate::model::event::UserId;
 use crate::model::record::Place;
 use crate::operator::{Filter, filter};
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// So many letters can be chosen one by one.
 const CHOSEN: usize = 1_000;

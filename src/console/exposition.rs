@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
     use crate::telemetry::metrics::Metrics;
-    use crate::verdict::{Reason, Verdict};
+    use engine::verdict::{Reason, Verdict};
 
     #[test]
     fn what_the_service_writes_is_read() {

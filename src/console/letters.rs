@@ -16,7 +16,7 @@ use crate::model::event::{self, UserId};
 use crate::model::outcome::timestamp;
 use crate::operator::spots::Spots;
 use crate::operator::{Filter, Letter};
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// So many letters are kept, the latest; a letter takes 48 bytes.
 const MOST: usize = 1_000_000;

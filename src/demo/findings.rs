@@ -10,7 +10,7 @@ use crate::demo::broker::Spot;
 use crate::demo::samples::{SUBSCRIBERS, Sample};
 use crate::model::outcome::{self, Kind, OutcomeData};
 use crate::model::record::Record;
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// A promise that was kept, or how it was broken.
 pub(super) type Verdict = Result<String, String>;

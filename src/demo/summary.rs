@@ -7,7 +7,7 @@ use crate::demo::Options;
 use crate::demo::findings::{self, Event, Findings};
 use crate::demo::samples::SUBSCRIBERS;
 use crate::model::outcome::Kind;
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// The table, and below it the dead letters by their reasons.
 pub(super) fn table(found: &Findings) -> String {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use crate::http::connect::{NoAddress, TooLate};
-use crate::verdict::Verdict;
+use engine::verdict::Verdict;
 
 /// How a call was answered: the label `status` in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,8 +6,8 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use crate::config::Kafka;
-use crate::engine::Commit;
 use crate::kafka::{assignment, client};
+use engine::Commit;
 
 /// How long the broker may take.
 const ANSWER: Duration = Duration::from_secs(15);

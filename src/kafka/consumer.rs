@@ -16,7 +16,6 @@ use topic_facts::Log;
 use tracing::{debug, warn};
 
 use crate::config::Kafka;
-use crate::engine::Commit;
 use crate::kafka::assignment::{Callbacks, Ownership};
 use crate::kafka::headers;
 use crate::kafka::lease::{Lease, Pulse};
@@ -27,6 +26,7 @@ use crate::kafka::topic_watch::{News, TopicWatch};
 use crate::kafka::{Claim, Failure, Input, Read, client};
 use crate::model::record::Record;
 use crate::telemetry::metrics::TargetMetrics;
+use engine::Commit;
 
 /// How long one poll waits for a record. Orders are looked at in between.
 const POLL: Duration = Duration::from_millis(20);

@@ -268,7 +268,7 @@ mod tests {
     use super::*;
     use crate::model::error::ApiError;
     use crate::model::outcome::{self, Facts};
-    use crate::verdict::Reason;
+    use engine::verdict::Reason;
     use jiff::Timestamp;
     use std::collections::BTreeMap;
     use uuid::Uuid;

@@ -42,8 +42,8 @@ pub use self::offsets::{Cause, Offsets, Reset};
 pub use self::publisher::{Publisher, Settled, Settlement};
 pub use self::settled_before::settled_before;
 pub(crate) use self::transaction::Transactions;
-use crate::engine::{Commit, TopicId};
 use crate::model::record::Record;
+use engine::{Commit, TopicId};
 
 /// Decides on the polling thread which records are its subscriber's.
 pub trait Claim<C>: Send + 'static {

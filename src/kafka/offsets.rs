@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use topic_facts::Log;
 use tracing::{error, warn};
 
-use crate::engine::checkpoint::Checkpoint;
-use crate::engine::{Commit, TopicId};
 use crate::telemetry::metrics::TargetMetrics;
+use engine::checkpoint::Checkpoint;
+use engine::{Commit, TopicId};
 
 /// Why a partition is not read on from where it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use topic_facts::Question;
 
 use crate::config::Kafka;
-use crate::engine::TopicId;
 use crate::kafka::{client, headers};
 use crate::model::record::Record;
 use crate::operator::{Failure, Watch};
+use engine::TopicId;
 
 /// How long the broker may take for one answer.
 const ANSWER: Duration = Duration::from_secs(15);

@@ -7,8 +7,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use topic_facts::Question;
 use tracing::{error, info, warn};
 
-use crate::engine::TopicId;
 use crate::kafka::offsets::Offsets;
+use engine::TopicId;
 
 /// Pause between two questions. Fetches of a topic that is gone fail at once; this finds out too if nothing is fetched.
 const PAUSE: Duration = Duration::from_secs(2);

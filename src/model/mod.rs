@@ -5,6 +5,7 @@ pub mod error;
 pub mod event;
 pub mod json;
 pub mod outcome;
+mod reason;
 pub mod record;
 pub mod route;
 pub mod text;

@@ -12,7 +12,7 @@ use crate::operator::desk::Desk;
 use crate::operator::judge::Lane;
 use crate::operator::letter::{Letter, replay_of};
 use crate::operator::plan::First;
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// Why a letter from before the update topic was made anew should not be sent.
 pub(super) const FROM_BEFORE: &str = "it is from before the update topic was made anew: what came after it there cannot be told any more";

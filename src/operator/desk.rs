@@ -7,7 +7,6 @@ use jiff::{SignedDuration, Timestamp};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use crate::config::{Config, Kafka};
-use crate::engine::TopicId;
 use crate::kafka::reader::{Go, Sight, Span, Spot, Topic};
 use crate::kafka::{Unreachable, client, headers, missing_topics};
 use crate::model::dead_letter::DeadLetter;
@@ -17,6 +16,7 @@ use crate::operator::judge::Judge;
 use crate::operator::spots::Spots;
 use crate::operator::{Failure, Filter, Letter, Watch};
 use crate::service;
+use engine::TopicId;
 
 /// Clocks of instances differ, and letters are written a little after they are dated: so far apart at most, as it is taken here.
 pub const SLACK: SignedDuration = SignedDuration::from_mins(10);

@@ -6,8 +6,6 @@ use jiff::Timestamp;
 use rdkafka::message::Message;
 use serde::Serialize;
 
-use crate::engine::Spent;
-use crate::engine::checkpoint::Checkpoint;
 use crate::kafka::reader::{Go, Span};
 use crate::kafka::{committed, headers};
 use crate::model::outcome::{self, Kind, OutcomeData, RecordPlace};
@@ -15,6 +13,8 @@ use crate::model::record::Place;
 use crate::operator::desk::{self, Desk};
 use crate::operator::judge::Lane;
 use crate::operator::{Failure, Filter, Letter, Watch};
+use engine::Spent;
+use engine::checkpoint::Checkpoint;
 
 /// So many of the updates that wait, and of the outcomes, are kept.
 pub const SHOWN: usize = 10;

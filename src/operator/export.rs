@@ -14,7 +14,7 @@ pub fn object(letter: &Letter, content: Option<&Record>, reveal: bool) -> Value 
     let facts = &letter.facts;
     let mut object = json!({
         "dead_letter": letter.place().to_string(),
-        "reason": facts.reason,
+        "reason": facts.reason.as_str(),
         "target": facts.target,
         "user": facts.user.map(event::UserId::get),
         "error": facts.message,

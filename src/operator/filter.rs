@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::dead_letter::DeadLetter;
 use crate::model::event::{UserId, parse_time};
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// Which dead letters are wanted. What is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use crate::operator::letter::replay_of;
 use crate::operator::plan::{self, Case, First, Other, Step};
 use crate::operator::spots::Spots;
 use crate::operator::{Failure, Watch};
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// How far to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::model::record::Record;
 use crate::model::route::{Claim, Router};
 use crate::operator::changes;
 use crate::subscriber::update;
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// The line in which updates wait for each other: a user at a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

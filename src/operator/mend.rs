@@ -16,7 +16,7 @@ use crate::operator::choice::Mended;
 use crate::operator::desk::Desk;
 use crate::operator::mask::{MASK, unmask};
 use crate::operator::{Failure, Letter, Watch, export};
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// A line that cannot be taken. Quotes no value.
 #[derive(Clone, Debug, PartialEq, Eq)]

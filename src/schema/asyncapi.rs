@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::TopicId;
 use crate::model::dead_letter::{DeadLetter, FailureHeaders};
 use crate::model::event::{Identity, UserId};
 use crate::model::outcome::{Facts, Kind, OutcomeData, message, outcome_id};
 use crate::model::record::{Header, Place};
 use crate::schema::{UpdateData, UpdateEvent, of};
-use crate::verdict::Reason;
+use engine::TopicId;
+use engine::verdict::Reason;
 
 /// The document, of AsyncAPI 3.0.
 pub(super) fn document() -> Value {

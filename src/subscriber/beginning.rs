@@ -5,9 +5,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use crate::engine::{Commit, TopicId};
 use crate::kafka::{Cause, Order, Reset, settled_before};
 use crate::subscriber::Subscriber;
+use engine::{Commit, TopicId};
 
 impl Subscriber {
     /// Partitions begin with what was committed for them.

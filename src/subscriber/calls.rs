@@ -8,13 +8,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
-use crate::engine::{State, Ticket};
 use crate::http::attempt::{Attempt, Trace};
 use crate::model::event::TraceContext;
 use crate::subscriber::settle::Facts;
 use crate::subscriber::update::Update;
 use crate::subscriber::{Subscriber, report};
-use crate::verdict::{Finding, Verdict};
+use engine::verdict::{Finding, Verdict};
+use engine::{State, Ticket};
 
 /// A call in flight.
 pub(super) struct InFlight {

@@ -25,7 +25,6 @@ use self::calls::InFlight;
 pub use self::end::Ended;
 use self::report::{Ends, Reminders, Shown, Stalls, TimeOfDay};
 use crate::config::{Config, Kafka, Target, UNCLAIMED};
-use crate::engine::{Action, Batch, Engine, Refetched, Settings, Ticket};
 use crate::http::attempt::{Attempt, Caller};
 use crate::http::client::Http;
 use crate::kafka::{
@@ -39,6 +38,7 @@ use crate::subscriber::stop::Stop;
 use crate::subscriber::update::{Claims, Update};
 use crate::telemetry::metrics::TargetMetrics;
 use crate::telemetry::traces::Tracer;
+use engine::{Action, Batch, Engine, Refetched, Settings, Ticket};
 
 /// Bytes of records held in memory, for each target, at the most.
 const MAX_BYTES: usize = 64 << 20;

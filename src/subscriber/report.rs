@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use jiff::{Timestamp, Unit};
 use tracing::{debug, info, warn};
 
-use crate::engine::{Cause, State};
 use crate::http::attempt::Attempt;
 use crate::kafka::Standing;
 use crate::model::error::ApiError;
@@ -15,6 +14,7 @@ use crate::subscriber::Subscriber;
 use crate::subscriber::status::TargetStatus;
 use crate::subscriber::update::Update;
 use crate::telemetry::metrics::names;
+use engine::{Cause, State};
 
 /// A partition whose lowest unsettled offset stands still for so long, while its target flows, is named in the log; and again after as long.
 const STALL: Duration = Duration::from_secs(120);

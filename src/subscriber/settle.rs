@@ -5,14 +5,14 @@ use std::sync::OnceLock;
 use jiff::Timestamp;
 
 use crate::config::Topics;
-use crate::engine::{Batch, End, Ending, TopicId};
 use crate::kafka::{Kind as MessageKind, Message, Settlement};
 use crate::model::dead_letter::{self, DeadLetter};
 use crate::model::error::ApiError;
 use crate::model::outcome::{self, Kind};
 use crate::model::record::Place;
 use crate::subscriber::update::Update;
-use crate::verdict::Reason;
+use engine::verdict::Reason;
+use engine::{Batch, End, Ending, TopicId};
 
 /// What an attempt leaves for people to read.
 #[derive(Clone, Debug)]

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::engine::Batch;
 use crate::kafka::Settled;
 use crate::subscriber::Subscriber;
 use crate::subscriber::ending;
 use crate::subscriber::settle::{Facts, kind};
 use crate::subscriber::update::Update;
+use engine::Batch;
 
 impl Subscriber {
     /// Hands what ended over to the publisher.

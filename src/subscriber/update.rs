@@ -10,7 +10,6 @@ use memchr::memmem::{self, Finder};
 use uuid::Uuid;
 
 use crate::api::{Api, Changes};
-use crate::engine::{Merge, Work};
 use crate::http::attempt;
 use crate::kafka::Claim;
 use crate::model::dead_letter::REPLAY_OF;
@@ -19,7 +18,8 @@ use crate::model::outcome;
 use crate::model::record::Record;
 use crate::model::route::{self, Router};
 use crate::telemetry::traces::DeliverSpan;
-use crate::verdict::Reason;
+use engine::verdict::Reason;
+use engine::{Merge, Work};
 
 /// A claimed record.
 pub struct Update {

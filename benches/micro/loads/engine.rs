@@ -5,9 +5,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use user_courier::engine::{Action, Commit, Engine, Merge, Settings, Ticket, Work};
+use engine::verdict::{Finding, Verdict};
+use engine::{Action, Commit, Engine, Merge, Settings, Ticket, Work};
 use user_courier::model::event::UserId;
-use user_courier::verdict::{Finding, Verdict};
 
 use super::{Load, ROUNDS, Round};
 

@@ -3,18 +3,18 @@
 use std::hint::black_box;
 use std::sync::{Arc, OnceLock};
 
+use engine::verdict::Reason;
+use engine::{Batch, End, Ending, Spent};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use user_courier::api;
 use user_courier::config::Topics;
-use user_courier::engine::{Batch, End, Ending, Spent};
 use user_courier::kafka::Claim;
 use user_courier::model::event;
 use user_courier::model::record::{Header, Place, Record};
 use user_courier::model::route::Router;
 use user_courier::subscriber::settle::{Facts, Settler};
 use user_courier::subscriber::update::{Claims, Update};
-use user_courier::verdict::Reason;
 
 use super::{Load, ROUNDS, Round};
 

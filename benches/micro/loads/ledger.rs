@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
-use user_courier::engine::checkpoint::Checkpoint;
-use user_courier::engine::ledger::Ledger;
-use user_courier::engine::{Commit, Spent, Ticket, TopicId};
+use engine::checkpoint::Checkpoint;
+use engine::ledger::Ledger;
+use engine::{Commit, Spent, Ticket, TopicId};
 
 use super::{FEW, Load, ROUNDS, Round};
 

@@ -161,7 +161,7 @@ fn line(desk: &Desk, letter: &Letter, open: bool) -> serde_json::Value {
         "failed_at": timestamp(facts.failed_at),
         "target": facts.target,
         "user": facts.user.map(UserId::get),
-        "reason": facts.reason,
+        "reason": facts.reason.as_str(),
         "error": facts.message,
         "http_status": facts.http_status,
         "attempts": facts.attempts,

@@ -17,7 +17,7 @@ use crate::model::event::UserId;
 use crate::operator::desk::Aside;
 use crate::operator::{Desk, Failure, Filter, filter};
 use crate::telemetry::logging;
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// Lists dead letters, shows one, replays them, or exports them for mending.
 ///

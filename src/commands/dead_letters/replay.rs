@@ -200,7 +200,7 @@ pub(crate) fn line(desk: &Desk, one: &Chosen, step: &Step) -> Value {
         "place": format!("{}/{}/{}", desk.letters.name, one.spot.0, one.spot.1),
         "target": &*one.target,
         "user": one.user.map(UserId::get),
-        "reason": one.reason,
+        "reason": one.reason.as_str(),
         "fields": names(&step.sent),
         "left_out": names(&step.left_out),
         "why": step.why.as_deref().or_else(|| remark(one, step)),

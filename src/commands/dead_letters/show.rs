@@ -16,7 +16,7 @@ use crate::model::text;
 use crate::operator::plan::{Action, First, Step};
 use crate::operator::story::Story;
 use crate::operator::{export, mask};
-use crate::verdict::Reason;
+use engine::verdict::Reason;
 
 /// Shows one dead letter: the event, why it failed, what happened to its user since, and what a replay would do.
 #[derive(Args, Debug)]

@@ -17,7 +17,7 @@ use crate::http::session::{NoToken, OnLogin, Session, Token};
 use crate::model::error::ApiError;
 use crate::model::event::{TraceContext, UserId};
 use crate::telemetry::traces::DeliverSpan;
-use crate::verdict::{Finding, Verdict};
+use engine::verdict::{Finding, Verdict};
 
 /// What is sent.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use crate::config::Credentials;
 use crate::config::secret_file::{Secret, Stamp};
 use crate::http::client::Http;
 use crate::model::error::ApiError;
-use crate::verdict::Verdict;
+use engine::verdict::Verdict;
 
 /// After a first refused login the next one waits this long, then twice as long each time,
 const FIRST_PAUSE: Duration = Duration::from_secs(5);

@@ -5,10 +5,10 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
-use crate::engine::PartitionCommit;
 use crate::kafka::publisher::{PAUSE, Work};
 use crate::kafka::transaction::CALL;
 use crate::kafka::{client, headers};
+use engine::PartitionCommit;
 
 impl<C: Send + 'static> Work<C> {
     pub(super) fn offsets(&self, commits: &[PartitionCommit]) -> KafkaResult<TopicPartitionList> {

@@ -27,7 +27,6 @@ use tracing::{debug, error, warn};
 use self::batches::Batches;
 use self::trouble::Next;
 use crate::config::Kafka;
-use crate::engine::{PartitionCommit, Unsettled};
 use crate::kafka::assignment::{Callbacks, Ownership};
 use crate::kafka::client;
 use crate::kafka::consumer::is_fenced;
@@ -37,6 +36,7 @@ use crate::kafka::message::{Message, Refusal};
 use crate::kafka::standing::Standing;
 use crate::kafka::transaction::{STUCK, Transactions, Waiting, too_many_left_behind};
 use crate::telemetry::metrics::TargetMetrics;
+use engine::{PartitionCommit, Unsettled};
 
 /// Within this time a consumer hears from its group whether it is still in it: a heartbeat comes each second, or more often.
 const HEARTBEAT: Duration = Duration::from_secs(2);

@@ -7,11 +7,11 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tracing::{debug, error, info, warn};
 
-use crate::engine::{PartitionCommit, Unsettled};
 use crate::kafka::client;
 use crate::kafka::findings::{Findings, Report};
 use crate::kafka::message::{Kind, Message, Refusal};
 use crate::kafka::publisher::{Settlement, Work};
+use engine::{PartitionCommit, Unsettled};
 
 /// A rebalance, or a broker that moves, aborts a transaction so often.
 const SOME_TRIES: u32 = 3;

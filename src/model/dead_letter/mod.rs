@@ -5,13 +5,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::engine::TopicId;
 use crate::model::error::ApiError;
 use crate::model::event::UserId;
 use crate::model::outcome::timestamp;
 use crate::model::record::{Header, Place, Record};
-use crate::model::text;
-use crate::verdict::Reason;
+use crate::model::{reason, text};
+use engine::TopicId;
+use engine::verdict::Reason;
 
 /// The header that counts how often an update was replayed, on the update topic.
 pub const REPLAY_COUNT: &str = "replay-count";
@@ -69,7 +69,7 @@ impl DeadLetter {
             offset: self.origin.offset.to_string(),
             stage: Stage::of(self.reason),
             message: text::cut(&self.message, MAX_MESSAGE_BYTES).into_owned(),
-            reason: self.reason,
+            reason: self.reason.as_str(),
             target: self.target.clone(),
             user: self.user.map(|user| user.to_string()),
             attempts: self.attempts.to_string(),
@@ -190,7 +190,8 @@ pub(crate) struct FailureHeaders {
     message: String,
     /// Why, as one of the reasons.
     #[serde(rename = "dlq.reason")]
-    reason: Reason,
+    #[schemars(schema_with = "reason::names")]
+    reason: &'static str,
     /// The target, or `unclaimed`.
     #[serde(rename = "dlq.target")]
     target: String,

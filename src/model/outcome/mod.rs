@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::model::error::ApiError;
 use crate::model::event::{Identity, TraceContext, UserId};
 use crate::model::record::{Header, Place};
-use crate::model::text;
-use crate::verdict::Reason;
+use crate::model::{reason, text};
+use engine::verdict::Reason;
 
 /// The bytes that each part of an event's identity takes at most: it may come from headers as long as a record allows,
 /// and an outcome that the broker does not take would stop the service.
@@ -58,6 +58,8 @@ pub struct OutcomeData {
     /// How the record ended.
     pub outcome: Kind,
     /// Why it is undeliverable, where it is.
+    #[serde(default, with = "reason")]
+    #[schemars(schema_with = "reason::names_or_null")]
     pub reason: Option<Reason>,
     /// The target, or `unclaimed` for a record that no target takes.
     pub target: String,

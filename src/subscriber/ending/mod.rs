@@ -4,14 +4,14 @@
 use jiff::Timestamp;
 use tracing::{Level, enabled};
 
-use crate::engine::{End, Ending};
 use crate::model::dead_letter::describe;
 use crate::model::event::{TraceContext, UserId};
 use crate::model::record::Place;
 use crate::model::text;
 use crate::subscriber::settle::{Facts, error, kind};
 use crate::subscriber::update::Update;
-use crate::verdict::Reason;
+use engine::verdict::Reason;
+use engine::{End, Ending};
 
 #[cfg(test)]
 mod tests;

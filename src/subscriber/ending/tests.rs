@@ -8,13 +8,13 @@ use tracing_subscriber::EnvFilter;
 
 use super::*;
 use crate::api::{self};
-use crate::engine::Spent;
 use crate::kafka::Claim;
 use crate::model::error::ApiError;
 use crate::model::record::{Header, Record};
 use crate::model::route::Router;
 use crate::subscriber::update::Claims;
 use crate::telemetry::logging::Captured;
+use engine::Spent;
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

@@ -17,10 +17,10 @@ use prometheus::proto::Metric;
 
 use self::process::Process;
 use self::settling::Settling;
-use crate::engine::{Cause, State};
 use crate::kafka::Parts;
 use crate::model::outcome::Kind;
-use crate::verdict::{Reason, Verdict};
+use engine::verdict::{Reason, Verdict};
+use engine::{Cause, State};
 
 /// Seconds: HTTP calls take between a millisecond and a minute.
 const CALL_BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];

@@ -14,14 +14,14 @@ use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 use url::Url;
 
-use crate::engine::End;
 use crate::http::lost;
 use crate::model::event::{TraceContext, UserId};
 use crate::model::text;
 use crate::subscriber::settle::kind;
 use crate::subscriber::update::Update;
 use crate::telemetry::traces::Tracer;
-use crate::verdict::{Reason, Verdict};
+use engine::End;
+use engine::verdict::{Reason, Verdict};
 
 /// The bytes of a text in an attribute: senders choose the ids of their events.
 const MAX_TEXT_BYTES: usize = 256;

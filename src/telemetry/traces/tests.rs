@@ -21,13 +21,13 @@ use super::*;
 use crate::api;
 use crate::config::secret_file::Secret;
 use crate::config::{Credentials, Tls};
-use crate::engine::End;
 use crate::http::attempt::{Caller, Trace};
 use crate::kafka::Claim;
 use crate::model::event::TraceContext;
 use crate::model::record::{Header, Place, Record};
 use crate::subscriber::update::{Claims, Update};
-use crate::verdict::Reason;
+use engine::End;
+use engine::verdict::Reason;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -299,7 +299,7 @@ async fn what_a_record_costs() {
             let span = tracer.arrived("user-courier", "valt", &traced);
             let call = span.attempt(&hyper::Method::POST, &url, 0);
             std::hint::black_box(call.context());
-            call.answered(crate::http::lost::Status::Http(200), crate::verdict::Verdict::Delivered);
+            call.answered(crate::http::lost::Status::Http(200), engine::verdict::Verdict::Delivered);
             std::hint::black_box(span.context());
             span.settled(End::Delivered, 1);
         }

@@ -1,0 +1,264 @@
+//! One engine, one API and a clock: what a few users' odd answers come to.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::UserId;
+use crate::verdict::{Finding, Verdict};
+use crate::{Action, Commit, Engine, Merge, Settings, State, Ticket, Work};
+
+#[derive(Debug)]
+struct Update(u64);
+
+impl Merge for Update {
+    fn may_join(&self, _: &Self) -> bool {
+        false
+    }
+}
+
+const ODD: Verdict = Verdict::Fault;
+const FAILED: Verdict = Verdict::Retry { unreachable: false };
+
+struct Played {
+    engine: Engine<Update, ()>,
+    now: Instant,
+    offset: i64,
+    in_flight: Vec<(u64, Ticket)>,
+    fetches: Vec<(u64, Vec<i64>)>,
+    paused: bool,
+}
+
+impl Played {
+    fn new(max_waiting: usize) -> Self {
+        let now = Instant::now();
+        let settings = Settings {
+            max_concurrency: 64,
+            rate_limit: 0,
+            max_waiting,
+            max_bytes: usize::MAX,
+            request_timeout: Duration::from_secs(10),
+            initial_backoff: Duration::from_millis(200),
+            max_backoff: Duration::from_secs(30),
+            max_attempts: 8,
+            merge: true,
+        };
+        let mut engine = Engine::new(settings, 1, now);
+        engine.assigned(0, Commit { offset: 0, metadata: String::new() }, now);
+        Played { engine, now, offset: 0, in_flight: Vec::new(), fetches: Vec::new(), paused: false }
+    }
+
+    fn step(&mut self) {
+        self.engine.lease(self.now + Duration::from_secs(15));
+        for action in self.engine.step(self.now) {
+            match action {
+                Action::Start { ticket, update, .. } => self.in_flight.push((update.0, ticket)),
+                Action::Settle(batch) => self.engine.settled(batch.id, self.now),
+                Action::Fetch { epoch, offsets, .. } => self.fetches.push((epoch, offsets)),
+                Action::Pause => self.paused = true,
+                Action::Resume => self.paused = false,
+                Action::Cancel(_) | Action::Released(_) => {}
+                Action::OrderViolation => panic!("the order is violated"),
+            }
+        }
+    }
+
+    fn arrive(&mut self, user: u64) {
+        let work = Work::Call { user: UserId::new(user).unwrap(), expires_at: None };
+        self.engine.arrived(0, self.offset, 1, Arc::new(Update(user)), work);
+        self.offset += 1;
+        self.step();
+    }
+
+    /// The user's call in flight is answered so, a millisecond later. Returns the failures that count.
+    fn answer(&mut self, user: u64, verdict: Verdict) -> Option<u32> {
+        self.now += Duration::from_millis(1);
+        let index = self.in_flight.iter().position(|(of, _)| *of == user).expect("a call of this user is in flight");
+        let (_, ticket) = self.in_flight.remove(index);
+        let counted = self.engine.finished(ticket, Finding { verdict, calls: 1, of_all: false }, (), self.now);
+        self.step();
+        counted
+    }
+
+    /// Somebody else's update comes and is delivered.
+    fn deliver(&mut self, user: u64) {
+        self.now += Duration::from_millis(1);
+        self.arrive(user);
+        self.answer(user, Verdict::Delivered);
+    }
+
+    /// Time goes on until the engine wants to be asked.
+    fn wake(&mut self) {
+        self.now = self.engine.wake_at(self.now).expect("something is to come").max(self.now + Duration::from_millis(1));
+        self.step();
+    }
+
+    /// Time goes on until somebody is called. Returns who.
+    fn until_any_is_called(&mut self) -> u64 {
+        for _ in 0..100 {
+            if let Some((user, _)) = self.in_flight.first() {
+                return *user;
+            }
+            self.wake();
+        }
+        panic!("nobody is called: {:?}", self.engine);
+    }
+
+    /// Time goes on until the user is called again. Calls of others are delivered.
+    fn until_called(&mut self, user: u64) {
+        loop {
+            let called = self.until_any_is_called();
+            if called == user {
+                return;
+            }
+            self.answer(called, Verdict::Delivered);
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.engine.gauges().concurrency_limit
+    }
+}
+
+#[test]
+fn an_odd_update_ends_with_its_last_attempt_while_others_are_delivered() {
+    for verdict in [ODD, Verdict::Unauthorized, FAILED, Verdict::Throttled { retry_after: None }] {
+        let mut played = Played::new(100);
+        played.deliver(9);
+        played.arrive(1);
+        for attempt in 1..=8 {
+            let counted = played.answer(1, verdict);
+            assert_eq!(counted, (attempt > 1).then_some(attempt), "{verdict:?}");
+            if attempt < 8 {
+                played.arrive(10);
+                played.until_called(1);
+            }
+        }
+        assert_eq!(played.engine.held(), 0, "{verdict:?}: it has ended");
+    }
+}
+
+#[test]
+fn nothing_counts_while_nobody_else_is_delivered_or_by_a_call_that_began_before() {
+    let mut played = Played::new(100);
+    played.deliver(9);
+    played.arrive(8);
+    played.now += Duration::from_millis(1);
+    played.arrive(1);
+    assert_eq!(played.answer(1, ODD), None);
+    // It began before the API turned odd, perhaps.
+    played.answer(8, Verdict::Delivered);
+    for _ in 0..20 {
+        played.until_called(1);
+        assert_eq!(played.answer(1, ODD), None);
+    }
+    assert_eq!(played.engine.state(), State::Flowing, "one user is no outage");
+}
+
+#[test]
+fn an_update_known_to_be_odd_ends_although_the_others_have_nothing_more_to_send() {
+    let mut played = Played::new(100);
+    played.deliver(9);
+    played.arrive(1);
+    played.answer(1, ODD);
+    played.deliver(9);
+    for attempt in 2..=8 {
+        played.until_called(1);
+        assert_eq!(played.answer(1, ODD), Some(attempt));
+    }
+    assert_eq!(played.engine.held(), 0);
+}
+
+#[test]
+fn an_update_that_recovers_shows_an_outage_in_which_nothing_counts() {
+    let mut played = Played::new(100);
+    played.deliver(9);
+    for user in [1, 2] {
+        played.arrive(user);
+        played.answer(user, FAILED);
+    }
+    played.until_called(2);
+    played.answer(2, Verdict::Delivered);
+    played.until_called(1);
+    assert_eq!(played.answer(1, FAILED), None);
+}
+
+#[test]
+fn a_hold_that_a_good_user_refutes_costs_one_call_and_the_limit_stays() {
+    let mut played = Played::new(100);
+    for user in 10..40 {
+        played.deliver(user);
+    }
+    let limit = played.limit();
+    for user in [1, 2] {
+        played.arrive(user);
+        played.answer(user, ODD);
+    }
+    assert_ne!(played.engine.state(), State::Flowing);
+    played.arrive(50);
+    played.arrive(51);
+    assert_eq!(played.in_flight.len(), 1, "one probe");
+    played.answer(50, Verdict::Delivered);
+    assert_eq!((played.engine.state(), played.limit()), (State::Flowing, limit));
+    played.answer(51, Verdict::Delivered);
+    // Both are known to be odd now, and no hold comes of them again.
+    for _ in 0..4 {
+        let user = played.until_any_is_called();
+        assert!(played.answer(user, ODD).is_some());
+        assert_eq!(played.engine.state(), State::Flowing);
+    }
+}
+
+#[test]
+fn a_real_outage_counts_nothing_and_the_limit_begins_anew() {
+    let mut played = Played::new(100);
+    for user in 10..40 {
+        played.deliver(user);
+    }
+    for user in [1, 2, 3] {
+        played.arrive(user);
+        assert_eq!(played.answer(user, ODD), None);
+    }
+    let mut probes = Vec::new();
+    for _ in 0..6 {
+        let user = played.until_any_is_called();
+        assert_eq!(played.answer(user, ODD), None);
+        probes.push(user);
+    }
+    assert!(probes.is_sorted_by(|one, next| one != next), "{probes:?}");
+    let user = played.until_any_is_called();
+    played.answer(user, Verdict::Delivered);
+    assert_eq!((played.engine.state(), played.limit()), (State::Flowing, 1));
+}
+
+#[test]
+fn a_lane_that_fails_makes_room_and_is_read_again_in_its_order() {
+    let mut played = Played::new(20);
+    played.deliver(9);
+    played.arrive(1);
+    played.answer(1, ODD);
+    for _ in 0..30 {
+        played.arrive(1);
+    }
+    assert!(!played.paused && played.engine.held() <= 20, "{}", played.engine.held());
+    played.deliver(9);
+    for user in 100..130 {
+        played.deliver(user);
+    }
+    // What was kept ends, and the rest is asked for from its lowest offset on.
+    let mut ended = 0;
+    while played.fetches.is_empty() {
+        if played.in_flight.is_empty() {
+            played.wake();
+        } else {
+            played.answer(1, Verdict::Delivered);
+            ended += 1;
+        }
+    }
+    let (epoch, offsets) = played.fetches.pop().unwrap();
+    assert!(offsets.iter().is_sorted() && ended < 31, "{offsets:?}");
+    let gone = offsets.iter().map(|offset| (*offset, None)).collect();
+    played.engine.fetched(0, epoch, gone);
+    played.step();
+    let (_, next) = played.fetches.pop().expect("what is left is asked for");
+    assert!(next[0] > *offsets.last().unwrap(), "what is gone from the topic is not asked for again");
+}
