@@ -6,10 +6,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::without_scheme;
 use crate::api::changes::{self, Changes, Field, Kind};
 use crate::api::judge::{self, Body, Refusal, Shape};
 use crate::api::{Answer, Api, Judgement, Login, Request, TokenPlace};
-use crate::http::session::without_scheme;
 use crate::model::error::ApiError;
 use crate::model::event::{InvalidChanges, UserId};
 

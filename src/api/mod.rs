@@ -158,3 +158,12 @@ pub enum Login {
     /// Something else: judged as a call would be.
     Failed(Judgement),
 }
+
+/// The token without spaces around it and without the word that stands before it in a header:
+/// vendors hand it out with it, as the sample of aipix shows, and so do people.
+pub(crate) fn without_scheme(token: &str) -> &str {
+    match token.trim().split_at_checked(7) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),
+        _ => token.trim(),
+    }
+}

@@ -19,11 +19,10 @@ use crate::config::{Config, Credentials, Target};
 use crate::http::client::Http;
 use crate::http::session::Session;
 use crate::kafka::topics::{TopicSettings, near_retention, remarks, topic_settings};
-use crate::kafka::{Found, find_topics, missing};
+use crate::kafka::{Found, create_them, find_topics, missing};
 use crate::model::event::UserId;
 use crate::model::outcome::timestamp;
 use crate::operator::{Desk, Filter};
-use crate::service;
 use crate::subscriber::try_out_tls;
 
 /// How long one question to an API may take.
@@ -178,7 +177,7 @@ fn look_at_topics(config: &Config, topics: &[Found]) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         found.iter().map(|(topic, partitions)| Ok(format!("topic {topic}: exists, partitions: {partitions}"))).collect();
     if !missing.is_empty() {
-        findings.push(Err(service::create_them(config, &missing)));
+        findings.push(Err(create_them(&config.kafka, &missing)));
     }
     let most = found.iter().map(|(_, partitions)| *partitions).max().unwrap_or_default();
     let fewer: Vec<_> = found.iter().filter(|(_, partitions)| *partitions < most).collect();

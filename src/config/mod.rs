@@ -44,7 +44,6 @@ pub(crate) use librdkafka::{TRANSACTION_TIMEOUT_MS, fit_into_transaction};
 pub use log::{Levels, Log, LogFormat};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use properties::{Properties, PropertyValue};
-pub use route::Route;
 pub use target::{Target, UNCLAIMED};
 pub(crate) use timing::{heartbeat_interval, statistics_interval};
 pub use tls::{ClientCertificate, Tls};
@@ -52,6 +51,8 @@ pub use traces::Traces;
 
 use mistake::Reading;
 use section::Section;
+
+use crate::model::route::Route;
 
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
@@ -98,7 +99,7 @@ impl Config {
         let (kafka, timing) = Kafka::read(&section.section("kafka"));
         let named = section.section("targets");
         let targets = Target::read_all(&named, &timing);
-        let routes = Route::read_all(&section, named.entries);
+        let routes = route::read_all(&section, named.entries);
         let admin = Admin::read(&section.section("admin"));
         let console = Console::read(&section.section("console"), admin.listen);
         let log = Log::read(&section.section("log"));

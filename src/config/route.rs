@@ -4,54 +4,39 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::config::section::{Section, quoted};
 use crate::config::tree::{Entries, Node, Value};
+use crate::model::route::Route;
 use crate::model::text::nearest;
 
-/// One route. An event takes the first whose every glob fits; at least one is given.
-///
-/// In a glob, `*` stands for any characters, `/` and `.` among them, `?` for one, `[ab]` for one of
-/// those, `{x,y}` for either; a backslash takes the meaning from the character after it.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// Must fit the event's `source`.
-    pub source: Option<GlobMatcher>,
-    /// Must fit the event's `type`.
-    pub event_type: Option<GlobMatcher>,
-    /// The name of a configured target.
-    pub target: String,
+/// Reads all routes, in their order.
+pub(super) fn read_all(root: &Section<'_>, targets: &Entries) -> Vec<Route> {
+    let items = match root.node("routes").map(|node| &node.value) {
+        None => return Vec::new(),
+        Some(Value::Array(items)) => items,
+        Some(other) => {
+            root.wrong("routes", format!("is {} and should be an array of tables: [[routes]]", other.kind()));
+            return Vec::new();
+        }
+    };
+    let read = |(index, item): (usize, &Node)| {
+        let section = Section::open("routes", format!("routes[{index}]"), item, root.reading);
+        section.check_names(|_| None);
+        read_one(&section, targets)
+    };
+    items.iter().enumerate().filter_map(read).collect()
 }
 
-impl Route {
-    /// Reads all routes, in their order.
-    pub(super) fn read_all(root: &Section<'_>, targets: &Entries) -> Vec<Route> {
-        let items = match root.node("routes").map(|node| &node.value) {
-            None => return Vec::new(),
-            Some(Value::Array(items)) => items,
-            Some(other) => {
-                root.wrong("routes", format!("is {} and should be an array of tables: [[routes]]", other.kind()));
-                return Vec::new();
-            }
-        };
-        let read = |(index, item): (usize, &Node)| {
-            let section = Section::open("routes", format!("routes[{index}]"), item, root.reading);
-            section.check_names(|_| None);
-            Route::read(&section, targets)
-        };
-        items.iter().enumerate().filter_map(read).collect()
+fn read_one(section: &Section<'_>, targets: &Entries) -> Option<Route> {
+    let (source, event_type) = (section.parsed("source", glob), section.parsed("type", glob));
+    if !section.is_set("source") && !section.is_set("type") {
+        section.missing("source", "a route needs `source` or `type` or both: \"*\" fits everything");
     }
-
-    fn read(section: &Section<'_>, targets: &Entries) -> Option<Route> {
-        let (source, event_type) = (section.parsed("source", glob), section.parsed("type", glob));
-        if !section.is_set("source") && !section.is_set("type") {
-            section.missing("source", "a route needs `source` or `type` or both: \"*\" fits everything");
-        }
-        let target = section.text("target")?;
-        let names = targets.iter().map(|(name, _)| name.as_str());
-        if !names.clone().any(|name| name == target) {
-            let nearest = nearest(&target, names).map(|nearest| format!("; the nearest is `{nearest}`")).unwrap_or_default();
-            section.missing("target", format!("there is no target {}{nearest}", quoted(&target)));
-        }
-        Some(Route { source, event_type, target })
+    let target = section.text("target")?;
+    let names = targets.iter().map(|(name, _)| name.as_str());
+    if !names.clone().any(|name| name == target) {
+        let nearest = nearest(&target, names).map(|nearest| format!("; the nearest is `{nearest}`")).unwrap_or_default();
+        section.missing("target", format!("there is no target {}{nearest}", quoted(&target)));
     }
+    Some(Route { source, event_type, target })
 }
 
 fn glob(text: &str) -> Result<GlobMatcher, String> {

@@ -14,12 +14,13 @@ use tracing::level_filters::LevelFilter;
 use crate::api;
 use crate::config::secret_file::Secret;
 use crate::config::{
-    Admin, Config, Credentials, Delivery, Kafka, Keys, Log, LogFormat, Properties, PropertyValue, Retry, Route, Shutdown, Target, Tls,
-    Topics, Traces,
+    Admin, Config, Credentials, Delivery, Kafka, Keys, Log, LogFormat, Properties, PropertyValue, Retry, Shutdown, Target, Tls, Topics,
+    Traces,
 };
 use crate::demo::broker::{Broker, Spot};
 use crate::demo::findings::{Api, Findings};
 use crate::demo::samples::{AIPIX, FIRST_USER, NOBODY, Sample, VALT};
+use crate::model::route::Route;
 
 /// How long every call of a stand-in takes.
 const LATENCY: Duration = Duration::from_millis(15);

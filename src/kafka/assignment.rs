@@ -17,7 +17,6 @@ use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, info, warn};
 
-use crate::kafka::headers::quietly;
 use crate::kafka::lease::{Coordinator, Lease, Pulse};
 use crate::kafka::log::Chatter;
 use crate::kafka::membership::Membership;
@@ -25,6 +24,7 @@ use crate::kafka::offsets::Offsets;
 use crate::kafka::topic_watch::topic_id;
 use crate::kafka::{End, Failure, Input};
 use crate::telemetry::metrics::TargetMetrics;
+use crate::telemetry::panics::quietly;
 use engine::{Commit, TopicId};
 
 /// How long the last transaction of a revoked partition may take after its calls are done.

@@ -1,10 +1,9 @@
 //! Headers between rdkafka's form and ours. rdkafka panics on a header name that is not UTF-8: here such a name is survived.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message, OwnedHeaders};
 
 use crate::model::record::{Header, Place, Record};
+use crate::telemetry::panics::quietly;
 
 /// Copies a message out of the client's buffers.
 pub fn record(topic: &std::sync::Arc<str>, message: &BorrowedMessage<'_>) -> Record {
@@ -42,21 +41,4 @@ fn read(headers: &BorrowedHeaders) -> (Vec<Header>, Option<OwnedHeaders>) {
 pub fn to_send(headers: &[Header], verbatim: Option<&OwnedHeaders>) -> OwnedHeaders {
     let start = verbatim.cloned().unwrap_or_else(|| OwnedHeaders::new_with_capacity(headers.len()));
     headers.iter().fold(start, |sent, header| sent.insert(rdkafka::message::Header { key: &header.name, value: header.value.as_deref() }))
-}
-
-thread_local! {
-    static QUIET: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-/// Runs what may panic inside rdkafka on hostile bytes; `None` if it did.
-pub fn quietly<T>(run: impl FnOnce() -> T) -> Option<T> {
-    QUIET.set(true);
-    let outcome = catch_unwind(AssertUnwindSafe(run));
-    QUIET.set(false);
-    outcome.ok()
-}
-
-/// Whether a panic of this thread is expected and handled: the panic hook keeps quiet about it then.
-pub fn panic_is_expected() -> bool {
-    QUIET.get()
 }

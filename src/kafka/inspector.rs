@@ -126,3 +126,24 @@ fn no_answer(inspector: &BaseConsumer<Reports>, error: KafkaError) -> Unreachabl
     });
     Unreachable(format!("no answer ({reason}): {}", client::advice(&error, &reason)))
 }
+
+/// Words for missing topics, with the command that makes each.
+pub fn create_them(kafka: &Kafka, missing: &[String]) -> String {
+    let servers = &kafka.bootstrap_servers;
+    let mut words = format!("missing in Kafka at {servers}: {}. Create what is missing, then start again:", missing.join(", "));
+    for topic in missing {
+        let topics = &kafka.topics;
+        let large = if *topic == topics.dead_letters {
+            // A dead letter is a record and some headers more.
+            " --config retention.ms=2592000000 --config max.message.bytes=2097152"
+        } else if *topic == topics.outcomes {
+            // They tell which dead letters are open.
+            " --config retention.ms=2592000000"
+        } else {
+            ""
+        };
+        words += &format!("\n  kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 8{large}");
+    }
+    words += "\nAll three need equally many partitions: where one is there already, take its number in place of 8.";
+    words
+}

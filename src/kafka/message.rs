@@ -1,10 +1,9 @@
 //! A message to be sent, and what is changed of it if its topic refuses it as it is: as little as
 //! may help, one step at a time.
 
-use std::fmt;
-
 use rdkafka::message::OwnedHeaders;
 
+use crate::model::altered::{Part, Parts};
 use crate::model::dead_letter::{self, ALTERED, OMITTED};
 use crate::model::outcome::OutcomeData;
 use crate::model::record::{Header, Place};
@@ -45,61 +44,6 @@ impl Refusal {
             Refusal::Time => "compare the clocks of this machine and the brokers, and the topic's message.timestamp.*.max.ms",
             Refusal::Form => "set cleanup.policy=delete for the topic; if it is so already, look whether the broker checks records",
         }
-    }
-}
-
-/// A part of a message that was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Part {
-    /// Its key: the record's place stands for it, or nothing.
-    Key,
-    /// Its value: left out of a dead letter; of an outcome, the longest parts of its data.
-    Value,
-    /// Its headers, but for those that a dead letter adds.
-    Headers,
-    /// What it says of the error.
-    Error,
-}
-
-impl Part {
-    /// Every part.
-    pub const ALL: [Part; 4] = [Part::Key, Part::Value, Part::Headers, Part::Error];
-
-    /// The part as metrics, logs and headers name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Part::Key => "key",
-            Part::Value => "value",
-            Part::Headers => "headers",
-            Part::Error => "error",
-        }
-    }
-}
-
-/// The parts of a message that were changed, in the order of [`Part::ALL`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Parts([bool; Part::ALL.len()]);
-
-impl Parts {
-    fn insert(&mut self, part: Part) {
-        self.0[part as usize] = true;
-    }
-
-    /// Each of them.
-    pub fn iter(self) -> impl Iterator<Item = Part> {
-        Part::ALL.into_iter().filter(move |part| self.0[*part as usize])
-    }
-
-    /// None of them.
-    pub fn is_empty(self) -> bool {
-        !self.0.contains(&true)
-    }
-}
-
-impl fmt::Display for Parts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.iter().map(Part::as_str).collect();
-        f.write_str(&names.join(","))
     }
 }
 
@@ -192,7 +136,7 @@ impl Message {
     /// Once only: a compacted topic wants one in place of what was dropped.
     fn drop_key(&mut self) -> Option<Part> {
         let has_key = self.key.as_ref().is_some_and(|key| !key.is_empty());
-        (has_key && !self.altered.0[Part::Key as usize]).then(|| self.key = None)?;
+        (has_key && !self.altered.has(Part::Key)).then(|| self.key = None)?;
         Some(Part::Key)
     }
 

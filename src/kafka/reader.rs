@@ -14,13 +14,43 @@ use topic_facts::Question;
 use crate::config::Kafka;
 use crate::kafka::{client, headers};
 use crate::model::record::Record;
-use crate::operator::{Failure, Watch};
 use engine::TopicId;
 
 /// How long the broker may take for one answer.
 const ANSWER: Duration = Duration::from_secs(15);
 /// Of two wanted records that are no further apart, the ones between are read too: that is faster than to begin anew.
 const NEAR: i64 = 2_000;
+
+/// Why something cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Something outside cannot be reached, or is not there.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Another replay has taken over.
+    #[error("{0}")]
+    Fenced(String),
+    /// Anything else.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// Watches how far a long task is.
+pub trait Watch {
+    /// A task begins: what it is, and how many steps it has.
+    fn begin(&mut self, what: &str, steps: u64);
+    /// So many steps are done.
+    fn advance(&mut self, done: u64);
+    /// It is done.
+    fn end(&mut self);
+}
+
+/// Watches nothing.
+impl Watch for () {
+    fn begin(&mut self, _: &str, _: u64) {}
+    fn advance(&mut self, _: u64) {}
+    fn end(&mut self) {}
+}
 
 /// Where a record stands within a topic: partition and offset.
 pub type Spot = (i32, i64);

@@ -1,5 +1,6 @@
 //! What the service speaks of: records, events, users, routes, outcomes and dead letters.
 
+pub mod altered;
 pub mod dead_letter;
 pub mod error;
 pub mod event;

@@ -2,9 +2,22 @@
 
 use globset::GlobMatcher;
 
-use crate::config::Route;
 use crate::model::event::Event;
 use crate::model::text;
+
+/// One route. An event takes the first whose every glob fits; at least one is given.
+///
+/// In a glob, `*` stands for any characters, `/` and `.` among them, `?` for one, `[ab]` for one of
+/// those, `{x,y}` for either; a backslash takes the meaning from the character after it.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Must fit the event's `source`.
+    pub source: Option<GlobMatcher>,
+    /// Must fit the event's `type`.
+    pub event_type: Option<GlobMatcher>,
+    /// The name of a configured target.
+    pub target: String,
+}
 
 /// Who takes an event.
 #[derive(Clone, Debug, PartialEq, Eq)]

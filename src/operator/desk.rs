@@ -8,14 +8,13 @@ use rdkafka::message::{BorrowedMessage, Message};
 
 use crate::config::{Config, Kafka};
 use crate::kafka::reader::{Go, Sight, Span, Spot, Topic};
-use crate::kafka::{Unreachable, client, headers, missing_topics};
+use crate::kafka::{Unreachable, client, create_them, headers, missing_topics};
 use crate::model::dead_letter::DeadLetter;
 use crate::model::outcome::{Kind, OutcomeData};
 use crate::model::record::Place;
 use crate::operator::judge::Judge;
 use crate::operator::spots::Spots;
 use crate::operator::{Failure, Filter, Letter, Watch};
-use crate::service;
 use engine::TopicId;
 
 /// Clocks of instances differ, and letters are written a little after they are dated: so far apart at most, as it is taken here.
@@ -58,7 +57,7 @@ impl Desk {
             Err(error) => Failure::Other(error),
         })?;
         if !missing.is_empty() {
-            return Err(Failure::Unreachable(service::create_them(config, &missing)));
+            return Err(Failure::Unreachable(create_them(&config.kafka, &missing)));
         }
         let open = |name: &str| Topic::open(kafka, name, Sight::Committed);
         let updates = open(&kafka.topics.updates)?;

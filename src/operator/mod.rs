@@ -27,33 +27,4 @@ pub use desk::Desk;
 pub use filter::Filter;
 pub use letter::Letter;
 
-/// Why something cannot be done.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// Something outside cannot be reached, or is not there.
-    #[error("{0}")]
-    Unreachable(String),
-    /// Another replay has taken over.
-    #[error("{0}")]
-    Fenced(String),
-    /// Anything else.
-    #[error(transparent)]
-    Other(#[from] anyhow::Error),
-}
-
-/// Watches how far a long task is.
-pub trait Watch {
-    /// A task begins: what it is, and how many steps it has.
-    fn begin(&mut self, what: &str, steps: u64);
-    /// So many steps are done.
-    fn advance(&mut self, done: u64);
-    /// It is done.
-    fn end(&mut self);
-}
-
-/// Watches nothing.
-impl Watch for () {
-    fn begin(&mut self, _: &str, _: u64) {}
-    fn advance(&mut self, _: u64) {}
-    fn end(&mut self) {}
-}
+pub use crate::kafka::reader::{Failure, Watch};

@@ -19,7 +19,7 @@ use tracing::warn;
 use self::keeper::Keeper;
 use self::supervisor::Supervisor;
 use crate::config::Config;
-use crate::kafka::{Unreachable, ask_for_ends, missing_topics};
+use crate::kafka::{Unreachable, ask_for_ends, create_them, missing_topics};
 use crate::model::route::Router;
 use crate::subscriber::status::Board;
 use crate::subscriber::stop::Stop;
@@ -110,7 +110,7 @@ async fn await_topics(config: &Config, board: &Board, stop: &mut Stop) -> Result
         };
         match found {
             Ok(missing) if missing.is_empty() => return Ok(true),
-            Ok(missing) => return Err(Failure::Topics(create_them(config, &missing))),
+            Ok(missing) => return Err(Failure::Topics(create_them(&config.kafka, &missing))),
             Err(error) if !error.is::<Unreachable>() => return Err(Failure::Setup(error)),
             Err(error) => {
                 warn!(brokers = config.kafka.bootstrap_servers, %error, "waiting for Kafka");
@@ -122,25 +122,4 @@ async fn await_topics(config: &Config, board: &Board, stop: &mut Stop) -> Result
             () = stop.asked() => {}
         }
     }
-}
-
-/// Words for missing topics, with the command that makes each.
-pub fn create_them(config: &Config, missing: &[String]) -> String {
-    let servers = &config.kafka.bootstrap_servers;
-    let mut words = format!("missing in Kafka at {servers}: {}. Create what is missing, then start again:", missing.join(", "));
-    for topic in missing {
-        let topics = &config.kafka.topics;
-        let large = if *topic == topics.dead_letters {
-            // A dead letter is a record and some headers more.
-            " --config retention.ms=2592000000 --config max.message.bytes=2097152"
-        } else if *topic == topics.outcomes {
-            // They tell which dead letters are open.
-            " --config retention.ms=2592000000"
-        } else {
-            ""
-        };
-        words += &format!("\n  kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 8{large}");
-    }
-    words += "\nAll three need equally many partitions: where one is there already, take its number in place of 8.";
-    words
 }

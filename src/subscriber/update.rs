@@ -236,8 +236,8 @@ mod tests {
 
     use super::*;
     use crate::api;
-    use crate::config::Route;
     use crate::model::record::{Header, Place};
+    use crate::model::route::Route;
 
     fn claim(offset: i64, changes: &Value, more: Option<Header>) -> Arc<Update> {
         let event = json!({

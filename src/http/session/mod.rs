@@ -10,7 +10,7 @@ use hyper::header::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::api::{Api, Login};
+use crate::api::{Api, Login, without_scheme};
 use crate::config::Credentials;
 use crate::config::secret_file::{Secret, Stamp};
 use crate::http::client::Http;
@@ -251,15 +251,6 @@ impl State {
 fn can_travel(token: &SecretString) -> bool {
     let token = token.expose_secret();
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-}
-
-/// The token without spaces around it and without the word that stands before it in a header:
-/// vendors hand it out with it, as the sample of aipix shows, and so do people.
-pub(crate) fn without_scheme(token: &str) -> &str {
-    match token.trim().split_at_checked(7) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),
-        _ => token.trim(),
-    }
 }
 
 fn unauthorized(message: String) -> NoToken {

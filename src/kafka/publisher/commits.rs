@@ -5,9 +5,10 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
+use crate::kafka::client;
 use crate::kafka::publisher::{PAUSE, Work};
 use crate::kafka::transaction::CALL;
-use crate::kafka::{client, headers};
+use crate::telemetry::panics::quietly;
 use engine::PartitionCommit;
 
 impl<C: Send + 'static> Work<C> {
@@ -34,7 +35,7 @@ impl<C: Send + 'static> Work<C> {
                     // Each commit says something new, and all are in one transaction: one that stands there tells of all.
                     return Some(commits.iter().any(|wanted| {
                         committed.find_partition(&self.topic, wanted.partition).is_some_and(|found| {
-                            let text = headers::quietly(|| found.metadata() == wanted.commit.metadata).unwrap_or(false);
+                            let text = quietly(|| found.metadata() == wanted.commit.metadata).unwrap_or(false);
                             text && found.offset() == Offset::Offset(wanted.commit.offset)
                         })
                     }));

@@ -19,8 +19,8 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 pub(crate) use self::captured::Captured;
 use self::queue::Queue;
 use crate::config::{Levels, LogFormat};
-use crate::kafka::headers::panic_is_expected;
 use crate::model::text;
+use crate::telemetry::panics;
 
 /// How long the end of a process waits for its last lines to be written.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -96,7 +96,7 @@ pub fn start(levels: &Levels, format: LogFormat) -> Logging {
     let logging = Logging { levels: handle, queue: queue.clone() };
     if started.is_ok() {
         std::panic::set_hook(Box::new(move |panic| {
-            if !panic_is_expected() {
+            if !panics::is_expected() {
                 let place = panic.location().map(ToString::to_string).unwrap_or_default();
                 // Not the message: it may quote what was being worked on.
                 error!(place, "a panic: please report this, it is a fault of this service");

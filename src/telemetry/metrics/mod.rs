@@ -17,7 +17,7 @@ use prometheus::proto::Metric;
 
 use self::process::Process;
 use self::settling::Settling;
-use crate::kafka::Parts;
+use crate::model::altered::Parts;
 use crate::model::outcome::Kind;
 use engine::verdict::{Reason, Verdict};
 use engine::{Cause, State};

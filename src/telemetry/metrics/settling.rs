@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::kafka::{Part, Parts};
+use crate::model::altered::{Part, Parts};
 
 /// The topics that the service writes, as metrics name them.
 const TOPICS: [&str; 2] = ["outcomes", "dead_letters"];
