@@ -21,6 +21,16 @@ pub enum Status {
     Protocol,
 }
 
+impl Status {
+    /// The answer's status, if there was an answer.
+    pub fn code(self) -> Option<u16> {
+        match self {
+            Status::Http(code) => Some(code),
+            Status::Timeout | Status::Connect | Status::Tls | Status::Protocol => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -303,7 +303,8 @@ impl Subscriber {
 
     fn trace(&self, update: &Arc<Update>) {
         if let Some(tracer) = &self.tracer {
-            let span = tracer.arrived(&self.settler.group_id, &self.name, update);
+            let group = format!("{}.{}", self.settler.group_id, self.name);
+            let span = tracer.arrived(update.arrived(&group, &self.name));
             // It is set here only.
             let _ = update.span.set(Box::new(span));
         }

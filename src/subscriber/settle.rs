@@ -54,7 +54,7 @@ impl Settler {
 
     fn outcome(&self, ending: &Ending<Update, Facts>, error: Option<ApiError>, finished_at: Timestamp) -> Message {
         let update = &*ending.update;
-        let (kind, reason) = kind(ending.end);
+        let (kind, reason) = Kind::of(ending.end);
         let into = match ending.end {
             End::Merged { into } => Some(Place { offset: into, ..update.record.place.clone() }),
             End::Delivered | End::Dead(_) => None,
@@ -113,15 +113,6 @@ impl Settler {
             timestamp_ms: Some(failed_at.as_millisecond()),
             ..Message::new(MessageKind::DeadLetter, record.place.clone(), self.topics.dead_letters.clone())
         }
-    }
-}
-
-/// An ending as outcomes and metrics name it.
-pub fn kind(end: End) -> (Kind, Option<Reason>) {
-    match end {
-        End::Delivered => (Kind::Delivered, None),
-        End::Merged { .. } => (Kind::Merged, None),
-        End::Dead(reason) => (Kind::DeadLettered, Some(reason)),
     }
 }
 

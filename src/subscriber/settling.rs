@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::kafka::Settled;
+use crate::model::outcome::Kind;
 use crate::subscriber::Subscriber;
 use crate::subscriber::ending;
-use crate::subscriber::settle::{Facts, kind};
+use crate::subscriber::settle::Facts;
 use crate::subscriber::update::Update;
 use engine::Batch;
 
@@ -36,7 +37,7 @@ impl Subscriber {
             let epoch = epochs.get(&record.place.partition).copied().unwrap_or_default();
             if self.ownership.holds(record.place.partition, epoch) {
                 let since_written = Duration::from_millis(u64::try_from(now_ms - ending.update.written_ms()).unwrap_or(0));
-                let (kind, reason) = kind(ending.end);
+                let (kind, reason) = Kind::of(ending.end);
                 self.metrics.settled(kind, reason, since_written);
                 ending::log(&self.name, ending);
                 if let Some(span) = ending.update.span.get() {

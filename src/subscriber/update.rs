@@ -17,7 +17,7 @@ use crate::model::event::{self, Event, Identity, InvalidChanges, TraceContext, U
 use crate::model::outcome;
 use crate::model::record::Record;
 use crate::model::route::{self, Router};
-use crate::telemetry::traces::DeliverSpan;
+use crate::telemetry::traces::{Arrived, DeliverSpan};
 use engine::verdict::Reason;
 use engine::{Merge, Work};
 
@@ -55,6 +55,19 @@ impl Update {
         match self.span.get() {
             Some(span) => Some(Cow::Owned(span.context())),
             None => self.trace.as_ref().map(Cow::Borrowed),
+        }
+    }
+
+    /// Its arrival at the subscriber of that group and name, for a span.
+    pub fn arrived<'a>(&'a self, group: &'a str, target: &'a str) -> Arrived<'a> {
+        Arrived {
+            group,
+            target,
+            place: &self.record.place,
+            identity: &self.identity,
+            user: self.user,
+            trace: self.trace.as_ref(),
+            received_at: self.received_at.into(),
         }
     }
 

@@ -203,7 +203,7 @@ impl Caller {
             }
         };
         if let Some(span) = span {
-            span.answered(status, judgement.verdict);
+            span.answered(status.code(), &status.to_string(), judgement.verdict);
         }
         calls.push(Call { verdict: judgement.verdict, status, duration });
         (judgement, ambiguous)

@@ -11,6 +11,7 @@ use crate::model::error::ApiError;
 use crate::model::event::{Identity, TraceContext, UserId};
 use crate::model::record::{Header, Place};
 use crate::model::{reason, text};
+use engine::End;
 use engine::verdict::Reason;
 
 /// The bytes that each part of an event's identity takes at most: it may come from headers as long as a record allows,
@@ -39,6 +40,15 @@ pub enum Kind {
 impl Kind {
     /// Every kind, in the documented order.
     pub const ALL: [Kind; 5] = [Kind::Delivered, Kind::Merged, Kind::DeadLettered, Kind::Replayed, Kind::Superseded];
+
+    /// An ending's kind, and the reason if it is a dead letter.
+    pub fn of(end: End) -> (Kind, Option<Reason>) {
+        match end {
+            End::Delivered => (Kind::Delivered, None),
+            End::Merged { .. } => (Kind::Merged, None),
+            End::Dead(reason) => (Kind::DeadLettered, Some(reason)),
+        }
+    }
 
     /// The kind's name in outcomes and metrics.
     pub fn as_str(self) -> &'static str {

@@ -6,9 +6,10 @@ use tracing::{Level, enabled};
 
 use crate::model::dead_letter::describe;
 use crate::model::event::{TraceContext, UserId};
+use crate::model::outcome::Kind;
 use crate::model::record::Place;
 use crate::model::text;
-use crate::subscriber::settle::{Facts, error, kind};
+use crate::subscriber::settle::{Facts, error};
 use crate::subscriber::update::Update;
 use engine::verdict::Reason;
 use engine::{End, Ending};
@@ -26,7 +27,7 @@ pub fn log(target: &str, ending: &Ending<Update, Facts>) {
         ($level:expr) => {
             if enabled!($level) {
                 let update = &*ending.update;
-                let (outcome, reason) = kind(ending.end);
+                let (outcome, reason) = Kind::of(ending.end);
                 let place = &update.record.place;
                 let into = match ending.end {
                     End::Merged { into } => Some(Place { offset: into, ..place.clone() }),

@@ -18,7 +18,7 @@ use prometheus::IntCounter;
 
 use crate::config;
 
-pub use self::span::{AttemptSpan, DeliverSpan};
+pub use self::span::{Arrived, AttemptSpan, DeliverSpan};
 
 /// Makes the spans. Cheap to clone.
 #[derive(Clone, Debug)]

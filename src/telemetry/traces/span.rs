@@ -14,11 +14,10 @@ use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 use url::Url;
 
-use crate::http::lost;
-use crate::model::event::{TraceContext, UserId};
+use crate::model::event::{Identity, TraceContext, UserId};
+use crate::model::outcome::Kind;
+use crate::model::record::Place;
 use crate::model::text;
-use crate::subscriber::settle::kind;
-use crate::subscriber::update::Update;
 use crate::telemetry::traces::Tracer;
 use engine::End;
 use engine::verdict::{Reason, Verdict};
@@ -46,16 +45,33 @@ struct Open {
     carrier: Option<SpanContext>,
 }
 
+/// A record that has arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived<'a> {
+    /// The subscriber's consumer group.
+    pub group: &'a str,
+    /// The subscriber's name.
+    pub target: &'a str,
+    /// Where the record stands.
+    pub place: &'a Place,
+    /// Whose event it is.
+    pub identity: &'a Identity,
+    /// Whose update it is.
+    pub user: Option<UserId>,
+    /// Its place in the sender's trace.
+    pub trace: Option<&'a TraceContext>,
+    /// When it arrived.
+    pub received_at: SystemTime,
+}
+
 impl Tracer {
-    /// A record of ours has arrived at the subscriber of this name.
-    pub fn arrived(&self, group_id: &str, target: &str, update: &Update) -> DeliverSpan {
-        let parent =
-            update.trace.as_ref().and_then(remote).map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
-        let received_at = SystemTime::from(update.received_at);
+    /// A record of ours has arrived.
+    pub fn arrived(&self, record: Arrived<'_>) -> DeliverSpan {
+        let Arrived { group, target, place, identity, user, trace, received_at } = record;
+        let parent = trace.and_then(remote).map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
         let builder = SpanBuilder::from_name("deliver").with_kind(SpanKind::Consumer).with_start_time(received_at);
         let mut span = self.0.build_with_context(builder, &parent);
         if span.is_recording() {
-            let place = &update.record.place;
             span.set_attributes([
                 KeyValue::new("messaging.system", "kafka"),
                 KeyValue::new("messaging.operation.type", "process"),
@@ -63,13 +79,13 @@ impl Tracer {
                 KeyValue::new("messaging.destination.name", place.topic.to_string()),
                 KeyValue::new("messaging.destination.partition.id", place.partition.to_string()),
                 KeyValue::new("messaging.kafka.offset", place.offset),
-                KeyValue::new("messaging.consumer.group.name", format!("{group_id}.{target}")),
+                KeyValue::new("messaging.consumer.group.name", group.to_owned()),
                 KeyValue::new("user_courier.target", target.to_owned()),
             ]);
-            let texts = [("cloudevents.event_id", &update.identity.id), ("cloudevents.event_type", &update.identity.event_type)];
+            let texts = [("cloudevents.event_id", &identity.id), ("cloudevents.event_type", &identity.event_type)];
             let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
             span.set_attributes(texts.map(|(name, text)| KeyValue::new(name, text::cut(text, MAX_TEXT_BYTES).into_owned())));
-            span.set_attributes(update.user.map(|user| KeyValue::new("user_courier.user", number(user))));
+            span.set_attributes(user.map(|user| KeyValue::new("user_courier.user", number(user))));
         }
         let context = span.span_context().clone();
         let open = Mutex::new(Open { span, waits: true, merged: Vec::new(), carrier: None });
@@ -123,7 +139,7 @@ impl DeliverSpan {
         let carrier = open.carrier.take();
         let span = &mut open.span;
         if span.is_recording() {
-            let (outcome, reason) = kind(end);
+            let (outcome, reason) = Kind::of(end);
             span.set_attribute(KeyValue::new("user_courier.outcome", outcome.as_str()));
             span.set_attribute(KeyValue::new("user_courier.attempts", i64::from(attempts)));
             if let Some(reason) = reason.map(Reason::as_str) {
@@ -162,15 +178,15 @@ impl AttemptSpan {
         written(self.0.span_context())
     }
 
-    /// The call was answered, or lost.
-    pub fn answered(mut self, status: lost::Status, verdict: Verdict) {
+    /// The call was answered with that HTTP status, or lost. `status`: as metrics name either.
+    pub fn answered(mut self, http_status: Option<u16>, status: &str, verdict: Verdict) {
         if self.0.is_recording() {
-            if let lost::Status::Http(status) = status {
-                self.0.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+            if let Some(code) = http_status {
+                self.0.set_attribute(KeyValue::new("http.response.status_code", i64::from(code)));
             }
             self.0.set_attribute(KeyValue::new("user_courier.verdict", verdict.as_str()));
             if verdict != Verdict::Delivered {
-                self.0.set_attribute(KeyValue::new("error.type", status.to_string()));
+                self.0.set_attribute(KeyValue::new("error.type", status.to_owned()));
                 self.0.set_status(Status::error(verdict.as_str()));
             }
         }

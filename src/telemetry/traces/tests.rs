@@ -80,7 +80,7 @@ fn update(offset: i64, changes: &serde_json::Value, flags: Option<&str>) -> Arc<
 
 /// The update with its span, as the subscriber has it.
 fn arrived(traces: &Traces, update: Arc<Update>) -> Arc<Update> {
-    let span = traces.tracer().arrived("user-courier", "valt", &update);
+    let span = traces.tracer().arrived(update.arrived("user-courier.valt", "valt"));
     assert!(update.span.set(Box::new(span)).is_ok());
     update
 }
@@ -237,7 +237,7 @@ async fn a_collector_that_never_answers_holds_up_nobody_and_what_is_lost_is_coun
     let spans = 6000;
     let all = update(1, &json!({ "rooms": [7] }), None);
     for _ in 0..spans {
-        traces.tracer().arrived("user-courier", "valt", &all).settled(End::Delivered, 1);
+        traces.tracer().arrived(all.arrived("user-courier.valt", "valt")).settled(End::Delivered, 1);
         // The exporter has its turn in between.
         tokio::task::yield_now().await;
     }
@@ -259,7 +259,7 @@ async fn a_collector_that_refuses_or_is_down_is_told_of_once_and_the_end_is_not_
         let _guard = tracing::subscriber::set_default(subscriber);
         let (traces, left_out) = start(format!("http://{address}/v1/traces").parse().unwrap(), 1.0, None);
         for _ in 0..1500 {
-            traces.tracer().arrived("user-courier", "valt", &all).settled(End::Delivered, 1);
+            traces.tracer().arrived(all.arrived("user-courier.valt", "valt")).settled(End::Delivered, 1);
         }
         traces.end().await;
         assert_eq!(left_out.get(), 1500);
@@ -296,10 +296,10 @@ async fn what_a_record_costs() {
         let traced = update(1, &json!({ "rooms": [7] }), Some(flags));
         let began = std::time::Instant::now();
         for _ in 0..RECORDS {
-            let span = tracer.arrived("user-courier", "valt", &traced);
+            let span = tracer.arrived(traced.arrived("user-courier.valt", "valt"));
             let call = span.attempt(&hyper::Method::POST, &url, 0);
             std::hint::black_box(call.context());
-            call.answered(crate::http::lost::Status::Http(200), engine::verdict::Verdict::Delivered);
+            call.answered(Some(200), "200", engine::verdict::Verdict::Delivered);
             std::hint::black_box(span.context());
             span.settled(End::Delivered, 1);
         }
