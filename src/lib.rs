@@ -30,3 +30,6 @@ pub mod console;
 pub mod demo;
 pub mod operator;
 pub mod schema;
+
+#[cfg(test)]
+mod rooms;

@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
-use crate::commands::table::number;
 use crate::operator::Watch;
+use crate::operator::table::number;
 
 /// The characters of the bar.
 const WIDTH: u64 = 24;

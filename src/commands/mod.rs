@@ -8,9 +8,7 @@ pub mod demo;
 pub mod explain;
 pub mod run;
 pub mod schema;
-pub(crate) mod sheet;
 pub mod stand_in;
-mod table;
 
 use std::path::Path;
 

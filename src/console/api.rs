@@ -14,7 +14,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::info;
 
-use crate::commands::{dead_letters::show, explain};
 use crate::config::UNCLAIMED;
 use crate::console::asked::{self, Agreed, ToRead, ToReplay, Typed};
 use crate::console::gate::Refusal;
@@ -29,6 +28,7 @@ use crate::operator::filter;
 use crate::operator::judge::Lane;
 use crate::operator::story::Story;
 use crate::operator::{Desk, Failure};
+use crate::operator::{letter_sheet, user_sheet};
 use engine::verdict::Reason;
 
 /// What a page sends is short.
@@ -122,7 +122,7 @@ async fn read(State(desktop): Known, body: Bytes) -> Answer {
                 let letter = desk.letter(&place)?;
                 let letter = letter.ok_or_else(|| Failure::Other(anyhow::anyhow!("there is no dead letter at {place} any more")))?;
                 let story = Story::read(&desk, letter, &mut &job.progress)?;
-                value(&show::sheet(&story, false))
+                value(&letter_sheet::sheet(&story, false))
             })?
         }
         ToRead::User { target, user, since } => {
@@ -130,13 +130,13 @@ async fn read(State(desktop): Known, body: Bytes) -> Answer {
             let now = Timestamp::now();
             let since = match asked::given(&since) {
                 Some(text) => filter::time(text, now).map_err(asked::wrong)?,
-                None => now.checked_sub(explain::LATELY).unwrap_or(Timestamp::MIN),
+                None => now.checked_sub(user_sheet::LATELY).unwrap_or(Timestamp::MIN),
             };
             desktop.work.begin(move |job| {
                 let desk = Desk::open(&known.config)?;
                 let state = known.now.state(&lane.target);
                 let found = Explanation::read(&desk, lane, since, &mut &job.progress)?;
-                value(&explain::sheet(&found, state.as_ref().map(|(who, state)| (who.as_str(), state.clone())), since))
+                value(&user_sheet::sheet(&found, state.as_ref().map(|(who, state)| (who.as_str(), state.clone())), since))
             })?
         }
     };

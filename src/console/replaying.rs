@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use tracing::{error, info};
 
-use crate::commands::dead_letters::replay::line;
 use crate::config::Config;
 use crate::console::asked::Wanted;
 use crate::console::tail::Tail;
@@ -16,6 +15,7 @@ use crate::model::text;
 use crate::operator::choice::{Choice, Mended};
 use crate::operator::history::History;
 use crate::operator::plan::Action;
+use crate::operator::plan_line::line;
 use crate::operator::replay::{self, Pace, Summary};
 use crate::operator::tally::Tally;
 use crate::operator::{Desk, Failure, Letter};

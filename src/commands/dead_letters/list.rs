@@ -9,11 +9,11 @@ use serde_json::json;
 
 use crate::commands::bar::Bar;
 use crate::commands::dead_letters::{ConfigArgs, FilterArgs, failed, mention, open};
-use crate::commands::table::{count, of, table};
 use crate::commands::{Exit, note, say, tell};
 use crate::model::event::{self, UserId};
 use crate::model::outcome::timestamp;
 use crate::model::text;
+use crate::operator::table::{count, of, table};
 use crate::operator::{Desk, Letter};
 
 /// The rows of the table. Whoever wants more takes a filter, or `--json`.

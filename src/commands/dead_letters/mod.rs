@@ -142,7 +142,7 @@ fn mention(aside: Aside) {
     if aside.strangers > 0 {
         note(format_args!(
             "passed over {} records of the dead-letter topic that are no dead letters of this service",
-            crate::commands::table::number(aside.strangers)
+            crate::operator::table::number(aside.strangers)
         ));
     }
 }

@@ -6,19 +6,18 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use crate::commands::bar::Bar;
 use crate::commands::dead_letters::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::run::stop_signal;
-use crate::commands::table::{count, of, table};
 use crate::commands::{Exit, fail, note, say};
-use crate::model::event::UserId;
 use crate::model::text;
 use crate::operator::choice::{Choice, Mended};
 use crate::operator::history::{Chosen, History};
 use crate::operator::plan::{Action, Step};
+use crate::operator::plan_line::{line, remark};
 use crate::operator::replay::{self, Pace, Summary};
+use crate::operator::table::{count, of, table};
 use crate::operator::tally::Tally;
 use crate::operator::{Desk, changes, mend};
 
@@ -185,26 +184,6 @@ fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
         words += &format!("{}{}", if words.is_empty() { "" } else { "; " }, text::name(more, 200));
     }
     format!("{place}  {whose}: {words}")
-}
-
-/// Why it would fail again, if it is sent.
-fn remark<'a>(one: &'a Chosen, step: &Step) -> Option<&'a str> {
-    one.remark.as_deref().filter(|_| matches!(step.action, Action::Send | Action::Trim))
-}
-
-/// A step of the plan in one JSON object.
-pub(crate) fn line(desk: &Desk, one: &Chosen, step: &Step) -> Value {
-    let names = |parts: &[String]| changes::names(&one.parts, parts);
-    json!({
-        "action": step.action.as_str(),
-        "place": format!("{}/{}/{}", desk.letters.name, one.spot.0, one.spot.1),
-        "target": &*one.target,
-        "user": one.user.map(UserId::get),
-        "reason": one.reason.as_str(),
-        "fields": names(&step.sent),
-        "left_out": names(&step.left_out),
-        "why": step.why.as_deref().or_else(|| remark(one, step)),
-    })
 }
 
 fn ask(plan: &Plan) -> bool {

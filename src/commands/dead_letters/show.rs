@@ -1,22 +1,13 @@
 //! `dead-letters show`: everything about one of them.
 
 use clap::Args;
-use serde_json::Value;
 
 use crate::commands::bar::Bar;
 use crate::commands::dead_letters::{ConfigArgs, failed, open};
-use crate::commands::sheet::{Section, Sheet};
-use crate::commands::table::{of, times};
 use crate::commands::{Exit, fail, say};
-use crate::http::mask::mask as without_secrets;
-use crate::model::error::ApiError;
-use crate::model::outcome::{OutcomeData, timestamp};
-use crate::model::record::{Place, Record};
-use crate::model::text;
-use crate::operator::plan::{Action, First, Step};
+use crate::model::record::Place;
+use crate::operator::letter_sheet;
 use crate::operator::story::Story;
-use crate::operator::{export, mask};
-use engine::verdict::Reason;
 
 /// Shows one dead letter: the event, why it failed, what happened to its user since, and what a replay would do.
 #[derive(Args, Debug)]
@@ -41,160 +32,6 @@ pub(super) fn run(args: &ShowArgs) -> Result<Exit, Exit> {
         return Err(fail(Exit::Failed, words));
     };
     let story = Story::read(&desk, letter, &mut Bar::new()).map_err(failed)?;
-    say(sheet(&story, args.reveal).to_string().trim_end());
+    say(letter_sheet::sheet(&story, args.reveal).to_string().trim_end());
     Ok(Exit::Done)
-}
-
-/// All that is told of it.
-pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
-    let letter = &story.letter;
-    let facts = &letter.facts;
-    let whose = facts.user.map_or_else(|| "no known user".to_owned(), |user| format!("user {user}"));
-    let title = format!("{}: {}, {whose}, {}", letter.place(), facts.target, facts.reason.as_str());
-    let mut sheet = Sheet { title, meaning: Some(meaning(facts.reason).to_owned()), sections: Vec::new() };
-
-    let why = sheet.section("why");
-    let error = story.outcome.as_ref().and_then(|outcome| outcome.error.clone());
-    let error = error.unwrap_or_else(|| ApiError::new(&facts.message));
-    why.line(plain(&error.message));
-    for (field, messages) in &error.fields {
-        why.line(format!("{}: {}", plain(field), plain(&messages.join(", "))));
-    }
-    let status = facts.http_status.map_or_else(|| "no answer".to_owned(), |status| format!("last answer {status}"));
-    let first = facts.first_attempt_at.map_or_else(String::new, |time| format!(", first call {}", timestamp(time)));
-    why.line(format!("{}, {status}{first}, given up {}", of(facts.attempts as usize, "call", "calls"), timestamp(facts.failed_at)));
-    why.line(format!("record {}, replayed {}", facts.origin, times(facts.replays)));
-    let First { partition, offset, .. } = story.chosen.first;
-    if facts.replays > 0 && story.chosen.blind.is_none() && !story.chosen.from_before {
-        why.line(format!("first stood at {}/{partition}/{offset}", facts.origin.topic));
-    }
-
-    event(sheet.section("event"), story, reveal);
-    headers(sheet.section("headers"), &letter.record, story, reveal);
-
-    let since = sheet.section("since then");
-    if story.later_count == 0 {
-        since.line("no other update of this user has ended");
-    } else {
-        since.line(format!("{} of this user ended{}", of(story.later_count, "other update", "other updates"), last(story)));
-        since.rows(&["ended (UTC)", "outcome", "fields", "record"], story.later.iter().map(row).collect());
-    }
-
-    now(sheet.section("now"), story);
-    sheet
-}
-
-fn last(story: &Story) -> String {
-    if story.later_count > story.later.len() { format!("; the last {}:", story.later.len()) } else { ":".to_owned() }
-}
-
-fn event(section: &mut Section, story: &Story, reveal: bool) {
-    let Some(content) = &story.content else {
-        section.line("its value was too large for the dead-letter topic, and the record itself is gone from the update topic");
-        return;
-    };
-    let length = content.value.as_ref().map_or(0, Vec::len);
-    match export::event(content) {
-        Some(event) => {
-            let mut event = Value::Object(event);
-            if !reveal {
-                mask::mask(&mut event);
-            }
-            verbatim(section, &format!("{event:#}"));
-        }
-        None if reveal => verbatim(section, &String::from_utf8_lossy(content.value.as_deref().unwrap_or_default())),
-        None => {
-            section.line(format!("{length} bytes that cannot be decoded, so nothing in them can be masked: --reveal shows them"));
-        }
-    }
-}
-
-fn headers(section: &mut Section, record: &Record, story: &Story, reveal: bool) {
-    let event = story.content.as_ref().and_then(export::event);
-    let secrets = event.map(|event| mask::secrets(&event)).unwrap_or_default();
-    // What is too short to be found for sure, is found in too many places to be taken out.
-    let secrets: Vec<_> = secrets.iter().map(String::as_str).filter(|secret| secret.chars().count() >= 4).collect();
-    let rows: Vec<_> = record
-        .headers
-        .iter()
-        .map(|header| {
-            let value = String::from_utf8_lossy(header.value.as_deref().unwrap_or_default());
-            let shown = if reveal {
-                plain(&value)
-            } else if is_credential(&header.name) {
-                mask::MASK.to_owned()
-            } else {
-                plain(&without_secrets(ApiError::new(value), &secrets).message)
-            };
-            vec![plain(&header.name), shown]
-        })
-        .collect();
-    section.rows(&["name", "value"], rows);
-}
-
-/// Senders put all kinds of things into headers.
-fn is_credential(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    text::is_secret(name) || ["authorization", "cookie", "token", "secret", "api-key", "apikey"].iter().any(|word| lower.contains(word))
-}
-
-fn row(outcome: &OutcomeData) -> Vec<String> {
-    let reason = outcome.reason.map_or_else(String::new, |reason| format!(" {}", reason.as_str()));
-    vec![
-        outcome.finished_at.get(..19).unwrap_or(&outcome.finished_at).replace('T', " "),
-        format!("{}{reason}", outcome.outcome.as_str()),
-        text::name(&outcome.fields.as_deref().unwrap_or_default().join(", "), 60),
-        outcome.record.to_string(),
-    ]
-}
-
-fn now(section: &mut Section, story: &Story) {
-    if let Some(settled) = &story.settled {
-        let into = settled.into.as_ref().map_or_else(String::new, |into| format!(" as {into}"));
-        section.line(format!("settled: {}{into} at {}", settled.outcome.as_str(), settled.finished_at));
-        return;
-    }
-    section.line(format!("open. A replay would {}", would(&story.step, story)));
-    if let Some(remark) = story.chosen.remark.as_ref().filter(|_| story.step.action != Action::Supersede) {
-        section.line(plain(remark));
-    }
-}
-
-fn would(step: &Step, story: &Story) -> String {
-    let topic = &story.letter.facts.origin.topic;
-    let by: Vec<_> = step.by.iter().map(|(partition, offset)| format!("{topic}/{partition}/{offset}")).collect();
-    let by = text::cut(&by.join(", "), 200).into_owned();
-    let names = |parts: &[String]| text::name(&parts.join(", "), 200);
-    match step.action {
-        Action::Send if step.sent.is_empty() => "send it as it is".to_owned(),
-        Action::Send => format!("send all of it ({}): nothing newer has overwritten any of it", names(&step.sent)),
-        Action::Trim => {
-            format!("send {}, and leave out {}, which newer updates have overwritten ({by})", names(&step.sent), names(&step.left_out))
-        }
-        Action::Supersede => format!("change nothing: newer updates have overwritten {} ({by})", names(&step.left_out)),
-        Action::Refuse => format!("refuse it: {}", plain(step.why.as_deref().unwrap_or_default())),
-    }
-}
-
-fn verbatim(section: &mut Section, text: &str) {
-    section.verbatim = true;
-    section.lines.extend(text.lines().map(plain));
-}
-
-/// On one line, without what a terminal would act upon.
-fn plain(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
-}
-
-/// What a reason means and what to look at; the runbook has more.
-fn meaning(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Undecodable => "the record is no update event: its sender must be corrected",
-        Reason::Unroutable => "no target takes the event: a wrong name, or a target or route that is missing here",
-        Reason::InvalidChanges => "its user or changes are not what this API takes; no call was made",
-        Reason::Rejected => "the API refused this very update",
-        Reason::UserNotFound => "the API knows no such user",
-        Reason::AttemptsExhausted => "it kept failing while the target delivered others",
-        Reason::Expired => "its expirytime passed before it was delivered",
-    }
 }

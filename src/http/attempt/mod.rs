@@ -78,10 +78,7 @@ pub struct Attempt {
 impl Attempt {
     /// The HTTP status of the last answer, where there was one.
     pub fn http_status(&self) -> Option<u16> {
-        self.calls.iter().rev().find_map(|call| match call.status {
-            Status::Http(status) => Some(status),
-            _ => None,
-        })
+        self.calls.iter().rev().find_map(|call| call.status.code())
     }
 
     /// As far as the engine decides by it.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::commands::table::table;
+use crate::operator::table::table;
 
 /// A title, and sections below it.
 #[derive(Debug, Default, Serialize)]

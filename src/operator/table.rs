@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::model::text;
 
 /// A table: columns as wide as they need to be, numbers to the right. In `head`, a column that begins with `>` is one of numbers.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| text::on_one_line(cell)).collect()).collect();
     let names: Vec<&str> = head.iter().map(|name| name.trim_start_matches('>')).collect();
     let width =
@@ -29,7 +29,7 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A number with its thousands apart.
-pub(super) fn number(number: u64) -> String {
+pub(crate) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -42,17 +42,17 @@ pub(super) fn number(number: u64) -> String {
 }
 
 /// The same for what is counted here.
-pub(super) fn count(count: usize) -> String {
+pub(crate) fn count(count: usize) -> String {
     number(count as u64)
 }
 
 /// So many of something.
-pub(super) fn of(amount: usize, one: &str, many: &str) -> String {
+pub(crate) fn of(amount: usize, one: &str, many: &str) -> String {
     format!("{} {}", count(amount), if amount == 1 { one } else { many })
 }
 
 /// How often.
-pub(super) fn times(count: u32) -> String {
+pub(crate) fn times(count: u32) -> String {
     match count {
         0 => "never".to_owned(),
         1 => "once".to_owned(),

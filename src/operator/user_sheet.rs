@@ -1,0 +1,112 @@
+//! What is known of a user, as a sheet and as JSON.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::model::outcome::{OutcomeData, timestamp};
+use crate::model::text;
+use crate::operator::Letter;
+use crate::operator::explain::{Changed, Explanation, Waiting};
+use crate::operator::sheet::{Section, Sheet};
+use crate::operator::table::{of, times};
+
+/// How far back outcomes are read unless said.
+pub const LATELY: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// All that is known of the user in one JSON object. `state`: what an instance says of the target.
+pub fn json(found: &Explanation, state: Option<Value>) -> Value {
+    let dead: Vec<_> = found
+        .dead
+        .iter()
+        .map(|letter| json!({ "place": letter.place().to_string(), "reason": letter.facts.reason.as_str(), "failed_at": timestamp(letter.facts.failed_at) }))
+        .collect();
+    json!({
+        "target": found.lane.target, "user": found.lane.user.get(), "state": state,
+        "waiting": { "count": found.waiting_count, "first": found.waiting },
+        "delivered": { "count": found.delivered_count, "last": found.delivered },
+        "dead": dead, "fields": found.fields,
+    })
+}
+
+/// All that is told of the user. `state`: who says what of the target.
+pub(crate) fn sheet(found: &Explanation, state: Option<(&str, Value)>, since: Timestamp) -> Sheet {
+    let mut sheet = Sheet { title: format!("user {} at {}", found.lane.user, found.lane.target), ..Sheet::default() };
+    let target = sheet.section("target");
+    match state {
+        Some((who, state)) => {
+            let text = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
+            let cause = if text("cause") == "none" { String::new() } else { format!(" ({})", text("cause")) };
+            target.line(format!("{}{cause} since {}, as {who} says", text("state"), text("since")));
+            if text("state") != "flowing" {
+                let next = Some(text("next_probe_at"))
+                    .filter(|next| !next.is_empty())
+                    .map_or_else(|| "under way".to_owned(), |next| format!("at {next}"));
+                target.line(format!("because: {}; next probe {next}", text::name(&text("last_error"), 200)));
+            }
+        }
+        None => drop(target.line("no instance answers at admin.listen, so what the target does is not known here")),
+    }
+
+    waiting(sheet.section("waiting"), found);
+    delivered(sheet.section(format!("delivered since {}", timestamp(since))), found);
+
+    let dead = sheet.section("dead letters");
+    if found.dead.is_empty() {
+        dead.line("none is open");
+    } else {
+        let row =
+            |letter: &Letter| vec![timestamp(letter.facts.failed_at), letter.facts.reason.as_str().to_owned(), letter.place().to_string()];
+        dead.rows(&["given up (UTC)", "reason", "place"], found.dead.iter().map(row).collect());
+        dead.line("`user-courier dead-letters show PLACE` tells more of each");
+    }
+
+    let fields = sheet.section("fields last changed");
+    if found.fields.is_empty() {
+        fields.line("none in that time");
+    } else {
+        let row = |(field, changed): (&String, &Changed)| vec![text::name(field, 60), changed.at.clone(), changed.record.to_string()];
+        fields.rows(&["field", "confirmed (UTC)", "record"], found.fields.iter().map(row).collect());
+    }
+    sheet
+}
+
+fn waiting(section: &mut Section, found: &Explanation) {
+    if found.waiting.is_empty() {
+        section.line("nothing");
+        return;
+    }
+    section.line(format!("{}, called in this order, one after the other", of(found.waiting_count, "update", "updates")));
+    let row = |(at, update): (usize, &Waiting)| {
+        let behind = match at {
+            0 if update.attempts > 0 => format!("next, called {} so far", times(update.attempts)),
+            0 => "next".to_owned(),
+            1 => "behind the first".to_owned(),
+            more => format!("behind {more} others"),
+        };
+        vec![update.written_at.clone().unwrap_or_default(), behind, names(&update.fields), update.record.to_string()]
+    };
+    section.rows(&["written (UTC)", "stands", "fields", "record"], found.waiting.iter().enumerate().map(row).collect());
+}
+
+fn delivered(section: &mut Section, found: &Explanation) {
+    if found.delivered.is_empty() {
+        section.line("nothing");
+        return;
+    }
+    let more = if found.delivered_count > found.delivered.len() { ", of which the last" } else { "" };
+    section.line(format!("{}{more}", of(found.delivered_count, "update", "updates")));
+    let row = |data: &OutcomeData| {
+        let into = data.into.as_ref().map_or_else(String::new, |into| format!(" into {}", into.offset));
+        vec![
+            data.finished_at.clone(),
+            format!("{}{into}", data.outcome.as_str()),
+            names(data.fields.as_deref().unwrap_or_default()),
+            data.record.to_string(),
+        ]
+    };
+    section.rows(&["confirmed (UTC)", "outcome", "fields", "record"], found.delivered.iter().map(row).collect());
+}
+
+fn names(fields: &[String]) -> String {
+    text::name(&fields.join(", "), 60)
+}
