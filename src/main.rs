@@ -3,16 +3,22 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use user_courier::commands::{Exit, check, console, dead_letters, demo, explain, fail, run, say, schema, stand_in, warn};
+use user_courier::commands::{
+    Exit, check, console, dead_letters, demo, explain, fail, run, say, schema, stand_in, warn,
+};
 use user_courier::service::process;
 
 /// Calls are made of many small pieces of memory that one thread takes and another gives back.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Carries user updates from Apache Kafka to user-management APIs: in order per user, with retries, outcomes and replayable dead letters.
+/// Carries user updates from Apache Kafka to user-management APIs: in order per user, with retries,
+/// outcomes and replayable dead letters.
 #[derive(Parser)]
-#[command(version, after_help = "Example:\n  user-courier run --config config/user-courier.toml")]
+#[command(
+    version,
+    after_help = "Example:\n  user-courier run --config config/user-courier.toml"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -35,10 +41,15 @@ enum Command {
 fn main() -> ExitCode {
     process::use_small_pages();
     if let Err(error) = process::forbid_core_dumps() {
-        warn(format_args!("core dumps cannot be switched off ({error}): if it crashes, one may hold passwords"));
+        warn(format_args!(
+            "core dumps cannot be switched off ({error}): if it crashes, one may hold passwords"
+        ));
     }
     let command = Arguments::parse().command;
-    let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let exit = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => {
             let exit = runtime.block_on(run(command));
             // A blocking call that never returns, such as a look at a file, does not keep the
@@ -79,10 +90,19 @@ mod tests {
     /// Lines of examples, of that command and of those below it, that a terminal of 80 columns
     /// would break.
     fn broken(command: &clap::Command) -> Vec<String> {
-        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let help = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let example = |line: &&str| line.starts_with("  ") && line.chars().count() > 80;
-        let own = help.lines().filter(example).map(str::to_owned).collect::<Vec<_>>();
-        own.into_iter().chain(command.get_subcommands().flat_map(broken)).collect()
+        let own = help
+            .lines()
+            .filter(example)
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
+        own.into_iter()
+            .chain(command.get_subcommands().flat_map(broken))
+            .collect()
     }
 
     #[test]

@@ -39,10 +39,19 @@ fn imports(text: &str) -> BTreeSet<String> {
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
     let mut rooms = BTreeSet::new();
     for after in text.split("crate::").skip(1) {
-        let list = after.strip_prefix('{').map_or(after, |list| list.split_once('}').unwrap().0);
-        let items = if after.starts_with('{') { list.split(',').collect() } else { vec![list] };
+        let list = after
+            .strip_prefix('{')
+            .map_or(after, |list| list.split_once('}').unwrap().0);
+        let items = if after.starts_with('{') {
+            list.split(',').collect()
+        } else {
+            vec![list]
+        };
         for item in items {
-            let name = item.trim().split(|character: char| !character.is_alphanumeric() && character != '_').next();
+            let name = item
+                .trim()
+                .split(|character: char| !character.is_alphanumeric() && character != '_')
+                .next();
             rooms.extend(name.filter(|name| ROOMS.contains(name)).map(str::to_owned));
         }
     }
@@ -56,8 +65,16 @@ fn no_room_imports_one_that_stands_after_it() {
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for file in source_files(&root) {
         let path = file.strip_prefix(&root).unwrap();
-        let room = path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
-        let is_test = path.iter().any(|part| part == "tests" || part == "tests.rs");
+        let room = path
+            .iter()
+            .next()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .trim_end_matches(".rs");
+        let is_test = path
+            .iter()
+            .any(|part| part == "tests" || part == "tests.rs");
         if ["lib", "main"].contains(&room) || is_test {
             continue;
         }
@@ -65,7 +82,12 @@ fn no_room_imports_one_that_stands_after_it() {
         let imports = imports(&std::fs::read_to_string(&file).unwrap());
         seen += imports.len();
         let after = |import: &String| place(import).is_some_and(|place| place > own);
-        wrong.extend(imports.into_iter().filter(after).map(|import| format!("{} imports {import}", path.display())));
+        wrong.extend(
+            imports
+                .into_iter()
+                .filter(after)
+                .map(|import| format!("{} imports {import}", path.display())),
+        );
     }
     assert!(seen > 300, "only {seen} imports were seen");
     assert!(wrong.is_empty(), "{wrong:#?}");

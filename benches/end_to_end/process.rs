@@ -19,14 +19,27 @@ impl Scrape {
     /// The sum of a metric's series that have all these words in their labels.
     pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let name = format!("user_courier_{name}");
-        let is_it = |series: &str| series.split('{').next() == Some(&name) && labels.iter().all(|label| series.contains(label));
-        self.0.iter().filter(|(series, _)| is_it(series)).map(|(_, value)| value).sum()
+        let is_it = |series: &str| {
+            series.split('{').next() == Some(&name)
+                && labels.iter().all(|label| series.contains(label))
+        };
+        self.0
+            .iter()
+            .filter(|(series, _)| is_it(series))
+            .map(|(_, value)| value)
+            .sum()
     }
 }
 
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        Process { child: command.stdin(Stdio::null()).spawn().expect("the process starts"), admin: None }
+        Process {
+            child: command
+                .stdin(Stdio::null())
+                .spawn()
+                .expect("the process starts"),
+            admin: None,
+        }
     }
 
     /// A service: waits for the line of its log that says where its admin endpoint is.
@@ -35,7 +48,9 @@ impl Process {
         let mut lines = BufReader::new(process.child.stderr.take().unwrap()).lines();
         let mut seen = Vec::new();
         let address = loop {
-            let Some(Ok(line)) = lines.next() else { panic!("the service ended: {}", seen.join("\n")) };
+            let Some(Ok(line)) = lines.next() else {
+                panic!("the service ended: {}", seen.join("\n"))
+            };
             if line.contains("admin endpoint listening") {
                 let line: serde_json::Value = serde_json::from_str(&line).unwrap();
                 let fields = line.get("fields").unwrap_or(&line);
@@ -46,7 +61,10 @@ impl Process {
         process.admin = Some(address);
         // Read on, so that the service never waits for its log; what goes wrong is told.
         std::thread::spawn(move || {
-            lines.map_while(Result::ok).filter(|line| line.contains("\"ERROR\"")).for_each(|line| eprintln!("{line}"))
+            lines
+                .map_while(Result::ok)
+                .filter(|line| line.contains("\"ERROR\""))
+                .for_each(|line| eprintln!("{line}"))
         });
         process
     }
@@ -77,14 +95,24 @@ impl Process {
 
     pub(crate) fn scrape(&self) -> Scrape {
         let (_, text) = self.get("/metrics").expect("the service answers");
-        let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
-        Scrape(series.filter_map(|(series, value)| Some((series.to_owned(), value.parse().ok()?))).collect())
+        let series = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.rsplit_once(' '));
+        Scrape(
+            series
+                .filter_map(|(series, value)| Some((series.to_owned(), value.parse().ok()?)))
+                .collect(),
+        )
     }
 
     pub(crate) fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !self.get("/readyz").is_some_and(|(ok, _)| ok) {
-            assert!(Instant::now() < deadline, "the service is not ready after a minute");
+            assert!(
+                Instant::now() < deadline,
+                "the service is not ready after a minute"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -95,21 +123,42 @@ fn cpu(process: &str) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
     // In hundredths of a second.
-    fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+    fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
 }
 
 /// The CPU time so far of all Kafka brokers that run on this machine, in seconds.
 pub(crate) fn broker_cpu() -> f64 {
-    let is_broker = |process: &str| fs::read_to_string(format!("/proc/{process}/cmdline")).is_ok_and(|line| line.contains("kafka.Kafka"));
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    processes.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && is_broker(name)).map(|name| cpu(&name)).sum()
+    let is_broker = |process: &str| {
+        fs::read_to_string(format!("/proc/{process}/cmdline"))
+            .is_ok_and(|line| line.contains("kafka.Kafka"))
+    };
+    let processes = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    processes
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && is_broker(name))
+        .map(|name| cpu(&name))
+        .sum()
 }
 
 /// A line of `/proc/PROCESS/status`, such as `VmHWM`, in MiB.
 pub(crate) fn memory(process: &str, line: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let found = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
-    found.and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+    let found = status
+        .lines()
+        .find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
+    found
+        .and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok())
+        .unwrap_or_default()
+        / 1024.0
 }
 
 impl Drop for Process {

@@ -30,7 +30,12 @@ pub(crate) struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Load { events: 60_000, users: 10_000, partitions: 8, target: "valt" }
+        Load {
+            events: 60_000,
+            users: 10_000,
+            partitions: 8,
+            target: "valt",
+        }
     }
 }
 
@@ -46,7 +51,13 @@ pub(crate) struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Run { concurrency: 256, merge: false, max_waiting: 10_000, targets: 1, log: "info,user_courier::subscriber::ending=warn" }
+        Run {
+            concurrency: 256,
+            merge: false,
+            max_waiting: 10_000,
+            targets: 1,
+            log: "info,user_courier::subscriber::ending=warn",
+        }
     }
 }
 
@@ -91,21 +102,37 @@ impl Server {
         write!(stream, "POST /_stand-in/faults HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{fault}", fault.len()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.contains(" 200 ") || answer.contains(" 201 "), "{answer}");
+        assert!(
+            answer.contains(" 200 ") || answer.contains(" 201 "),
+            "{answer}"
+        );
     }
 
-    /// How many milliseconds after its record was sent each call arrived, but for those of that user.
+    /// How many milliseconds after its record was sent each call arrived, but for those of that
+    /// user.
     fn lateness(&self, but: u64) -> Vec<f64> {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        write!(stream, "GET /_stand-in/journal HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET /_stand-in/journal HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         let journal: serde_json::Value = serde_json::from_str(body).unwrap();
-        let calls = journal["calls"].as_array().unwrap().iter().filter(|call| call["user"] != but);
+        let calls = journal["calls"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|call| call["user"] != but);
         calls
             .map(|call| {
-                let sent: i128 = call["body"]["display_name"].as_str().unwrap().parse().unwrap();
+                let sent: i128 = call["body"]["display_name"]
+                    .as_str()
+                    .unwrap()
+                    .parse()
+                    .unwrap();
                 let at: jiff::Timestamp = call["at"].as_str().unwrap().parse().unwrap();
                 (at.as_nanosecond() - sent) as f64 / 1e6
             })
@@ -123,13 +150,25 @@ pub(crate) struct Rig {
 /// The user for whom a server may hang.
 pub(crate) const HANGING: u64 = 52;
 
-fn send(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, target: &str, user: u64, name: &str) {
+fn send(
+    producer: &ThreadedProducer<DefaultProducerContext>,
+    topic: &str,
+    target: &str,
+    user: u64,
+    name: &str,
+) {
     let value = format!(
         r#"{{"specversion":"1.0","id":"{name}","source":"/bench","type":"com.example.user.updated","data":{{"target":"{target}","user":{user},"changes":{{"display_name":"{name}"}}}}}}"#,
     );
     let key = user.to_string();
-    let headers = OwnedHeaders::new().insert(Header { key: "content-type", value: Some("application/cloudevents+json") });
-    let mut record = BaseRecord::to(topic).key(&key).payload(&value).headers(headers);
+    let headers = OwnedHeaders::new().insert(Header {
+        key: "content-type",
+        value: Some("application/cloudevents+json"),
+    });
+    let mut record = BaseRecord::to(topic)
+        .key(&key)
+        .payload(&value)
+        .headers(headers);
     while let Err((_, refused)) = producer.send(record) {
         producer.poll(Duration::from_millis(10));
         record = refused;
@@ -138,10 +177,16 @@ fn send(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, target
 
 impl Rig {
     pub(crate) fn new(runtime: tokio::runtime::Handle) -> Self {
-        let servers = std::env::var("KAFKA_BOOTSTRAP_SERVERS").expect("KAFKA_BOOTSTRAP_SERVERS names a broker: run scripts/bench");
+        let servers = std::env::var("KAFKA_BOOTSTRAP_SERVERS")
+            .expect("KAFKA_BOOTSTRAP_SERVERS names a broker: run scripts/bench");
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "bench\n").unwrap();
-        Rig { runtime, servers, folder, names: Cell::new(0) }
+        Rig {
+            runtime,
+            servers,
+            folder,
+            names: Cell::new(0),
+        }
     }
 
     fn name(&self) -> String {
@@ -156,7 +201,10 @@ impl Rig {
 
     /// A stand-in that remembers its latest calls.
     pub(crate) fn remembering_server(&self, latency: Duration, calls: u64) -> Server {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let latency = format!("{}ms", latency.as_millis());
         let mut command = Command::new(COURIER);
         command.args([
@@ -176,17 +224,30 @@ impl Rig {
             assert!(Instant::now() < deadline, "the stand-in does not answer");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Server { address, url: format!("http://{address}"), process }
+        Server {
+            address,
+            url: format!("http://{address}"),
+            process,
+        }
     }
 
     /// A fresh topic with so many updates on it.
     pub(crate) fn filled(&self, load: &Load) -> String {
         let topic = self.created(load.partitions);
         let mut config = self.client();
-        config.set("linger.ms", "20").set("queue.buffering.max.messages", "1000000");
-        let producer: ThreadedProducer<_> = config.create_with_context(DefaultProducerContext).unwrap();
+        config
+            .set("linger.ms", "20")
+            .set("queue.buffering.max.messages", "1000000");
+        let producer: ThreadedProducer<_> =
+            config.create_with_context(DefaultProducerContext).unwrap();
         for number in 0..load.events {
-            send(&producer, &topic, load.target, 1 + number % load.users, &format!("Name {number}"));
+            send(
+                &producer,
+                &topic,
+                load.target,
+                1 + number % load.users,
+                &format!("Name {number}"),
+            );
         }
         producer.flush(PATIENCE).unwrap();
         topic
@@ -194,7 +255,9 @@ impl Rig {
 
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.servers).set("partitioner", "murmur2_random");
+        config
+            .set("bootstrap.servers", &self.servers)
+            .set("partitioner", "murmur2_random");
         config
     }
 
@@ -202,27 +265,42 @@ impl Rig {
         let topic = self.name();
         let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let topics = ["", "-outcomes", "-dead"].map(|end| format!("{topic}{end}"));
-        let new = topics.each_ref().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)));
-        for result in self.runtime.block_on(admin.create_topics(&new, &AdminOptions::new().operation_timeout(Some(PATIENCE)))).unwrap() {
+        let new = topics
+            .each_ref()
+            .map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)));
+        for result in self
+            .runtime
+            .block_on(
+                admin.create_topics(&new, &AdminOptions::new().operation_timeout(Some(PATIENCE))),
+            )
+            .unwrap()
+        {
             result.unwrap();
         }
         topic
     }
 
-    /// Sends updates of 10,000 users at that rate for so long. Returns how late their calls arrived, and how late a plain consumer read them, in
-    /// milliseconds.
+    /// Sends updates of 10,000 users at that rate for so long. Returns how late their calls
+    /// arrived, and how late a plain consumer read them, in milliseconds.
     pub(crate) fn live(&self, server: &Server, rate: u64, seconds: u64) -> (Vec<f64>, Vec<f64>) {
         let topic = self.created(8);
         let service = self.service(&topic, server, &Run::default(), 0);
         service.wait_until_ready();
         let events = rate * seconds;
         let arguments = ["--bare-latency", &self.servers, &topic, &events.to_string()];
-        let mut reader = Command::new(std::env::current_exe().unwrap()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(reader.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut reader = Command::new(std::env::current_exe().unwrap())
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(reader.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
         assert_eq!(lines.next().as_deref(), Some("ready"));
         let mut config = self.client();
         config.set("linger.ms", "0");
-        let producer: ThreadedProducer<_> = config.create_with_context(DefaultProducerContext).unwrap();
+        let producer: ThreadedProducer<_> =
+            config.create_with_context(DefaultProducerContext).unwrap();
         let began = Instant::now();
         for number in 0..events {
             let due = began + Duration::from_micros(number * 1_000_000 / rate);
@@ -249,8 +327,13 @@ impl Rig {
              outcomes = '{topic}-outcomes', dead_letters = '{topic}-dead' }} }}\nadmin.listen = '127.0.0.1:0'\nlog.format = 'json'\n"
         );
         for number in 0..run.targets {
-            let name = if number == 0 { "valt".to_owned() } else { format!("valt{number}") };
-            let (url, concurrency, merge, waiting) = (&server.url, run.concurrency, run.merge, run.max_waiting);
+            let name = if number == 0 {
+                "valt".to_owned()
+            } else {
+                format!("valt{number}")
+            };
+            let (url, concurrency, merge, waiting) =
+                (&server.url, run.concurrency, run.merge, run.max_waiting);
             write!(
                 text,
                 "[targets.{name}]\napi = 'valt'\nbase_url = '{url}'\naccess_token_file = '{}'\ndelivery = {{ max_concurrency = {concurrency}, max_waiting = {waiting}, merge = {merge} }}\n",
@@ -259,7 +342,13 @@ impl Rig {
             .unwrap();
         }
         // Nobody's target: for records that this run is to skip.
-        write!(text, "[targets.other]\napi = 'valt'\nbase_url = '{}'\naccess_token_file = '{}'\n", server.url, token.display()).unwrap();
+        write!(
+            text,
+            "[targets.other]\napi = 'valt'\nbase_url = '{}'\naccess_token_file = '{}'\n",
+            server.url,
+            token.display()
+        )
+        .unwrap();
         let path = self.folder.path().join(format!("{topic}-{instance}.toml"));
         std::fs::write(&path, text).unwrap();
         path
@@ -267,9 +356,20 @@ impl Rig {
 
     fn service(&self, topic: &str, server: &Server, run: &Run, instance: usize) -> Process {
         let mut command = Command::new(COURIER);
-        command.arg("run").arg("--config").arg(self.config(topic, server, run, instance)).env("RUST_LOG", run.log);
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(self.config(topic, server, run, instance))
+            .env("RUST_LOG", run.log);
         for number in 0..run.targets {
-            command.args(["--target", &if number == 0 { "valt".to_owned() } else { format!("valt{number}") }]);
+            command.args([
+                "--target",
+                &if number == 0 {
+                    "valt".to_owned()
+                } else {
+                    format!("valt{number}")
+                },
+            ]);
         }
         Process::service(&mut command)
     }
@@ -280,28 +380,60 @@ impl Rig {
     }
 
     /// Runs instances from their readiness until all events have their outcome.
-    pub(crate) fn run_several(&self, topic: &str, server: &Server, run: &Run, events: u64, instances: usize) -> Measured {
-        let services: Vec<_> = (0..instances).map(|instance| self.service(topic, server, run, instance)).collect();
+    pub(crate) fn run_several(
+        &self,
+        topic: &str,
+        server: &Server,
+        run: &Run,
+        events: u64,
+        instances: usize,
+    ) -> Measured {
+        let services: Vec<_> = (0..instances)
+            .map(|instance| self.service(topic, server, run, instance))
+            .collect();
         services.iter().for_each(Process::wait_until_ready);
-        let sum = |name: &str, labels: &[&str]| services.iter().map(|service| service.scrape().sum(name, labels)).sum::<f64>();
+        let sum = |name: &str, labels: &[&str]| {
+            services
+                .iter()
+                .map(|service| service.scrape().sum(name, labels))
+                .sum::<f64>()
+        };
         let cpu = || services.iter().map(Process::cpu).sum::<f64>();
         let others = || (server.process.cpu(), broker_cpu());
         let (began, cpu_before, before) = (Instant::now(), cpu(), sum("outcomes_total", &[]));
         let (server_before, broker_before) = others();
         let mut done = before;
         while done < events as f64 {
-            assert!(began.elapsed() < PATIENCE, "{done} of {events} events are done after {PATIENCE:?}");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{done} of {events} events are done after {PATIENCE:?}"
+            );
             std::thread::sleep(Duration::from_millis(50));
             done = sum("outcomes_total", &[]);
         }
         let measured = (events as f64 - before) as u64;
-        let delivered = sum("outcomes_total", &["outcome=\"delivered\""]) + sum("outcomes_total", &["outcome=\"merged\""]);
-        assert!((delivered - events as f64).abs() < 0.5, "{delivered} of {events} events were delivered");
+        let delivered = sum("outcomes_total", &["outcome=\"delivered\""])
+            + sum("outcomes_total", &["outcome=\"merged\""]);
+        assert!(
+            (delivered - events as f64).abs() < 0.5,
+            "{delivered} of {events} events were delivered"
+        );
         let calls = sum("attempts_total", &[]) as u64;
-        let peak_memory = services.iter().map(Process::peak_memory).fold(0.0, f64::max);
+        let peak_memory = services
+            .iter()
+            .map(Process::peak_memory)
+            .fold(0.0, f64::max);
         let (seconds, (server, broker)) = (began.elapsed().as_secs_f64(), others());
         let (server_cpu, broker_cpu) = (server - server_before, broker - broker_before);
-        Measured { events: measured, calls, seconds, cpu: cpu() - cpu_before, peak_memory, server_cpu, broker_cpu }
+        Measured {
+            events: measured,
+            calls,
+            seconds,
+            cpu: cpu() - cpu_before,
+            peak_memory,
+            server_cpu,
+            broker_cpu,
+        }
     }
 
     /// Runs an instance until it has read all records, of which none is its own.
@@ -313,17 +445,35 @@ impl Rig {
             std::thread::sleep(Duration::from_millis(50));
         }
         let (seconds, cpu) = (began.elapsed().as_secs_f64(), service.cpu());
-        Measured { events: records, calls: 0, seconds, cpu, peak_memory: service.peak_memory(), server_cpu: 0.0, broker_cpu: 0.0 }
+        Measured {
+            events: records,
+            calls: 0,
+            seconds,
+            cpu,
+            peak_memory: service.peak_memory(),
+            server_cpu: 0.0,
+            broker_cpu: 0.0,
+        }
     }
 
-    /// The resident memory of an instance, in MiB, once that is so, for each of the conditions in turn; and the most it ever had.
-    pub(crate) fn memory(&self, topic: &str, server: &Server, run: &Run, until: &[&dyn Fn(&Scrape) -> bool]) -> (Vec<f64>, f64) {
+    /// The resident memory of an instance, in MiB, once that is so, for each of the conditions in
+    /// turn; and the most it ever had.
+    pub(crate) fn memory(
+        &self,
+        topic: &str,
+        server: &Server,
+        run: &Run,
+        until: &[&dyn Fn(&Scrape) -> bool],
+    ) -> (Vec<f64>, f64) {
         let service = self.service(topic, server, run, 0);
         service.wait_until_ready();
         let began = Instant::now();
         let seen = until.iter().map(|until| {
             while !until(&service.scrape()) {
-                assert!(began.elapsed() < PATIENCE, "what is waited for does not come");
+                assert!(
+                    began.elapsed() < PATIENCE,
+                    "what is waited for does not come"
+                );
                 std::thread::sleep(Duration::from_millis(50));
             }
             // What has just come so far may still be allocating.
@@ -344,24 +494,50 @@ impl Rig {
             assert!(began.elapsed() < PATIENCE, "no call is made");
             std::thread::sleep(Duration::from_millis(2));
         }
-        (ready.as_secs_f64() * 1000.0, began.elapsed().as_secs_f64() * 1000.0)
+        (
+            ready.as_secs_f64() * 1000.0,
+            began.elapsed().as_secs_f64() * 1000.0,
+        )
     }
 
     /// This program again, in another role.
     fn bare(&self, role: &str, arguments: &[&str], events: u64) -> Measured {
-        let output = Command::new(std::env::current_exe().unwrap()).arg(role).args(arguments).stderr(Stdio::inherit()).output().unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .arg(role)
+            .args(arguments)
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{role} failed");
         let text = String::from_utf8(output.stdout).unwrap();
-        let mut figures = text.split_whitespace().map(|figure| figure.parse::<f64>().unwrap());
+        let mut figures = text
+            .split_whitespace()
+            .map(|figure| figure.parse::<f64>().unwrap());
         let [seconds, cpu, peak_memory] = std::array::from_fn(|_| figures.next().unwrap());
-        Measured { events, calls: events, seconds, cpu, peak_memory, server_cpu: 0.0, broker_cpu: 0.0 }
+        Measured {
+            events,
+            calls: events,
+            seconds,
+            cpu,
+            peak_memory,
+            server_cpu: 0.0,
+            broker_cpu: 0.0,
+        }
     }
 
     pub(crate) fn bare_loop(&self, server: &Server, calls: u64, concurrency: usize) -> Measured {
-        self.bare("--bare-loop", &[&server.url, &calls.to_string(), &concurrency.to_string()], calls)
+        self.bare(
+            "--bare-loop",
+            &[&server.url, &calls.to_string(), &concurrency.to_string()],
+            calls,
+        )
     }
 
     pub(crate) fn bare_consumer(&self, topic: &str, records: u64) -> Measured {
-        self.bare("--bare-consumer", &[&self.servers, topic, &records.to_string()], records)
+        self.bare(
+            "--bare-consumer",
+            &[&self.servers, topic, &records.to_string()],
+            records,
+        )
     }
 }

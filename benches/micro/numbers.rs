@@ -31,19 +31,36 @@ impl Numbers {
         let tables: toml::Table = text.parse().unwrap_or_else(|why| panic!("{FILE}: {why}"));
         let tables = tables.into_iter().map(|(machine, loads)| {
             let loads = loads.try_into::<toml::Table>().unwrap();
-            (machine, loads.into_iter().map(|(load, counts)| (load, read(&counts))).collect())
+            (
+                machine,
+                loads
+                    .into_iter()
+                    .map(|(load, counts)| (load, read(&counts)))
+                    .collect(),
+            )
         });
         Numbers(tables.collect())
     }
 
     /// Writes what was counted in place of what was accepted for this kind of machine and build.
     pub fn accept(mut self, counted: &[(&str, Counts)]) {
-        let lines = counted.iter().map(|(load, counts)| ((*load).to_owned(), *counts)).collect();
+        let lines = counted
+            .iter()
+            .map(|(load, counts)| ((*load).to_owned(), *counts))
+            .collect();
         self.0.insert(machine(), lines);
         let mut text = HEAD.to_owned();
         for (machine, loads) in &self.0 {
             writeln!(text, "\n[{machine:?}]").unwrap();
-            for (load, Counts { instructions, allocations, bytes }) in loads {
+            for (
+                load,
+                Counts {
+                    instructions,
+                    allocations,
+                    bytes,
+                },
+            ) in loads
+            {
                 writeln!(text, "{load:?} = {{ instructions = {instructions:.0}, allocations = {allocations:.2}, bytes = {bytes:.0} }}")
                     .unwrap();
             }
@@ -59,14 +76,29 @@ fn read(counts: &toml::Value) -> Counts {
         Some(toml::Value::Float(number)) => *number,
         _ => panic!("{FILE}: `{name}` must be a number"),
     };
-    Counts { instructions: number("instructions"), allocations: number("allocations"), bytes: number("bytes") }
+    Counts {
+        instructions: number("instructions"),
+        allocations: number("allocations"),
+        bytes: number("bytes"),
+    }
 }
 
 /// What numbers can be compared at all: those of the same architecture, compiler and profile.
 fn machine() -> String {
-    let rustc = Command::new("rustc").arg("--version").output().expect("rustc is there where cargo is");
-    let version = String::from_utf8_lossy(&rustc.stdout).split(' ').nth(1).unwrap_or_default().to_owned();
-    let profile = if cfg!(debug_assertions) { "test" } else { "release" };
+    let rustc = Command::new("rustc")
+        .arg("--version")
+        .output()
+        .expect("rustc is there where cargo is");
+    let version = String::from_utf8_lossy(&rustc.stdout)
+        .split(' ')
+        .nth(1)
+        .unwrap_or_default()
+        .to_owned();
+    let profile = if cfg!(debug_assertions) {
+        "test"
+    } else {
+        "release"
+    };
     format!("{} rustc {version} {profile}", std::env::consts::ARCH)
 }
 
@@ -75,16 +107,25 @@ pub fn compare(accepted: &Numbers, counted: &[(&str, Counts)]) -> ExitCode {
     let machine = machine();
     let none = Vec::new();
     let accepted = accepted.0.get(&machine).unwrap_or(&none);
-    println!("{:<46} {:>12} {:>8} {:>8} {:>8} {:>9}", machine, "instructions", "change", "allocs", "change", "bytes");
+    println!(
+        "{:<46} {:>12} {:>8} {:>8} {:>8} {:>9}",
+        machine, "instructions", "change", "allocs", "change", "bytes"
+    );
     let mut wrong = Vec::new();
     for (load, now) in counted {
         let Some((_, before)) = accepted.iter().find(|(name, _)| name == load) else {
-            println!("{load:<46} {:>12.0} {:>8} {:>8.2} {:>8} {:>9.0}", now.instructions, "", now.allocations, "", now.bytes);
+            println!(
+                "{load:<46} {:>12.0} {:>8} {:>8.2} {:>8} {:>9.0}",
+                now.instructions, "", now.allocations, "", now.bytes
+            );
             wrong.push(format!("{load}: no number was accepted for it"));
             continue;
         };
         let part = |now: f64, before: f64| (now - before) / before.max(1.0);
-        let (instructions, bytes) = (part(now.instructions, before.instructions), part(now.bytes, before.bytes));
+        let (instructions, bytes) = (
+            part(now.instructions, before.instructions),
+            part(now.bytes, before.bytes),
+        );
         let allocations = now.allocations - before.allocations;
         println!(
             "{load:<46} {:>12.0} {:>+7.1}% {:>8.2} {:>+8.2} {:>9.0}",
@@ -96,13 +137,30 @@ pub fn compare(accepted: &Numbers, counted: &[(&str, Counts)]) -> ExitCode {
         );
         let mut grown = |what: &str, now: f64, before: f64, too_much: bool| {
             if too_much {
-                wrong
-                    .push(format!("{load}: {what} went from {before:.2} to {now:.2} for each round ({:+.1} %)", part(now, before) * 100.0));
+                wrong.push(format!(
+                    "{load}: {what} went from {before:.2} to {now:.2} for each round ({:+.1} %)",
+                    part(now, before) * 100.0
+                ));
             }
         };
-        grown("instructions", now.instructions, before.instructions, instructions > TOLERANCE);
-        grown("allocations", now.allocations, before.allocations, allocations > ALLOCATIONS);
-        grown("bytes allocated", now.bytes, before.bytes, bytes > TOLERANCE && now.bytes - before.bytes > 8.0);
+        grown(
+            "instructions",
+            now.instructions,
+            before.instructions,
+            instructions > TOLERANCE,
+        );
+        grown(
+            "allocations",
+            now.allocations,
+            before.allocations,
+            allocations > ALLOCATIONS,
+        );
+        grown(
+            "bytes allocated",
+            now.bytes,
+            before.bytes,
+            bytes > TOLERANCE && now.bytes - before.bytes > 8.0,
+        );
     }
     if wrong.is_empty() {
         return ExitCode::SUCCESS;

@@ -1,6 +1,10 @@
-//! How long each load takes: `cargo bench --bench micro`, about a minute and a half in all; with a name, those whose names contain it.
+//! How long each load takes: `cargo bench --bench micro`, about a minute and a half in all; with a
+//! name, those whose names contain it.
 
-#[expect(dead_code, reason = "how many rounds are counted, and what the other program looks at by itself")]
+#[expect(
+    dead_code,
+    reason = "how many rounds are counted, and what the other program looks at by itself"
+)]
 mod loads;
 
 use std::time::Duration;

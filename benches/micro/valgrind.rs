@@ -1,4 +1,5 @@
-//! Instructions, counted by valgrind's callgrind: this program runs itself under it, once for each load.
+//! Instructions, counted by valgrind's callgrind: this program runs itself under it, once for each
+//! load.
 
 use std::collections::VecDeque;
 use std::process::Command;
@@ -38,13 +39,25 @@ pub fn instructions() -> Vec<f64> {
 
 fn total(load: &Load) -> u64 {
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*counted_rounds*"])
+        .args([
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            "--toggle-collect=*counted_rounds*",
+        ])
         .arg(std::env::current_exe().unwrap())
         .args(["rounds", load.name])
         .output()
         .expect("valgrind is missing: on Debian, apt-get install valgrind");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "valgrind failed on `{}`:\n{said}", load.name);
-    let count = said.lines().find_map(|line| line.split_once("Collected : "));
-    count.and_then(|(_, count)| count.trim().parse().ok()).unwrap_or_else(|| panic!("valgrind told no count:\n{said}"))
+    assert!(
+        output.status.success(),
+        "valgrind failed on `{}`:\n{said}",
+        load.name
+    );
+    let count = said
+        .lines()
+        .find_map(|line| line.split_once("Collected : "));
+    count
+        .and_then(|(_, count)| count.trim().parse().ok())
+        .unwrap_or_else(|| panic!("valgrind told no count:\n{said}"))
 }

@@ -1,4 +1,5 @@
-//! aipix VMS: `PUT /api/admin/v1/users/{user}` sets the list of a user's permissions. It answers in Laravel's shapes.
+//! aipix VMS: `PUT /api/admin/v1/users/{user}` sets the list of a user's permissions. It answers in
+//! Laravel's shapes.
 
 use std::time::Duration;
 
@@ -18,7 +19,10 @@ pub(super) struct Aipix;
 
 const FIELDS: &[Field] = &[("permissions", Kind::Integers)];
 
-const SHAPE: Shape = Shape { user: |body| judge::number(&body.get("id")), refusal };
+const SHAPE: Shape = Shape {
+    user: |body| judge::number(&body.get("id")),
+    refusal,
+};
 
 /// How Laravel begins to say that a record is not in the database; the class, a bracket and the id
 /// follow.
@@ -73,7 +77,9 @@ impl Api for Aipix {
             method: hyper::Method::POST,
             path: "/api/admin/v1/auth/token".to_owned(),
             token: TokenPlace::None,
-            body: json!({ "login": username, "password": password.expose_secret() }).to_string().into(),
+            body: json!({ "login": username, "password": password.expose_secret() })
+                .to_string()
+                .into(),
         }
     }
 
@@ -81,19 +87,27 @@ impl Api for Aipix {
         judge::judge_login(answer, |body| {
             let token = body.get("access_token");
             let expires_at = body.get("expires_at");
-            let renew_after = expires_at.as_str().and_then(|text| renew_after(text, jiff::Timestamp::now()));
-            Some((SecretString::from(without_scheme(judge::text(&token)?)), renew_after))
+            let renew_after = expires_at
+                .as_str()
+                .and_then(|text| renew_after(text, jiff::Timestamp::now()));
+            Some((
+                SecretString::from(without_scheme(judge::text(&token)?)),
+                renew_after,
+            ))
         })
     }
 }
 
-/// `expires_at` bears no zone, so it may be wrong by half a day either way: it is good for renewing early, and
-/// within bounds. Where it misleads, a 401 leads to a new login all the same.
+/// `expires_at` bears no zone, so it may be wrong by half a day either way: it is good for renewing
+/// early, and within bounds. Where it misleads, a 401 leads to a new login all the same.
 fn renew_after(expires_at: &str, now: jiff::Timestamp) -> Option<Duration> {
     const SHORTEST: Duration = Duration::from_secs(5 * 60);
     const LONGEST: Duration = Duration::from_secs(24 * 3600);
     let expires_at = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", expires_at).ok()?;
-    let expires_at = expires_at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    let expires_at = expires_at
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .ok()?
+        .timestamp();
     let left = Duration::try_from(expires_at.duration_since(now)).unwrap_or_default();
     Some((left * 9 / 10).clamp(SHORTEST, LONGEST))
 }
@@ -102,16 +116,31 @@ fn renew_after(expires_at: &str, now: jiff::Timestamp) -> Option<Duration> {
 fn refusal(body: &Body<'_>) -> Refusal {
     let error = body.get("error");
     let member = |name: &str| {
-        if body.has(name) { body.get(name) } else { error[name].clone() }
+        if body.has(name) {
+            body.get(name)
+        } else {
+            error[name].clone()
+        }
     };
     let (message, errors) = (member("message"), member("errors"));
     let message = judge::text(&message);
-    let fields = errors.as_object().map(|fields| fields.iter().map(|(name, texts)| (name.clone(), strings(texts))).collect());
+    let fields = errors.as_object().map(|fields| {
+        fields
+            .iter()
+            .map(|(name, texts)| (name.clone(), strings(texts)))
+            .collect()
+    });
     Refusal {
-        own_shape: ["message", "errors"].iter().any(|name| body.has(name) || error.get(name).is_some()),
-        user_missing: message.and_then(missing_model).is_some_and(|model| model.ends_with("User")),
+        own_shape: ["message", "errors"]
+            .iter()
+            .any(|name| body.has(name) || error.get(name).is_some()),
+        user_missing: message
+            .and_then(missing_model)
+            .is_some_and(|model| model.ends_with("User")),
         words: ApiError {
-            message: message.unwrap_or("the API refused the update and gave no message").to_owned(),
+            message: message
+                .unwrap_or("the API refused the update and gave no message")
+                .to_owned(),
             fields: fields.unwrap_or_default(),
         },
     }
@@ -120,13 +149,20 @@ fn refusal(body: &Body<'_>) -> Refusal {
 /// The class that Laravel says it found no record of, such as `App\Models\User`. A permission may
 /// be missing as well.
 fn missing_model(message: &str) -> Option<&str> {
-    message.strip_prefix(MISSING)?.split_once(']').map(|(model, _)| model)
+    message
+        .strip_prefix(MISSING)?
+        .split_once(']')
+        .map(|(model, _)| model)
 }
 
 fn strings(texts: &Value) -> Vec<String> {
     match texts {
         Value::String(text) => vec![text.clone()],
-        Value::Array(texts) => texts.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Value::Array(texts) => texts
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -155,8 +191,13 @@ mod tests {
 
     #[test]
     fn the_scheme_before_a_token_is_taken_off() {
-        for (token, bare) in [("Bearer abc", "abc"), ("bearer  abc", "abc"), ("abc", "abc"), ("Bearerabc", "Bearerabc"), ("ééééé", "ééééé")]
-        {
+        for (token, bare) in [
+            ("Bearer abc", "abc"),
+            ("bearer  abc", "abc"),
+            ("abc", "abc"),
+            ("Bearerabc", "Bearerabc"),
+            ("ééééé", "ééééé"),
+        ] {
             assert_eq!(without_scheme(token), bare);
         }
     }

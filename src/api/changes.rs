@@ -76,7 +76,10 @@ impl Changes {
             members.push((name, start..text.len()));
         }
         text.push('}');
-        Changes { text: text.into(), members }
+        Changes {
+            text: text.into(),
+            members,
+        }
     }
 
     /// Memory that they take, in bytes.
@@ -92,8 +95,8 @@ impl fmt::Debug for Changes {
     }
 }
 
-/// A mistake: where below the object that is checked, and what is wrong there. The path is put together on the way out, so that it costs nothing
-/// where there is none.
+/// A mistake: where below the object that is checked, and what is wrong there. The path is put
+/// together on the way out, so that it costs nothing where there is none.
 struct Mistake {
     path: String,
     what: String,
@@ -101,11 +104,17 @@ struct Mistake {
 
 impl Mistake {
     fn new(what: impl Into<String>) -> Self {
-        Mistake { path: String::new(), what: what.into() }
+        Mistake {
+            path: String::new(),
+            what: what.into(),
+        }
     }
 
     fn below(self, step: &str) -> Self {
-        Mistake { path: format!("{step}{}", self.path), what: self.what }
+        Mistake {
+            path: format!("{step}{}", self.path),
+            what: self.what,
+        }
     }
 }
 
@@ -113,21 +122,36 @@ impl Mistake {
 ///
 /// # Errors
 /// The first mistake, with its path in the data; it quotes no value.
-pub(super) fn check(fields: &'static [Field], changes: &RawValue) -> Result<Changes, InvalidChanges> {
+pub(super) fn check(
+    fields: &'static [Field],
+    changes: &RawValue,
+) -> Result<Changes, InvalidChanges> {
     let mut text = String::with_capacity(changes.get().len());
     let members = object(fields, changes, &mut text);
-    let members = members.map_err(|Mistake { path, what }| InvalidChanges { message: format!("data.changes{path}: {what}") })?;
+    let members = members.map_err(|Mistake { path, what }| InvalidChanges {
+        message: format!("data.changes{path}: {what}"),
+    })?;
     text.shrink_to_fit();
-    Ok(Changes { text: text.into(), members })
+    Ok(Changes {
+        text: text.into(),
+        members,
+    })
 }
 
-/// An empty object is refused: for `changes` it would be a call that changes nothing, for an object inside it
-/// nobody knows whether an API takes it as "leave all" or as "clear all".
-fn object(fields: &'static [Field], object: &RawValue, text: &mut String) -> Result<Vec<(&'static str, Range<usize>)>, Mistake> {
+/// An empty object is refused: for `changes` it would be a call that changes nothing, for an object
+/// inside it nobody knows whether an API takes it as "leave all" or as "clear all".
+fn object(
+    fields: &'static [Field],
+    object: &RawValue,
+    text: &mut String,
+) -> Result<Vec<(&'static str, Range<usize>)>, Mistake> {
     let members = json::members(object.get());
     if members.is_empty() {
         let names: Vec<_> = fields.iter().map(|(name, _)| format!("`{name}`")).collect();
-        return Err(Mistake::new(format!("must hold at least one of {}", names.join(", "))));
+        return Err(Mistake::new(format!(
+            "must hold at least one of {}",
+            names.join(", ")
+        )));
     }
     text.push('{');
     let mut places = Vec::with_capacity(members.len().min(fields.len()));
@@ -138,8 +162,11 @@ fn object(fields: &'static [Field], object: &RawValue, text: &mut String) -> Res
                 self::value(kind, value, text).map(|()| places.push((*known, start..text.len())))
             }
             None => {
-                let nearest = text::nearest(&name, fields.iter().map(|(known, _)| *known)).unwrap_or_default();
-                Err(Mistake::new(format!("there is no such field; the nearest is `{nearest}`")))
+                let nearest = text::nearest(&name, fields.iter().map(|(known, _)| *known))
+                    .unwrap_or_default();
+                Err(Mistake::new(format!(
+                    "there is no such field; the nearest is `{nearest}`"
+                )))
             }
         };
         written.map_err(|mistake| mistake.below(&format!(".{}", text::name(&name, 64))))?;
@@ -162,13 +189,18 @@ fn value(kind: &Kind, value: &RawValue, text: &mut String) -> Result<(), Mistake
             return Ok(());
         }
         (Kind::Integers, list) if list.starts_with('[') => return integers(list, text),
-        (Kind::Object(fields), inner) if inner.starts_with('{') => return object(fields, value, text).map(drop),
+        (Kind::Object(fields), inner) if inner.starts_with('{') => {
+            return object(fields, value, text).map(drop);
+        }
         (Kind::Integer, number) => return integer(number, text),
         (Kind::Text, _) => "a string",
         (Kind::Integers, _) => "an array of integers",
         (Kind::Object(_), _) => "an object",
     };
-    Err(Mistake::new(format!("must be {wanted}, not {}", json::kind(value))))
+    Err(Mistake::new(format!(
+        "must be {wanted}, not {}",
+        json::kind(value)
+    )))
 }
 
 /// Writes a list. Its syntax is known to be right, so a comma ends an item, unless that item is no
@@ -201,5 +233,7 @@ fn integer(number: &str, text: &mut String) -> Result<(), Mistake> {
         Some(Number::Fraction) => "a number with a fraction",
         None => json::kind_by(number.as_bytes().first()).unwrap_or("an object"),
     };
-    Err(Mistake::new(format!("must be an integer of 64 bits, not {found}")))
+    Err(Mistake::new(format!(
+        "must be an integer of 64 bits, not {found}"
+    )))
 }

@@ -1,4 +1,5 @@
-//! The APIs: what a user-management API must tell the rest of the service. Each API is one file here and one line in [`ALL`].
+//! The APIs: what a user-management API must tell the rest of the service. Each API is one file
+//! here and one line in [`ALL`].
 
 mod aipix;
 mod changes;
@@ -45,8 +46,9 @@ pub trait Api: Send + Sync {
     /// The first mistake, with its path in the data.
     fn validate(&self, changes: &RawValue) -> Result<Changes, InvalidChanges>;
 
-    /// Whether two updates of one user, the later one's value of a field put in place of the earlier one's, may be sent in one call: whether
-    /// that comes to the same as sending one after the other.
+    /// Whether two updates of one user, the later one's value of a field put in place of the
+    /// earlier one's, may be sent in one call: whether that comes to the same as sending one after
+    /// the other.
     fn may_merge(&self, earlier: &Changes, later: &Changes) -> bool;
 
     /// The request that sets `changes` for `user`.
@@ -76,7 +78,8 @@ pub fn by_name(name: &str) -> Option<&'static dyn Api> {
     ALL.into_iter().find(|api| api.name() == name)
 }
 
-/// An HTTP request, as far as an API decides it. The sender adds `Idempotency-Key`, `traceparent` and `tracestate`.
+/// An HTTP request, as far as an API decides it. The sender adds `Idempotency-Key`, `traceparent`
+/// and `tracestate`.
 pub struct Request {
     /// The method.
     pub method: hyper::Method,
@@ -108,7 +111,8 @@ pub struct Answer {
     pub asks_for_pause: bool,
     /// That `Retry-After` as a duration from now, where it could be read.
     pub retry_after: Option<Duration>,
-    /// The body, or the outline of one that is longer than 64 KiB: a JSON object with its short members.
+    /// The body, or the outline of one that is longer than 64 KiB: a JSON object with its short
+    /// members.
     pub body: Vec<u8>,
     /// Why the body, or the rest of it, could not be read, if so.
     pub unreadable: Option<&'static str>,
@@ -117,7 +121,9 @@ pub struct Answer {
 impl fmt::Debug for Answer {
     /// Leaves out the body: the answer to an update holds secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,14 +138,17 @@ pub struct Judgement {
     pub quotes_api: bool,
     /// The answer names another user than the one updated (a warning and a counter, no failure).
     pub other_user: bool,
-    /// The token was refused (401): another one may help. Not so where it was accepted and lacks a right (403).
+    /// The token was refused (401): another one may help. Not so where it was accepted and lacks a
+    /// right (403).
     pub token_refused: bool,
 }
 
 impl fmt::Debug for Judgement {
     /// Leaves out the error, which is not yet masked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Judgement").field("verdict", &self.verdict).finish_non_exhaustive()
+        f.debug_struct("Judgement")
+            .field("verdict", &self.verdict)
+            .finish_non_exhaustive()
     }
 }
 

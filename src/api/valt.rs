@@ -1,4 +1,5 @@
-//! VALT: `POST /api/v3/admin/users/{id}/edit` sets what the body names. Its token travels in the URL.
+//! VALT: `POST /api/v3/admin/users/{id}/edit` sets what the body names. Its token travels in the
+//! URL.
 
 use std::time::Duration;
 
@@ -22,12 +23,19 @@ const FIELDS: &[Field] = &[
     ("user_group", Kind::Integer),
     ("card_number", Kind::Text),
     ("rooms", Kind::Integers),
-    ("video_access", Kind::Object(&[("users", Kind::Integers), ("user_groups", Kind::Integers)])),
+    (
+        "video_access",
+        Kind::Object(&[("users", Kind::Integers), ("user_groups", Kind::Integers)]),
+    ),
 ];
 
-const SHAPE: Shape = Shape { user: |body| judge::number(&body.get("data")["id"]), refusal };
+const SHAPE: Shape = Shape {
+    user: |body| judge::number(&body.get("data")["id"]),
+    refusal,
+};
 
-/// The vendor's own client logs in again every 8 hours; half an hour is left for the login to succeed.
+/// The vendor's own client logs in again every 8 hours; half an hour is left for the login to
+/// succeed.
 const RENEW_AFTER: Duration = Duration::from_secs(7 * 3600 + 1800);
 
 impl Api for Valt {
@@ -56,7 +64,8 @@ impl Api for Valt {
         let parts = |access| json::members(access).into_iter().map(|(part, _)| part);
         // VALT may bar the last passwords: one that is left out would not be among them.
         both("password").is_none()
-            // Whether a part that is not named stays as it was is not documented, so the later one must name all that the earlier one does.
+            // Whether a part that is not named stays as it was is not documented, so the later one
+            // must name all that the earlier one does.
             && both("video_access").is_none_or(|(earlier, later)| parts(earlier).all(|part| parts(later).any(|other| other == part)))
     }
 
@@ -78,7 +87,9 @@ impl Api for Valt {
             method: hyper::Method::POST,
             path: "/api/v3/login".to_owned(),
             token: TokenPlace::None,
-            body: serde_json::json!({ "username": username, "password": password.expose_secret() }).to_string().into(),
+            body: serde_json::json!({ "username": username, "password": password.expose_secret() })
+                .to_string()
+                .into(),
         }
     }
 
@@ -94,7 +105,9 @@ impl Api for Valt {
 /// VALT's errors have an `error` with a code, or say in `data` what is wrong.
 fn refusal(body: &Body<'_>) -> Refusal {
     let (error, data) = (body.get("error"), body.get("data"));
-    let words = [&error["message"], &error, &data].into_iter().find_map(judge::text);
+    let words = [&error["message"], &error, &data]
+        .into_iter()
+        .find_map(judge::text);
     Refusal {
         own_shape: body.has("error") || body.has("data"),
         user_missing: judge::number(&error["code"]) == Some(404),

@@ -1,7 +1,9 @@
-//! `user-courier check`: whether the configuration is in order, and whether everything that it names can be reached.
+//! `user-courier check`: whether the configuration is in order, and whether everything that it
+//! names can be reached.
 //!
-//! Nothing is changed by it. A login opens a session and no more. A fixed token is tried with a GET at the path of an update, for the
-//! highest user number there can be: no API changes anything on a GET, and nobody's data comes back.
+//! Nothing is changed by it. A login opens a session and no more. A fixed token is tried with a GET
+//! at the path of an update, for the highest user number there can be: no API changes anything on a
+//! GET, and nobody's data comes back.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,11 +30,14 @@ use crate::subscriber::try_out_tls;
 /// How long one question to an API may take.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Validates the configuration, then looks whether the broker, the topics and the APIs are there and let the service in.
+/// Validates the configuration, then looks whether the broker, the topics and the APIs are there
+/// and let the service in.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  user-courier check --config config/user-courier.toml\n  \
+#[command(
+    after_help = "Examples:\n  user-courier check --config config/user-courier.toml\n  \
     user-courier check --config config/user-courier.toml \\\n      --offline --set log.level=debug\n\n\
-    Exits 0 if all is in order, 2 for a mistake in the configuration, 3 for something that cannot be reached or used.")]
+    Exits 0 if all is in order, 2 for a mistake in the configuration, 3 for something that cannot be reached or used."
+)]
 pub struct CheckArgs {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
@@ -62,8 +67,13 @@ pub async fn run(args: CheckArgs) -> Exit {
     }
     let unusable = unusable(&config);
     if !unusable.is_empty() {
-        unusable.iter().for_each(|words| say(format_args!("✗ {words}")));
-        return crate::commands::fail(Exit::Usage, "`run` could not begin with these files: see ✗ above");
+        unusable
+            .iter()
+            .for_each(|words| say(format_args!("✗ {words}")));
+        return crate::commands::fail(
+            Exit::Usage,
+            "`run` could not begin with these files: see ✗ above",
+        );
     }
     say("configuration: in order");
     if args.offline {
@@ -77,19 +87,32 @@ pub async fn run(args: CheckArgs) -> Exit {
             Err(words) => say(format_args!("✗ {words}")),
         }
     }
-    say("Nothing was changed. Not tried: whether the accounts may change users, and whether Kafka lets the service write and commit.");
+    say(
+        "Nothing was changed. Not tried: whether the accounts may change users, and whether Kafka lets the service write and commit.",
+    );
     match findings.iter().filter(|finding| finding.is_err()).count() {
         0 => Exit::Done,
-        wrong => {
-            crate::commands::fail(Exit::Unreachable, format!("{wrong} of {} looks found something wrong: see ✗ above", findings.len()))
-        }
+        wrong => crate::commands::fail(
+            Exit::Unreachable,
+            format!(
+                "{wrong} of {} looks found something wrong: see ✗ above",
+                findings.len()
+            ),
+        ),
     }
 }
 
 /// Targets that `run` could not begin with, though each file by itself is in order: a key may be
 /// another certificate's. Asks nobody.
 fn unusable(config: &Config) -> Vec<String> {
-    let why = |target: &Target| Some(format!("{} at {}: {:#}", target.name, target.base_url, try_out_tls(target).err()?));
+    let why = |target: &Target| {
+        Some(format!(
+            "{} at {}: {:#}",
+            target.name,
+            target.base_url,
+            try_out_tls(target).err()?
+        ))
+    };
     config.targets.iter().filter_map(why).collect()
 }
 
@@ -98,7 +121,9 @@ async fn look(config: &Config) -> Vec<Finding> {
     let targets = join_all(config.targets.iter().map(async |target| {
         let place = format!("{} at {}", target.name, target.base_url);
         let finding = look_at_target(target).await;
-        finding.map(|words| format!("{place}: {words}")).map_err(|words| format!("{place}: {words}"))
+        finding
+            .map(|words| format!("{place}: {words}"))
+            .map_err(|words| format!("{place}: {words}"))
     }));
     let (mut findings, targets) = tokio::join!(look_at_kafka(config), targets);
     findings.extend(targets);
@@ -108,7 +133,10 @@ async fn look(config: &Config) -> Vec<Finding> {
 async fn look_at_kafka(config: &Config) -> Vec<Finding> {
     let kafka = config.kafka.clone();
     let place = format!("Kafka at {}", kafka.bootstrap_servers);
-    let found = match tokio::task::spawn_blocking(move || find_topics(&kafka)).await.map_err(anyhow::Error::from) {
+    let found = match tokio::task::spawn_blocking(move || find_topics(&kafka))
+        .await
+        .map_err(anyhow::Error::from)
+    {
         Ok(Ok(found)) => found,
         Ok(Err(error)) | Err(error) => {
             return vec![Err(format!("{place}: {error:#}"))];
@@ -126,27 +154,46 @@ async fn look_at_kafka(config: &Config) -> Vec<Finding> {
 async fn look_at_settings(config: &Config, found: &[Found]) -> Vec<Finding> {
     let topics = match topic_settings(&config.kafka, found).await {
         Ok(topics) => topics,
-        Err(why) => return vec![Ok(format!("{BUT}the settings of the topics cannot be looked at ({why}); nothing else needs them"))],
+        Err(why) => {
+            return vec![Ok(format!(
+                "{BUT}the settings of the topics cannot be looked at ({why}); nothing else needs them"
+            ))];
+        }
     };
     let remarks = remarks(&config.kafka, &topics).into_iter();
-    let mut findings: Vec<_> =
-        remarks.map(|remark| if remark.harms { Err(remark.words) } else { Ok(format!("{BUT}{}", remark.words)) }).collect();
+    let mut findings: Vec<_> = remarks
+        .map(|remark| {
+            if remark.harms {
+                Err(remark.words)
+            } else {
+                Ok(format!("{BUT}{}", remark.words))
+            }
+        })
+        .collect();
     if findings.is_empty() {
         findings.push(Ok("the settings of the topics go well together".to_owned()));
     }
-    let Some(letters) = topics.into_iter().next_back() else { return findings };
+    let Some(letters) = topics.into_iter().next_back() else {
+        return findings;
+    };
     let config = config.clone();
     match tokio::task::spawn_blocking(move || near_their_end(&config, &letters)).await {
         Ok(Ok(words)) => findings.extend(words.map(|words| Ok(format!("{BUT}{words}")))),
-        Ok(Err(error)) => findings.push(Ok(format!("{BUT}the dead letters cannot be looked at: {error}"))),
+        Ok(Err(error)) => findings.push(Ok(format!(
+            "{BUT}the dead letters cannot be looked at: {error}"
+        ))),
         Err(error) => findings.push(Err(error.to_string())),
     }
     findings
 }
 
 /// Open dead letters that the retention of their topic takes soon.
-fn near_their_end(config: &Config, letters: &TopicSettings) -> Result<Option<String>, crate::operator::Failure> {
-    let near = near_retention(letters, Timestamp::now().as_millisecond()).and_then(|time| Timestamp::from_millisecond(time).ok());
+fn near_their_end(
+    config: &Config,
+    letters: &TopicSettings,
+) -> Result<Option<String>, crate::operator::Failure> {
+    let near = near_retention(letters, Timestamp::now().as_millisecond())
+        .and_then(|time| Timestamp::from_millisecond(time).ok());
     let Some(near) = near else { return Ok(None) };
     let desk = Desk::open(config)?;
     let spans = desk.letters.spans()?;
@@ -154,7 +201,10 @@ fn near_their_end(config: &Config, letters: &TopicSettings) -> Result<Option<Str
         return Ok(None);
     }
     let (mut count, mut oldest) = (0, near);
-    let filter = Filter { until: Some(near), ..Filter::default() };
+    let filter = Filter {
+        until: Some(near),
+        ..Filter::default()
+    };
     desk.letters(&filter, &mut (), |letter, _| {
         count += 1;
         oldest = oldest.min(letter.facts.failed_at);
@@ -173,19 +223,34 @@ fn near_their_end(config: &Config, letters: &TopicSettings) -> Result<Option<Str
 /// The topics by their numbers of partitions, 0 where one is missing.
 fn look_at_topics(config: &Config, topics: &[Found]) -> Vec<Finding> {
     let missing = missing(topics);
-    let found: Vec<_> = topics.iter().filter(|topic| topic.partitions > 0).map(|topic| (&topic.name, topic.partitions)).collect();
-    let mut findings: Vec<Finding> =
-        found.iter().map(|(topic, partitions)| Ok(format!("topic {topic}: exists, partitions: {partitions}"))).collect();
+    let found: Vec<_> = topics
+        .iter()
+        .filter(|topic| topic.partitions > 0)
+        .map(|topic| (&topic.name, topic.partitions))
+        .collect();
+    let mut findings: Vec<Finding> = found
+        .iter()
+        .map(|(topic, partitions)| Ok(format!("topic {topic}: exists, partitions: {partitions}")))
+        .collect();
     if !missing.is_empty() {
         findings.push(Err(create_them(&config.kafka, &missing)));
     }
-    let most = found.iter().map(|(_, partitions)| *partitions).max().unwrap_or_default();
-    let fewer: Vec<_> = found.iter().filter(|(_, partitions)| *partitions < most).collect();
+    let most = found
+        .iter()
+        .map(|(_, partitions)| *partitions)
+        .max()
+        .unwrap_or_default();
+    let fewer: Vec<_> = found
+        .iter()
+        .filter(|(_, partitions)| *partitions < most)
+        .collect();
     if !fewer.is_empty() {
         let servers = &config.kafka.bootstrap_servers;
         let mut words = "the topics should have equally many partitions. Raise those that have fewer, before there are updates:".to_owned();
         for (topic, _) in fewer {
-            words += &format!("\n  kafka-topics.sh --bootstrap-server {servers} --alter --topic {topic} --partitions {most}");
+            words += &format!(
+                "\n  kafka-topics.sh --bootstrap-server {servers} --alter --topic {topic} --partitions {most}"
+            );
         }
         findings.push(Err(words));
     }
@@ -193,26 +258,50 @@ fn look_at_topics(config: &Config, topics: &[Found]) -> Vec<Finding> {
 }
 
 async fn look_at_target(target: &Target) -> Finding {
-    let http = Http::new(&target.base_url, &target.tls, LONGEST).map_err(|error| format!("{error:#}"))?;
-    let session = Session::new(target.api, http.clone(), target.credentials.clone(), Box::new(|_| {}));
-    let token = session.token(LONGEST).await.map_err(|why| why.error.message)?;
+    let http =
+        Http::new(&target.base_url, &target.tls, LONGEST).map_err(|error| format!("{error:#}"))?;
+    let session = Session::new(
+        target.api,
+        http.clone(),
+        target.credentials.clone(),
+        Box::new(|_| {}),
+    );
+    let token = session
+        .token(LONGEST)
+        .await
+        .map_err(|why| why.error.message)?;
     if let Credentials::Login { username, .. } = &target.credentials {
         return Ok(format!("reached, and `{username}` is logged in"));
     }
-    let Some(nobody) = UserId::new(i64::MAX as u64) else { return Err("the user numbers are wrong".to_owned()) };
+    let Some(nobody) = UserId::new(i64::MAX as u64) else {
+        return Err("the user numbers are wrong".to_owned());
+    };
     let update = target.api.update(nobody, &Changes::default());
-    let request = Request { method: hyper::Method::GET, body: Bytes::new(), ..update };
+    let request = Request {
+        method: hyper::Method::GET,
+        body: Bytes::new(),
+        ..update
+    };
     let answer = http
-        .exchange(request, Some(&token.secret), HeaderMap::new(), tokio::time::Instant::now(), LONGEST, |_| true)
+        .exchange(
+            request,
+            Some(&token.secret),
+            HeaderMap::new(),
+            tokio::time::Instant::now(),
+            LONGEST,
+            |_| true,
+        )
         .await
         .map_err(|lost| lost.message)?;
     judge(&answer, target)
 }
 
-/// What an answer to a GET tells of the token. The API need not know that method there: it is enough that it answers as itself.
+/// What an answer to a GET tells of the token. The API need not know that method there: it is
+/// enough that it answers as itself.
 fn judge(answer: &Answer, target: &Target) -> Finding {
     let status = answer.status;
-    let is_object = serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body.is_object());
+    let is_object =
+        serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body.is_object());
     let secret = target.credentials.secret();
     match status {
         401 | 403 => Err(format!("reached, but the token is refused ({status}): put a valid one into {secret}")),
@@ -262,12 +351,19 @@ mod tests {
 
         fn target(&self, api: &str, base_url: &str, login: bool) -> Target {
             let secret = Secret::File(self.0.path().join("secret"));
-            let login_credentials = Credentials::Login { username: "courier".into(), password: secret.clone() };
+            let login_credentials = Credentials::Login {
+                username: "courier".into(),
+                password: secret.clone(),
+            };
             Target {
                 name: api.to_owned(),
                 api: crate::api::by_name(api).unwrap(),
                 base_url: base_url.parse().unwrap(),
-                credentials: if login { login_credentials } else { Credentials::Token(secret) },
+                credentials: if login {
+                    login_credentials
+                } else {
+                    Credentials::Token(secret)
+                },
                 delivery: Delivery::default(),
                 retry: Retry::default(),
                 tls: Tls::default(),
@@ -282,10 +378,23 @@ mod tests {
             let stand_in = StandIn::on_loopback(api).await.unwrap();
             let target = fixture.target(api, &stand_in.base_url(), true);
             let refused = look_at_target(&target).await.unwrap_err();
-            assert!(refused.contains("refused the login of `courier`") && !refused.contains(PASSWORD), "{refused}");
+            assert!(
+                refused.contains("refused the login of `courier`") && !refused.contains(PASSWORD),
+                "{refused}"
+            );
             stand_in.set(|settings| settings.password = PASSWORD.into());
-            assert_eq!(look_at_target(&target).await.unwrap(), "reached, and `courier` is logged in");
-            assert_eq!((stand_in.stats().logins, stand_in.stats().updates, stand_in.stats().others), (2, 0, 0));
+            assert_eq!(
+                look_at_target(&target).await.unwrap(),
+                "reached, and `courier` is logged in"
+            );
+            assert_eq!(
+                (
+                    stand_in.stats().logins,
+                    stand_in.stats().updates,
+                    stand_in.stats().others
+                ),
+                (2, 0, 0)
+            );
         }
     }
 
@@ -293,23 +402,50 @@ mod tests {
     async fn a_fixed_token_is_tried_with_a_request_that_changes_nothing() {
         let fixture = Fixture::new();
         for (api, status, body, accepted) in [
-            ("aipix", "401 Unauthorized", r#"{"message":"Unauthenticated."}"#, false),
+            (
+                "aipix",
+                "401 Unauthorized",
+                r#"{"message":"Unauthenticated."}"#,
+                false,
+            ),
             ("aipix", "403 Forbidden", "<html>", false),
-            ("aipix", "404 Not Found", r#"{"message":"No query results for model [App\\Models\\User] 9"}"#, true),
+            (
+                "aipix",
+                "404 Not Found",
+                r#"{"message":"No query results for model [App\\Models\\User] 9"}"#,
+                true,
+            ),
             ("aipix", "404 Not Found", "<html>", false),
-            ("aipix", "405 Method Not Allowed", r#"{"message":"The GET method is not supported"}"#, true),
+            (
+                "aipix",
+                "405 Method Not Allowed",
+                r#"{"message":"The GET method is not supported"}"#,
+                true,
+            ),
             ("aipix", "302 Found", "{}", false),
             ("aipix", "200 OK", "<html>", false),
             ("valt", "405 Method Not Allowed", "<html>", true),
-            ("valt", "401 Unauthorized", r#"{"error":{"code":401}}"#, false),
+            (
+                "valt",
+                "401 Unauthorized",
+                r#"{"error":{"code":401}}"#,
+                false,
+            ),
             ("valt", "200 OK", r#"{"data":{"id":9}}"#, true),
             ("valt", "429 Too Many Requests", "{}", false),
             ("valt", "503 Service Unavailable", "<html>", false),
         ] {
-            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
             let server = Server::start(move |_| Reply::Bytes(answer.clone().into_bytes())).await;
             let finding = look_at_target(&fixture.target(api, server.url.as_str(), false)).await;
-            assert_eq!(finding.is_ok(), accepted, "{api} {status} {body}: {finding:?}");
+            assert_eq!(
+                finding.is_ok(),
+                accepted,
+                "{api} {status} {body}: {finding:?}"
+            );
             assert!(!format!("{finding:?}").contains(PASSWORD), "{finding:?}");
         }
     }
@@ -320,7 +456,9 @@ mod tests {
         stand_in.close_port().await;
         let fixture = Fixture::new();
         for login in [true, false] {
-            let finding = look_at_target(&fixture.target("valt", &stand_in.base_url(), login)).await.unwrap_err();
+            let finding = look_at_target(&fixture.target("valt", &stand_in.base_url(), login))
+                .await
+                .unwrap_err();
             assert!(finding.contains("could not connect"), "{finding}");
         }
     }
@@ -330,15 +468,43 @@ mod tests {
         let fixture = Fixture::new();
         let config = fixture.config("127.0.0.1:9", "http://127.0.0.1:9");
         let counts = |counts: [usize; 3]| -> Vec<Found> {
-            let names = ["user-updates", "user-update-outcomes", "user-update-dead-letters"];
-            names.into_iter().zip(counts).map(|(name, partitions)| Found { name: name.to_owned(), partitions, replicas: 1 }).collect()
+            let names = [
+                "user-updates",
+                "user-update-outcomes",
+                "user-update-dead-letters",
+            ];
+            names
+                .into_iter()
+                .zip(counts)
+                .map(|(name, partitions)| Found {
+                    name: name.to_owned(),
+                    partitions,
+                    replicas: 1,
+                })
+                .collect()
         };
-        assert!(look_at_topics(&config, &counts([8, 8, 8])).iter().all(Result::is_ok));
-        let wrong = |given| -> Vec<String> { look_at_topics(&config, &counts(given)).into_iter().filter_map(Result::err).collect() };
+        assert!(
+            look_at_topics(&config, &counts([8, 8, 8]))
+                .iter()
+                .all(Result::is_ok)
+        );
+        let wrong = |given| -> Vec<String> {
+            look_at_topics(&config, &counts(given))
+                .into_iter()
+                .filter_map(Result::err)
+                .collect()
+        };
         let unequal = wrong([8, 4, 8]);
-        assert!(unequal.len() == 1 && unequal[0].contains("--alter --topic user-update-outcomes --partitions 8"), "{unequal:?}");
+        assert!(
+            unequal.len() == 1
+                && unequal[0].contains("--alter --topic user-update-outcomes --partitions 8"),
+            "{unequal:?}"
+        );
         let missing = wrong([8, 8, 0]);
-        assert!(missing.len() == 1 && missing[0].contains("--create --topic user-update-dead-letters"), "{missing:?}");
+        assert!(
+            missing.len() == 1 && missing[0].contains("--create --topic user-update-dead-letters"),
+            "{missing:?}"
+        );
     }
 
     #[cfg(feature = "demo")]
@@ -352,19 +518,41 @@ mod tests {
         let stand_in = StandIn::on_loopback("valt").await.unwrap();
         stand_in.set(|settings| settings.password = PASSWORD.into());
         let check = |offline, set: &str| {
-            let set = (!set.is_empty()).then(|| set.to_owned()).into_iter().collect();
-            run(CheckArgs { config: fixture.file(), offline, set })
+            let set = (!set.is_empty())
+                .then(|| set.to_owned())
+                .into_iter()
+                .collect();
+            run(CheckArgs {
+                config: fixture.file(),
+                offline,
+                set,
+            })
         };
         let config = fixture.config(&broker, &stand_in.base_url());
         assert_eq!(check(true, "").await, Exit::Done);
         assert_eq!(check(false, "").await, Exit::Unreachable, "no topics");
-        let admin: AdminClient<DefaultClientContext> = crate::kafka::client::inspector(&config.kafka).unwrap().create().unwrap();
+        let admin: AdminClient<DefaultClientContext> =
+            crate::kafka::client::inspector(&config.kafka)
+                .unwrap()
+                .create()
+                .unwrap();
         let topics = &config.kafka.topics;
-        let new = [&topics.updates, &topics.outcomes, &topics.dead_letters].map(|name| NewTopic::new(name, 2, TopicReplication::Fixed(1)));
-        admin.create_topics(&new, &AdminOptions::new()).await.unwrap();
+        let new = [&topics.updates, &topics.outcomes, &topics.dead_letters]
+            .map(|name| NewTopic::new(name, 2, TopicReplication::Fixed(1)));
+        admin
+            .create_topics(&new, &AdminOptions::new())
+            .await
+            .unwrap();
         assert_eq!(check(false, "").await, Exit::Done);
-        assert_eq!(check(false, "targets.valt.username=somebody").await, Exit::Unreachable, "credentials");
+        assert_eq!(
+            check(false, "targets.valt.username=somebody").await,
+            Exit::Unreachable,
+            "credentials"
+        );
         assert_eq!(check(false, "targets.valt.colour=blue").await, Exit::Usage);
-        assert_eq!(check(true, "targets.valt.password_file=/nowhere").await, Exit::Usage);
+        assert_eq!(
+            check(true, "targets.valt.password_file=/nowhere").await,
+            Exit::Usage
+        );
     }
 }

@@ -12,10 +12,13 @@ use crate::commands::{Exit, fail, load, say};
 use crate::console;
 use crate::telemetry::logging;
 
-/// Serves the operator's page: what every target does now, the dead letters and their replay, and what is known of a user.
+/// Serves the operator's page: what every target does now, the dead letters and their replay, and
+/// what is known of a user.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  user-courier console --config config/user-courier.toml \\\n      --listen 127.0.0.1:9465\n\n\
-    Reading is free on loopback. Replaying needs console.token_file, and so does reading where --listen is not loopback.")]
+#[command(
+    after_help = "Example:\n  user-courier console --config config/user-courier.toml \\\n      --listen 127.0.0.1:9465\n\n\
+    Reading is free on loopback. Replaying needs console.token_file, and so does reading where --listen is not loopback."
+)]
 pub struct ConsoleArgs {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
@@ -43,15 +46,25 @@ pub async fn run(args: ConsoleArgs) -> Exit {
         return fail(Exit::Usage, words);
     }
     let mut levels = config.log.level.clone();
-    if levels.all < LevelFilter::INFO && !levels.of.iter().any(|(module, _)| module.starts_with("user_courier::console")) {
+    if levels.all < LevelFilter::INFO
+        && !levels
+            .of
+            .iter()
+            .any(|(module, _)| module.starts_with("user_courier::console"))
+    {
         // Who has replayed what is logged, however quiet the rest.
-        levels.of.push(("user_courier::console".to_owned(), LevelFilter::INFO));
+        levels
+            .of
+            .push(("user_courier::console".to_owned(), LevelFilter::INFO));
     }
     let logging = logging::start(&levels, config.log.format);
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let ended = console::run(config, args.listen, stop_signal(), |address| say(format_args!("http://{address}"))).await;
+    let ended = console::run(config, args.listen, stop_signal(), |address| {
+        say(format_args!("http://{address}"))
+    })
+    .await;
     logging.flush();
     match ended {
         Ok(()) => Exit::Done,

@@ -19,9 +19,12 @@ use crate::operator::user_sheet::{LATELY, json, sheet};
 /// How long the admin endpoint may take.
 const STATUS: Duration = Duration::from_secs(1);
 
-/// Tells what waits for a user and behind what, what was delivered lately, what is dead, and which fields last changed when.
+/// Tells what waits for a user and behind what, what was delivered lately, what is dead, and which
+/// fields last changed when.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  user-courier explain valt 52 --config config/user-courier.toml")]
+#[command(
+    after_help = "Example:\n  user-courier explain valt 52 --config config/user-courier.toml"
+)]
 pub struct ExplainArgs {
     /// The target, as the configuration names it.
     target: String,
@@ -30,7 +33,8 @@ pub struct ExplainArgs {
     user: UserId,
     #[command(flatten)]
     config: ConfigArgs,
-    /// How far back outcomes are read: a time, a date, or an age such as 30d. Seven days unless said.
+    /// How far back outcomes are read: a time, a date, or an age such as 30d. Seven days unless
+    /// said.
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<Timestamp>,
     /// Prints one JSON object.
@@ -43,7 +47,10 @@ pub async fn run(args: ExplainArgs) -> Exit {
     // The Kafka client's calls block.
     match tokio::task::spawn_blocking(move || explain(&args)).await {
         Ok(Ok(exit) | Err(exit)) => exit,
-        Err(_) => fail(Exit::Failed, "a panic: please report this, it is a fault of this program"),
+        Err(_) => fail(
+            Exit::Failed,
+            "a panic: please report this, it is a fault of this program",
+        ),
     }
 }
 
@@ -51,20 +58,49 @@ fn explain(args: &ExplainArgs) -> Result<Exit, Exit> {
     let mut admin = None;
     let desk = open(&args.config, |config| {
         admin = Some(config.admin.listen);
-        if config.targets.iter().any(|target| target.name == args.target) {
+        if config
+            .targets
+            .iter()
+            .any(|target| target.name == args.target)
+        {
             return Ok(());
         }
-        let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).collect();
-        Err(fail(Exit::Usage, format!("there is no target {}; the configuration has {}", args.target, names.join(", "))))
+        let names: Vec<_> = config
+            .targets
+            .iter()
+            .map(|target| target.name.as_str())
+            .collect();
+        Err(fail(
+            Exit::Usage,
+            format!(
+                "there is no target {}; the configuration has {}",
+                args.target,
+                names.join(", ")
+            ),
+        ))
     })?;
-    let since = args.since.unwrap_or_else(|| Timestamp::now().checked_sub(LATELY).unwrap_or(Timestamp::MIN));
-    let lane = Lane { target: args.target.clone(), user: args.user };
+    let since = args.since.unwrap_or_else(|| {
+        Timestamp::now()
+            .checked_sub(LATELY)
+            .unwrap_or(Timestamp::MIN)
+    });
+    let lane = Lane {
+        target: args.target.clone(),
+        user: args.user,
+    };
     let found = Explanation::read(&desk, lane, since, &mut Bar::new()).map_err(failed)?;
     let state = admin.and_then(|address| status(address, &args.target));
     say(if args.json {
         json(&found, state).to_string()
     } else {
-        sheet(&found, state.map(|state| ("the instance on this machine", state)), since).to_string().trim_end().to_owned()
+        sheet(
+            &found,
+            state.map(|state| ("the instance on this machine", state)),
+            since,
+        )
+        .to_string()
+        .trim_end()
+        .to_owned()
     });
     Ok(Exit::Done)
 }

@@ -70,7 +70,10 @@ pub fn load(file: &Path, set: &[String]) -> Result<Config, Exit> {
 fn flags(set: &[String]) -> Result<Vec<(String, String)>, Exit> {
     let pair = |setting: &String| match setting.split_once('=') {
         Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
-        None => Err(fail(Exit::Usage, format!("--set {setting}: write it as SECTION.KEY=VALUE"))),
+        None => Err(fail(
+            Exit::Usage,
+            format!("--set {setting}: write it as SECTION.KEY=VALUE"),
+        )),
     };
     set.iter().map(pair).collect()
 }
@@ -78,6 +81,11 @@ fn flags(set: &[String]) -> Result<Vec<(String, String)>, Exit> {
 /// Reads the configuration, and says nothing.
 fn read(file: &Path, flags: &[(String, String)]) -> Result<Config, Mistakes> {
     // A variable that is not text cannot be one of ours, and must not end the process.
-    let environment = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+    let environment = std::env::vars_os().map(|(name, value)| {
+        (
+            name.to_string_lossy().into_owned(),
+            value.to_string_lossy().into_owned(),
+        )
+    });
     Config::load(file, environment, flags)
 }

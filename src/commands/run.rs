@@ -40,17 +40,36 @@ pub async fn run(args: RunArgs) -> Exit {
     // Before anything else: a signal that nobody listens for ends the process.
     let hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => hangups,
-        Err(error) => return fail(Exit::Failed, format!("signals cannot be listened for: {error}")),
+        Err(error) => {
+            return fail(
+                Exit::Failed,
+                format!("signals cannot be listened for: {error}"),
+            );
+        }
     };
     let stop = stop_signal();
-    let (config, flags) = match load(&args.config, &args.set).and_then(|config| Ok((config, flags(&args.set)?))) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
+    let (config, flags) =
+        match load(&args.config, &args.set).and_then(|config| Ok((config, flags(&args.set)?))) {
+            Ok(loaded) => loaded,
+            Err(exit) => return exit,
+        };
+    let known = |name: &String| {
+        name == UNCLAIMED || config.targets.iter().any(|target| target.name == *name)
     };
-    let known = |name: &String| name == UNCLAIMED || config.targets.iter().any(|target| target.name == *name);
     if let Some(unknown) = args.targets.iter().find(|name| !known(name)) {
-        let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]).collect();
-        return fail(Exit::Usage, format!("--target {unknown}: there is no such target; the configuration has {}", names.join(", ")));
+        let names: Vec<_> = config
+            .targets
+            .iter()
+            .map(|target| target.name.as_str())
+            .chain([UNCLAIMED])
+            .collect();
+        return fail(
+            Exit::Usage,
+            format!(
+                "--target {unknown}: there is no such target; the configuration has {}",
+                names.join(", ")
+            ),
+        );
     }
     let metrics = match Metrics::new() {
         Ok(metrics) => metrics,
@@ -58,11 +77,19 @@ pub async fn run(args: RunArgs) -> Exit {
     };
     let logging = logging::start(&config.log.level, config.log.format);
     logging.count(metrics.log_lines_left_out());
-    info!(version = env!("CARGO_PKG_VERSION"), instance_id = config.kafka.instance_id, "user-courier starts");
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance_id = config.kafka.instance_id,
+        "user-courier starts"
+    );
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let traces = match Traces::start(&config.traces, &config.kafka.instance_id, metrics.spans_left_out()) {
+    let traces = match Traces::start(
+        &config.traces,
+        &config.kafka.instance_id,
+        metrics.spans_left_out(),
+    ) {
         Ok(traces) => traces,
         Err(error) => {
             logging.flush();
@@ -73,15 +100,35 @@ pub async fn run(args: RunArgs) -> Exit {
     let (current, configs) = watch::channel(Arc::new(config));
     let file = args.config.clone();
     let load = Box::new(move || read(&args.config, &flags));
-    tokio::spawn(Reload { file, load, current, hangups, logging: logging.clone(), metrics: metrics.clone() }.watch());
-    let ended = service::run(configs, args.targets.into_iter().collect::<HashSet<_>>(), metrics, tracer, stop).await;
+    tokio::spawn(
+        Reload {
+            file,
+            load,
+            current,
+            hangups,
+            logging: logging.clone(),
+            metrics: metrics.clone(),
+        }
+        .watch(),
+    );
+    let ended = service::run(
+        configs,
+        args.targets.into_iter().collect::<HashSet<_>>(),
+        metrics,
+        tracer,
+        stop,
+    )
+    .await;
     if let Some(traces) = traces {
         traces.end().await;
     }
     let (exit, why) = match ended {
         Ok(()) => (Exit::Done, None),
         Err(Failure::Topics(words)) => (Exit::Unreachable, Some(words)),
-        Err(error) => (Exit::Failed, Some(format!("{:#}", anyhow::Error::from(error)))),
+        Err(error) => (
+            Exit::Failed,
+            Some(format!("{:#}", anyhow::Error::from(error))),
+        ),
     };
     logging.end(why);
     exit

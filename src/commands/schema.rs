@@ -1,4 +1,5 @@
-//! `user-courier schema`: prints the JSON Schemas and the AsyncAPI document of the service's events.
+//! `user-courier schema`: prints the JSON Schemas and the AsyncAPI document of the service's
+//! events.
 
 use serde_json::Value;
 

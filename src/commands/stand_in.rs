@@ -49,7 +49,12 @@ pub struct StandInArgs {
     #[arg(long, value_name = "NAME", default_value = "courier")]
     username: String,
     /// Its password
-    #[arg(long, value_name = "PASSWORD", default_value = "courier", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        default_value = "courier",
+        hide_default_value = true
+    )]
     password: String,
     /// A token that is valid from the start, besides those that a login gives out
     #[arg(long, value_name = "TOKEN")]
@@ -72,9 +77,16 @@ impl Args for Addresses {
     fn augment_args(command: Command) -> Command {
         let flag = |name| {
             let help = format!("Plays the API `{name}` on this address");
-            Arg::new(name).long(name).value_name("ADDR").value_parser(value_parser!(SocketAddr)).help(help)
+            Arg::new(name)
+                .long(name)
+                .value_name("ADDR")
+                .value_parser(value_parser!(SocketAddr))
+                .help(help)
         };
-        let one_or_more = ArgGroup::new("apis").args(stand_in::names()).required(true).multiple(true);
+        let one_or_more = ArgGroup::new("apis")
+            .args(stand_in::names())
+            .required(true)
+            .multiple(true);
         command.args(stand_in::names().map(flag)).group(one_or_more)
     }
 
@@ -101,8 +113,9 @@ pub async fn run(args: StandInArgs) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut running = Vec::new();
     for (name, address) in args.addresses.0 {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for --{name}: choose another address"))?;
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address} for --{name}: choose another address")
+        })?;
         let stand_in = StandIn::spawn(listener, name)?;
         stand_in.set(|settings| {
             settings.username.clone_from(&args.username);
@@ -131,8 +144,12 @@ pub async fn run(args: StandInArgs) -> anyhow::Result<()> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text.parse().map_err(|_| "write it as 250ms, 5s or 2m".to_owned())?;
-    duration.try_into().map_err(|_| "a duration is not negative".to_owned())
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "write it as 250ms, 5s or 2m".to_owned())?;
+    duration
+        .try_into()
+        .map_err(|_| "a duration is not negative".to_owned())
 }
 
 #[cfg(test)]
@@ -150,19 +167,34 @@ mod tests {
     #[test]
     fn one_api_is_enough_and_none_is_too_little() {
         let line = |words: &[&str]| Line::try_parse_from([&["stand-in"], words].concat());
-        let args = line(&["--valt", "127.0.0.1:0", "--latency", "20ms"]).unwrap().args;
-        assert_eq!((args.addresses.0, args.latency), (vec![("valt", "127.0.0.1:0".parse().unwrap())], Duration::from_millis(20)));
+        let args = line(&["--valt", "127.0.0.1:0", "--latency", "20ms"])
+            .unwrap()
+            .args;
+        assert_eq!(
+            (args.addresses.0, args.latency),
+            (
+                vec![("valt", "127.0.0.1:0".parse().unwrap())],
+                Duration::from_millis(20)
+            )
+        );
         assert!(line(&["--aipix", "127.0.0.1:0", "--valt", "127.0.0.1:0"]).is_ok());
         assert!(line(&[]).is_err());
         for wrong in ["-1s", "20", "soon"] {
-            assert!(line(&["--valt", "127.0.0.1:0", "--latency", wrong]).is_err(), "{wrong}");
+            assert!(
+                line(&["--valt", "127.0.0.1:0", "--latency", wrong]).is_err(),
+                "{wrong}"
+            );
         }
     }
 
     #[test]
     fn every_api_has_a_stand_in() {
         for api in crate::api::ALL {
-            assert!(stand_in::names().any(|name| name == api.name()), "{}", api.name());
+            assert!(
+                stand_in::names().any(|name| name == api.name()),
+                "{}",
+                api.name()
+            );
         }
     }
 
@@ -170,7 +202,9 @@ mod tests {
     async fn an_address_in_use_is_named() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap().to_string();
-        let args = Line::try_parse_from(["stand-in", "--valt", &address]).unwrap().args;
+        let args = Line::try_parse_from(["stand-in", "--valt", &address])
+            .unwrap()
+            .args;
         let error = run(args).await.unwrap_err();
         assert!(error.to_string().contains(&address), "{error}");
     }

@@ -7,7 +7,8 @@ use url::{Host, Url};
 /// # Errors
 /// A message for whoever wrote it.
 pub(super) fn parse(text: &str, example: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is not a URL such as \"{example}\": {error}"))?;
+    let url =
+        Url::parse(text).map_err(|error| format!("is not a URL such as \"{example}\": {error}"))?;
     let mistake = if !matches!(url.scheme(), "http" | "https") {
         "must begin with https:// or http://"
     } else if !url.username().is_empty() || url.password().is_some() {

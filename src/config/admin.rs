@@ -27,7 +27,10 @@ impl Admin {
         let listen = section.parsed("listen", |text| text.parse().map_err(|_| advice));
         let listen: SocketAddr = listen.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
         if !listen.ip().is_loopback() {
-            section.warn("listen", "is not loopback: whoever reaches this address can read metrics and status");
+            section.warn(
+                "listen",
+                "is not loopback: whoever reaches this address can read metrics and status",
+            );
         }
         Admin { listen }
     }
@@ -44,7 +47,9 @@ impl Shutdown {
         let drain_timeout = section.duration("drain_timeout");
         if let Some(timing) = timing {
             let reason = "or the group moves on before a partition is handed over";
-            timing.max_poll_interval.must_be_above(section, "drain_timeout", drain_timeout, reason);
+            timing
+                .max_poll_interval
+                .must_be_above(section, "drain_timeout", drain_timeout, reason);
         }
         Shutdown { drain_timeout }
     }

@@ -31,8 +31,17 @@ impl Keys {
     fn add(&mut self, path: Vec<String>, node: &Node) {
         let below = |segment: String| path.iter().cloned().chain([segment]).collect();
         let text = match &node.value {
-            Value::Table(entries) => return entries.iter().for_each(|(key, node)| self.add(below(key.clone()), node)),
-            Value::Array(items) => return items.iter().enumerate().for_each(|(index, node)| self.add(below(index.to_string()), node)),
+            Value::Table(entries) => {
+                return entries
+                    .iter()
+                    .for_each(|(key, node)| self.add(below(key.clone()), node));
+            }
+            Value::Array(items) => {
+                return items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(index, node)| self.add(below(index.to_string()), node));
+            }
             // Text and number alike, since the environment knows only text.
             Value::Scalar(_, text) => text,
         };
@@ -44,10 +53,18 @@ impl Keys {
     pub(super) fn change_since(&self, before: &Keys) -> Change {
         let all: BTreeSet<_> = self.0.keys().chain(before.0.keys()).collect();
         let mut change = Change::default();
-        for path in all.into_iter().filter(|path| self.0.get(*path) != before.0.get(*path)) {
+        for path in all
+            .into_iter()
+            .filter(|path| self.0.get(*path) != before.0.get(*path))
+        {
             // Nothing of `[console]` concerns a running service.
-            let is_taken = path.first().is_some_and(|section| section == "console") || keys::at(path).is_some_and(|key| key.live);
-            let list = if is_taken { &mut change.taken } else { &mut change.refused };
+            let is_taken = path.first().is_some_and(|section| section == "console")
+                || keys::at(path).is_some_and(|key| key.live);
+            let list = if is_taken {
+                &mut change.taken
+            } else {
+                &mut change.refused
+            };
             list.push(path.join("."));
         }
         change

@@ -44,12 +44,19 @@ impl Console {
         }
         let token = section.secret("token");
         if let (Some(secret), Some(key)) = (&token, section.source("token"))
-            && crate::config::secret::read(secret, section.reading).is_ok_and(|text| text.expose_secret().trim().len() < LEAST_TOKEN)
+            && crate::config::secret::read(secret, section.reading)
+                .is_ok_and(|text| text.expose_secret().trim().len() < LEAST_TOKEN)
         {
-            let message = format!("the token is too short: {LEAST_TOKEN} characters at least, such as those of `openssl rand -hex 32`");
+            let message = format!(
+                "the token is too short: {LEAST_TOKEN} characters at least, such as those of `openssl rand -hex 32`"
+            );
             section.wrong(&key, message);
         }
-        Console { instances: instances.unwrap_or_else(|| own(admin)), hosts, token }
+        Console {
+            instances: instances.unwrap_or_else(|| own(admin)),
+            hosts,
+            token,
+        }
     }
 }
 
@@ -62,15 +69,22 @@ fn own(listen: SocketAddr) -> Vec<Url> {
     };
     // With port 0 nobody can know where it listens.
     let address = SocketAddr::new(ip, listen.port());
-    (listen.port() > 0).then(|| Url::parse(&format!("http://{address}")).ok()).flatten().into_iter().collect()
+    (listen.port() > 0)
+        .then(|| Url::parse(&format!("http://{address}")).ok())
+        .flatten()
+        .into_iter()
+        .collect()
 }
 
 fn instance(text: &str) -> Option<Url> {
-    let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host())?;
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| url.scheme() == "http" && url.has_host())?;
     // With no path, query, fragment or user the URL is its origin and a slash.
     (url.as_str() == format!("{}/", url.origin().ascii_serialization())).then_some(url)
 }
 
 fn is_host(text: &str) -> bool {
-    Url::parse(&format!("http://{text}")).is_ok_and(|url| url.host_str() == Some(text) && url.port().is_none())
+    Url::parse(&format!("http://{text}"))
+        .is_ok_and(|url| url.host_str() == Some(text) && url.port().is_none())
 }

@@ -23,7 +23,10 @@ impl Credentials {
     /// The token or the password.
     pub fn secret(&self) -> &Secret {
         match self {
-            Credentials::Token(secret) | Credentials::Login { password: secret, .. } => secret,
+            Credentials::Token(secret)
+            | Credentials::Login {
+                password: secret, ..
+            } => secret,
         }
     }
 
@@ -36,24 +39,38 @@ impl Credentials {
 
         // A secret in the wrong place is mistake enough.
         let refused = section.is_set(token_key) || section.is_set("password");
-        match (section.source(token_key), section.is_set(username_key), section.source("password")) {
+        match (
+            section.source(token_key),
+            section.is_set(username_key),
+            section.source("password"),
+        ) {
             (Some(key), true, _) | (Some(key), _, Some(_)) => {
                 section.wrong(&key, format!("`{key}` and `{username_key}` with a password are two ways in: keep one of them"));
             }
             (None, true, None) if !refused => {
-                section.missing("password_file", format!("is required beside `{username_key}` (or `password_env`)"));
+                section.missing(
+                    "password_file",
+                    format!("is required beside `{username_key}` (or `password_env`)"),
+                );
             }
-            (None, false, Some(key)) => section.missing(username_key, format!("is required beside `{key}`")),
+            (None, false, Some(key)) => {
+                section.missing(username_key, format!("is required beside `{key}`"))
+            }
             (None, false, None) if !refused => {
                 let [file, env] = sources(token_key);
                 let login = format!("`{username_key}` with `password_file` or `password_env`");
-                section.missing(&file, format!("credentials are required: `{file}` or `{env}`, or {login}"));
+                section.missing(
+                    &file,
+                    format!("credentials are required: `{file}` or `{env}`, or {login}"),
+                );
             }
             _ => {}
         }
         match (token, username, password) {
             (Some(token), ..) => Some(Credentials::Token(token)),
-            (None, Some(username), Some(password)) => Some(Credentials::Login { username, password }),
+            (None, Some(username), Some(password)) => {
+                Some(Credentials::Login { username, password })
+            }
             _ => None,
         }
     }

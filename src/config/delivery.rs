@@ -65,9 +65,22 @@ impl Retry {
             max_attempts: section.number("max_attempts"),
         };
         if retry.initial_backoff > retry.max_backoff {
-            let at = if section.is_set("initial_backoff") { "initial_backoff" } else { "max_backoff" };
+            let at = if section.is_set("initial_backoff") {
+                "initial_backoff"
+            } else {
+                "max_backoff"
+            };
             let rule = "must not be above";
-            section.wrong(at, compared("initial_backoff", retry.initial_backoff, rule, "max_backoff", retry.max_backoff));
+            section.wrong(
+                at,
+                compared(
+                    "initial_backoff",
+                    retry.initial_backoff,
+                    rule,
+                    "max_backoff",
+                    retry.max_backoff,
+                ),
+            );
         }
         retry
     }

@@ -16,7 +16,9 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 /// Writes it in the largest unit that leaves a whole number.
 pub(super) fn written(duration: Duration) -> String {
     let total = duration.as_millis();
-    let fits = |(_, milliseconds): &&(&str, u64)| total > 0 && total.is_multiple_of(u128::from(*milliseconds));
+    let fits = |(_, milliseconds): &&(&str, u64)| {
+        total > 0 && total.is_multiple_of(u128::from(*milliseconds))
+    };
     match UNITS.iter().rev().find(fits) {
         Some((unit, milliseconds)) => format!("{}{unit}", total / u128::from(*milliseconds)),
         None => format!("{total}ms"),
@@ -29,12 +31,34 @@ mod tests {
 
     #[test]
     fn a_duration_is_a_whole_number_and_a_unit() {
-        for (text, milliseconds) in [("250ms", 250), ("30s", 30_000), ("2m", 120_000), ("1h", 3_600_000), ("0s", 0)] {
-            assert_eq!(parse(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        for (text, milliseconds) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                parse(text),
+                Some(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
         }
-        for wrong in
-            ["", "30", "s", "1.5s", "-1s", "+1s", "30 s", "1d", "1m30s", "30S", "٣s", "99999999999999999999s", "18446744073709551615h"]
-        {
+        for wrong in [
+            "",
+            "30",
+            "s",
+            "1.5s",
+            "-1s",
+            "+1s",
+            "30 s",
+            "1d",
+            "1m30s",
+            "30S",
+            "٣s",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -4,7 +4,9 @@
 
 use self::Fallback::{Is, Required, Unset};
 use crate::api;
-use crate::config::kind::ValueKind::{self, Boolean, Duration, File, List, Number, Ratio, Secret, Text, Word};
+use crate::config::kind::ValueKind::{
+    self, Boolean, Duration, File, List, Number, Ratio, Secret, Text, Word,
+};
 
 /// One key.
 pub(super) struct Key {
@@ -77,11 +79,23 @@ pub(super) static KEYS: &[Key] = &[
 ];
 
 const fn key(path: &'static str, kind: ValueKind, default: Fallback, help: &'static str) -> Key {
-    Key { path, kind, default, help, live: false }
+    Key {
+        path,
+        kind,
+        default,
+        help,
+        live: false,
+    }
 }
 
 const fn live(path: &'static str, kind: ValueKind, default: Fallback, help: &'static str) -> Key {
-    Key { path, kind, default, help, live: true }
+    Key {
+        path,
+        kind,
+        default,
+        help,
+        live: true,
+    }
 }
 
 /// The keys that begin with a table's path, each with the rest of its own.
@@ -94,7 +108,9 @@ fn below(table: &str) -> impl Iterator<Item = (&'static str, &'static Key)> {
 
 /// The key of that name in a table.
 pub(super) fn find(table: &str, name: &str) -> Option<&'static Key> {
-    below(table).find(|(rest, _)| *rest == name).map(|(_, key)| key)
+    below(table)
+        .find(|(rest, _)| *rest == name)
+        .map(|(_, key)| key)
 }
 
 /// The names that may stand in a table; `None` if any may.
@@ -116,8 +132,13 @@ pub(super) fn at(path: &[String]) -> Option<&'static Key> {
     KEYS.iter().find(|key| {
         let (table, name) = key.path.rsplit_once('.').unwrap_or_default();
         let mut rest = path.iter();
-        let is_in_table = table.split('.').all(|part| rest.next().is_some_and(|segment| part == ANY || part == segment));
-        let is_its = |set: &String| name == ANY || name == set || (key.kind.is_secret() && sources(name).contains(set));
+        let is_in_table = table.split('.').all(|part| {
+            rest.next()
+                .is_some_and(|segment| part == ANY || part == segment)
+        });
+        let is_its = |set: &String| {
+            name == ANY || name == set || (key.kind.is_secret() && sources(name).contains(set))
+        };
         is_in_table && rest.next().is_some_and(is_its)
     })
 }

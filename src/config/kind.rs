@@ -35,33 +35,51 @@ impl ValueKind {
             ValueKind::Word(words) => words().join(", "),
             ValueKind::Number(range) | ValueKind::Duration(range) => range.to_owned(),
             ValueKind::Ratio => "0 to 1".to_owned(),
-            ValueKind::Text | ValueKind::Boolean | ValueKind::List | ValueKind::File | ValueKind::Secret => String::new(),
+            ValueKind::Text
+            | ValueKind::Boolean
+            | ValueKind::List
+            | ValueKind::File
+            | ValueKind::Secret => String::new(),
         }
     }
 
     /// Reads a scalar of this kind, or says what is wrong with it.
-    pub(super) fn read<T: PartialOrd>(self, value: &Value, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+    pub(super) fn read<T: PartialOrd>(
+        self,
+        value: &Value,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, String> {
         let (types, wanted): (&[Type], _) = match self {
             ValueKind::Boolean => (&[Type::Boolean], "true or false"),
             ValueKind::Number(_) => (&[Type::Integer], "a whole number"),
-            ValueKind::Ratio => (&[Type::Integer, Type::Float], "a number from 0 to 1, such as 0.1"),
+            ValueKind::Ratio => (
+                &[Type::Integer, Type::Float],
+                "a number from 0 to 1, such as 0.1",
+            ),
             ValueKind::Duration(_) => (&[Type::Text], "a duration such as \"250ms\" or \"30s\""),
-            ValueKind::Text | ValueKind::Word(_) | ValueKind::List | ValueKind::File | ValueKind::Secret => {
-                (&[Type::Text], "a string in quotes")
-            }
+            ValueKind::Text
+            | ValueKind::Word(_)
+            | ValueKind::List
+            | ValueKind::File
+            | ValueKind::Secret => (&[Type::Text], "a string in quotes"),
         };
         let mismatch = || format!("is {} and should be {wanted}", value.kind());
         let text = match value {
-            Value::Scalar(_, text) if text.trim().is_empty() => return Err("must not be empty".to_owned()),
+            Value::Scalar(_, text) if text.trim().is_empty() => {
+                return Err("must not be empty".to_owned());
+            }
             Value::Scalar(kind, text) if *kind == Type::Untyped || types.contains(kind) => text,
             _ => return Err(mismatch()),
         };
         let is_within = |range: &str, found: &T| {
             let (least, most) = range.split_once(" to ").unwrap_or_default();
-            parse(least).is_some_and(|least| least <= *found) && parse(most).is_some_and(|most| *found <= most)
+            parse(least).is_some_and(|least| least <= *found)
+                && parse(most).is_some_and(|most| *found <= most)
         };
         match (self, parse(text)) {
-            (ValueKind::Number(range) | ValueKind::Duration(range), Some(found)) if !is_within(range, &found) => {
+            (ValueKind::Number(range) | ValueKind::Duration(range), Some(found))
+                if !is_within(range, &found) =>
+            {
                 Err(format!("must be from {range}, not {text}"))
             }
             (ValueKind::Word(words), _) if !words().contains(&text.as_str()) => {

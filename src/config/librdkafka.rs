@@ -14,8 +14,14 @@ use crate::model::text;
 
 /// Why a property is the service's own business, and which properties are.
 pub(super) const REFUSED: [(&str, &str); 11] = [
-    ("set `kafka.bootstrap_servers`, which every client uses", "bootstrap.servers metadata.broker.list"),
-    ("the service joins one group per target, named after `kafka.group_id`", "group.id"),
+    (
+        "set `kafka.bootstrap_servers`, which every client uses",
+        "bootstrap.servers metadata.broker.list",
+    ),
+    (
+        "the service joins one group per target, named after `kafka.group_id`",
+        "group.id",
+    ),
     (
         "how partitions are handed over between instances rests on it",
         "group.instance.id group.protocol group.protocol.type group.remote.assignor partition.assignment.strategy",
@@ -34,14 +40,26 @@ pub(super) const REFUSED: [(&str, &str); 11] = [
         "acks enable.gapless.guarantee enable.idempotence max.in.flight max.in.flight.requests.per.connection \
          message.send.max.retries request.required.acks retries",
     ),
-    ("a user's updates stay on one partition because of it", "partitioner"),
-    ("a new group starts at the earliest record, or updates would be skipped", "auto.offset.reset"),
-    ("records of aborted transactions must stay unseen", "isolation.level"),
+    (
+        "a user's updates stay on one partition because of it",
+        "partitioner",
+    ),
+    (
+        "a new group starts at the earliest record, or updates would be skipped",
+        "auto.offset.reset",
+    ),
+    (
+        "records of aborted transactions must stay unseen",
+        "isolation.level",
+    ),
     (
         "the service depends on its own setting of it",
         "delivery.report.only.error enable.partition.eof enabled_events statistics.interval.ms test.mock.num.brokers",
     ),
-    ("the service creates no topics: a missing one ends it", "allow.auto.create.topics"),
+    (
+        "the service creates no topics: a missing one ends it",
+        "allow.auto.create.topics",
+    ),
 ];
 
 /// Those that people set, for naming the nearest one. librdkafka itself knows more, and is asked.
@@ -57,23 +75,43 @@ const USUAL: &str = "batch.num.messages batch.size broker.address.family broker.
     ssl.keystore.location ssl.keystore.password";
 
 /// Those that name a file.
-pub(super) const FILES: [&str; 5] =
-    ["ssl.ca.location", "ssl.certificate.location", "ssl.crl.location", "ssl.key.location", "ssl.keystore.location"];
+pub(super) const FILES: [&str; 5] = [
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.crl.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+];
 
 /// Why the service refuses the property, if it does.
 pub(super) fn refused(name: &str) -> Option<&'static str> {
-    REFUSED.iter().find(|(_, names)| names.split(' ').any(|refused| refused == name)).map(|(why, _)| *why)
+    REFUSED
+        .iter()
+        .find(|(_, names)| names.split(' ').any(|refused| refused == name))
+        .map(|(why, _)| *why)
 }
 
 /// Whether its value is a secret.
 pub(super) fn is_secret(name: &str) -> bool {
-    let parts = ["password", "passphrase", "secret", "key.pem", "oauthbearer.config"];
+    let parts = [
+        "password",
+        "passphrase",
+        "secret",
+        "key.pem",
+        "oauthbearer.config",
+    ];
     parts.into_iter().any(|part| name.contains(part))
 }
 
 /// Whether librdkafka has a property of that name.
 pub(super) fn is_known(name: &str) -> bool {
-    !matches!(set(name, ""), Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)))
+    !matches!(
+        set(name, ""),
+        Err(KafkaError::ClientConfig(
+            RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN,
+            ..
+        ))
+    )
 }
 
 /// A usual property whose name is like this one.
@@ -92,9 +130,12 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
     };
     // librdkafka reads a number as far as it goes: 30 from "30s".
     let is_number = |text: &str| text.parse::<f64>().is_ok();
-    let begins_as_one = value.starts_with(|first: char| first.is_ascii_digit()) && !is_number(value);
+    let begins_as_one =
+        value.starts_with(|first: char| first.is_ascii_digit()) && !is_number(value);
     match native.get(name) {
-        Ok(understood) if begins_as_one && is_number(&understood) => Err(format!("it would read {understood} from it")),
+        Ok(understood) if begins_as_one && is_number(&understood) => {
+            Err(format!("it would read {understood} from it"))
+        }
         _ => Ok(()),
     }
 }
@@ -105,16 +146,33 @@ fn set(name: &str, value: &str) -> Result<NativeClientConfig, KafkaError> {
 
 /// Asks librdkafka whether a consumer's settings fit together, by making one. Without a broker to
 /// go to it stays where it is.
-pub(super) fn check_consumer(settings: Vec<(String, String)>, session_timeout: Duration) -> Result<(), String> {
+pub(super) fn check_consumer(
+    settings: Vec<(String, String)>,
+    session_timeout: Duration,
+) -> Result<(), String> {
     let session_timeout = session_timeout.as_millis().to_string();
-    create::<BaseConsumer>(settings, &[("group.id", "check"), ("session.timeout.ms", &session_timeout)])
+    create::<BaseConsumer>(
+        settings,
+        &[
+            ("group.id", "check"),
+            ("session.timeout.ms", &session_timeout),
+        ],
+    )
 }
 
 /// The same for a transactional producer.
 pub(super) fn check_producer(mut settings: Vec<(String, String)>) -> Result<(), String> {
-    settings.iter_mut().for_each(|(name, value)| fit_into_transaction(name, value));
+    settings
+        .iter_mut()
+        .for_each(|(name, value)| fit_into_transaction(name, value));
     let timeout = TRANSACTION_TIMEOUT_MS.to_string();
-    create::<BaseProducer>(settings, &[("transactional.id", "check"), ("transaction.timeout.ms", &timeout)])
+    create::<BaseProducer>(
+        settings,
+        &[
+            ("transactional.id", "check"),
+            ("transaction.timeout.ms", &timeout),
+        ],
+    )
 }
 
 /// How long a transaction may stay open, in milliseconds. A killed instance holds its readers and
@@ -125,18 +183,28 @@ pub(crate) const TRANSACTION_TIMEOUT_MS: u32 = 5000;
 /// A request may not be waited for longer than its transaction lasts: librdkafka refuses a
 /// `socket.timeout.ms` above that, which may have been set for every client.
 pub(crate) fn fit_into_transaction(name: &str, value: &mut String) {
-    if name == "socket.timeout.ms" && value.parse().is_ok_and(|timeout: u32| timeout > TRANSACTION_TIMEOUT_MS) {
+    if name == "socket.timeout.ms"
+        && value
+            .parse()
+            .is_ok_and(|timeout: u32| timeout > TRANSACTION_TIMEOUT_MS)
+    {
         *value = TRANSACTION_TIMEOUT_MS.to_string();
     }
 }
 
-fn create<T: FromClientConfig>(settings: Vec<(String, String)>, own: &[(&str, &str)]) -> Result<(), String> {
+fn create<T: FromClientConfig>(
+    settings: Vec<(String, String)>,
+    own: &[(&str, &str)],
+) -> Result<(), String> {
     let mut config: ClientConfig = settings.into_iter().collect();
     for (name, value) in own {
         config.set(*name, *value);
     }
     // The answer is wanted, not the client's own log.
-    config.remove("debug").set("log_level", "0").set_log_level(RDKafkaLogLevel::Emerg);
+    config
+        .remove("debug")
+        .set("log_level", "0")
+        .set_log_level(RDKafkaLogLevel::Emerg);
     match config.create::<T>() {
         Ok(_) => Ok(()),
         Err(KafkaError::ClientCreation(description)) => Err(description),

@@ -18,8 +18,8 @@ pub struct Log {
 pub struct Levels {
     /// For all of the service's lines.
     pub all: LevelFilter,
-    /// For those of the modules that these begin with, such as `user_courier::subscriber::ending`. The longest
-    /// that fits wins.
+    /// For those of the modules that these begin with, such as `user_courier::subscriber::ending`.
+    /// The longest that fits wins.
     pub of: Vec<(String, LevelFilter)>,
 }
 
@@ -36,7 +36,10 @@ pub enum LogFormat {
 
 impl From<LevelFilter> for Levels {
     fn from(all: LevelFilter) -> Self {
-        Levels { all, of: Vec::new() }
+        Levels {
+            all,
+            of: Vec::new(),
+        }
     }
 }
 
@@ -49,21 +52,37 @@ impl Levels {
         let (mut all, mut of) = (None, Vec::new());
         for part in text.split(',').map(str::trim) {
             match part.split_once('=') {
-                Some((module, word)) if is_module(module) => of.push((module.to_owned(), level(word)?)),
-                Some((module, _)) => {
-                    return Err(format!("{} is no module: write it as user_courier::subscriber::ending=warn", quoted(module)));
+                Some((module, word)) if is_module(module) => {
+                    of.push((module.to_owned(), level(word)?))
                 }
-                None if all.is_some() => return Err("has more than one level for all: keep one of them".to_owned()),
+                Some((module, _)) => {
+                    return Err(format!(
+                        "{} is no module: write it as user_courier::subscriber::ending=warn",
+                        quoted(module)
+                    ));
+                }
+                None if all.is_some() => {
+                    return Err("has more than one level for all: keep one of them".to_owned());
+                }
                 None => all = Some(level(part)?),
             }
         }
-        Ok(Levels { all: all.unwrap_or(LevelFilter::INFO), of })
+        Ok(Levels {
+            all: all.unwrap_or(LevelFilter::INFO),
+            of,
+        })
     }
 }
 
 fn level(word: &str) -> Result<LevelFilter, String> {
-    const LEVELS: [LevelFilter; 6] =
-        [LevelFilter::ERROR, LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG, LevelFilter::TRACE, LevelFilter::OFF];
+    const LEVELS: [LevelFilter; 6] = [
+        LevelFilter::ERROR,
+        LevelFilter::WARN,
+        LevelFilter::INFO,
+        LevelFilter::DEBUG,
+        LevelFilter::TRACE,
+        LevelFilter::OFF,
+    ];
     let found = LEVELS.into_iter().find(|level| level.to_string() == word);
     found.ok_or_else(|| {
         let words = LEVELS.map(|level| level.to_string()).join(", ");
@@ -72,7 +91,12 @@ fn level(word: &str) -> Result<LevelFilter, String> {
 }
 
 fn is_module(text: &str) -> bool {
-    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
     text.split("::").all(is_name)
 }
 
@@ -83,7 +107,12 @@ impl Log {
             Some("json") => LogFormat::Json,
             _ => LogFormat::Auto,
         };
-        Log { level: section.parsed("level", Levels::read).unwrap_or(LevelFilter::INFO.into()), format }
+        Log {
+            level: section
+                .parsed("level", Levels::read)
+                .unwrap_or(LevelFilter::INFO.into()),
+            format,
+        }
     }
 }
 
@@ -94,16 +123,39 @@ mod tests {
     #[test]
     fn a_level_may_be_followed_by_those_of_modules() {
         assert_eq!(Levels::read("warn"), Ok(LevelFilter::WARN.into()));
-        let of = vec![("user_courier::subscriber::ending".to_owned(), LevelFilter::WARN), ("librdkafka".to_owned(), LevelFilter::OFF)];
-        assert_eq!(Levels::read("user_courier::subscriber::ending=warn, debug,librdkafka=off"), Ok(Levels { all: LevelFilter::DEBUG, of }));
-        assert_eq!(Levels::read("librdkafka=off").unwrap().all, LevelFilter::INFO);
+        let of = vec![
+            (
+                "user_courier::subscriber::ending".to_owned(),
+                LevelFilter::WARN,
+            ),
+            ("librdkafka".to_owned(), LevelFilter::OFF),
+        ];
+        assert_eq!(
+            Levels::read("user_courier::subscriber::ending=warn, debug,librdkafka=off"),
+            Ok(Levels {
+                all: LevelFilter::DEBUG,
+                of
+            })
+        );
+        assert_eq!(
+            Levels::read("librdkafka=off").unwrap().all,
+            LevelFilter::INFO
+        );
     }
 
     #[test]
     fn what_is_no_level_is_a_mistake_and_never_taken_for_a_module() {
-        for wrong in
-            ["loud", "INFO", "info,", "info,debug", "user_courier", "=warn", "a b=warn", "user_courier::=warn", "user_courier=loud"]
-        {
+        for wrong in [
+            "loud",
+            "INFO",
+            "info,",
+            "info,debug",
+            "user_courier",
+            "=warn",
+            "a b=warn",
+            "user_courier::=warn",
+            "user_courier=loud",
+        ] {
             assert!(Levels::read(wrong).is_err(), "{wrong}");
         }
     }

@@ -48,8 +48,16 @@ pub struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Mistake { origin, key, message } = self;
-        if key.is_empty() { write!(f, "{origin}: {message}") } else { write!(f, "{origin}: {key}: {message}") }
+        let Mistake {
+            origin,
+            key,
+            message,
+        } = self;
+        if key.is_empty() {
+            write!(f, "{origin}: {message}")
+        } else {
+            write!(f, "{origin}: {key}: {message}")
+        }
     }
 }
 
@@ -85,19 +93,37 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn new(environment: impl Iterator<Item = (String, String)>) -> Self {
-        Reading { environment: environment.collect(), ..Reading::default() }
+        Reading {
+            environment: environment.collect(),
+            ..Reading::default()
+        }
     }
 
-    pub(super) fn mistake(&self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn mistake(
+        &self,
+        origin: &Origin,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) {
         // A broken line's meaning is a guess, which is not worth a second complaint.
-        if !matches!(origin, Origin::File { line, .. } if self.broken_lines.borrow().contains(line)) {
-            let mistake = Mistake { origin: origin.clone(), key: key.into(), message: message.into() };
+        if !matches!(origin, Origin::File { line, .. } if self.broken_lines.borrow().contains(line))
+        {
+            let mistake = Mistake {
+                origin: origin.clone(),
+                key: key.into(),
+                message: message.into(),
+            };
             self.mistakes.borrow_mut().push(mistake);
         }
     }
 
     /// A mistake by absence. In a file that is no TOML it may only seem so, and is kept quiet.
-    pub(super) fn missing(&self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn missing(
+        &self,
+        origin: &Origin,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) {
         if self.broken_lines.borrow().is_empty() {
             self.mistake(origin, key, message);
         }
@@ -108,12 +134,18 @@ impl Reading {
         if let Origin::File { line, .. } = origin {
             self.broken_lines.borrow_mut().push(line);
         }
-        self.mistakes.borrow_mut().push(Mistake { origin, key: String::new(), message });
+        self.mistakes.borrow_mut().push(Mistake {
+            origin,
+            key: String::new(),
+            message,
+        });
     }
 
     /// Something that is allowed but should be looked at.
     pub(super) fn warn(&self, origin: &Origin, key: &str, message: &str) {
-        self.warnings.borrow_mut().push(format!("{origin}: {key}: {message}"));
+        self.warnings
+            .borrow_mut()
+            .push(format!("{origin}: {key}: {message}"));
     }
 
     /// How many mistakes there are so far.
@@ -123,7 +155,11 @@ impl Reading {
 
     /// The warnings, or the mistakes if there are any.
     pub(super) fn finish(self) -> Result<Vec<String>, Mistakes> {
-        if self.count() == 0 { Ok(self.warnings.into_inner()) } else { Err(self.into_mistakes()) }
+        if self.count() == 0 {
+            Ok(self.warnings.into_inner())
+        } else {
+            Err(self.into_mistakes())
+        }
     }
 
     /// The mistakes in the order of their places.

@@ -85,7 +85,11 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake there is, in the order of their places.
-    pub fn load(file: &Path, environment: impl Iterator<Item = (String, String)>, flags: &[(String, String)]) -> Result<Config, Mistakes> {
+    pub fn load(
+        file: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Config, Mistakes> {
         let reading = Reading::new(environment);
         let Some(mut root) = tree::read(file, &reading) else {
             return Err(reading.into_mistakes());
@@ -106,7 +110,18 @@ impl Config {
         let traces = Traces::read(&section.section("traces"));
         let shutdown = Shutdown::read(&section.section("shutdown"), Some(&timing));
         let warnings = reading.finish()?;
-        Ok(Config { kafka, targets, routes, admin, console, log, traces, shutdown, warnings, keys })
+        Ok(Config {
+            kafka,
+            targets,
+            routes,
+            admin,
+            console,
+            log,
+            traces,
+            shutdown,
+            warnings,
+            keys,
+        })
     }
 
     /// How this configuration differs from the one that was read before it.

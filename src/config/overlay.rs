@@ -15,18 +15,29 @@ const PREFIX: &str = "USER_COURIER__";
 pub(super) fn environment(root: &mut Node, reading: &Reading) {
     let ours = reading.environment.iter().filter_map(|(name, value)| {
         let path = name.strip_prefix(PREFIX)?;
-        Some((path.split("__").map(str::to_lowercase).collect(), name, value))
+        Some((
+            path.split("__").map(str::to_lowercase).collect(),
+            name,
+            value,
+        ))
     });
     let mut ours: Vec<(Vec<String>, &String, &String)> = ours.collect();
     // By number if it is one, so that the tenth route is not laid before the second.
     ours.sort_by_cached_key(|(path, name, _)| {
-        let numbers: Vec<_> = path.iter().map(|segment| (segment.parse::<u32>().ok(), segment.clone())).collect();
+        let numbers: Vec<_> = path
+            .iter()
+            .map(|segment| (segment.parse::<u32>().ok(), segment.clone()))
+            .collect();
         (numbers, *name)
     });
     for (path, name, value) in ours {
         let origin = Origin::Environment(one_line(name));
         if path.iter().any(String::is_empty) {
-            reading.mistake(&origin, "", "names no key: write it as USER_COURIER__SECTION__KEY");
+            reading.mistake(
+                &origin,
+                "",
+                "names no key: write it as USER_COURIER__SECTION__KEY",
+            );
         } else {
             lay(root, &environment_path(path), &origin, value, reading);
         }
@@ -39,7 +50,11 @@ pub(super) fn flags(root: &mut Node, flags: &[(String, String)], reading: &Readi
         let origin = Origin::Flag(one_line(key));
         match flag_path(key) {
             Some(path) => lay(root, &path, &origin, value, reading),
-            None => reading.mistake(&origin, "", "names no key: write it as --set section.key=value"),
+            None => reading.mistake(
+                &origin,
+                "",
+                "names no key: write it as --set section.key=value",
+            ),
         }
     }
 }
@@ -54,9 +69,15 @@ fn environment_path(mut path: Vec<String>) -> Vec<String> {
     if is_property(&path) {
         let name = path.split_off(2).join(".").replace('_', ".");
         // librdkafka has properties of its own that end in `.file`: those are meant by their names.
-        let source = [".file", ".env"].into_iter().find(|end| name.ends_with(end) && !is_known(&name));
+        let source = [".file", ".env"]
+            .into_iter()
+            .find(|end| name.ends_with(end) && !is_known(&name));
         path.push(match source {
-            Some(end) => format!("{}_{}", name.trim_end_matches(end), end.trim_start_matches('.')),
+            Some(end) => format!(
+                "{}_{}",
+                name.trim_end_matches(end),
+                end.trim_start_matches('.')
+            ),
             None => name,
         });
     }
@@ -109,7 +130,10 @@ fn lay(root: &mut Node, path: &[String], origin: &Origin, value: &str, reading: 
             Err(message) => return reading.mistake(origin, path.join("."), message),
         }
     }
-    *place = Node { origin: origin.clone(), value: Value::Scalar(Type::Untyped, value.to_owned()) };
+    *place = Node {
+        origin: origin.clone(),
+        value: Value::Scalar(Type::Untyped, value.to_owned()),
+    };
 }
 
 /// A secret has one source: `password_env` of a later layer also wins over `password_file` of an
@@ -119,13 +143,20 @@ fn drop_other_sources(entries: &mut Entries, path: &[String], origin: &Origin) {
     let secret = name.trim_end_matches("_file").trim_end_matches("_env");
     if is_property || name != secret && keys::at(path).is_some_and(|key| key.kind.is_secret()) {
         let [file, env] = sources(secret);
-        let is_source = |other: &str| other == file || other == env || (is_property && other == secret);
-        entries.retain(|(other, node)| other == name || !is_source(other) || discriminant(&node.origin) == discriminant(origin));
+        let is_source =
+            |other: &str| other == file || other == env || (is_property && other == secret);
+        entries.retain(|(other, node)| {
+            other == name || !is_source(other) || discriminant(&node.origin) == discriminant(origin)
+        });
     }
 }
 
 /// The entry at the end of the path, made if there is none.
-fn entry<'a>(entries: &'a mut Entries, path: &[String], origin: &Origin) -> Result<&'a mut Node, String> {
+fn entry<'a>(
+    entries: &'a mut Entries,
+    path: &[String],
+    origin: &Origin,
+) -> Result<&'a mut Node, String> {
     let name = path.last().map_or("", String::as_str);
     let mut index = entries.iter().position(|(key, _)| key == name);
     if let (None, [targets, _], Origin::Environment(_)) = (index, path, origin)
@@ -133,28 +164,56 @@ fn entry<'a>(entries: &'a mut Entries, path: &[String], origin: &Origin) -> Resu
     {
         // A target's name may have capitals, dots and hyphens; a variable's name is more limited.
         let folded = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
-        let mut alike = entries.iter().enumerate().filter(|(_, (key, _))| folded(key) == folded(name));
+        let mut alike = entries
+            .iter()
+            .enumerate()
+            .filter(|(_, (key, _))| folded(key) == folded(name));
         index = alike.next().map(|(index, _)| index);
         if alike.next().is_some() {
-            return Err("fits more than one target: give them names that differ in letters or digits".to_owned());
+            return Err(
+                "fits more than one target: give them names that differ in letters or digits"
+                    .to_owned(),
+            );
         }
     }
     let index = index.unwrap_or_else(|| {
         let is_list = path.len() == 1 && name == "routes";
-        let value = if is_list { Value::Array(Vec::new()) } else { Value::Table(Vec::new()) };
-        entries.push((name.to_owned(), Node { origin: origin.clone(), value }));
+        let value = if is_list {
+            Value::Array(Vec::new())
+        } else {
+            Value::Table(Vec::new())
+        };
+        entries.push((
+            name.to_owned(),
+            Node {
+                origin: origin.clone(),
+                value,
+            },
+        ));
         entries.len() - 1
     });
-    entries.get_mut(index).map(|(_, node)| node).ok_or_else(String::new)
+    entries
+        .get_mut(index)
+        .map(|(_, node)| node)
+        .ok_or_else(String::new)
 }
 
 /// The item of that index, which may be the one after the last.
-fn item<'a>(items: &'a mut Vec<Node>, index: &str, origin: &Origin) -> Result<&'a mut Node, String> {
+fn item<'a>(
+    items: &'a mut Vec<Node>,
+    index: &str,
+    origin: &Origin,
+) -> Result<&'a mut Node, String> {
     let count = items.len();
     let index = index.parse::<usize>().ok().filter(|index| *index <= count);
     if index == Some(count) {
-        items.push(Node { origin: origin.clone(), value: Value::Table(Vec::new()) });
+        items.push(Node {
+            origin: origin.clone(),
+            value: Value::Table(Vec::new()),
+        });
     }
     let place = index.and_then(|index| items.get_mut(index));
-    place.ok_or_else(|| format!("needs a number from 0 to {count} here: there are {count} of them before it"))
+    place.ok_or_else(|| {
+        format!("needs a number from 0 to {count} here: there are {count} of them before it")
+    })
 }

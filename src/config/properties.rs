@@ -16,7 +16,10 @@ use crate::config::tls::file_error;
 use crate::config::tree::{Node, Type, Value};
 
 /// Values that switch the checking of certificates off.
-const UNCHECKED: [(&str, &str); 2] = [("enable.ssl.certificate.verification", "false"), ("ssl.endpoint.identification.algorithm", "none")];
+const UNCHECKED: [(&str, &str); 2] = [
+    ("enable.ssl.certificate.verification", "false"),
+    ("ssl.endpoint.identification.algorithm", "none"),
+];
 
 /// Makes librdkafka look for the authorities in the usual places, in place of a file's name.
 const PROBE: &str = "probe";
@@ -45,10 +48,15 @@ impl Properties {
     }
 
     /// The same, with the secrets as this reads them.
-    pub(super) fn resolve_in<E>(&self, read: impl Fn(&Secret) -> Result<SecretString, E>) -> Result<Vec<(String, String)>, E> {
+    pub(super) fn resolve_in<E>(
+        &self,
+        read: impl Fn(&Secret) -> Result<SecretString, E>,
+    ) -> Result<Vec<(String, String)>, E> {
         let resolve = |(name, value): (&String, &PropertyValue)| match value {
             PropertyValue::Plain(text) => Ok((name.clone(), text.clone())),
-            PropertyValue::Secret(secret) => Ok((name.clone(), read(secret)?.expose_secret().to_owned())),
+            PropertyValue::Secret(secret) => {
+                Ok((name.clone(), read(secret)?.expose_secret().to_owned()))
+            }
         };
         self.0.iter().map(resolve).collect()
     }
@@ -58,7 +66,11 @@ impl Properties {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().filter_map(|(name, value)| match value {
             PropertyValue::Secret(Secret::File(path)) => Some(path.as_path()),
-            PropertyValue::Plain(path) if librdkafka::FILES.contains(&name.as_str()) && path != PROBE => Some(Path::new(path)),
+            PropertyValue::Plain(path)
+                if librdkafka::FILES.contains(&name.as_str()) && path != PROBE =>
+            {
+                Some(Path::new(path))
+            }
             PropertyValue::Secret(Secret::Env(_)) | PropertyValue::Plain(_) => None,
         })
     }
@@ -80,8 +92,12 @@ impl Properties {
             match read_one(name, end, value, section.reading) {
                 Err(message) => mistake(message),
                 Ok(value) => {
-                    warnings(name, &value, origin).for_each(|message| section.reading.warn(origin, &key, &message));
-                    if let (Some(_), Some((at, first))) = (properties.0.insert(name.to_owned(), value), place_of(name, section)) {
+                    warnings(name, &value, origin)
+                        .for_each(|message| section.reading.warn(origin, &key, &message));
+                    if let (Some(_), Some((at, first))) = (
+                        properties.0.insert(name.to_owned(), value),
+                        place_of(name, section),
+                    ) {
                         mistake(format!("{first} was set too, at {at}: keep one of the two"));
                     }
                 }
@@ -98,40 +114,61 @@ impl Properties {
 
 /// The place at which a property was set in a table, and its key.
 pub(super) fn place_of<'a>(name: &str, section: &Section<'a>) -> Option<(&'a Origin, String)> {
-    let (written, node) = section.entries.iter().find(|(written, _)| split(written).0 == name)?;
+    let (written, node) = section
+        .entries
+        .iter()
+        .find(|(written, _)| split(written).0 == name)?;
     Some((&node.origin, format!("{}.{written}", section.path)))
 }
 
 /// The property's name, and what the key has at its end to say where the value comes from.
 fn split(key: &str) -> (&str, &'static str) {
     // A name that librdkafka knows as it is, is meant as it is.
-    let found = ["_file", "_env"].into_iter().find_map(|end| Some((key.strip_suffix(end)?, end)));
-    found.filter(|_| !librdkafka::is_known(key)).unwrap_or((key, ""))
+    let found = ["_file", "_env"]
+        .into_iter()
+        .find_map(|end| Some((key.strip_suffix(end)?, end)));
+    found
+        .filter(|_| !librdkafka::is_known(key))
+        .unwrap_or((key, ""))
 }
 
-fn read_one(name: &str, end: &str, value: &Value, reading: &Reading) -> Result<PropertyValue, String> {
+fn read_one(
+    name: &str,
+    end: &str,
+    value: &Value,
+    reading: &Reading,
+) -> Result<PropertyValue, String> {
     let text = match value {
         // librdkafka would cut a longer number off at 32 bits.
         Value::Scalar(Type::Integer, number) if number.parse::<i32>().is_err() => {
             return Err("is too large a number for librdkafka".to_owned());
         }
         Value::Scalar(kind, text) if *kind != Type::Datetime => text,
-        other => return Err(format!("is {} and should be a string, a number or a boolean", other.kind())),
+        other => {
+            return Err(format!(
+                "is {} and should be a string, a number or a boolean",
+                other.kind()
+            ));
+        }
     };
     if let Some(why) = librdkafka::refused(name) {
         return Err(format!("is decided by the service: {why}; remove it"));
     }
     if !librdkafka::is_known(name) {
         let nearest = librdkafka::nearest(name).unwrap_or_default();
-        return Err(format!("unknown librdkafka property; the nearest known one is `{nearest}`"));
+        return Err(format!(
+            "unknown librdkafka property; the nearest known one is `{nearest}`"
+        ));
     }
     let secret = match end {
         "_file" => Secret::File(text.into()),
         "_env" => Secret::Env(text.clone()),
         _ => {
-            librdkafka::check(name, text).map_err(|description| match librdkafka::is_secret(name) {
-                true => "librdkafka does not take this value".to_owned(),
-                false => format!("librdkafka does not take this value: {description}"),
+            librdkafka::check(name, text).map_err(|description| {
+                match librdkafka::is_secret(name) {
+                    true => "librdkafka does not take this value".to_owned(),
+                    false => format!("librdkafka does not take this value: {description}"),
+                }
             })?;
             if librdkafka::FILES.contains(&name) && text != PROBE {
                 fs::metadata(text).map_err(|error| file_error(Path::new(text), &error))?;
@@ -140,16 +177,25 @@ fn read_one(name: &str, end: &str, value: &Value, reading: &Reading) -> Result<P
         }
     };
     let value = secret::read(&secret, reading)?;
-    librdkafka::check(name, value.expose_secret()).map_err(|_| "librdkafka does not take what was read from there")?;
+    librdkafka::check(name, value.expose_secret())
+        .map_err(|_| "librdkafka does not take what was read from there")?;
     Ok(PropertyValue::Secret(secret))
 }
 
 /// Warnings about a value that was written as it is.
 fn warnings(name: &str, value: &PropertyValue, origin: &Origin) -> impl Iterator<Item = String> {
-    let text = if let PropertyValue::Plain(text) = value { Some(text.trim()) } else { None };
-    let is_in_sight = text.is_some() && librdkafka::is_secret(name) && !matches!(origin, Origin::Environment(_));
+    let text = if let PropertyValue::Plain(text) = value {
+        Some(text.trim())
+    } else {
+        None
+    };
+    let is_in_sight =
+        text.is_some() && librdkafka::is_secret(name) && !matches!(origin, Origin::Environment(_));
     let is_unchecked = text.is_some_and(|text| UNCHECKED.contains(&(name, text)));
-    let in_sight = is_in_sight.then(|| format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`"));
+    let in_sight = is_in_sight
+        .then(|| format!("is a secret written in plain sight: use `{name}_file` or `{name}_env`"));
     let advice = "leaves the brokers' certificates unchecked, so that anybody in between can read all passwords: remove it";
-    in_sight.into_iter().chain(is_unchecked.then(|| advice.to_owned()))
+    in_sight
+        .into_iter()
+        .chain(is_unchecked.then(|| advice.to_owned()))
 }

@@ -13,7 +13,13 @@ pub(super) fn read_all(root: &Section<'_>, targets: &Entries) -> Vec<Route> {
         None => return Vec::new(),
         Some(Value::Array(items)) => items,
         Some(other) => {
-            root.wrong("routes", format!("is {} and should be an array of tables: [[routes]]", other.kind()));
+            root.wrong(
+                "routes",
+                format!(
+                    "is {} and should be an array of tables: [[routes]]",
+                    other.kind()
+                ),
+            );
             return Vec::new();
         }
     };
@@ -28,18 +34,34 @@ pub(super) fn read_all(root: &Section<'_>, targets: &Entries) -> Vec<Route> {
 fn read_one(section: &Section<'_>, targets: &Entries) -> Option<Route> {
     let (source, event_type) = (section.parsed("source", glob), section.parsed("type", glob));
     if !section.is_set("source") && !section.is_set("type") {
-        section.missing("source", "a route needs `source` or `type` or both: \"*\" fits everything");
+        section.missing(
+            "source",
+            "a route needs `source` or `type` or both: \"*\" fits everything",
+        );
     }
     let target = section.text("target")?;
     let names = targets.iter().map(|(name, _)| name.as_str());
     if !names.clone().any(|name| name == target) {
-        let nearest = nearest(&target, names).map(|nearest| format!("; the nearest is `{nearest}`")).unwrap_or_default();
-        section.missing("target", format!("there is no target {}{nearest}", quoted(&target)));
+        let nearest = nearest(&target, names)
+            .map(|nearest| format!("; the nearest is `{nearest}`"))
+            .unwrap_or_default();
+        section.missing(
+            "target",
+            format!("there is no target {}{nearest}", quoted(&target)),
+        );
     }
-    Some(Route { source, event_type, target })
+    Some(Route {
+        source,
+        event_type,
+        target,
+    })
 }
 
 fn glob(text: &str) -> Result<GlobMatcher, String> {
-    let glob = GlobBuilder::new(text).literal_separator(false).backslash_escape(true).build();
-    glob.map(|glob| glob.compile_matcher()).map_err(|error| format!("{} is not a glob: {}", quoted(text), error.kind()))
+    let glob = GlobBuilder::new(text)
+        .literal_separator(false)
+        .backslash_escape(true)
+        .build();
+    glob.map(|glob| glob.compile_matcher())
+        .map_err(|error| format!("{} is not a glob: {}", quoted(text), error.kind()))
 }

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 
 use secrecy::SecretString;
 
-/// Longer than any password, token or private key, and a bound for a file named by mistake, in bytes.
+/// Longer than any password, token or private key, and a bound for a file named by mistake, in
+/// bytes.
 const LIMIT: u64 = 64 * 1024;
 
 /// Where a secret comes from. Its `Display` and `Debug` name that place, never the content.
@@ -53,7 +54,10 @@ impl Secret {
     }
 
     /// The same, in an environment that may not be that of the process.
-    pub(crate) fn read_in(&self, variable: impl Fn(&str) -> Result<String, VarError>) -> Result<SecretString, SecretError> {
+    pub(crate) fn read_in(
+        &self,
+        variable: impl Fn(&str) -> Result<String, VarError>,
+    ) -> Result<SecretString, SecretError> {
         let text = match self {
             Secret::File(path) => read_text(path).map_err(|error| match error.kind() {
                 io::ErrorKind::InvalidData => SecretError::NotText(self.clone()),
@@ -66,10 +70,15 @@ impl Secret {
             })?,
         };
         let content = text.trim_end_matches(['\r', '\n']);
-        if content.trim().is_empty() { Err(SecretError::Empty(self.clone())) } else { Ok(content.into()) }
+        if content.trim().is_empty() {
+            Err(SecretError::Empty(self.clone()))
+        } else {
+            Ok(content.into())
+        }
     }
 
-    /// A cheap sign of whether the file has changed. One that is not there has a stamp too; an environment variable never changes.
+    /// A cheap sign of whether the file has changed. One that is not there has a stamp too; an
+    /// environment variable never changes.
     pub fn stamp(&self) -> Stamp {
         match self {
             Secret::File(path) => Stamp::of(path),
@@ -81,9 +90,13 @@ impl Secret {
 impl Stamp {
     /// The stamp of a file as it is now.
     pub fn of(path: &Path) -> Self {
-        // Through links, as a mounted secret is replaced by turning a link. The inode too: many are replaced by renaming,
-        // within one tick of the clock.
-        Stamp(fs::metadata(path).ok().map(|file| (file.modified().ok(), file.len(), file.ino())))
+        // Through links, as a mounted secret is replaced by turning a link. The inode too: many are
+        // replaced by renaming, within one tick of the clock.
+        Stamp(
+            fs::metadata(path)
+                .ok()
+                .map(|file| (file.modified().ok(), file.len(), file.ino())),
+        )
     }
 
     /// Whether there is such a file.
@@ -103,7 +116,9 @@ impl fmt::Display for Secret {
 
 fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let length = File::open(path)?.take(LIMIT + 1).read_to_string(&mut text)? as u64;
+    let length = File::open(path)?
+        .take(LIMIT + 1)
+        .read_to_string(&mut text)? as u64;
     if length > LIMIT {
         return Err(io::Error::other("it is longer than 64 KiB"));
     }
@@ -121,9 +136,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         let secret = Secret::File(path.clone());
-        for (content, expected) in
-            [("s3cret", "s3cret"), ("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), (" s3 cret \n\n", " s3 cret "), ("a\nb\n", "a\nb")]
-        {
+        for (content, expected) in [
+            ("s3cret", "s3cret"),
+            ("s3cret\n", "s3cret"),
+            ("s3cret\r\n", "s3cret"),
+            (" s3 cret \n\n", " s3 cret "),
+            ("a\nb\n", "a\nb"),
+        ] {
             fs::write(&path, content).unwrap();
             assert_eq!(secret.read().unwrap().expose_secret(), expected);
         }
@@ -136,13 +155,19 @@ mod tests {
         let secret = Secret::File(path.clone());
         let error = || secret.read().unwrap_err().to_string();
         let at = path.display();
-        assert_eq!(error(), format!("the secret file {at} cannot be read: No such file or directory (os error 2)"));
+        assert_eq!(
+            error(),
+            format!("the secret file {at} cannot be read: No such file or directory (os error 2)")
+        );
         for empty in ["", "\n", " \n"] {
             fs::write(&path, empty).unwrap();
             assert_eq!(error(), format!("the secret file {at} is empty"));
         }
         fs::write(&path, "x".repeat(65_537)).unwrap();
-        assert_eq!(error(), format!("the secret file {at} cannot be read: it is longer than 64 KiB"));
+        assert_eq!(
+            error(),
+            format!("the secret file {at} cannot be read: it is longer than 64 KiB")
+        );
         fs::write(&path, b"hunter2\xff").unwrap();
         assert_eq!(error(), format!("the secret file {at} is not UTF-8 text"));
         assert!(!format!("{:?}", secret.read()).contains("hunter2"));
@@ -171,15 +196,23 @@ mod tests {
         let secret = Secret::Env("CARGO_PKG_NAME".into());
         assert_eq!(secret.read().unwrap().expose_secret(), "user-courier");
         assert_eq!(secret.stamp(), secret.stamp());
-        let read = |content: Result<&str, VarError>| secret.read_in(|_| content.clone().map(str::to_owned));
+        let read = |content: Result<&str, VarError>| {
+            secret.read_in(|_| content.clone().map(str::to_owned))
+        };
         assert_eq!(read(Ok("hunter2\n")).unwrap().expose_secret(), "hunter2");
         for (content, problem) in [
             (Err(VarError::NotPresent), "is not set"),
-            (Err(VarError::NotUnicode("hunter2".into())), "is not UTF-8 text"),
+            (
+                Err(VarError::NotUnicode("hunter2".into())),
+                "is not UTF-8 text",
+            ),
             (Ok(" \n"), "is empty"),
         ] {
             let error = read(content).unwrap_err();
-            assert_eq!(error.to_string(), format!("the environment variable CARGO_PKG_NAME {problem}"));
+            assert_eq!(
+                error.to_string(),
+                format!("the environment variable CARGO_PKG_NAME {problem}")
+            );
             assert!(!format!("{error:?}").contains("hunter2"));
         }
     }

@@ -38,17 +38,34 @@ impl<'a> Section<'a> {
                 (&NOTHING, true)
             }
         };
-        Section { path, table: table.to_owned(), origin: node.origin.clone(), entries, broken, reading }
+        Section {
+            path,
+            table: table.to_owned(),
+            origin: node.origin.clone(),
+            entries,
+            broken,
+            reading,
+        }
     }
 
     /// Opens the table of that name in this one, which is empty if it was not set, and checks its
     /// keys.
     pub(super) fn section(&self, name: &str) -> Section<'a> {
         let path = self.key(name);
-        let table = if self.table.is_empty() { name.to_owned() } else { format!("{}.{name}", self.table) };
+        let table = if self.table.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.table)
+        };
         let section = match self.node(name) {
             Some(node) => Section::open(&table, path, node, self.reading),
-            None => Section { path, table, origin: self.origin.clone(), entries: &NOTHING, ..*self },
+            None => Section {
+                path,
+                table,
+                origin: self.origin.clone(),
+                entries: &NOTHING,
+                ..*self
+            },
         };
         section.check_names(|_| None);
         section
@@ -57,17 +74,28 @@ impl<'a> Section<'a> {
     /// Reports what is set and not known. `elsewhere` names the key that is in place of one that is
     /// not for here.
     pub(super) fn check_names(&self, elsewhere: impl Fn(&str) -> Option<String>) {
-        let Some(mut known) = keys::names_in(&self.table) else { return };
+        let Some(mut known) = keys::names_in(&self.table) else {
+            return;
+        };
         known.retain(|name| elsewhere(name).is_none());
-        for (name, _) in self.entries.iter().filter(|(name, _)| !known.contains(name)) {
+        for (name, _) in self
+            .entries
+            .iter()
+            .filter(|(name, _)| !known.contains(name))
+        {
             let message = if let Some(here) = elsewhere(name) {
                 format!("unknown key; the nearest known one is `{here}`, as this API calls it")
             } else if keys::find(&self.table, name).is_some() {
                 let [file, env] = sources(name);
-                format!("a secret is never written in the configuration: name a file in `{file}` or an environment variable in `{env}`")
+                format!(
+                    "a secret is never written in the configuration: name a file in `{file}` or an environment variable in `{env}`"
+                )
             } else {
                 let nearest = nearest(name, known.iter().map(String::as_str)).unwrap_or_default();
-                format!("unknown key; the nearest known one is `{nearest}` (known here: {})", known.join(", "))
+                format!(
+                    "unknown key; the nearest known one is `{nearest}` (known here: {})",
+                    known.join(", ")
+                )
             };
             self.wrong(name, message);
         }
@@ -76,13 +104,24 @@ impl<'a> Section<'a> {
     /// The full name of a key in here.
     pub(super) fn key(&self, name: &str) -> String {
         let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        let shown = if !name.is_empty() && name.bytes().all(is_bare) { name.to_owned() } else { format!("{name:?}") };
-        if self.path.is_empty() { shown } else { format!("{}.{shown}", self.path) }
+        let shown = if !name.is_empty() && name.bytes().all(is_bare) {
+            name.to_owned()
+        } else {
+            format!("{name:?}")
+        };
+        if self.path.is_empty() {
+            shown
+        } else {
+            format!("{}.{shown}", self.path)
+        }
     }
 
     /// The value that the key was set to.
     pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
-        self.entries.iter().find(|(set, _)| set == name).map(|(_, node)| node)
+        self.entries
+            .iter()
+            .find(|(set, _)| set == name)
+            .map(|(_, node)| node)
     }
 
     pub(super) fn is_set(&self, name: &str) -> bool {
@@ -96,18 +135,21 @@ impl<'a> Section<'a> {
 
     /// Something is wrong with that key.
     pub(super) fn wrong(&self, name: &str, message: impl Into<String>) {
-        self.reading.mistake(self.origin_of(name), self.key(name), message);
+        self.reading
+            .mistake(self.origin_of(name), self.key(name), message);
     }
 
     /// That key is allowed as it is, but should be looked at.
     pub(super) fn warn(&self, name: &str, message: &str) {
-        self.reading.warn(self.origin_of(name), &self.key(name), message);
+        self.reading
+            .warn(self.origin_of(name), &self.key(name), message);
     }
 
     /// Something should be there. In a file that is no TOML it may only seem to be missing.
     pub(super) fn missing(&self, name: &str, message: impl Into<String>) {
         if !self.broken {
-            self.reading.missing(self.origin_of(name), self.key(name), message);
+            self.reading
+                .missing(self.origin_of(name), self.key(name), message);
         }
     }
 
@@ -121,11 +163,17 @@ impl<'a> Section<'a> {
                 Ok(value) => return Some(value),
                 Err(message) => self.wrong(name, message),
             },
-            (None, Fallback::Required) => self.missing(name, format!("is required: {}", key.wanted())),
+            (None, Fallback::Required) => {
+                self.missing(name, format!("is required: {}", key.wanted()))
+            }
             _ => {}
         }
         // Also in place of a wrong one, so that what depends on it is checked further.
-        if let Fallback::Is(text) = key.default { parse(text) } else { None }
+        if let Fallback::Is(text) = key.default {
+            parse(text)
+        } else {
+            None
+        }
     }
 
     pub(super) fn text(&self, name: &str) -> Option<String> {
@@ -142,16 +190,27 @@ impl<'a> Section<'a> {
 
     pub(super) fn number<T: TryFrom<i128> + Default>(&self, name: &str) -> T {
         let number = self.get(name, |text| text.trim().parse::<i128>().ok());
-        number.and_then(|number| T::try_from(number).ok()).unwrap_or_default()
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .unwrap_or_default()
     }
 
     pub(super) fn ratio(&self, name: &str) -> f64 {
-        let parse = |text: &str| text.trim().parse().ok().filter(|number| (0.0..=1.0).contains(number));
+        let parse = |text: &str| {
+            text.trim()
+                .parse()
+                .ok()
+                .filter(|number| (0.0..=1.0).contains(number))
+        };
         self.get(name, parse).unwrap_or_default()
     }
 
     /// Text that is read as something else.
-    pub(super) fn parsed<T, E: Into<String>>(&self, name: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+    pub(super) fn parsed<T, E: Into<String>>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let parsed = parse(&self.text(name)?);
         parsed.map_err(|message| self.wrong(name, message)).ok()
     }
@@ -160,12 +219,27 @@ impl<'a> Section<'a> {
     /// by commas.
     pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
         match &self.node(name)?.value {
-            Value::Scalar(Type::Untyped, text) => {
-                Some(text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect())
-            }
-            Value::Array(items) => Some(items.iter().filter_map(|item| self.item(name, item)).collect()),
+            Value::Scalar(Type::Untyped, text) => Some(
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|text| !text.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
+            ),
+            Value::Array(items) => Some(
+                items
+                    .iter()
+                    .filter_map(|item| self.item(name, item))
+                    .collect(),
+            ),
             other => {
-                self.wrong(name, format!("is {} and should be a list of strings: [\"…\", \"…\"]", other.kind()));
+                self.wrong(
+                    name,
+                    format!(
+                        "is {} and should be a list of strings: [\"…\", \"…\"]",
+                        other.kind()
+                    ),
+                );
                 None
             }
         }
@@ -175,7 +249,10 @@ impl<'a> Section<'a> {
         if let Value::Scalar(Type::Text | Type::Untyped, text) = &item.value {
             return Some(text.clone());
         }
-        let message = format!("holds {} and should be a list of strings", item.value.kind());
+        let message = format!(
+            "holds {} and should be a list of strings",
+            item.value.kind()
+        );
         self.reading.mistake(&item.origin, self.key(name), message);
         None
     }
@@ -189,7 +266,8 @@ impl<'a> Section<'a> {
     pub(super) fn secret(&self, name: &str) -> Option<Secret> {
         let [file, env] = sources(name);
         let from = |name: &str| {
-            let text = ValueKind::Secret.read(&self.node(name)?.value, |text| Some(text.to_owned()));
+            let text =
+                ValueKind::Secret.read(&self.node(name)?.value, |text| Some(text.to_owned()));
             text.map_err(|message| self.wrong(name, message)).ok()
         };
         let (key, secret) = match (from(&file), from(&env)) {
@@ -197,7 +275,13 @@ impl<'a> Section<'a> {
             (Some(path), None) => (&file, Secret::File(path.into())),
             (path, Some(variable)) => {
                 if path.is_some() {
-                    self.wrong(&env, format!("`{file}` was set too, at {}: keep one of the two", self.origin_of(&file)));
+                    self.wrong(
+                        &env,
+                        format!(
+                            "`{file}` was set too, at {}: keep one of the two",
+                            self.origin_of(&file)
+                        ),
+                    );
                 }
                 (&env, Secret::Env(variable))
             }
@@ -212,7 +296,14 @@ impl<'a> Section<'a> {
 /// Reads a section in which nothing is set.
 pub(super) fn default_of<T>(table: &str, read: impl Fn(&Section<'_>) -> T) -> T {
     let origin = Origin::Flag(String::new());
-    read(&Section { path: String::new(), table: table.to_owned(), origin, entries: &NOTHING, broken: true, reading: &Reading::default() })
+    read(&Section {
+        path: String::new(),
+        table: table.to_owned(),
+        origin,
+        entries: &NOTHING,
+        broken: true,
+        reading: &Reading::default(),
+    })
 }
 
 /// A value in a message, on one line whatever it holds. Never one that may be a secret.

@@ -39,16 +39,25 @@ impl Target {
     pub(super) fn read_all(targets: &Section<'_>, timing: &Timing) -> Vec<Target> {
         if targets.entries.is_empty() && !targets.broken {
             let message = "at least one target is required: [targets.NAME] with `api`, `base_url` and credentials";
-            targets.reading.missing(&targets.origin, &targets.path, message);
+            targets
+                .reading
+                .missing(&targets.origin, &targets.path, message);
         }
         let read = |(name, node): &(String, Node)| {
             if name == UNCLAIMED {
-                targets.wrong(name, "is reserved for what no target claims: choose another name");
+                targets.wrong(
+                    name,
+                    "is reserved for what no target claims: choose another name",
+                );
             } else if !is_plain_name(name, 100) {
                 let message = "a target's name has 1 to 100 letters, digits, `.`, `_` or `-`: it becomes part of a Kafka group id and a metric's label";
                 targets.wrong(name, message);
             }
-            Target::read(name, &Section::open("targets.NAME", targets.key(name), node, targets.reading), timing)
+            Target::read(
+                name,
+                &Section::open("targets.NAME", targets.key(name), node, targets.reading),
+                timing,
+            )
         };
         targets.entries.iter().filter_map(read).collect()
     }
@@ -56,21 +65,42 @@ impl Target {
     fn read(name: &str, section: &Section<'_>, timing: &Timing) -> Option<Target> {
         let api = section.text("api").and_then(|name| api::by_name(&name));
         section.check_names(|key| own_name(key, api?));
-        let base_url = section.parsed("base_url", |text| address::parse(text, "https://vms.example.com"));
+        let base_url = section.parsed("base_url", |text| {
+            address::parse(text, "https://vms.example.com")
+        });
         if base_url.as_ref().is_some_and(address::is_open) {
             section.warn("base_url", "is http:// and not loopback: credentials and updates can be read on their way; use https://");
         }
         let credentials = api.and_then(|api| Credentials::read(section, api));
-        let (delivery_section, landing) = (section.section("delivery"), "or a call of a lost instance could land after its successor's");
+        let (delivery_section, landing) = (
+            section.section("delivery"),
+            "or a call of a lost instance could land after its successor's",
+        );
         let delivery = Delivery::read(&delivery_section);
-        timing.session_timeout.must_be_above(&delivery_section, "request_timeout", delivery.request_timeout, landing);
+        timing.session_timeout.must_be_above(
+            &delivery_section,
+            "request_timeout",
+            delivery.request_timeout,
+            landing,
+        );
         timing.must_leave_a_lease(&delivery_section, delivery.request_timeout, &section.path);
         let retry = Retry::read(&section.section("retry"));
         let tls = Tls::read(&section.section("tls"));
         if tls != Tls::default() && base_url.as_ref().is_some_and(|url| url.scheme() == "http") {
-            section.wrong("tls", "contradicts an http:// base_url: use https:// or remove this section");
+            section.wrong(
+                "tls",
+                "contradicts an http:// base_url: use https:// or remove this section",
+            );
         }
-        Some(Target { name: name.to_owned(), api: api?, base_url: base_url?, credentials: credentials?, delivery, retry, tls })
+        Some(Target {
+            name: name.to_owned(),
+            api: api?,
+            base_url: base_url?,
+            credentials: credentials?,
+            delivery,
+            retry,
+            tls,
+        })
     }
 }
 
@@ -82,6 +112,11 @@ fn own_name(key: &str, api: &dyn Api) -> Option<String> {
         [file, env, api.username_key().to_owned()]
     };
     let own = names(api);
-    let theirs = api::ALL.into_iter().flat_map(|api| names(api).into_iter().zip(own.clone()));
-    theirs.filter(|_| !own.iter().any(|own| own == key)).find(|(their, _)| their == key).map(|(_, own)| own)
+    let theirs = api::ALL
+        .into_iter()
+        .flat_map(|api| names(api).into_iter().zip(own.clone()));
+    theirs
+        .filter(|_| !own.iter().any(|own| own == key))
+        .find(|(their, _)| their == key)
+        .map(|(_, own)| own)
 }

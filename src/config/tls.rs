@@ -31,28 +31,49 @@ impl Tls {
         let ca_file = checked(section, "ca_file", certificates);
         let cert_file = checked(section, "client_cert_file", certificates);
         let key_file = checked(section, "client_key_file", private_key);
-        for (one, other) in [("client_cert_file", "client_key_file"), ("client_key_file", "client_cert_file")] {
+        for (one, other) in [
+            ("client_cert_file", "client_key_file"),
+            ("client_key_file", "client_cert_file"),
+        ] {
             if section.is_set(one) && !section.is_set(other) {
                 section.wrong(one, format!("needs {other} beside it"));
             }
         }
-        let client_certificate = cert_file.zip(key_file).map(|(cert_file, key_file)| ClientCertificate { cert_file, key_file });
-        Tls { ca_file, client_certificate }
+        let client_certificate =
+            cert_file
+                .zip(key_file)
+                .map(|(cert_file, key_file)| ClientCertificate {
+                    cert_file,
+                    key_file,
+                });
+        Tls {
+            ca_file,
+            client_certificate,
+        }
     }
 
     /// All files, which are read when a caller is made.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let ours = self.client_certificate.iter().flat_map(|ours| [&ours.cert_file, &ours.key_file]);
+        let ours = self
+            .client_certificate
+            .iter()
+            .flat_map(|ours| [&ours.cert_file, &ours.key_file]);
         self.ca_file.iter().chain(ours).map(PathBuf::as_path)
     }
 }
 
-fn checked(section: &Section<'_>, key: &str, check: fn(&Path) -> Result<(), pem::Error>) -> Option<PathBuf> {
+fn checked(
+    section: &Section<'_>,
+    key: &str,
+    check: fn(&Path) -> Result<(), pem::Error>,
+) -> Option<PathBuf> {
     let path = PathBuf::from(section.text(key)?);
     if let Err(error) = check(&path) {
         let message = match error {
             pem::Error::Io(error) => file_error(&path, &error),
-            pem::Error::NoItemsFound => "the file holds nothing of this kind in PEM form".to_owned(),
+            pem::Error::NoItemsFound => {
+                "the file holds nothing of this kind in PEM form".to_owned()
+            }
             _ => "the file is damaged PEM".to_owned(),
         };
         section.wrong(key, message);
@@ -62,7 +83,11 @@ fn checked(section: &Section<'_>, key: &str, check: fn(&Path) -> Result<(), pem:
 
 fn certificates(path: &Path) -> Result<(), pem::Error> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)?.collect();
-    if found?.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(()) }
+    if found?.is_empty() {
+        Err(pem::Error::NoItemsFound)
+    } else {
+        Ok(())
+    }
 }
 
 fn private_key(path: &Path) -> Result<(), pem::Error> {

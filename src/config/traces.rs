@@ -31,20 +31,27 @@ impl Default for Traces {
 
 impl Traces {
     pub(super) fn read(section: &Section<'_>) -> Self {
-        let endpoint = section.parsed("endpoint", |text| address::parse(text, EXAMPLE)).map(|url| below(&url));
+        let endpoint = section
+            .parsed("endpoint", |text| address::parse(text, EXAMPLE))
+            .map(|url| below(&url));
         let sample_ratio = section.ratio("sample_ratio");
         let headers = section.secret("headers");
         let from_section = (endpoint, section.origin_of("endpoint").clone());
         let (endpoint, origin) = from_environment(section.reading).unwrap_or(from_section);
         if endpoint.is_some() && !cfg!(feature = "otlp") {
-            let message = "this program was built without the export of traces (its cargo feature `otlp`)";
+            let message =
+                "this program was built without the export of traces (its cargo feature `otlp`)";
             section.reading.mistake(&origin, "traces", message);
         }
         if headers.is_some() && endpoint.as_ref().is_some_and(address::is_open) {
             let message = "is http:// and not loopback: the headers' credentials can be read on their way; use https://";
             section.reading.warn(&origin, "traces.endpoint", message);
         }
-        Traces { endpoint, sample_ratio, headers }
+        Traces {
+            endpoint,
+            sample_ratio,
+            headers,
+        }
     }
 }
 
@@ -57,15 +64,28 @@ fn below(url: &Url) -> Url {
 
 /// The address in OpenTelemetry's variables, or that nothing is sent. `None` if they are silent.
 fn from_environment(reading: &Reading) -> Option<(Option<Url>, Origin)> {
-    let variable = |name: &str| reading.environment.get(name).filter(|value| !value.is_empty());
+    let variable = |name: &str| {
+        reading
+            .environment
+            .get(name)
+            .filter(|value| !value.is_empty())
+    };
     let of = |name: &str| Origin::Environment(name.to_owned());
-    for (name, off) in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
+    for (name, off) in [
+        ("OTEL_SDK_DISABLED", "true"),
+        ("OTEL_TRACES_EXPORTER", "none"),
+    ] {
         if variable(name).is_some_and(|value| value.eq_ignore_ascii_case(off)) {
             return Some((None, of(name)));
         }
     }
-    let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-    let (name, text) = names.into_iter().find_map(|name| Some((name, variable(name)?)))?;
+    let names = [
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ];
+    let (name, text) = names
+        .into_iter()
+        .find_map(|name| Some((name, variable(name)?)))?;
     let endpoint = match address::parse(text, EXAMPLE) {
         Ok(url) if name == names[0] => Some(url),
         Ok(url) => Some(below(&url)),
@@ -75,9 +95,15 @@ fn from_environment(reading: &Reading) -> Option<(Option<Url>, Origin)> {
         }
     };
     for (what, known) in [("PROTOCOL", "http/protobuf"), ("COMPRESSION", "none")] {
-        for name in [format!("OTEL_EXPORTER_OTLP_TRACES_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")] {
+        for name in [
+            format!("OTEL_EXPORTER_OTLP_TRACES_{what}"),
+            format!("OTEL_EXPORTER_OTLP_{what}"),
+        ] {
             if let Some(value) = variable(&name).filter(|value| *value != known) {
-                let message = format!("`{}` is not available: traces are sent with `{known}` only", value.escape_debug());
+                let message = format!(
+                    "`{}` is not available: traces are sent with `{known}` only",
+                    value.escape_debug()
+                );
                 reading.mistake(&of(&name), "", message);
             }
         }

@@ -12,7 +12,8 @@ use toml::de::{DeTable, DeValue};
 use crate::config::mistake::{Origin, Reading};
 
 /// The tables under `kafka` whose keys are librdkafka's, dots and all.
-pub(super) const PROPERTY_TABLES: [&str; 3] = ["properties", "consumer_properties", "producer_properties"];
+pub(super) const PROPERTY_TABLES: [&str; 3] =
+    ["properties", "consumer_properties", "producer_properties"];
 
 /// The entries of a table, in their order.
 pub(super) type Entries = Vec<(String, Node)>;
@@ -60,14 +61,24 @@ impl Value {
 /// Reads the file. `None` if it cannot be read at all; if parts of it are no TOML, the rest.
 pub(super) fn read(file: &Path, reading: &Reading) -> Option<Node> {
     let name: Arc<str> = file.display().to_string().into();
-    let whole = Origin::File { name: name.clone(), line: 0, column: 0 };
+    let whole = Origin::File {
+        name: name.clone(),
+        line: 0,
+        column: 0,
+    };
     let bytes = fs::read(file).map_err(|error| format!("the file cannot be read: {error}"));
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned()));
-    let text = text.map_err(|message| reading.mistake(&whole, "", message)).ok()?;
+    let text = bytes.and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned())
+    });
+    let text = text
+        .map_err(|message| reading.mistake(&whole, "", message))
+        .ok()?;
     let source = Source { name, text: &text };
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in errors {
-        let origin = error.span().map_or_else(|| whole.clone(), |span| source.origin(&span));
+        let origin = error
+            .span()
+            .map_or_else(|| whole.clone(), |span| source.origin(&span));
         reading.syntax_error(origin, format!("this is not TOML: {}", error.message()));
     }
     let mut entries = source.entries(table.get_ref());
@@ -76,7 +87,10 @@ pub(super) fn read(file: &Path, reading: &Reading) -> Option<Node> {
             flatten_properties(kafka, reading);
         }
     }
-    Some(Node { origin: whole, value: Value::Table(entries) })
+    Some(Node {
+        origin: whole,
+        value: Value::Table(entries),
+    })
 }
 
 struct Source<'a> {
@@ -91,12 +105,18 @@ impl Source<'_> {
         Origin::File {
             name: self.name.clone(),
             line: before.matches('\n').count() + 1,
-            column: before.get(line_start..).map_or(0, |line| line.chars().count()) + 1,
+            column: before
+                .get(line_start..)
+                .map_or(0, |line| line.chars().count())
+                + 1,
         }
     }
 
     fn entries(&self, table: &DeTable<'_>) -> Entries {
-        table.iter().map(|(key, value)| (key.get_ref().to_string(), self.node(&key.span(), value))).collect()
+        table
+            .iter()
+            .map(|(key, value)| (key.get_ref().to_string(), self.node(&key.span(), value)))
+            .collect()
     }
 
     fn node(&self, place: &Range<usize>, value: &Spanned<DeValue<'_>>) -> Node {
@@ -104,16 +124,25 @@ impl Source<'_> {
             DeValue::String(text) => Value::Scalar(Type::Text, text.to_string()),
             DeValue::Integer(number) => {
                 // Beyond i128 is beyond every range alike.
-                let number = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
+                let number =
+                    i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
                 Value::Scalar(Type::Integer, number.to_string())
             }
             DeValue::Float(number) => Value::Scalar(Type::Float, number.as_str().to_owned()),
             DeValue::Boolean(boolean) => Value::Scalar(Type::Boolean, boolean.to_string()),
             DeValue::Datetime(moment) => Value::Scalar(Type::Datetime, moment.to_string()),
-            DeValue::Array(items) => Value::Array(items.iter().map(|item| self.node(&item.span(), item)).collect()),
+            DeValue::Array(items) => Value::Array(
+                items
+                    .iter()
+                    .map(|item| self.node(&item.span(), item))
+                    .collect(),
+            ),
             DeValue::Table(table) => Value::Table(self.entries(table)),
         };
-        Node { origin: self.origin(place), value }
+        Node {
+            origin: self.origin(place),
+            value,
+        }
     }
 }
 
@@ -121,11 +150,14 @@ impl Source<'_> {
 /// else.
 fn flatten_properties(kafka: &mut Entries, reading: &Reading) {
     for (key, node) in kafka {
-        if let (true, Value::Table(entries)) = (PROPERTY_TABLES.contains(&key.as_str()), &mut node.value) {
+        if let (true, Value::Table(entries)) =
+            (PROPERTY_TABLES.contains(&key.as_str()), &mut node.value)
+        {
             let mut flat = Entries::new();
             for (name, node) in leaves("", std::mem::take(entries)) {
                 if let Some((_, first)) = flat.iter().find(|(known, _)| *known == name) {
-                    let message = format!("was already set at {}: remove one of the two", first.origin);
+                    let message =
+                        format!("was already set at {}: remove one of the two", first.origin);
                     reading.mistake(&node.origin, format!("kafka.{key}.{name}"), message);
                 } else {
                     flat.push((name, node));

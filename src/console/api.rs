@@ -60,7 +60,11 @@ pub(super) fn routes(desktop: Arc<Desktop>) -> Router {
 /// What a page needs to know before it asks anything.
 async fn hello(State(desktop): Known) -> Response {
     let Desktop { config, gate, .. } = &*desktop;
-    let targets = config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]);
+    let targets = config
+        .targets
+        .iter()
+        .map(|target| target.name.as_str())
+        .chain([UNCLAIMED]);
     json(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "group": config.kafka.group_id,
@@ -79,7 +83,11 @@ struct After {
 }
 
 async fn now(State(desktop): Known, asked: Result<Query<After>, QueryRejection>) -> Answer {
-    Ok(json(&desktop.now.page(asked::query(asked)?.after.unwrap_or(i64::MIN))))
+    Ok(json(
+        &desktop
+            .now
+            .page(asked::query(asked)?.after.unwrap_or(i64::MIN)),
+    ))
 }
 
 /// Whether Kafka is there, for every page: as the console itself finds it, and as the instances
@@ -94,7 +102,9 @@ async fn kafka(State(desktop): Known) -> Response {
         (true, false, true) => "part",
         (true, false, false) => "stranded",
     };
-    json(&json!({ "now": timestamp(Timestamp::now()), "state": state, "failure": failure, "instances": stranded }))
+    json(
+        &json!({ "now": timestamp(Timestamp::now()), "state": state, "failure": failure, "instances": stranded }),
+    )
 }
 
 /// The dead letters that a filter takes, from the index.
@@ -107,8 +117,12 @@ async fn letters(State(desktop): Known, asked: Result<Query<Typed>, QueryRejecti
         let topic = &known.config.kafka.topics.dead_letters;
         known.tail.letters.page(topic, &filter, cursor, typed.seen)
     });
-    let found = found.await.map_err(|_| asked::wrong("a panic: please report this, it is a fault of this program"))?;
-    Ok(json(&json!({ "list": found, "reading": desktop.tail.shown(), "rows": letters::ROWS })))
+    let found = found
+        .await
+        .map_err(|_| asked::wrong("a panic: please report this, it is a fault of this program"))?;
+    Ok(json(
+        &json!({ "list": found, "reading": desktop.tail.shown(), "rows": letters::ROWS }),
+    ))
 }
 
 /// Begins to read a letter's story, or what is known of a user.
@@ -120,23 +134,42 @@ async fn read(State(desktop): Known, body: Bytes) -> Answer {
             desktop.work.begin(move |job| {
                 let desk = Desk::open(&known.config)?;
                 let letter = desk.letter(&place)?;
-                let letter = letter.ok_or_else(|| Failure::Other(anyhow::anyhow!("there is no dead letter at {place} any more")))?;
+                let letter = letter.ok_or_else(|| {
+                    Failure::Other(anyhow::anyhow!(
+                        "there is no dead letter at {place} any more"
+                    ))
+                })?;
                 let story = Story::read(&desk, letter, &mut &job.progress)?;
                 value(&letter_sheet::sheet(&story, false))
             })?
         }
-        ToRead::User { target, user, since } => {
-            let lane = Lane { target: asked::target(&desktop.config, target.trim())?, user: asked::user(&user)? };
+        ToRead::User {
+            target,
+            user,
+            since,
+        } => {
+            let lane = Lane {
+                target: asked::target(&desktop.config, target.trim())?,
+                user: asked::user(&user)?,
+            };
             let now = Timestamp::now();
             let since = match asked::given(&since) {
                 Some(text) => filter::time(text, now).map_err(asked::wrong)?,
-                None => now.checked_sub(user_sheet::LATELY).unwrap_or(Timestamp::MIN),
+                None => now
+                    .checked_sub(user_sheet::LATELY)
+                    .unwrap_or(Timestamp::MIN),
             };
             desktop.work.begin(move |job| {
                 let desk = Desk::open(&known.config)?;
                 let state = known.now.state(&lane.target);
                 let found = Explanation::read(&desk, lane, since, &mut &job.progress)?;
-                value(&user_sheet::sheet(&found, state.as_ref().map(|(who, state)| (who.as_str(), state.clone())), since))
+                value(&user_sheet::sheet(
+                    &found,
+                    state
+                        .as_ref()
+                        .map(|(who, state)| (who.as_str(), state.clone())),
+                    since,
+                ))
             })?
         }
     };
@@ -151,8 +184,14 @@ fn value(sheet: &impl serde::Serialize) -> Result<Value, Failure> {
 async fn plan(State(desktop): Known, body: Bytes) -> Answer {
     let asked: ToReplay = asked::body(&body)?;
     let wanted = asked.wanted(&desktop.config)?;
-    let replayer = Replayer { config: desktop.config.clone(), tail: desktop.tail.clone(), busy: desktop.busy.clone() };
-    let id = desktop.work.begin(move |job| replayer.run(job, &wanted, asked.force))?;
+    let replayer = Replayer {
+        config: desktop.config.clone(),
+        tail: desktop.tail.clone(),
+        busy: desktop.busy.clone(),
+    };
+    let id = desktop
+        .work
+        .begin(move |job| replayer.run(job, &wanted, asked.force))?;
     Ok(json(&json!({ "job": id })))
 }
 
@@ -174,9 +213,15 @@ async fn yes(
     let Agreed { operator, rate } = asked::body(&body)?;
     let operator = name(&operator)?;
     if rate == Some(0) {
-        return Err(asked::wrong("the rate is a whole number of events a second, 1 or more"));
+        return Err(asked::wrong(
+            "the rate is a whole number of events a second, 1 or more",
+        ));
     }
-    desktop.work.job(&id)?.say(Yes { operator, peer: peer.to_string(), rate })?;
+    desktop.work.job(&id)?.say(Yes {
+        operator,
+        peer: peer.to_string(),
+        rate,
+    })?;
     Ok(json(&json!({})))
 }
 
@@ -187,7 +232,12 @@ async fn cancel(State(desktop): Known, Path(id): Path<String>) -> Answer {
 }
 
 /// Whether the token is the right one.
-async fn unlock(State(desktop): Known, Extension(Peer(peer)): Extension<Peer>, headers: HeaderMap, body: Bytes) -> Answer {
+async fn unlock(
+    State(desktop): Known,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
     #[derive(Deserialize)]
     struct Named {
         operator: String,
@@ -206,5 +256,9 @@ fn name(text: &str) -> Result<String, Refusal> {
 }
 
 fn json(value: &Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        value.to_string(),
+    )
+        .into_response()
 }

@@ -41,17 +41,30 @@ impl Typed {
     /// In words, with what can be written.
     pub(super) fn filter(&self, config: &Config) -> Result<Filter, Refusal> {
         let now = Timestamp::now();
-        let time = |text: &str| given(text).map(|text| filter::time(text, now)).transpose().map_err(wrong);
+        let time = |text: &str| {
+            given(text)
+                .map(|text| filter::time(text, now))
+                .transpose()
+                .map_err(wrong)
+        };
         let found = Filter {
-            target: given(&self.target).map(|name| target_or_unclaimed(config, name)).transpose()?,
+            target: given(&self.target)
+                .map(|name| target_or_unclaimed(config, name))
+                .transpose()?,
             reason: given(&self.reason).map(reason).transpose()?,
             user: given(&self.user).map(user).transpose()?,
             since: time(&self.since)?,
             until: time(&self.until)?,
             all: self.all,
         };
-        if found.since.zip(found.until).is_some_and(|(since, until)| since > until) {
-            return Err(wrong("the earliest time is later than the latest: nothing can lie between them"));
+        if found
+            .since
+            .zip(found.until)
+            .is_some_and(|(since, until)| since > until)
+        {
+            return Err(wrong(
+                "the earliest time is later than the latest: nothing can lie between them",
+            ));
         }
         Ok(found)
     }
@@ -64,9 +77,15 @@ impl Typed {
         let parse = |text: &str| {
             let (time, spot) = text.split_once('.')?;
             let (partition, offset) = spot.split_once('.')?;
-            Some((time.parse().ok()?, partition.parse().ok()?, offset.parse().ok()?))
+            Some((
+                time.parse().ok()?,
+                partition.parse().ok()?,
+                offset.parse().ok()?,
+            ))
         };
-        given(&self.before).map(|text| parse(text).ok_or_else(|| wrong("there is no such page"))).transpose()
+        given(&self.before)
+            .map(|text| parse(text).ok_or_else(|| wrong("there is no such page")))
+            .transpose()
     }
 }
 
@@ -95,12 +114,19 @@ impl ToReplay {
     /// # Errors
     /// If that cannot be told.
     pub(super) fn wanted(&self, config: &Config) -> Result<Wanted, Refusal> {
-        let Some(places) = &self.places else { return Ok(Wanted::All(self.filter.filter(config)?)) };
+        let Some(places) = &self.places else {
+            return Ok(Wanted::All(self.filter.filter(config)?));
+        };
         if places.is_empty() || places.len() > CHOSEN {
-            return Err(wrong(format!("tick 1 to {CHOSEN} of them, or take all that the filter takes")));
+            return Err(wrong(format!(
+                "tick 1 to {CHOSEN} of them, or take all that the filter takes"
+            )));
         }
-        let spot = |text: &String| letter(config, text).map(|place| (place.partition, place.offset));
-        Ok(Wanted::These(places.iter().map(spot).collect::<Result<_, _>>()?))
+        let spot =
+            |text: &String| letter(config, text).map(|place| (place.partition, place.offset));
+        Ok(Wanted::These(
+            places.iter().map(spot).collect::<Result<_, _>>()?,
+        ))
     }
 }
 
@@ -119,7 +145,11 @@ pub(super) enum ToRead {
     /// The dead letter at this place.
     Letter(String),
     /// What is known of a user.
-    User { target: String, user: String, since: String },
+    User {
+        target: String,
+        user: String,
+        since: String,
+    },
 }
 
 /// Reads the query of an address.
@@ -127,7 +157,9 @@ pub(super) enum ToRead {
 /// # Errors
 /// If it is not what is asked for here.
 pub(super) fn query<T>(found: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
-    found.map(|Query(asked)| asked).map_err(|rejection| wrong(rejection.body_text()))
+    found
+        .map(|Query(asked)| asked)
+        .map_err(|rejection| wrong(rejection.body_text()))
 }
 
 /// Reads a body.
@@ -143,8 +175,14 @@ pub(super) fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal
 /// # Errors
 /// If it is none.
 pub(super) fn letter(config: &Config, text: &str) -> Result<Place, Refusal> {
-    let place: Place = text.parse().map_err(|error: crate::model::record::NotAPlace| wrong(error.to_string()))?;
-    if *place.topic == *config.kafka.topics.dead_letters { Ok(place) } else { Err(wrong("this is not the dead-letter topic")) }
+    let place: Place = text
+        .parse()
+        .map_err(|error: crate::model::record::NotAPlace| wrong(error.to_string()))?;
+    if *place.topic == *config.kafka.topics.dead_letters {
+        Ok(place)
+    } else {
+        Err(wrong("this is not the dead-letter topic"))
+    }
 }
 
 /// The name of a target that has users.
@@ -152,19 +190,32 @@ pub(super) fn letter(config: &Config, text: &str) -> Result<Place, Refusal> {
 /// # Errors
 /// If there is none of that name.
 pub(super) fn target(config: &Config, name: &str) -> Result<String, Refusal> {
-    one_of(config.targets.iter().map(|target| target.name.as_str()), name)
+    one_of(
+        config.targets.iter().map(|target| target.name.as_str()),
+        name,
+    )
 }
 
 /// The name of a target, or `unclaimed`, which has letters too.
 fn target_or_unclaimed(config: &Config, name: &str) -> Result<String, Refusal> {
-    one_of(config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]), name)
+    one_of(
+        config
+            .targets
+            .iter()
+            .map(|target| target.name.as_str())
+            .chain([UNCLAIMED]),
+        name,
+    )
 }
 
 fn one_of<'a>(names: impl Iterator<Item = &'a str> + Clone, name: &str) -> Result<String, Refusal> {
     if names.clone().any(|known| known == name) {
         return Ok(name.to_owned());
     }
-    Err(wrong(format!("there is no such target; the configuration has {}", names.collect::<Vec<_>>().join(", "))))
+    Err(wrong(format!(
+        "there is no such target; the configuration has {}",
+        names.collect::<Vec<_>>().join(", ")
+    )))
 }
 
 /// A user's number.
@@ -178,7 +229,10 @@ pub(super) fn user(text: &str) -> Result<UserId, Refusal> {
 
 fn reason(name: &str) -> Result<Reason, Refusal> {
     let names = || Reason::ALL.map(Reason::as_str).join(", ");
-    Reason::ALL.into_iter().find(|reason| reason.as_str() == name).ok_or_else(|| wrong(format!("the reasons are {}", names())))
+    Reason::ALL
+        .into_iter()
+        .find(|reason| reason.as_str() == name)
+        .ok_or_else(|| wrong(format!("the reasons are {}", names())))
 }
 
 /// What was typed, if anything was.

@@ -1,4 +1,5 @@
-//! Prometheus' text format, as far as the page needs it: the counters and histograms of each target.
+//! Prometheus' text format, as far as the page needs it: the counters and histograms of each
+//! target.
 
 use std::collections::BTreeMap;
 
@@ -21,15 +22,28 @@ pub(super) struct Counts {
     pub(super) without_kafka: bool,
 }
 
-/// Cumulative counts by upper bound, in microseconds; the last bound is the largest number there is.
+/// Cumulative counts by upper bound, in microseconds; the last bound is the largest number there
+/// is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Histogram(BTreeMap<u64, f64>);
 
 impl Counts {
-    /// What was counted since `before`. Where a number is smaller than it was, the instance has started anew.
+    /// What was counted since `before`. Where a number is smaller than it was, the instance has
+    /// started anew.
     pub(super) fn since(&self, before: &Counts) -> Counts {
-        let counters = |of: &Counts| [of.delivered, of.dead, of.calls.count(), of.deliveries.count()];
-        if counters(self).iter().zip(counters(before)).any(|(now, before)| *now < before) {
+        let counters = |of: &Counts| {
+            [
+                of.delivered,
+                of.dead,
+                of.calls.count(),
+                of.deliveries.count(),
+            ]
+        };
+        if counters(self)
+            .iter()
+            .zip(counters(before))
+            .any(|(now, before)| *now < before)
+        {
             return self.clone();
         }
         Counts {
@@ -49,7 +63,12 @@ impl Histogram {
     }
 
     fn since(&self, before: &Histogram) -> Histogram {
-        Histogram(self.0.iter().map(|(bound, count)| (*bound, count - before.0.get(bound).copied().unwrap_or(0.0))).collect())
+        Histogram(
+            self.0
+                .iter()
+                .map(|(bound, count)| (*bound, count - before.0.get(bound).copied().unwrap_or(0.0)))
+                .collect(),
+        )
     }
 
     /// Adds what another instance, or another moment, counted.
@@ -59,7 +78,8 @@ impl Histogram {
         }
     }
 
-    /// The time, in seconds, below which this share of all was; within a bucket it is taken to be spread evenly. `None` where nothing was counted.
+    /// The time, in seconds, below which this share of all was; within a bucket it is taken to be
+    /// spread evenly. `None` where nothing was counted.
     pub(super) fn quantile(&self, share: f64) -> Option<f64> {
         let rank = share * self.count();
         let (mut below, mut lower) = (0.0, 0);
@@ -80,10 +100,19 @@ impl Histogram {
 /// Reads the counts of every target.
 pub(super) fn read(text: &str) -> BTreeMap<String, Counts> {
     let mut found: BTreeMap<String, Counts> = BTreeMap::new();
-    for line in text.lines().filter_map(|line| line.strip_prefix("user_courier_")) {
-        let Some((series, value)) = line.rsplit_once(' ') else { continue };
-        let Some((name, labels)) = series.split_once('{') else { continue };
-        let (Ok(value), Some(target)) = (value.parse::<f64>(), label(labels, "target")) else { continue };
+    for line in text
+        .lines()
+        .filter_map(|line| line.strip_prefix("user_courier_"))
+    {
+        let Some((series, value)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let Some((name, labels)) = series.split_once('{') else {
+            continue;
+        };
+        let (Ok(value), Some(target)) = (value.parse::<f64>(), label(labels, "target")) else {
+            continue;
+        };
         let counts = match found.get_mut(target) {
             Some(counts) => counts,
             None => found.entry(target.to_owned()).or_default(),
@@ -91,7 +120,9 @@ pub(super) fn read(text: &str) -> BTreeMap<String, Counts> {
         match name {
             "outcomes_total" => match label(labels, "outcome") {
                 Some(kind) if kind == Kind::DeadLettered.as_str() => counts.dead += value,
-                Some(kind) if kind == Kind::Delivered.as_str() || kind == Kind::Merged.as_str() => counts.delivered += value,
+                Some(kind) if kind == Kind::Delivered.as_str() || kind == Kind::Merged.as_str() => {
+                    counts.delivered += value
+                }
                 _ => {}
             },
             "consumer_lag" => counts.partitions += 1,
@@ -108,8 +139,15 @@ impl Histogram {
     fn bucket(&mut self, labels: &str, count: f64) {
         let bound = match label(labels, "le") {
             Some("+Inf") => Some(u64::MAX),
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounds are a few thousand seconds at most")]
-            Some(seconds) => seconds.parse::<f64>().ok().map(|seconds| (seconds * 1e6).round() as u64),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "bounds are a few thousand seconds at most"
+            )]
+            Some(seconds) => seconds
+                .parse::<f64>()
+                .ok()
+                .map(|seconds| (seconds * 1e6).round() as u64),
             None => None,
         };
         if let Some(bound) = bound {
@@ -121,7 +159,11 @@ impl Histogram {
 /// The value of a label. Our own values have nothing in them that would be escaped.
 fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
     let mut parts = labels.trim_end_matches('}').split(',');
-    parts.find_map(|part| part.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'))
+    parts.find_map(|part| {
+        part.strip_prefix(name)?
+            .strip_prefix("=\"")?
+            .strip_suffix('"')
+    })
 }
 
 #[cfg(test)]
@@ -136,20 +178,36 @@ mod tests {
     fn what_the_service_writes_is_read() {
         let metrics = Metrics::new().unwrap();
         let valt = metrics.target("valt");
-        metrics.target("aipix").lag("user-updates", [(0, 5), (7, 0)].into());
+        metrics
+            .target("aipix")
+            .lag("user-updates", [(0, 5), (7, 0)].into());
         metrics.target("aipix").kafka_up(true);
         valt.settled(Kind::Delivered, None, Duration::from_millis(30));
         valt.settled(Kind::Merged, None, Duration::from_millis(30));
-        valt.settled(Kind::DeadLettered, Some(Reason::Rejected), Duration::from_secs(100_000));
+        valt.settled(
+            Kind::DeadLettered,
+            Some(Reason::Rejected),
+            Duration::from_secs(100_000),
+        );
         (0..99).for_each(|_| valt.attempted(Verdict::Delivered, "200", Duration::from_millis(7)));
         let before = read(&metrics.text().unwrap());
         assert_eq!(before.keys().collect::<Vec<_>>(), ["aipix", "valt"]);
         assert_eq!((before["valt"].delivered, before["valt"].dead), (2.0, 1.0));
-        assert_eq!((before["aipix"].partitions, before["valt"].partitions), (2, 0));
-        assert_eq!((before["aipix"].without_kafka, before["valt"].without_kafka), (false, true));
+        assert_eq!(
+            (before["aipix"].partitions, before["valt"].partitions),
+            (2, 0)
+        );
+        assert_eq!(
+            (before["aipix"].without_kafka, before["valt"].without_kafka),
+            (false, true)
+        );
         let p99 = before["valt"].calls.quantile(0.99).unwrap();
         assert!((0.005..=0.01).contains(&p99), "{p99}");
-        assert_eq!(before["valt"].deliveries.quantile(1.0), Some(7200.0), "past the last bound nothing is known");
+        assert_eq!(
+            before["valt"].deliveries.quantile(1.0),
+            Some(7200.0),
+            "past the last bound nothing is known"
+        );
         assert_eq!(before["aipix"].calls.quantile(0.99), None);
 
         valt.settled(Kind::Delivered, None, Duration::from_millis(30));
@@ -159,13 +217,24 @@ mod tests {
         assert_eq!((grown.delivered, grown.dead), (1.0, 0.0));
         let p99 = grown.calls.quantile(0.99).unwrap();
         assert!((0.5..=1.0).contains(&p99), "only what is new: {p99}");
-        assert_eq!(before["valt"].since(&now["valt"]), before["valt"], "an instance that started anew counts from 0");
+        assert_eq!(
+            before["valt"].since(&now["valt"]),
+            before["valt"],
+            "an instance that started anew counts from 0"
+        );
     }
 
     #[test]
     fn a_quantile_lies_within_its_bucket() {
-        let mut histogram = Histogram(BTreeMap::from([(1_000_000, 50.0), (2_000_000, 100.0), (u64::MAX, 100.0)]));
-        assert_eq!([0.25, 0.5, 0.75, 1.0].map(|share| histogram.quantile(share)), [Some(0.5), Some(1.0), Some(1.5), Some(2.0)]);
+        let mut histogram = Histogram(BTreeMap::from([
+            (1_000_000, 50.0),
+            (2_000_000, 100.0),
+            (u64::MAX, 100.0),
+        ]));
+        assert_eq!(
+            [0.25, 0.5, 0.75, 1.0].map(|share| histogram.quantile(share)),
+            [Some(0.5), Some(1.0), Some(1.5), Some(2.0)]
+        );
         histogram.add(&histogram.clone());
         assert_eq!(histogram.count(), 200.0);
     }

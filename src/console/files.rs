@@ -28,8 +28,12 @@ const FILES: [(&str, &str, &str); 13] = [
 
 /// A route for each.
 pub(super) fn routes() -> Router {
-    let add = |router: Router, (path, kind, content): (&'static str, &'static str, &'static str)| {
-        router.route(path, get(async move || ([(header::CONTENT_TYPE, kind)], content)))
+    let add = |router: Router,
+               (path, kind, content): (&'static str, &'static str, &'static str)| {
+        router.route(
+            path,
+            get(async move || ([(header::CONTENT_TYPE, kind)], content)),
+        )
     };
     FILES.into_iter().fold(Router::new(), add)
 }
@@ -55,13 +59,27 @@ mod tests {
                 assert!(!content.contains(forbidden), "{path} has {forbidden}");
             }
             let without_names = content.replace("http://www.w3.org/", "");
-            assert!(!without_names.contains("http://") && !without_names.contains("https://"), "{path} names another site");
+            assert!(
+                !without_names.contains("http://") && !without_names.contains("https://"),
+                "{path} names another site"
+            );
         }
         let (_, _, page) = FILES[0];
-        assert!(!page.contains("<style") && page.matches("<script").count() == 1, "styles and scripts are files");
-        let imports = FILES.iter().flat_map(|(_, _, content)| content.split("from \"./").skip(1)).filter_map(|rest| rest.split('"').next());
+        assert!(
+            !page.contains("<style") && page.matches("<script").count() == 1,
+            "styles and scripts are files"
+        );
+        let imports = FILES
+            .iter()
+            .flat_map(|(_, _, content)| content.split("from \"./").skip(1))
+            .filter_map(|rest| rest.split('"').next());
         for import in imports {
-            assert!(FILES.iter().any(|(path, ..)| path.trim_start_matches('/') == import), "{import} is served");
+            assert!(
+                FILES
+                    .iter()
+                    .any(|(path, ..)| path.trim_start_matches('/') == import),
+                "{import} is served"
+            );
         }
     }
 }

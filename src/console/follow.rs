@@ -32,8 +32,14 @@ impl Follows {
     /// A replay of these letters begins.
     pub(super) fn begin(&self, job: &str, letters: HashSet<Spot>) {
         let mut follows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let follow =
-            Follow { job: job.to_owned(), letters, waiting: HashSet::new(), sent: 0, ended: BTreeMap::new(), latest: VecDeque::new() };
+        let follow = Follow {
+            job: job.to_owned(),
+            letters,
+            waiting: HashSet::new(),
+            sent: 0,
+            ended: BTreeMap::new(),
+            latest: VecDeque::new(),
+        };
         follows.push_back(follow);
         if follows.len() > REPLAYS {
             follows.pop_front();
@@ -42,7 +48,11 @@ impl Follows {
 
     /// Whether outcomes are of interest.
     pub(super) fn any(&self) -> bool {
-        !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     /// A letter was settled, and became the update at `into` where it was replayed.
@@ -60,10 +70,17 @@ impl Follows {
     /// Updates that have ended; those that nobody waits for are left.
     pub(super) fn ended(&self, endings: &mut HashMap<Spot, OutcomeData>) {
         for follow in &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            let over: Vec<Spot> = follow.waiting.iter().filter(|spot| endings.contains_key(spot)).copied().collect();
+            let over: Vec<Spot> = follow
+                .waiting
+                .iter()
+                .filter(|spot| endings.contains_key(spot))
+                .copied()
+                .collect();
             for spot in over {
                 follow.waiting.remove(&spot);
-                let Some(ending) = endings.remove(&spot) else { continue };
+                let Some(ending) = endings.remove(&spot) else {
+                    continue;
+                };
                 *follow.ended.entry(ending.outcome.as_str()).or_default() += 1;
                 follow.latest.push_front(ending);
                 follow.latest.truncate(SHOWN);
@@ -74,7 +91,9 @@ impl Follows {
     /// How a replay's updates have ended so far.
     pub(super) fn shown(&self, job: &str) -> Value {
         let follows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(follow) = follows.iter().find(|follow| follow.job == job) else { return Value::Null };
+        let Some(follow) = follows.iter().find(|follow| follow.job == job) else {
+            return Value::Null;
+        };
         let row = |ending: &OutcomeData| {
             json!({
                 "target": ending.target, "user": ending.user.map(|user| user.to_string()), "outcome": ending.outcome.as_str(),

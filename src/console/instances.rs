@@ -101,7 +101,8 @@ pub(super) struct Heard {
     took: Duration,
 }
 
-/// Asks admin endpoints. They are spoken to without TLS, and nothing but what stands at the given address is asked.
+/// Asks admin endpoints. They are spoken to without TLS, and nothing but what stands at the given
+/// address is asked.
 pub(super) type Client = legacy::Client<HttpConnector, Empty<Bytes>>;
 
 /// A client for all instances.
@@ -112,19 +113,36 @@ pub(super) fn client() -> Client {
 /// Asks an instance.
 pub(super) async fn ask(client: &Client, url: &Url) -> Answer {
     let began = Instant::now();
-    let both = async { Ok((get(client, url, "status").await?, get(client, url, "metrics").await?)) };
-    let (status, metrics) = tokio::time::timeout(TIMEOUT, both).await.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))?;
-    let status: Status = serde_json::from_str(&status).map_err(|_| "what answers there is no admin endpoint of user-courier".to_owned())?;
-    Ok(Heard { status, counts: exposition::read(&metrics), took: began.elapsed() })
+    let both = async {
+        Ok((
+            get(client, url, "status").await?,
+            get(client, url, "metrics").await?,
+        ))
+    };
+    let (status, metrics) = tokio::time::timeout(TIMEOUT, both)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))?;
+    let status: Status = serde_json::from_str(&status)
+        .map_err(|_| "what answers there is no admin endpoint of user-courier".to_owned())?;
+    Ok(Heard {
+        status,
+        counts: exposition::read(&metrics),
+        took: began.elapsed(),
+    })
 }
 
 async fn get(client: &Client, url: &Url, page: &str) -> Result<String, String> {
-    let uri = format!("{url}{page}").parse().map_err(|_| "this is no address".to_owned())?;
+    let uri = format!("{url}{page}")
+        .parse()
+        .map_err(|_| "this is no address".to_owned())?;
     let answer = client.get(uri).await.map_err(|error| words(&error))?;
     if !answer.status().is_success() {
         return Err(format!("/{page} answers {}", answer.status().as_u16()));
     }
-    let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(|error| words(&*error))?;
+    let body = Limited::new(answer.into_body(), LONGEST)
+        .collect()
+        .await
+        .map_err(|error| words(&*error))?;
     Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
 
@@ -140,7 +158,14 @@ fn words(error: &(dyn std::error::Error + 'static)) -> String {
 impl Instance {
     /// One that was not asked yet.
     pub(super) fn new(url: Url) -> Self {
-        Instance { url, since: Timestamp::now(), error: None, took: Duration::ZERO, status: None, counts: None }
+        Instance {
+            url,
+            since: Timestamp::now(),
+            error: None,
+            took: Duration::ZERO,
+            status: None,
+            counts: None,
+        }
     }
 
     /// Where it is asked.
@@ -167,7 +192,9 @@ impl Instance {
         self.took = heard.took;
         self.status = Some(heard.status);
         let now = Instant::now();
-        let Some((then, before)) = self.counts.replace((now, heard.counts.clone())) else { return BTreeMap::new() };
+        let Some((then, before)) = self.counts.replace((now, heard.counts.clone())) else {
+            return BTreeMap::new();
+        };
         let seconds = now.duration_since(then).as_secs_f64();
         let none = Counts::default();
         let grown = |(name, counts): (String, Counts)| {
@@ -197,22 +224,44 @@ impl Instance {
     /// Since when it is without Kafka, and why, if it is.
     pub(super) fn stranded(&self) -> Option<Stranded<'_>> {
         let status = self.status.as_ref()?;
-        let kafka = status.kafka.as_ref().filter(|kafka| kafka.state == "down")?;
-        let error = kafka.last_error.as_deref().map(|words| text::cut(words, WORDS).into_owned());
-        Some(Stranded { id: &status.instance_id, since: crate::model::outcome::timestamp(kafka.since), error })
+        let kafka = status
+            .kafka
+            .as_ref()
+            .filter(|kafka| kafka.state == "down")?;
+        let error = kafka
+            .last_error
+            .as_deref()
+            .map(|words| text::cut(words, WORDS).into_owned());
+        Some(Stranded {
+            id: &status.instance_id,
+            since: crate::model::outcome::timestamp(kafka.since),
+            error,
+        })
     }
 
     /// Since when it is without Kafka for a target, if it is.
     pub(super) fn stranded_for(&self, name: &str) -> Option<Timestamp> {
         let kafka = self.status.as_ref()?.kafka.as_ref()?;
-        self.counts.as_ref()?.1.get(name).filter(|counts| counts.without_kafka).map(|_| kafka.since)
+        self.counts
+            .as_ref()?
+            .1
+            .get(name)
+            .filter(|counts| counts.without_kafka)
+            .map(|_| kafka.since)
     }
 
     /// For the page.
     pub(super) fn shown(&self) -> Shown<'_> {
         Shown {
-            address: self.url.as_str().trim_start_matches("http://").trim_end_matches('/'),
-            id: self.status.as_ref().map(|status| status.instance_id.as_str()),
+            address: self
+                .url
+                .as_str()
+                .trim_start_matches("http://")
+                .trim_end_matches('/'),
+            id: self
+                .status
+                .as_ref()
+                .map(|status| status.instance_id.as_str()),
             version: self.status.as_ref().map(|status| status.version.as_str()),
             answers: self.answers(),
             without_kafka: self.stranded().is_some(),
@@ -226,6 +275,8 @@ impl Instance {
 impl Seen {
     /// Why the last call failed, short enough for a card.
     pub(super) fn last_error(&self) -> Option<String> {
-        self.last_error.as_deref().map(|words| text::cut(words, WORDS).into_owned())
+        self.last_error
+            .as_deref()
+            .map(|words| text::cut(words, WORDS).into_owned())
     }
 }

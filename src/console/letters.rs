@@ -1,6 +1,7 @@
 //! Letters: an index of the dead-letter topic in memory, read once and then kept up to date.
 //!
-//! It is for looking only. What a replay would do is asked of the topics themselves, by the same code as the command.
+//! It is for looking only. What a replay would do is asked of the topics themselves, by the same
+//! code as the command.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -55,8 +56,14 @@ pub(super) struct Draft {
 impl Draft {
     /// Of this letter.
     pub(super) fn of(letter: &Letter) -> Self {
-        let fields = event::decode(&letter.record).map(|event| event.fields().join(", ")).unwrap_or_default();
-        Draft { spot: (letter.place().partition, letter.place().offset), facts: letter.facts.clone(), fields }
+        let fields = event::decode(&letter.record)
+            .map(|event| event.fields().join(", "))
+            .unwrap_or_default();
+        Draft {
+            spot: (letter.place().partition, letter.place().offset),
+            facts: letter.facts.clone(),
+            fields,
+        }
     }
 }
 
@@ -82,7 +89,8 @@ struct Index {
 }
 
 impl Letters {
-    /// Adds letters, those of one partition in their order, and the number of records that are none.
+    /// Adds letters, those of one partition in their order, and the number of records that are
+    /// none.
     pub(super) fn add(&self, letters: impl IntoIterator<Item = Draft>, strangers: u64) {
         let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for letter in letters {
@@ -117,7 +125,9 @@ impl Letters {
     /// What stands before that offset is gone from the topic.
     pub(super) fn forget_before(&self, partition: i32, offset: i64) {
         let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(rows) = index.partitions.get_mut(&partition) else { return };
+        let Some(rows) = index.partitions.get_mut(&partition) else {
+            return;
+        };
         let gone = rows.partition_point(|row| row.offset < offset);
         if gone > 0 {
             rows.drain(..gone);
@@ -129,20 +139,38 @@ impl Letters {
     /// When the first of them was given up.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let oldest = index.partitions.values().flatten().map(|row| row.failed_at).min()?;
+        let oldest = index
+            .partitions
+            .values()
+            .flatten()
+            .map(|row| row.failed_at)
+            .min()?;
         Timestamp::from_millisecond(oldest).ok()
     }
 
-    /// The letters that the filter takes: how many of each target and reason, how they lie in time, and the latest before `cursor`.
-    /// `None` where nothing has changed since `seen`.
-    pub(super) fn page(&self, topic: &str, filter: &Filter, cursor: Option<Cursor>, seen: Option<u64>) -> Option<Value> {
+    /// The letters that the filter takes: how many of each target and reason, how they lie in time,
+    /// and the latest before `cursor`. `None` where nothing has changed since `seen`.
+    pub(super) fn page(
+        &self,
+        topic: &str,
+        filter: &Filter,
+        cursor: Option<Cursor>,
+        seen: Option<u64>,
+    ) -> Option<Value> {
         let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
         (seen != Some(index.version)).then(|| index.page(topic, filter, cursor))
     }
 }
 
 impl Index {
-    fn add(&mut self, Draft { spot: (partition, offset), facts, fields }: &Draft) {
+    fn add(
+        &mut self,
+        Draft {
+            spot: (partition, offset),
+            facts,
+            fields,
+        }: &Draft,
+    ) {
         let (partition, offset) = (*partition, *offset);
         let row = Row {
             failed_at: facts.failed_at.as_millisecond(),
@@ -170,11 +198,18 @@ impl Index {
         if self.count <= MOST {
             return;
         }
-        let mut times: Vec<i64> = self.partitions.values().flatten().map(|row| row.failed_at).collect();
+        let mut times: Vec<i64> = self
+            .partitions
+            .values()
+            .flatten()
+            .map(|row| row.failed_at)
+            .collect();
         let excess = self.count - MOST + MOST / 16;
         let (_, limit, _) = times.select_nth_unstable(excess);
         let limit = *limit;
-        self.partitions.values_mut().for_each(|rows| rows.retain(|row| row.failed_at >= limit));
+        self.partitions
+            .values_mut()
+            .for_each(|rows| rows.retain(|row| row.failed_at >= limit));
         let left = self.partitions.values().map(Vec::len).sum();
         self.forgotten += self.count - left;
         self.count = left;
@@ -186,24 +221,37 @@ impl Index {
         // By time and place, and by number within the partition.
         let mut latest: BinaryHeap<Reverse<(Cursor, usize)>> = BinaryHeap::with_capacity(ROWS + 1);
         let (mut total, mut times) = (0, Vec::new());
-        let apart = Filter { target: None, reason: None, ..filter.clone() };
-        let all = self
-            .partitions
-            .iter()
-            .flat_map(|(partition, rows)| rows.iter().enumerate().map(move |(number, row)| (*partition, number, row)));
+        let apart = Filter {
+            target: None,
+            reason: None,
+            ..filter.clone()
+        };
+        let all = self.partitions.iter().flat_map(|(partition, rows)| {
+            rows.iter()
+                .enumerate()
+                .map(move |(number, row)| (*partition, number, row))
+        });
         for (partition, number, row) in all {
             if row.settled && !filter.all {
                 continue;
             }
             let user = UserId::new(row.user);
-            let Ok(failed_at) = Timestamp::from_millisecond(row.failed_at) else { continue };
+            let Ok(failed_at) = Timestamp::from_millisecond(row.failed_at) else {
+                continue;
+            };
             let target = self.texts.get(row.target);
             if !apart.fits(target, row.reason, user, failed_at) {
                 continue;
             }
-            // Each count shows what choosing it would bring, so its own part of the filter is left out.
-            let (of_target, of_reason) =
-                (filter.target.as_deref().is_none_or(|wanted| wanted == target), filter.reason.is_none_or(|wanted| wanted == row.reason));
+            // Each count shows what choosing it would bring, so its own part of the filter is left
+            // out.
+            let (of_target, of_reason) = (
+                filter
+                    .target
+                    .as_deref()
+                    .is_none_or(|wanted| wanted == target),
+                filter.reason.is_none_or(|wanted| wanted == row.reason),
+            );
             if of_reason {
                 *targets.entry(row.target).or_default() += 1;
             }
@@ -217,7 +265,10 @@ impl Index {
             times.push(row.failed_at);
             let at = (row.failed_at, partition, row.offset);
             if cursor.is_some_and(|cursor| at >= cursor)
-                || latest.len() >= ROWS && latest.peek().is_some_and(|Reverse((oldest, _))| at < *oldest)
+                || latest.len() >= ROWS
+                    && latest
+                        .peek()
+                        .is_some_and(|Reverse((oldest, _))| at < *oldest)
             {
                 continue;
             }
@@ -226,8 +277,14 @@ impl Index {
                 latest.pop();
             }
         }
-        let row = |Reverse((at, number)): Reverse<(Cursor, usize)>| Some((at, self.partitions.get(&at.1)?.get(number)?));
-        let rows: Vec<(Cursor, &Row)> = latest.into_sorted_vec().into_iter().filter_map(row).collect();
+        let row = |Reverse((at, number)): Reverse<(Cursor, usize)>| {
+            Some((at, self.partitions.get(&at.1)?.get(number)?))
+        };
+        let rows: Vec<(Cursor, &Row)> = latest
+            .into_sorted_vec()
+            .into_iter()
+            .filter_map(row)
+            .collect();
         let more = rows.len() == ROWS;
         let next = rows.last().filter(|_| more).map(|(at, _)| *at);
         json!({
@@ -268,7 +325,9 @@ fn bars(times: &[i64]) -> Option<Value> {
     let width = (to - from) / i64::try_from(BARS).unwrap_or(1) + 1;
     let mut counts = [0_usize; BARS];
     for time in times {
-        counts[usize::try_from((time - from) / width).unwrap_or(0).min(BARS - 1)] += 1;
+        counts[usize::try_from((time - from) / width)
+            .unwrap_or(0)
+            .min(BARS - 1)] += 1;
     }
     let written = |millis| Timestamp::from_millisecond(millis).map(timestamp).ok();
     Some(json!({ "from": written(from), "to": written(to), "counts": counts.to_vec() }))

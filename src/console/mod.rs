@@ -1,7 +1,9 @@
-//! The console: the operator's page. It looks at the group's instances and at the topics, and replays on request.
+//! The console: the operator's page. It looks at the group's instances and at the topics, and
+//! replays on request.
 //!
-//! `gate → server → now, letters, work`: the gate says which requests are let through, `now` asks the instances, `letters` keeps an index of
-//! the dead-letter topic, and `work` runs what takes long. The page itself stands in `page/`, as the browser gets it.
+//! `gate → server → now, letters, work`: the gate says which requests are let through, `now` asks
+//! the instances, `letters` keeps an index of the dead-letter topic, and `work` runs what takes
+//! long. The page itself stands in `page/`, as the browser gets it.
 
 mod api;
 mod asked;
@@ -53,16 +55,27 @@ struct Desktop {
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub async fn run(config: Config, listen: SocketAddr, stop: Stop, tell: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    listen: SocketAddr,
+    stop: Stop,
+    tell: impl FnOnce(SocketAddr),
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("the console cannot listen on {listen}: choose another --listen, or stop what listens there"))?;
     let address = listener.local_addr()?;
     let closed = !address.ip().is_loopback();
     if closed {
-        warn!("--listen is not loopback: whoever can listen on the way reads the token and what the page shows; put TLS in front of it");
+        warn!(
+            "--listen is not loopback: whoever can listen on the way reads the token and what the page shows; put TLS in front of it"
+        );
     }
-    let gate = Arc::new(Gate::new(config.console.hosts.clone(), config.console.token.clone(), closed));
+    let gate = Arc::new(Gate::new(
+        config.console.hosts.clone(),
+        config.console.token.clone(),
+        closed,
+    ));
     let desktop = Arc::new(Desktop {
         now: Now::new(&config),
         config: Arc::new(config),
@@ -80,8 +93,13 @@ pub async fn run(config: Config, listen: SocketAddr, stop: Stop, tell: impl FnOn
     tell(address);
     let router = files::routes().merge(api::routes(desktop.clone()));
     server::serve(listener, server::guarded(router, gate), stop).await;
-    if tokio::time::timeout(LAST, desktop.work.drain()).await.is_err() {
-        warn!("a replay does not end: it is left behind, and nothing of its last batch counts unless it was recorded");
+    if tokio::time::timeout(LAST, desktop.work.drain())
+        .await
+        .is_err()
+    {
+        warn!(
+            "a replay does not end: it is left behind, and nothing of its last batch counts unless it was recorded"
+        );
     }
     Ok(())
 }

@@ -61,9 +61,17 @@ impl Now {
             calls: VecDeque::new(),
             deliveries: VecDeque::new(),
         };
-        let targets = config.targets.iter().map(|one| target(&one.name, Some(one.api.name()))).chain([target(UNCLAIMED, None)]);
+        let targets = config
+            .targets
+            .iter()
+            .map(|one| target(&one.name, Some(one.api.name())))
+            .chain([target(UNCLAIMED, None)]);
         let instances = config.console.instances.iter().cloned().map(Instance::new);
-        Now(Mutex::new(Group { instances: instances.collect(), targets: targets.collect(), looked_at: None }))
+        Now(Mutex::new(Group {
+            instances: instances.collect(),
+            targets: targets.collect(),
+            looked_at: None,
+        }))
     }
 
     /// Asks the instances again and again.
@@ -73,7 +81,12 @@ impl Now {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            let urls: Vec<_> = self.group().instances.iter().map(|instance| instance.url().clone()).collect();
+            let urls: Vec<_> = self
+                .group()
+                .instances
+                .iter()
+                .map(|instance| instance.url().clone())
+                .collect();
             let answers = join_all(urls.iter().map(|url| instances::ask(&client, url))).await;
             self.group().take(answers);
         }
@@ -94,7 +107,11 @@ impl Now {
     /// The instances that are without Kafka, and whether any other answers.
     pub(super) fn stranded(&self) -> (Value, bool) {
         let group = self.group();
-        let stranded: Vec<_> = group.instances.iter().filter_map(Instance::stranded).collect();
+        let stranded: Vec<_> = group
+            .instances
+            .iter()
+            .filter_map(Instance::stranded)
+            .collect();
         let others = group.instances.iter().filter(|one| one.answers()).count() > stranded.len();
         (json!(stranded), others)
     }
@@ -115,13 +132,22 @@ impl Group {
     fn take(&mut self, answers: Vec<instances::Answer>) {
         let now = Timestamp::now();
         self.looked_at = Some(now);
-        let grown: Vec<_> = self.instances.iter_mut().zip(answers).map(|(instance, answer)| instance.take(answer)).collect();
+        let grown: Vec<_> = self
+            .instances
+            .iter_mut()
+            .zip(answers)
+            .map(|(instance, answer)| instance.take(answer))
+            .collect();
         for at in 0..self.targets.len() {
             let (state, lag) = {
                 let name = &self.targets[at].name;
                 let seen = self.seen(name);
                 let state = worst(&seen).map(|(_, seen)| seen.state.clone());
-                let state = if self.stranded(name).is_some() { Some("failed".to_owned()) } else { state };
+                let state = if self.stranded(name).is_some() {
+                    Some("failed".to_owned())
+                } else {
+                    state
+                };
                 (state, seen.iter().map(|(_, seen)| seen.lag).sum())
             };
             self.targets[at].take(now.as_second(), &grown, state, lag);
@@ -130,13 +156,21 @@ impl Group {
 
     /// What the instances that answer say of a target.
     fn seen(&self, name: &str) -> Vec<(&str, &Seen)> {
-        self.instances.iter().filter_map(|instance| instance.target(name)).collect()
+        self.instances
+            .iter()
+            .filter_map(|instance| instance.target(name))
+            .collect()
     }
 
     /// Since when a target is without Kafka on every instance that runs it, if it is.
     fn stranded(&self, name: &str) -> Option<Timestamp> {
-        let instances = self.instances.iter().filter(|instance| instance.target(name).is_some());
-        let since: Option<Vec<_>> = instances.map(|instance| instance.stranded_for(name)).collect();
+        let instances = self
+            .instances
+            .iter()
+            .filter(|instance| instance.target(name).is_some());
+        let since: Option<Vec<_>> = instances
+            .map(|instance| instance.stranded_for(name))
+            .collect();
         since?.into_iter().min()
     }
 
@@ -144,8 +178,13 @@ impl Group {
         let seen = self.seen(&target.name);
         let worst = worst(&seen).map(|(_, seen)| seen);
         let sum = |of: fn(&Seen) -> u64| seen.iter().map(|(_, seen)| of(seen)).sum::<u64>();
-        // Of those that are as bad as the worst: since when the first of them is, and when the next of them probes.
-        let alike = || seen.iter().filter(|(_, seen)| worst.is_some_and(|worst| worst.state == seen.state)).map(|(_, seen)| seen);
+        // Of those that are as bad as the worst: since when the first of them is, and when the next
+        // of them probes.
+        let alike = || {
+            seen.iter()
+                .filter(|(_, seen)| worst.is_some_and(|worst| worst.state == seen.state))
+                .map(|(_, seen)| seen)
+        };
         let lag: i64 = seen.iter().map(|(_, seen)| seen.lag).sum();
         json!({
             "name": target.name,
@@ -169,20 +208,39 @@ impl Group {
 
 /// The one in the worst state.
 fn worst<'a>(seen: &[(&'a str, &'a Seen)]) -> Option<(&'a str, &'a Seen)> {
-    let badness = |state: &str| ["flowing", "probing", "holding"].iter().position(|known| *known == state);
-    seen.iter().copied().max_by_key(|(_, seen)| (badness(&seen.state), std::cmp::Reverse(seen.since)))
+    let badness = |state: &str| {
+        ["flowing", "probing", "holding"]
+            .iter()
+            .position(|known| *known == state)
+    };
+    seen.iter()
+        .copied()
+        .max_by_key(|(_, seen)| (badness(&seen.state), std::cmp::Reverse(seen.since)))
 }
 
 impl Target {
-    fn take(&mut self, at: i64, grown: &[BTreeMap<String, Grown>], state: Option<String>, lag: i64) {
+    fn take(
+        &mut self,
+        at: i64,
+        grown: &[BTreeMap<String, Grown>],
+        state: Option<String>,
+        lag: i64,
+    ) {
         let grown: Vec<&Grown> = grown.iter().filter_map(|of| of.get(&self.name)).collect();
         let sum = |of: fn(&Grown) -> f64| grown.iter().map(|grown| of(grown)).sum::<f64>();
         let sample = Sample {
             at,
-            rate: (!grown.is_empty()).then(|| sum(|grown| grown.counts.delivered / grown.seconds.max(0.001))),
+            rate: (!grown.is_empty())
+                .then(|| sum(|grown| grown.counts.delivered / grown.seconds.max(0.001))),
             dead: sum(|grown| grown.counts.dead),
-            call_p99: p99(&mut self.calls, grown.iter().map(|grown| &grown.counts.calls)),
-            delivery_p99: p99(&mut self.deliveries, grown.iter().map(|grown| &grown.counts.deliveries)),
+            call_p99: p99(
+                &mut self.calls,
+                grown.iter().map(|grown| &grown.counts.calls),
+            ),
+            delivery_p99: p99(
+                &mut self.deliveries,
+                grown.iter().map(|grown| &grown.counts.deliveries),
+            ),
             lag,
             state,
         };
@@ -193,7 +251,10 @@ impl Target {
     }
 }
 
-fn p99<'a>(window: &mut VecDeque<Histogram>, grown: impl Iterator<Item = &'a Histogram>) -> Option<f64> {
+fn p99<'a>(
+    window: &mut VecDeque<Histogram>,
+    grown: impl Iterator<Item = &'a Histogram>,
+) -> Option<f64> {
     let add = |mut sum: Histogram, one: &Histogram| {
         sum.add(one);
         sum
@@ -206,9 +267,18 @@ fn p99<'a>(window: &mut VecDeque<Histogram>, grown: impl Iterator<Item = &'a His
 }
 
 impl Sample {
-    /// A short form, since there are hundreds: second, rate, dead letters, p99 of calls, p99 of deliveries, lag, state.
+    /// A short form, since there are hundreds: second, rate, dead letters, p99 of calls, p99 of
+    /// deliveries, lag, state.
     fn row(&self) -> Value {
         let round = |value: Option<f64>| value.map(|value| (value * 1e4).round() / 1e4);
-        json!([self.at, round(self.rate), self.dead, round(self.call_p99), round(self.delivery_p99), self.lag, self.state])
+        json!([
+            self.at,
+            round(self.rate),
+            self.dead,
+            round(self.call_p99),
+            round(self.delivery_p99),
+            self.lag,
+            self.state
+        ])
     }
 }

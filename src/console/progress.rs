@@ -39,6 +39,9 @@ impl Watch for &Progress {
     }
 
     fn end(&mut self) {
-        self.what.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.what
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }

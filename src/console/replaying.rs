@@ -1,4 +1,5 @@
-//! Replaying from the page: a plan, a yes, and then what the plan says, by the same code as the command. The log says who did it.
+//! Replaying from the page: a plan, a yes, and then what the plan says, by the same code as the
+//! command. The log says who did it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,14 +46,19 @@ impl Replayer {
             Wanted::All(filter) => Choice::by_filter(&desk, filter, &mut watch)?,
             Wanted::These(spots) => {
                 let mut found = desk.letters.fetch(spots.iter().copied())?;
-                let letters: Vec<_> = spots.iter().filter_map(|spot| Letter::read(found.remove(spot)?)).collect();
+                let letters: Vec<_> = spots
+                    .iter()
+                    .filter_map(|spot| Letter::read(found.remove(spot)?))
+                    .collect();
                 Choice::of(&desk, &letters, &Mended::new())?
             }
         };
         let mut history = choice.history(&desk, &mut watch)?;
         choice.without_settled(&history);
         let (tally, plan) = planned(&desk, &history, &choice, force);
-        let Some(yes) = job.ask(plan.clone()) else { return Ok(json!({ "given_up": true })) };
+        let Some(yes) = job.ask(plan.clone()) else {
+            return Ok(json!({ "given_up": true }));
+        };
         if self.busy.swap(true, Ordering::AcqRel) {
             return Err(Failure::Other(anyhow::anyhow!(
                 "another replay of this console is under way: wait for its end, and make the plan again"
@@ -60,12 +66,29 @@ impl Replayer {
         }
         let _free = Free(&self.busy);
         job.set(State::Replaying(plan));
-        self.tail.follows.begin(&job.id, choice.letters.iter().map(|one| one.spot).collect());
+        self.tail
+            .follows
+            .begin(&job.id, choice.letters.iter().map(|one| one.spot).collect());
         let mut summary = Summary::default();
-        let who = Who { yes: &yes, wanted: self.words(wanted, force) };
+        let who = Who {
+            yes: &yes,
+            wanted: self.words(wanted, force),
+        };
         who.log_begin(&tally);
-        let pace = Pace { force, rate: yes.rate, stop: &|| job.is_stopped() };
-        let done = replay::run(&desk, &mut history, &choice.letters, &Mended::new(), pace, &mut watch, &mut summary);
+        let pace = Pace {
+            force,
+            rate: yes.rate,
+            stop: &|| job.is_stopped(),
+        };
+        let done = replay::run(
+            &desk,
+            &mut history,
+            &choice.letters,
+            &Mended::new(),
+            pace,
+            &mut watch,
+            &mut summary,
+        );
         who.log_end(&summary, done.as_ref().err());
         let mut told = told(&desk, &summary, choice.letters.len());
         if let Err(failure) = done {
@@ -79,10 +102,17 @@ impl Replayer {
             Wanted::All(filter) => filter.words(),
             Wanted::These(spots) => {
                 let topic = &self.config.kafka.topics.dead_letters;
-                spots.iter().map(|(partition, offset)| format!("{topic}/{partition}/{offset}")).collect::<Vec<_>>().join(" ")
+                spots
+                    .iter()
+                    .map(|(partition, offset)| format!("{topic}/{partition}/{offset}"))
+                    .collect::<Vec<_>>()
+                    .join(" ")
             }
         };
-        text::name(&format!("{}{words}", if force { "forced: " } else { "" }), WORDS)
+        text::name(
+            &format!("{}{words}", if force { "forced: " } else { "" }),
+            WORDS,
+        )
     }
 }
 
@@ -138,19 +168,47 @@ struct Who<'a> {
 impl Who<'_> {
     fn log_begin(&self, tally: &Tally) {
         let [send, trim, supersede, refuse] = Action::ALL.map(|action| tally.of(action));
-        let Yes { operator, peer, rate } = self.yes;
-        info!(operator, peer, wanted = self.wanted, rate, send, trim, supersede, refuse, "a replay begins, asked for by the console");
+        let Yes {
+            operator,
+            peer,
+            rate,
+        } = self.yes;
+        info!(
+            operator,
+            peer,
+            wanted = self.wanted,
+            rate,
+            send,
+            trim,
+            supersede,
+            refuse,
+            "a replay begins, asked for by the console"
+        );
     }
 
     fn log_end(&self, summary: &Summary, failure: Option<&Failure>) {
-        let [sent, trimmed, superseded, refused] = Action::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
+        let [sent, trimmed, superseded, refused] =
+            Action::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
         let Yes { operator, peer, .. } = self.yes;
         let (wanted, stopped) = (&self.wanted, summary.stopped);
         match failure {
-            None => info!(operator, peer, wanted, sent, trimmed, superseded, refused, stopped, "the replay has ended"),
+            None => info!(
+                operator,
+                peer, wanted, sent, trimmed, superseded, refused, stopped, "the replay has ended"
+            ),
             Some(failure) => {
                 let error = failure.to_string();
-                error!(operator, peer, wanted, sent, trimmed, superseded, refused, error, "the replay has broken off");
+                error!(
+                    operator,
+                    peer,
+                    wanted,
+                    sent,
+                    trimmed,
+                    superseded,
+                    refused,
+                    error,
+                    "the replay has broken off"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The server: HTTP/1.1 with bounds on what a client may hold, and the headers that every answer bears.
+//! The server: HTTP/1.1 with bounds on what a client may hold, and the headers that every answer
+//! bears.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ const HEADERS: Duration = Duration::from_secs(10);
 /// How long answers under way may take at the end.
 const LAST: Duration = Duration::from_secs(3);
 
-/// Nothing but what comes from here is loaded or run, nobody frames the page, and no text ever becomes markup.
+/// Nothing but what comes from here is loaded or run, nobody frames the page, and no text ever
+/// becomes markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
@@ -46,10 +48,14 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut stop: Stop)
             () = stop.asked() => break,
             accepted = accept(&listener, &room) => accepted,
         };
-        let Some((stream, peer, place)) = accepted else { continue };
+        let Some((stream, peer, place)) = accepted else {
+            continue;
+        };
         let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(64 * 1024);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .max_buf_size(64 * 1024);
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -64,7 +70,11 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut stop: Stop)
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(
+    tokio::net::TcpStream,
+    SocketAddr,
+    tokio::sync::OwnedSemaphorePermit,
+)> {
     let place = room.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {
@@ -90,7 +100,13 @@ async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
     let tried = parts.headers.contains_key(header::AUTHORIZATION);
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
     let is_api = parts.uri.path().starts_with("/api/") && parts.uri.path() != "/api/hello";
-    let passed = gate.pass(&parts).and_then(|()| if is_api { gate.may_read(&parts.headers) } else { Ok(()) });
+    let passed = gate.pass(&parts).and_then(|()| {
+        if is_api {
+            gate.may_read(&parts.headers)
+        } else {
+            Ok(())
+        }
+    });
     let mut response = match passed {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(refusal) => refusal.into_response(),
@@ -107,9 +123,18 @@ async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), clipboard-read=()"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("permissions-policy"),
+            "camera=(), geolocation=(), microphone=(), clipboard-read=()",
+        ),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -119,6 +144,11 @@ async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Refusal(status, words) = self;
-        (status, [(header::CONTENT_TYPE, "application/json")], Body::from(json!({ "error": words }).to_string())).into_response()
+        (
+            status,
+            [(header::CONTENT_TYPE, "application/json")],
+            Body::from(json!({ "error": words }).to_string()),
+        )
+            .into_response()
     }
 }

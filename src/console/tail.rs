@@ -1,4 +1,5 @@
-//! The tail: reads the dead-letter topic and the outcomes into the index, and then whatever is added to them, until the console ends.
+//! The tail: reads the dead-letter topic and the outcomes into the index, and then whatever is
+//! added to them, until the console ends.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -24,7 +25,8 @@ use crate::subscriber::stop::Stop;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long after a failure it is tried anew.
 const AGAIN: Duration = Duration::from_secs(2);
-/// A broker that has not answered for so long is told of, in milliseconds. The client itself goes on asking for longer.
+/// A broker that has not answered for so long is told of, in milliseconds. The client itself goes
+/// on asking for longer.
 const SILENT: i64 = 5_000;
 /// Letters are added so many at a time.
 const CHUNK: usize = 1_000;
@@ -44,7 +46,8 @@ pub(super) struct Tail {
 struct Trouble {
     since: Timestamp,
     words: String,
-    /// It was so more than once. A leader that moves is found again at the next look, and worries nobody.
+    /// It was so more than once. A leader that moves is found again at the next look, and worries
+    /// nobody.
     lasts: bool,
 }
 
@@ -62,8 +65,14 @@ impl Tail {
     /// How the reading goes, for the page.
     pub(super) fn shown(&self) -> Value {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        let lasting = failure.as_ref().filter(|one| one.lasts).map(|one| (one.since, one.words.as_str()));
-        let silent = || self.last_answer().filter(|last| Timestamp::now().as_millisecond() - last.as_millisecond() > SILENT);
+        let lasting = failure
+            .as_ref()
+            .filter(|one| one.lasts)
+            .map(|one| (one.since, one.words.as_str()));
+        let silent = || {
+            self.last_answer()
+                .filter(|last| Timestamp::now().as_millisecond() - last.as_millisecond() > SILENT)
+        };
         let trouble = lasting.or_else(|| Some((silent()?, "it does not answer")));
         json!({
             "progress": self.progress.shown(),
@@ -72,26 +81,40 @@ impl Tail {
     }
 
     fn last_answer(&self) -> Option<Timestamp> {
-        Some(self.answered.load(Ordering::Relaxed)).filter(|last| *last > 0).and_then(|last| Timestamp::from_millisecond(last).ok())
+        Some(self.answered.load(Ordering::Relaxed))
+            .filter(|last| *last > 0)
+            .and_then(|last| Timestamp::from_millisecond(last).ok())
     }
 
     fn note_answer(&self) {
-        self.answered.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
+        self.answered
+            .store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
     }
 
     /// Reads until it is told to stop. Blocks.
     pub(super) fn run(&self, config: &Config, stop: &Stop) {
         let mut positions = Positions::default();
         while !stop.is_asked() {
-            let ended = Desk::open(config).and_then(|desk| self.keep_up(&desk, &mut positions, stop));
+            let ended =
+                Desk::open(config).and_then(|desk| self.keep_up(&desk, &mut positions, stop));
             let Err(failure) = ended else { return };
             let words = failure.to_string();
             let mut known = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             if known.as_ref().is_some_and(|known| !known.lasts) {
-                warn!(error = words, "the dead letters cannot be read; it is tried again");
+                warn!(
+                    error = words,
+                    "the dead letters cannot be read; it is tried again"
+                );
             }
-            let since = known.as_ref().map_or_else(|| self.last_answer().unwrap_or_else(Timestamp::now), |known| known.since);
-            *known = Some(Trouble { since, words, lasts: known.is_some() });
+            let since = known.as_ref().map_or_else(
+                || self.last_answer().unwrap_or_else(Timestamp::now),
+                |known| known.since,
+            );
+            *known = Some(Trouble {
+                since,
+                words,
+                lasts: known.is_some(),
+            });
             drop(known);
             pause(AGAIN, stop);
         }
@@ -108,7 +131,12 @@ impl Tail {
         Ok(())
     }
 
-    fn read_letters(&self, desk: &Desk, positions: &mut Positions, stop: &Stop) -> Result<(), Failure> {
+    fn read_letters(
+        &self,
+        desk: &Desk,
+        positions: &mut Positions,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
         let mut spans = desk.letters.spans()?;
         for span in &mut spans {
             self.letters.forget_before(span.partition, span.from);
@@ -121,34 +149,52 @@ impl Tail {
             crate::operator::Watch::begin(&mut watch, "reading dead letters", desk::steps(&spans));
         }
         let positions = &mut positions.letters;
-        let read = desk.letters.scan(&spans, if first { &mut watch } else { &mut silent }, |message| {
-            match Letter::read(headers::record(&desk.letters.name, message)) {
-                Some(letter) => drafts.push(Draft::of(&letter)),
-                None => strangers += 1,
-            }
-            if drafts.len() >= CHUNK {
-                self.letters.add(drafts.drain(..), std::mem::take(&mut strangers));
-            }
-            positions.insert(message.partition(), message.offset() + 1);
-            self.note_answer();
-            going(stop)
-        });
+        let read = desk.letters.scan(
+            &spans,
+            if first { &mut watch } else { &mut silent },
+            |message| {
+                match Letter::read(headers::record(&desk.letters.name, message)) {
+                    Some(letter) => drafts.push(Draft::of(&letter)),
+                    None => strangers += 1,
+                }
+                if drafts.len() >= CHUNK {
+                    self.letters
+                        .add(drafts.drain(..), std::mem::take(&mut strangers));
+                }
+                positions.insert(message.partition(), message.offset() + 1);
+                self.note_answer();
+                going(stop)
+            },
+        );
         if !drafts.is_empty() || strangers > 0 {
             self.letters.add(drafts, strangers);
         }
         read?;
-        positions.extend(spans.iter().map(|span| (span.partition, span.to.max(span.from))));
+        positions.extend(
+            spans
+                .iter()
+                .map(|span| (span.partition, span.to.max(span.from))),
+        );
         Ok(())
     }
 
-    fn read_outcomes(&self, desk: &Desk, positions: &mut Positions, stop: &Stop) -> Result<(), Failure> {
+    fn read_outcomes(
+        &self,
+        desk: &Desk,
+        positions: &mut Positions,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
         let mut spans = desk.outcomes.spans()?;
         let first = positions.outcomes.is_none();
         let mut known = match positions.outcomes.take() {
             Some(known) => known,
             None => {
                 let since = desk::earlier(self.letters.oldest().unwrap_or_else(Timestamp::now));
-                desk.outcomes.since(since, spans.clone())?.iter().map(|span| (span.partition, span.from)).collect()
+                desk.outcomes
+                    .since(since, spans.clone())?
+                    .iter()
+                    .map(|span| (span.partition, span.from))
+                    .collect()
             }
         };
         spans.iter_mut().for_each(|span| advance(span, &mut known));
@@ -158,28 +204,41 @@ impl Tail {
         }
         let followed = self.follows.any();
         let (mut settled, mut seen) = (Vec::new(), HashMap::new());
-        let read = desk.outcomes.scan(&spans, if first { &mut watch } else { &mut silent }, |message| {
-            match desk::kind(message) {
-                Some(Kind::Replayed | Kind::Superseded) => settled.extend(desk::data(message)),
-                Some(_) if followed => {
-                    if let Some(data) = desk::data(message).filter(|data| data.record.topic == *desk.updates.name) {
-                        seen.insert((data.record.partition, data.record.offset), data);
+        let read = desk.outcomes.scan(
+            &spans,
+            if first { &mut watch } else { &mut silent },
+            |message| {
+                match desk::kind(message) {
+                    Some(Kind::Replayed | Kind::Superseded) => settled.extend(desk::data(message)),
+                    Some(_) if followed => {
+                        if let Some(data) = desk::data(message)
+                            .filter(|data| data.record.topic == *desk.updates.name)
+                        {
+                            seen.insert((data.record.partition, data.record.offset), data);
+                        }
                     }
+                    _ => {}
                 }
-                _ => {}
-            }
-            known.insert(message.partition(), message.offset() + 1);
-            self.note_answer();
-            going(stop)
-        });
+                known.insert(message.partition(), message.offset() + 1);
+                self.note_answer();
+                going(stop)
+            },
+        );
         self.settle(desk, &settled);
         let whole = read.is_ok();
         if whole {
-            known.extend(spans.iter().map(|span| (span.partition, span.to.max(span.from))));
+            known.extend(
+                spans
+                    .iter()
+                    .map(|span| (span.partition, span.to.max(span.from))),
+            );
         }
-        // What was read once need not be read again; but the first reading is whole or nothing, since only then it is known which are open.
+        // What was read once need not be read again; but the first reading is whole or nothing,
+        // since only then it is known which are open.
         positions.outcomes = (whole || !first).then_some(known);
-        positions.endings.extend(seen.iter().map(|(spot, data)| (*spot, data.clone())));
+        positions
+            .endings
+            .extend(seen.iter().map(|(spot, data)| (*spot, data.clone())));
         self.follows.ended(&mut positions.endings);
         positions.endings = seen;
         read?;
@@ -191,10 +250,16 @@ impl Tail {
     }
 
     fn settle(&self, desk: &Desk, settled: &[OutcomeData]) {
-        let letters = settled.iter().filter_map(|data| Some((desk::settled_by(data, &desk.letters.name)?, data)));
+        let letters = settled
+            .iter()
+            .filter_map(|data| Some((desk::settled_by(data, &desk.letters.name)?, data)));
         for (letter, data) in letters.clone() {
-            let into = data.into.as_ref().filter(|into| into.topic == *desk.updates.name);
-            self.follows.settled(letter, into.map(|into| (into.partition, into.offset)));
+            let into = data
+                .into
+                .as_ref()
+                .filter(|into| into.topic == *desk.updates.name);
+            self.follows
+                .settled(letter, into.map(|into| (into.partition, into.offset)));
         }
         if !settled.is_empty() {
             self.letters.settle(letters.map(|(letter, _)| letter));
@@ -209,7 +274,11 @@ fn advance(span: &mut Span, positions: &mut BTreeMap<i32, i64>) {
 }
 
 fn going(stop: &Stop) -> Result<Go, Failure> {
-    if stop.is_asked() { Err(Failure::Other(anyhow::anyhow!("the console ends"))) } else { Ok(Go::On) }
+    if stop.is_asked() {
+        Err(Failure::Other(anyhow::anyhow!("the console ends")))
+    } else {
+        Ok(Go::On)
+    }
 }
 
 fn pause(time: Duration, stop: &Stop) {
@@ -235,6 +304,9 @@ mod tests {
         let now = Timestamp::now().as_millisecond();
         assert!(told(0).is_null() && told(now - SILENT / 2).is_null());
         assert_eq!(told(now - 2 * SILENT)["words"], "it does not answer");
-        assert_eq!(told(now - 2 * SILENT)["since"], timestamp(Timestamp::from_millisecond(now - 2 * SILENT).unwrap()));
+        assert_eq!(
+            told(now - 2 * SILENT)["since"],
+            timestamp(Timestamp::from_millisecond(now - 2 * SILENT).unwrap())
+        );
     }
 }

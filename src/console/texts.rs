@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::model::text;
 
-/// So many different texts are kept. Errors and names of fields repeat themselves; where they do not, what is left out is seen by opening its row.
+/// So many different texts are kept. Errors and names of fields repeat themselves; where they do
+/// not, what is left out is seen by opening its row.
 const MOST: usize = 20_000;
 /// The number of what is not kept.
 const NONE: u32 = u32::MAX;
@@ -49,7 +50,10 @@ mod tests {
         let mut texts = Texts::default();
         let numbers = ["a", "b", "a", "abcdefgh"].map(|text| texts.number(text, 6));
         assert_eq!(numbers, [0, 1, 0, 2]);
-        assert_eq!([0, 1, 2, NONE].map(|number| texts.get(number)), ["a", "b", "abc…", "…"]);
+        assert_eq!(
+            [0, 1, 2, NONE].map(|number| texts.get(number)),
+            ["a", "b", "abc…", "…"]
+        );
         for number in 0..2 * MOST {
             texts.number(&number.to_string(), 6);
         }

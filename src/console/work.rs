@@ -1,4 +1,5 @@
-//! Work: what takes long, such as reading a user's history or a replay. Each piece is a job in a thread of its own, which the page asks about.
+//! Work: what takes long, such as reading a user's history or a replay. Each piece is a job in a
+//! thread of its own, which the page asks about.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -70,7 +71,10 @@ pub(super) struct Yes {
 
 impl Default for Work {
     fn default() -> Self {
-        Work { jobs: Mutex::default(), room: Arc::new(Semaphore::new(AT_ONCE)) }
+        Work {
+            jobs: Mutex::default(),
+            room: Arc::new(Semaphore::new(AT_ONCE)),
+        }
     }
 }
 
@@ -79,7 +83,10 @@ impl Work {
     ///
     /// # Errors
     /// If there are too many.
-    pub(super) fn begin(&self, task: impl FnOnce(&Job) -> Result<Value, Failure> + Send + 'static) -> Result<String, Refusal> {
+    pub(super) fn begin(
+        &self,
+        task: impl FnOnce(&Job) -> Result<Value, Failure> + Send + 'static,
+    ) -> Result<String, Refusal> {
         let Ok(place) = self.room.clone().try_acquire_owned() else {
             let words = "so much is being read already that this would only wait: try again soon";
             return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, words.to_owned()));
@@ -95,7 +102,10 @@ impl Work {
         let id = job.id.clone();
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting: Vec<_> = jobs.iter().filter(|job| job.waits()).collect();
-        waiting.iter().take((waiting.len() + 1).saturating_sub(WAITING)).for_each(|oldest| oldest.cancel());
+        waiting
+            .iter()
+            .take((waiting.len() + 1).saturating_sub(WAITING))
+            .for_each(|oldest| oldest.cancel());
         jobs.push_back(job.clone());
         if jobs.len() > REMEMBERED
             && let Some(ended) = jobs.iter().position(|job| job.has_ended())
@@ -103,13 +113,16 @@ impl Work {
             jobs.remove(ended);
         }
         drop(jobs);
-        // The Kafka client's calls block; and what is still being read when the console ends is left behind.
+        // The Kafka client's calls block; and what is still being read when the console ends is
+        // left behind.
         std::thread::spawn(move || {
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| task(&job)));
             job.set(match ended {
                 Ok(Ok(value)) => State::Done(value),
                 Ok(Err(failure)) => State::Failed(failure.to_string()),
-                Err(_) => State::Failed("a panic: please report this, it is a fault of this program".to_owned()),
+                Err(_) => State::Failed(
+                    "a panic: please report this, it is a fault of this program".to_owned(),
+                ),
             });
             job.leave_place();
         });
@@ -123,15 +136,29 @@ impl Work {
     pub(super) fn job(&self, id: &str) -> Result<Arc<Job>, Refusal> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let found = jobs.iter().find(|job| job.id == id).cloned();
-        found.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, "this is not known any more: ask for it again".to_owned()))
+        found.ok_or_else(|| {
+            Refusal(
+                StatusCode::NOT_FOUND,
+                "this is not known any more: ask for it again".to_owned(),
+            )
+        })
     }
 
     /// Waits until no replay is under way: each ends with the batch that it is at.
     pub(super) async fn drain(&self) {
-        let jobs: Vec<_> = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let jobs: Vec<_> = self
+            .jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect();
         jobs.iter().for_each(|job| job.cancel());
         for job in jobs {
-            while matches!(*job.state.lock().unwrap_or_else(PoisonError::into_inner), State::Replaying(_)) {
+            while matches!(
+                *job.state.lock().unwrap_or_else(PoisonError::into_inner),
+                State::Replaying(_)
+            ) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -145,15 +172,24 @@ impl Job {
     }
 
     fn leave_place(&self) {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     fn waits(&self) -> bool {
-        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Planned(_)) && !self.is_stopped()
+        matches!(
+            *self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            State::Planned(_)
+        ) && !self.is_stopped()
     }
 
     fn has_ended(&self) -> bool {
-        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Done(_) | State::Failed(_))
+        matches!(
+            *self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            State::Done(_) | State::Failed(_)
+        )
     }
 
     /// Shows the plan and waits for a yes; `None` where that did not come.
@@ -167,7 +203,10 @@ impl Job {
         self.set(State::Planned(plan));
         self.leave_place();
         let yes = answer.recv_timeout(PATIENCE).ok();
-        self.yes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.yes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         yes
     }
 
@@ -176,16 +215,27 @@ impl Job {
     /// # Errors
     /// If it does not wait for that.
     pub(super) fn say(&self, yes: Yes) -> Result<(), Refusal> {
-        let sender = self.yes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = self
+            .yes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let said = sender.is_some_and(|sender| sender.send(yes).is_ok());
         let words = "this plan waits for no answer any more: make it again";
-        if said { Ok(()) } else { Err(Refusal(StatusCode::CONFLICT, words.to_owned())) }
+        if said {
+            Ok(())
+        } else {
+            Err(Refusal(StatusCode::CONFLICT, words.to_owned()))
+        }
     }
 
     /// Gives up a plan, or ends a replay after the batch that is under way.
     pub(super) fn cancel(&self) {
         self.stop.store(true, Relaxed);
-        self.yes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.yes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     /// Whether it was told to end.
@@ -221,8 +271,12 @@ mod tests {
     fn plans_that_are_left_open_keep_nobody_out_and_the_oldest_give_way() {
         let work = Work::default();
         let plan = || {
-            let begun = work.begin(|job| Ok(json!({ "given_up": job.ask(json!("the plan")).is_none() })));
-            let job = work.job(&begun.map_err(|Refusal(_, words)| words).unwrap()).map_err(|Refusal(_, words)| words).unwrap();
+            let begun =
+                work.begin(|job| Ok(json!({ "given_up": job.ask(json!("the plan")).is_none() })));
+            let job = work
+                .job(&begun.map_err(|Refusal(_, words)| words).unwrap())
+                .map_err(|Refusal(_, words)| words)
+                .unwrap();
             until(|| job.waits() || job.has_ended());
             job
         };
@@ -232,7 +286,11 @@ mod tests {
         assert!(waiting.iter().all(|job| job.waits()));
         // A job that reads finds a place, and a plan that waits still takes a yes.
         assert!(work.begin(|_| Ok(Value::Null)).is_ok());
-        let yes = || Yes { operator: "Olga".to_owned(), peer: String::new(), rate: None };
+        let yes = || Yes {
+            operator: "Olga".to_owned(),
+            peer: String::new(),
+            rate: None,
+        };
         let last = &waiting[WAITING - 1];
         assert!(last.say(yes()).is_ok() && given_up[0].say(yes()).is_err());
         until(|| last.has_ended());

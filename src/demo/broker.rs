@@ -1,4 +1,5 @@
-//! The broker: an embedded one on a loopback port, with what the demo itself sends to it and reads from it.
+//! The broker: an embedded one on a loopback port, with what the demo itself sends to it and reads
+//! from it.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -35,14 +36,19 @@ pub(super) struct Broker {
 impl Broker {
     /// Starts one, and makes the topics.
     pub(super) async fn start(topics: &Topics) -> anyhow::Result<Self> {
-        let address = noida::kafka::spawn("127.0.0.1:0").context("the embedded broker found no free port on 127.0.0.1")?;
-        let broker = Broker { address: address.to_string() };
+        let address = noida::kafka::spawn("127.0.0.1:0")
+            .context("the embedded broker found no free port on 127.0.0.1")?;
+        let broker = Broker {
+            address: address.to_string(),
+        };
         let admin: AdminClient<DefaultClientContext> = broker.client().create()?;
         let new = |name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
         let made = [&topics.updates, &topics.outcomes, &topics.dead_letters].map(|name| new(name));
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         for topic in admin.create_topics(&made, &options).await? {
-            topic.map_err(|(name, code)| anyhow::anyhow!("the embedded broker did not make the topic {name}: {code}"))?;
+            topic.map_err(|(name, code)| {
+                anyhow::anyhow!("the embedded broker did not make the topic {name}: {code}")
+            })?;
         }
         Ok(broker)
     }
@@ -59,11 +65,19 @@ impl Broker {
     }
 
     /// Sends the samples evenly over `span`. Returns where each came to stand.
-    pub(super) fn send(&self, topic: &str, samples: &[Sample], span: Duration) -> anyhow::Result<Vec<Spot>> {
+    pub(super) fn send(
+        &self,
+        topic: &str,
+        samples: &[Sample],
+        span: Duration,
+    ) -> anyhow::Result<Vec<Spot>> {
         let spots = Spots(Mutex::new(vec![None; samples.len()]));
         let mut config = self.client();
         // An idempotent producer would take a second to begin.
-        config.set("partitioner", "murmur2_random").set("retries", "0").set("linger.ms", "0");
+        config
+            .set("partitioner", "murmur2_random")
+            .set("retries", "0")
+            .set("linger.ms", "0");
         let producer: BaseProducer<Spots> = config.create_with_context(spots)?;
         // Known before the first event, which would wait for it.
         producer.client().fetch_metadata(Some(topic), PATIENCE)?;
@@ -78,17 +92,29 @@ impl Broker {
                 .payload(sample.value.as_slice())
                 .headers(headers::to_send(&sample.headers, None));
             while let Err((error, back)) = producer.send(record) {
-                anyhow::ensure!(error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull), "{error}");
+                anyhow::ensure!(
+                    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull),
+                    "{error}"
+                );
                 producer.poll(Duration::from_millis(5));
                 record = back;
             }
         }
         producer.flush(PATIENCE)?;
-        let spots = producer.context().0.lock().map(|spots| spots.clone()).unwrap_or_default();
-        spots.into_iter().map(|spot| spot.context("the embedded broker did not take an event")).collect()
+        let spots = producer
+            .context()
+            .0
+            .lock()
+            .map(|spots| spots.clone())
+            .unwrap_or_default();
+        spots
+            .into_iter()
+            .map(|spot| spot.context("the embedded broker did not take an event"))
+            .collect()
     }
 
-    /// Reads a topic from its beginning to its end, as a consumer with `isolation.level=read_committed` sees it.
+    /// Reads a topic from its beginning to its end, as a consumer with
+    /// `isolation.level=read_committed` sees it.
     pub(super) fn read(&self, topic: &str) -> anyhow::Result<Vec<Record>> {
         let mut config = self.client();
         config
@@ -104,9 +130,16 @@ impl Broker {
         }
         consumer.assign(&all)?;
         let name = topic.into();
-        let (mut records, mut open, deadline) = (Vec::new(), BTreeSet::from_iter(0..PARTITIONS), Instant::now() + PATIENCE);
+        let (mut records, mut open, deadline) = (
+            Vec::new(),
+            BTreeSet::from_iter(0..PARTITIONS),
+            Instant::now() + PATIENCE,
+        );
         while !open.is_empty() {
-            anyhow::ensure!(Instant::now() < deadline, "the end of {topic} was not reached within {PATIENCE:?}");
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the end of {topic} was not reached within {PATIENCE:?}"
+            );
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => records.push(headers::record(&name, &message)),
                 Some(Err(KafkaError::PartitionEOF(partition))) => {

@@ -1,4 +1,5 @@
-//! Findings: what the topics and the APIs hold in the end, and whether it is what the service promises.
+//! Findings: what the topics and the APIs hold in the end, and whether it is what the service
+//! promises.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -74,24 +75,56 @@ impl Findings {
         dead_letters: usize,
         apis: Vec<Api>,
     ) -> anyhow::Result<Self> {
-        let mut findings = Findings { events: BTreeMap::new(), strays: 0, dead_letters, apis };
+        let mut findings = Findings {
+            events: BTreeMap::new(),
+            strays: 0,
+            dead_letters,
+            apis,
+        };
         let mut ids = HashMap::new();
         for record in updates {
             let spot = (record.place.partition, record.place.offset);
-            let sample = samples.remove(&spot).with_context(|| format!("nobody sent the record at {}", record.place))?;
+            let sample = samples
+                .remove(&spot)
+                .with_context(|| format!("nobody sent the record at {}", record.place))?;
             let id = outcome::outcome_id(group_id, sample.subscriber, &record.place).to_string();
             ids.insert(id, (spot, record.timestamp_ms));
-            findings.events.insert(spot, Event { sample, outcomes: Vec::new() });
+            findings.events.insert(
+                spot,
+                Event {
+                    sample,
+                    outcomes: Vec::new(),
+                },
+            );
         }
-        anyhow::ensure!(samples.is_empty(), "the update topic has lost {} events", samples.len());
+        anyhow::ensure!(
+            samples.is_empty(),
+            "the update topic has lost {} events",
+            samples.len()
+        );
         for record in outcomes {
-            let data = record.value.as_deref().and_then(|value| serde_json::from_slice::<OutcomeData>(value).ok());
+            let data = record
+                .value
+                .as_deref()
+                .and_then(|value| serde_json::from_slice::<OutcomeData>(value).ok());
             let of = record.header_text("ce_id").and_then(|id| ids.get(id));
             match (data, of) {
-                (Some(data), Some((spot, written_ms))) if (data.record.partition, data.record.offset) == *spot => {
-                    let took_ms = record.timestamp_ms.zip(*written_ms).map_or(0, |(ended, written)| ended - written);
-                    let outcome = Outcome { data, offset: record.place.offset, took_ms };
-                    findings.events.entry(*spot).and_modify(|event| event.outcomes.push(outcome));
+                (Some(data), Some((spot, written_ms)))
+                    if (data.record.partition, data.record.offset) == *spot =>
+                {
+                    let took_ms = record
+                        .timestamp_ms
+                        .zip(*written_ms)
+                        .map_or(0, |(ended, written)| ended - written);
+                    let outcome = Outcome {
+                        data,
+                        offset: record.place.offset,
+                        took_ms,
+                    };
+                    findings
+                        .events
+                        .entry(*spot)
+                        .and_modify(|event| event.outcomes.push(outcome));
                 }
                 _ => findings.strays += 1,
             }
@@ -105,26 +138,45 @@ impl Findings {
     }
 
     fn one_outcome_each(&self) -> Verdict {
-        let with = |count: fn(usize) -> bool| self.events.values().filter(|event| count(event.outcomes.len())).count();
+        let with = |count: fn(usize) -> bool| {
+            self.events
+                .values()
+                .filter(|event| count(event.outcomes.len()))
+                .count()
+        };
         let (none, several) = (with(|count| count == 0), with(|count| count > 1));
-        let dead = self.events.values().filter(|event| event.kind() == Some(Kind::DeadLettered)).count();
+        let dead = self
+            .events
+            .values()
+            .filter(|event| event.kind() == Some(Kind::DeadLettered))
+            .count();
         let (strays, letters, events) = (self.strays, self.dead_letters, self.events.len());
         if none + several + strays > 0 {
-            return Err(format!("outcomes: {none} events have none, {several} have several, {strays} belong to no event"));
+            return Err(format!(
+                "outcomes: {none} events have none, {several} have several, {strays} belong to no event"
+            ));
         }
         if dead != letters {
-            return Err(format!("outcomes: {dead} say dead_lettered, and the dead-letter topic has {letters} records"));
+            return Err(format!(
+                "outcomes: {dead} say dead_lettered, and the dead-letter topic has {letters} records"
+            ));
         }
-        Ok(format!("exactly one outcome for each of {events} events (read_committed)"))
+        Ok(format!(
+            "exactly one outcome for each of {events} events (read_committed)"
+        ))
     }
 
-    /// The outcomes of a user come in the order of the events, and no two calls were made at once. An event whose time was
-    /// over ends before its turn.
+    /// The outcomes of a user come in the order of the events, and no two calls were made at once.
+    /// An event whose time was over ends before its turn.
     fn in_order(&self) -> Verdict {
         let mut latest: HashMap<(&str, u64), i64> = HashMap::new();
         for (spot, event) in &self.events {
             let target = event.sample.subscriber;
-            for outcome in event.outcomes.iter().filter(|outcome| outcome.data.reason != Some(Reason::Expired)) {
+            for outcome in event
+                .outcomes
+                .iter()
+                .filter(|outcome| outcome.data.reason != Some(Reason::Expired))
+            {
                 let before = latest.insert((target, event.sample.user), outcome.offset);
                 if target != UNCLAIMED && before.is_some_and(|before| before > outcome.offset) {
                     return Err(format!(
@@ -135,7 +187,10 @@ impl Findings {
             }
         }
         if let Some(api) = self.apis.iter().find(|api| api.overlaps > 0) {
-            return Err(format!("order: {} was called {} times for a user with a call in progress", api.target, api.overlaps));
+            return Err(format!(
+                "order: {} was called {} times for a user with a call in progress",
+                api.target, api.overlaps
+            ));
         }
         Ok("each user's outcomes in the order of the events, never two calls at once".to_owned())
     }
@@ -143,27 +198,46 @@ impl Findings {
     /// The delivered changes of each user, one over the other, are what the API has.
     fn states(&self) -> Verdict {
         let mut folded: HashMap<(&str, u64), Map<String, Value>> = HashMap::new();
-        for event in self.events.values().filter(|event| matches!(event.kind(), Some(Kind::Delivered | Kind::Merged))) {
+        for event in self
+            .events
+            .values()
+            .filter(|event| matches!(event.kind(), Some(Kind::Delivered | Kind::Merged)))
+        {
             let user = (event.sample.subscriber, event.sample.user);
-            folded.entry(user).or_default().extend(event.sample.changes.clone());
+            folded
+                .entry(user)
+                .or_default()
+                .extend(event.sample.changes.clone());
         }
         let users = folded.len();
         for Api { target, users, .. } in &self.apis {
             for (user, fields) in users {
                 if folded.remove(&(*target, *user)).as_ref() != Some(fields) {
-                    return Err(format!("final state: user {user} of {target} is not the sum of the delivered updates"));
+                    return Err(format!(
+                        "final state: user {user} of {target} is not the sum of the delivered updates"
+                    ));
                 }
             }
         }
         match folded.keys().next() {
-            Some((target, user)) => Err(format!("final state: {target} does not know user {user}, who was updated")),
-            None => Ok(format!("{users} users at both APIs are the sum of their delivered updates")),
+            Some((target, user)) => Err(format!(
+                "final state: {target} does not know user {user}, who was updated"
+            )),
+            None => Ok(format!(
+                "{users} users at both APIs are the sum of their delivered updates"
+            )),
         }
     }
 }
 
 /// The events of one subscriber.
-pub(super) fn of<'a>(findings: &'a Findings, subscriber: &'a str) -> impl Iterator<Item = &'a Event> {
+pub(super) fn of<'a>(
+    findings: &'a Findings,
+    subscriber: &'a str,
+) -> impl Iterator<Item = &'a Event> {
     debug_assert!(SUBSCRIBERS.contains(&subscriber));
-    findings.events.values().filter(move |event| event.sample.subscriber == subscriber)
+    findings
+        .events
+        .values()
+        .filter(move |event| event.sample.subscriber == subscriber)
 }

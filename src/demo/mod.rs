@@ -1,6 +1,8 @@
-//! The demo: the whole system in one process, with sample traffic, live progress, and a verdict on what the service promises.
+//! The demo: the whole system in one process, with sample traffic, live progress, and a verdict on
+//! what the service promises.
 //!
-//! A broker and both APIs are played by embedded ones; everything between them is the service as it runs anywhere.
+//! A broker and both APIs are played by embedded ones; everything between them is the service as it
+//! runs anywhere.
 
 mod broker;
 mod findings;
@@ -43,10 +45,16 @@ pub struct Options {
 }
 
 impl Options {
-    /// How long the events take to be sent: long enough to be watched, and with faults long enough for all of them.
+    /// How long the events take to be sent: long enough to be watched, and with faults long enough
+    /// for all of them.
     fn span(self) -> Duration {
-        let paced = Duration::from_millis(10).saturating_mul(u32::try_from(self.events).unwrap_or(u32::MAX));
-        if self.faults { trouble::SPAN } else { paced.min(Duration::from_secs(5)) }
+        let paced = Duration::from_millis(10)
+            .saturating_mul(u32::try_from(self.events).unwrap_or(u32::MAX));
+        if self.faults {
+            trouble::SPAN
+        } else {
+            paced.min(Duration::from_secs(5))
+        }
     }
 }
 
@@ -60,11 +68,18 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: Stop) -> anyho
     let stage = Stage::set().await?;
     let metrics = Metrics::new()?;
     let (end_service, service_ends) = stop::channel();
-    let mut service =
-        tokio::spawn(service::run(watch::channel(Arc::new(stage.config.clone())).1, HashSet::new(), metrics.clone(), None, service_ends));
+    let mut service = tokio::spawn(service::run(
+        watch::channel(Arc::new(stage.config.clone())).1,
+        HashSet::new(),
+        metrics.clone(),
+        None,
+        service_ends,
+    ));
 
     let shown = async {
-        tokio::time::timeout(PATIENCE, progress::joined(&metrics)).await.context("the service did not join its consumer groups in time")?;
+        tokio::time::timeout(PATIENCE, progress::joined(&metrics))
+            .await
+            .context("the service did not join its consumer groups in time")?;
         let sending = send(&stage, samples.clone(), options.span());
         let (tell, notes) = unbounded_channel();
         let trouble = async {
@@ -78,7 +93,9 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: Stop) -> anyho
             ended = progress::watch(&samples, &metrics, screen, notes) => ended?,
             never = trouble => never,
         };
-        let spots = tokio::time::timeout(PATIENCE, sending).await.context("the sample events were not all sent in time")??;
+        let spots = tokio::time::timeout(PATIENCE, sending)
+            .await
+            .context("the sample events were not all sent in time")??;
         anyhow::Ok((ended, spots.context("the sample events cannot be sent")?))
     };
     let (ended, spots) = tokio::select! {
@@ -109,8 +126,15 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: Stop) -> anyho
 }
 
 /// Sends the samples from a thread of its own, which ends with the process and holds up nothing.
-fn send(stage: &Stage, samples: Arc<[Sample]>, span: Duration) -> oneshot::Receiver<anyhow::Result<Vec<Spot>>> {
-    let (broker, topic) = (stage.broker.clone(), stage.config.kafka.topics.updates.clone());
+fn send(
+    stage: &Stage,
+    samples: Arc<[Sample]>,
+    span: Duration,
+) -> oneshot::Receiver<anyhow::Result<Vec<Spot>>> {
+    let (broker, topic) = (
+        stage.broker.clone(),
+        stage.config.kafka.topics.updates.clone(),
+    );
     let (done, sending) = oneshot::channel();
     // Where the demo was stopped, nobody waits for the answer.
     std::thread::spawn(move || drop(done.send(broker.send(&topic, &samples, span))));
@@ -119,7 +143,11 @@ fn send(stage: &Stage, samples: Arc<[Sample]>, span: Duration) -> oneshot::Recei
 
 fn opening(options: Options) -> String {
     let events = options.events;
-    let trouble = if options.faults { "\nOn the way VALT goes down for a while, and aipix asks for a pause." } else { "" };
+    let trouble = if options.faults {
+        "\nOn the way VALT goes down for a while, and aipix asks for a pause."
+    } else {
+        ""
+    };
     format!(
         "In this one process: an embedded Kafka broker, stand-ins for the APIs of aipix\n\
          VMS and VALT, and user-courier between them. {events} sample updates of users go\n\

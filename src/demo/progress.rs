@@ -1,4 +1,5 @@
-//! Progress: what each subscriber has done so far, from the service's own metrics, until all events have an outcome.
+//! Progress: what each subscriber has done so far, from the service's own metrics, until all events
+//! have an outcome.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -39,10 +40,16 @@ struct Row {
     bar: Option<ProgressBar>,
 }
 
-/// Waits until every subscriber has its partitions, so that the times shown later are those of deliveries.
+/// Waits until every subscriber has its partitions, so that the times shown later are those of
+/// deliveries.
 pub(super) async fn joined(metrics: &Metrics) {
     let mut tick = tokio::time::interval(LOOK);
-    let has_joined = |name| metrics.sum("rebalances_total", &[("target", name), ("kind", "assigned")]) > 0;
+    let has_joined = |name| {
+        metrics.sum(
+            "rebalances_total",
+            &[("target", name), ("kind", "assigned")],
+        ) > 0
+    };
     while !SUBSCRIBERS.into_iter().all(has_joined) {
         tick.tick().await;
     }
@@ -56,8 +63,19 @@ pub(super) async fn watch(
     mut notes: UnboundedReceiver<String>,
 ) -> io::Result<Ended> {
     let mut rows = SUBSCRIBERS.map(|name| {
-        let events = samples.iter().filter(|sample| sample.subscriber == name).count();
-        Row { name, events, settled: 0, dead: 0, retries: 0, held: String::new(), bar: screen.bar(name, events) }
+        let events = samples
+            .iter()
+            .filter(|sample| sample.subscriber == name)
+            .count();
+        Row {
+            name,
+            events,
+            settled: 0,
+            dead: 0,
+            retries: 0,
+            held: String::new(),
+            bar: screen.bar(name, events),
+        }
     });
     let mut tick = tokio::time::interval(LOOK);
     let began = Instant::now();
@@ -78,9 +96,17 @@ pub(super) async fn watch(
                 moved_at = Instant::now();
             }
             match (was_held, row.held.is_empty()) {
-                (true, true) => note(screen, style(format!("{} flows again", row.name)).green().to_string())?,
+                (true, true) => note(
+                    screen,
+                    style(format!("{} flows again", row.name))
+                        .green()
+                        .to_string(),
+                )?,
                 (false, false) => {
-                    let words = format!("{}: {}; its updates wait, all others go on", row.name, row.held);
+                    let words = format!(
+                        "{}: {}; its updates wait, all others go on",
+                        row.name, row.held
+                    );
                     note(screen, style(words).yellow().to_string())?;
                 }
                 _ => {}
@@ -89,11 +115,16 @@ pub(super) async fn watch(
         let done = rows.iter().all(|row| row.settled >= row.events);
         if rows[0].bar.is_none() && (done || Instant::now() >= line_at) {
             line_at += LINE;
-            let rows: Vec<_> = rows.iter().map(|row| format!("{} {}/{}", row.name, row.settled, row.events)).collect();
+            let rows: Vec<_> = rows
+                .iter()
+                .map(|row| format!("{} {}/{}", row.name, row.settled, row.events))
+                .collect();
             note(screen, format!("settled: {}", rows.join("  ")))?;
         }
         if done || moved_at.elapsed() >= STUCK {
-            rows.iter().filter_map(|row| row.bar.as_ref()).for_each(ProgressBar::abandon);
+            rows.iter()
+                .filter_map(|row| row.bar.as_ref())
+                .for_each(ProgressBar::abandon);
             return Ok(if done { Ended::Done } else { Ended::Stuck });
         }
     }
@@ -101,15 +132,27 @@ pub(super) async fn watch(
 
 impl Row {
     fn look(&mut self, metrics: &Metrics) {
-        let count = |family: &str, label: (&str, &str)| metrics.sum(family, &[("target", self.name), label]);
+        let count = |family: &str, label: (&str, &str)| {
+            metrics.sum(family, &[("target", self.name), label])
+        };
         self.settled = metrics.sum("outcomes_total", &[("target", self.name)]);
         self.dead = count("outcomes_total", ("outcome", "dead_lettered"));
-        self.retries = ["retry", "throttled"].iter().map(|verdict| count("attempts_total", ("verdict", verdict))).sum();
+        self.retries = ["retry", "throttled"]
+            .iter()
+            .map(|verdict| count("attempts_total", ("verdict", verdict)))
+            .sum();
         self.held = held(metrics, self.name);
         if let Some(bar) = &self.bar {
             bar.set_position(self.settled as u64);
-            let state = if self.held.is_empty() { style("flowing").green() } else { style(self.held.as_str()).yellow() };
-            bar.set_message(format!("{:>4} retries {:>4} dead  {state}", self.retries, self.dead));
+            let state = if self.held.is_empty() {
+                style("flowing").green()
+            } else {
+                style(self.held.as_str()).yellow()
+            };
+            bar.set_message(format!(
+                "{:>4} retries {:>4} dead  {state}",
+                self.retries, self.dead
+            ));
         }
     }
 }
@@ -118,7 +161,11 @@ impl Row {
 fn held(metrics: &Metrics, target: &str) -> String {
     for cause in ["unreachable", "unauthorized", "fault", "throttled"] {
         for state in ["holding", "probing"] {
-            if metrics.sum("target_state", &[("target", target), ("state", state), ("cause", cause)]) > 0 {
+            if metrics.sum(
+                "target_state",
+                &[("target", target), ("state", state), ("cause", cause)],
+            ) > 0
+            {
                 return format!("{state} ({cause})");
             }
         }

@@ -30,7 +30,8 @@ pub(super) struct Sample {
     pub(super) changes: Map<String, Value>,
 }
 
-/// So many events, the same ones each time. Every fortieth is of each kind that cannot be delivered.
+/// So many events, the same ones each time. Every fortieth is of each kind that cannot be
+/// delivered.
 pub(super) fn samples(events: usize) -> Vec<Sample> {
     let mut rng = fastrand::Rng::with_seed(52);
     // Each user gets several updates, so that order means something.
@@ -38,11 +39,27 @@ pub(super) fn samples(events: usize) -> Vec<Sample> {
     let sample = |number| {
         let user = FIRST_USER + rng.u64(..users);
         let target = if rng.bool() { AIPIX } else { VALT };
-        let changes = if target == AIPIX { permissions(&mut rng) } else { profile(number, user, &mut rng) };
-        let event = Event { number, target, user, changes, expired: number == events / 2 };
+        let changes = if target == AIPIX {
+            permissions(&mut rng)
+        } else {
+            profile(number, user, &mut rng)
+        };
+        let event = Event {
+            number,
+            target,
+            user,
+            changes,
+            expired: number == events / 2,
+        };
         match number % 40 {
-            3 => event.with(AIPIX, json!({ "permissions": [1, NO_PERMISSION] })).structured(),
-            11 => Event { user: NOBODY, ..event }.structured(),
+            3 => event
+                .with(AIPIX, json!({ "permissions": [1, NO_PERMISSION] }))
+                .structured(),
+            11 => Event {
+                user: NOBODY,
+                ..event
+            }
+            .structured(),
             19 => event.with("crm", json!({ "name": "anna" })).structured(),
             27 => event.unreadable(),
             35 => event.with(VALT, json!({ "rooms": "all of them" })).binary(),
@@ -60,9 +77,13 @@ fn permissions(rng: &mut fastrand::Rng) -> Value {
 
 fn profile(number: usize, user: u64, rng: &mut fastrand::Rng) -> Value {
     match rng.u8(..4) {
-        0 => json!({ "display_name": format!("User {user} of {number}"), "rooms": [rng.u32(1..50), rng.u32(50..99)] }),
+        0 => {
+            json!({ "display_name": format!("User {user} of {number}"), "rooms": [rng.u32(1..50), rng.u32(50..99)] })
+        }
         1 => json!({ "card_number": format!("{:08}", rng.u32(..99_999_999)) }),
-        2 => json!({ "user_group": rng.u32(1..9), "video_access": { "users": [user], "user_groups": [] } }),
+        2 => {
+            json!({ "user_group": rng.u32(1..9), "video_access": { "users": [user], "user_groups": [] } })
+        }
         _ => json!({ "display_name": format!("User {user} of {number}") }),
     }
 }
@@ -77,7 +98,11 @@ struct Event {
 
 impl Event {
     fn with(self, target: &'static str, changes: Value) -> Self {
-        Event { target, changes, ..self }
+        Event {
+            target,
+            changes,
+            ..self
+        }
     }
 
     /// Billing's events name no target: the route does.
@@ -94,7 +119,11 @@ impl Event {
     }
 
     fn attributes(&self) -> Vec<(&'static str, String)> {
-        let source = if self.is_billing() { "/billing/demo" } else { "/crm/demo" };
+        let source = if self.is_billing() {
+            "/billing/demo"
+        } else {
+            "/crm/demo"
+        };
         let mut attributes = vec![
             ("specversion", "1.0".to_owned()),
             ("id", format!("demo-{}", self.number)),
@@ -108,7 +137,11 @@ impl Event {
     }
 
     fn structured(self) -> Sample {
-        let mut event: Map<String, Value> = self.attributes().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let mut event: Map<String, Value> = self
+            .attributes()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
         event.insert("data".to_owned(), self.data());
         let headers = vec![Header::text("content-type", "application/cloudevents+json")];
         let value = Value::Object(event).to_string();
@@ -117,18 +150,37 @@ impl Event {
 
     fn binary(self) -> Sample {
         let mut headers = vec![Header::text("content-type", "application/json")];
-        headers.extend(self.attributes().into_iter().map(|(name, value)| Header::text(format!("ce_{name}"), value)));
+        headers.extend(
+            self.attributes()
+                .into_iter()
+                .map(|(name, value)| Header::text(format!("ce_{name}"), value)),
+        );
         let value = self.data().to_string();
         self.sample(headers, value)
     }
 
     fn unreadable(self) -> Sample {
-        Event { target: UNCLAIMED, ..self }.sample(Vec::new(), "this is no event".to_owned())
+        Event {
+            target: UNCLAIMED,
+            ..self
+        }
+        .sample(Vec::new(), "this is no event".to_owned())
     }
 
     fn sample(self, headers: Vec<Header>, value: String) -> Sample {
-        let subscriber = if [AIPIX, VALT].contains(&self.target) { self.target } else { UNCLAIMED };
+        let subscriber = if [AIPIX, VALT].contains(&self.target) {
+            self.target
+        } else {
+            UNCLAIMED
+        };
         let changes = self.changes.as_object().cloned().unwrap_or_default();
-        Sample { key: format!("user-{}", self.user), headers, value: value.into_bytes(), subscriber, user: self.user, changes }
+        Sample {
+            key: format!("user-{}", self.user),
+            headers,
+            value: value.into_bytes(),
+            subscriber,
+            user: self.user,
+            changes,
+        }
     }
 }

@@ -18,19 +18,29 @@ impl Screen {
     /// Standard output, with bars and colours if that is a terminal.
     pub fn stdout() -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
-        Screen { bars: (!bars.is_hidden()).then_some(bars), out: Box::new(io::stdout()) }
+        Screen {
+            bars: (!bars.is_hidden()).then_some(bars),
+            out: Box::new(io::stdout()),
+        }
     }
 
     /// Plain lines to anywhere.
     pub fn plain(out: impl Write + Send + 'static) -> Self {
-        Screen { bars: None, out: Box::new(out) }
+        Screen {
+            bars: None,
+            out: Box::new(out),
+        }
     }
 
     /// A bar for a target with so many events; none if the output is no terminal.
     pub(super) fn bar(&self, target: &str, events: usize) -> Option<ProgressBar> {
         // A template that is wrong is seen by every test.
-        let style = ProgressStyle::with_template("  {prefix:<10} {bar:12} {pos:>6} of {len:<6} {msg}").ok()?;
-        let bar = ProgressBar::new(events as u64).with_style(style).with_prefix(target.to_owned());
+        let style =
+            ProgressStyle::with_template("  {prefix:<10} {bar:12} {pos:>6} of {len:<6} {msg}")
+                .ok()?;
+        let bar = ProgressBar::new(events as u64)
+            .with_style(style)
+            .with_prefix(target.to_owned());
         Some(self.bars.as_ref()?.add(bar))
     }
 

@@ -18,9 +18,25 @@ pub(super) fn table(found: &Findings) -> String {
     let mut reasons = String::new();
     for subscriber in SUBSCRIBERS {
         let events: Vec<&Event> = findings::of(found, subscriber).collect();
-        let ended = |kind| events.iter().filter(|event| event.kind() == Some(kind)).count();
-        let retried = events.iter().filter(|event| event.outcomes.first().is_some_and(|outcome| outcome.data.attempts > 1)).count();
-        let mut took: Vec<i64> = events.iter().filter_map(|event| Some(event.outcomes.first()?.took_ms)).collect();
+        let ended = |kind| {
+            events
+                .iter()
+                .filter(|event| event.kind() == Some(kind))
+                .count()
+        };
+        let retried = events
+            .iter()
+            .filter(|event| {
+                event
+                    .outcomes
+                    .first()
+                    .is_some_and(|outcome| outcome.data.attempts > 1)
+            })
+            .count();
+        let mut took: Vec<i64> = events
+            .iter()
+            .filter_map(|event| Some(event.outcomes.first()?.took_ms))
+            .collect();
         took.sort_unstable();
         let _ = writeln!(
             table,
@@ -33,15 +49,25 @@ pub(super) fn table(found: &Findings) -> String {
             percentile(&took, 99),
         );
         let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
-        for reason in events.iter().filter_map(|event| event.outcomes.first()?.data.reason) {
+        for reason in events
+            .iter()
+            .filter_map(|event| event.outcomes.first()?.data.reason)
+        {
             *counts.entry(reason).or_default() += 1;
         }
         for (place, (reason, count)) in counts.into_iter().enumerate() {
             let name = if place == 0 { subscriber } else { "" };
-            let _ = writeln!(reasons, "  {name:<10} {count:>7}  {:<19} {}", reason.as_str(), meaning(reason));
+            let _ = writeln!(
+                reasons,
+                "  {name:<10} {count:>7}  {:<19} {}",
+                reason.as_str(),
+                meaning(reason)
+            );
         }
     }
-    format!("{table}  p50, p99: from the event's append to its outcome's\n\n  dead letters, by reason\n{reasons}")
+    format!(
+        "{table}  p50, p99: from the event's append to its outcome's\n\n  dead letters, by reason\n{reasons}"
+    )
 }
 
 /// What a reason means, in a few words.

@@ -25,7 +25,13 @@ impl Write for Paper {
 async fn shown(events: usize, faults: bool) -> (bool, String) {
     let paper = Paper::default();
     let (_stop, stopped) = stop::channel();
-    let kept = run(Options { events, faults }, &mut Screen::plain(paper.clone()), stopped).await.unwrap();
+    let kept = run(
+        Options { events, faults },
+        &mut Screen::plain(paper.clone()),
+        stopped,
+    )
+    .await
+    .unwrap();
     let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
     (kept, text)
 }
@@ -35,19 +41,43 @@ async fn every_promise_is_kept_and_shown_in_plain_lines() {
     let (kept, text) = shown(120, false).await;
     assert!(kept, "{text}");
     assert_eq!(text.matches('✓').count(), 3, "{text}");
-    assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text}");
-    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(
+        !text.contains(|character: char| character.is_control() && character != '\n'),
+        "{text}"
+    );
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
     let row = |name: &str| {
-        let line = text.lines().find(|line| line.starts_with(&format!("  {name} ")) && line.contains(" ms")).unwrap().to_owned();
-        let numbers: Vec<usize> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("  {name} ")) && line.contains(" ms"))
+            .unwrap()
+            .to_owned();
+        let numbers: Vec<usize> = line
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
         // Events, delivered, merged, dead letters.
         (numbers[0], numbers[1] + numbers[2], numbers[4])
     };
     let rows = ["aipix", "valt", "unclaimed"].map(row);
     assert_eq!(rows.iter().map(|row| row.0).sum::<usize>(), 120);
-    assert!(rows.iter().all(|(events, delivered, dead)| events == &(delivered + dead)), "{text}");
+    assert!(
+        rows.iter()
+            .all(|(events, delivered, dead)| events == &(delivered + dead)),
+        "{text}"
+    );
     assert_eq!(rows[2].1, 0);
-    for reason in ["rejected", "user_not_found", "invalid_changes", "expired", "undecodable", "unroutable"] {
+    for reason in [
+        "rejected",
+        "user_not_found",
+        "invalid_changes",
+        "expired",
+        "undecodable",
+        "unroutable",
+    ] {
         assert!(text.contains(reason), "{reason}: {text}");
     }
 }
@@ -56,14 +86,28 @@ async fn every_promise_is_kept_and_shown_in_plain_lines() {
 async fn an_outage_and_a_throttle_are_shown_and_heal() {
     let (kept, text) = shown(200, true).await;
     assert!(kept, "{text}");
-    // How the two mix is a matter of time: a probe may come just before or after the other one's trouble.
+    // How the two mix is a matter of time: a probe may come just before or after the other one's
+    // trouble.
     for story in [
-        ["VALT goes down", "valt: holding (unreachable)", "VALT is up", "valt flows again"].as_slice(),
-        &["aipix answers 429", "aipix: holding (throttled)", "aipix flows again"],
+        [
+            "VALT goes down",
+            "valt: holding (unreachable)",
+            "VALT is up",
+            "valt flows again",
+        ]
+        .as_slice(),
+        &[
+            "aipix answers 429",
+            "aipix: holding (throttled)",
+            "aipix flows again",
+        ],
     ] {
         let mut rest = text.as_str();
         for step in story {
-            rest = rest.split_once(step).unwrap_or_else(|| panic!("{step}: {text}")).1;
+            rest = rest
+                .split_once(step)
+                .unwrap_or_else(|| panic!("{step}: {text}"))
+                .1;
         }
     }
 }
@@ -73,7 +117,18 @@ async fn a_demo_that_is_stopped_keeps_nothing() {
     let (stop, stopped) = stop::channel();
     stop.stop();
     let paper = Paper::default();
-    assert!(!run(Options { events: 10_000, faults: false }, &mut Screen::plain(paper), stopped).await.unwrap());
+    assert!(
+        !run(
+            Options {
+                events: 10_000,
+                faults: false
+            },
+            &mut Screen::plain(paper),
+            stopped
+        )
+        .await
+        .unwrap()
+    );
 }
 
 /// What a whole demo would find: every event delivered or dead-lettered as it should be.
@@ -83,14 +138,28 @@ async fn findings() -> Findings {
     let metrics = Metrics::new().unwrap();
     let (end_service, service_ends) = stop::channel();
     let config = Arc::new(stage.config.clone());
-    let service = tokio::spawn(service::run(watch::channel(config).1, HashSet::new(), metrics.clone(), None, service_ends));
+    let service = tokio::spawn(service::run(
+        watch::channel(config).1,
+        HashSet::new(),
+        metrics.clone(),
+        None,
+        service_ends,
+    ));
     let sending = send(&stage, samples.clone(), Duration::ZERO);
     let (_tell, notes) = unbounded_channel();
     let mut screen = Screen::plain(std::io::sink());
-    assert_eq!(progress::watch(&samples, &metrics, &mut screen, notes).await.unwrap(), Ended::Done);
+    assert_eq!(
+        progress::watch(&samples, &metrics, &mut screen, notes)
+            .await
+            .unwrap(),
+        Ended::Done
+    );
     end_service.stop();
     service.await.unwrap().unwrap();
-    stage.findings(&samples, sending.await.unwrap().unwrap()).await.unwrap()
+    stage
+        .findings(&samples, sending.await.unwrap().unwrap())
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,14 +169,20 @@ async fn each_broken_promise_is_found() {
         let mut findings = whole.clone();
         tamper(&mut findings);
         let errors = findings.verdicts().into_iter().filter_map(Result::err);
-        errors.map(|words| words.split(':').next().unwrap_or_default().to_owned()).collect()
+        errors
+            .map(|words| words.split(':').next().unwrap_or_default().to_owned())
+            .collect()
     };
     assert!(broken(|_| {}).is_empty());
     assert_eq!(broken(|findings| findings.strays = 1), ["outcomes"]);
     assert_eq!(broken(|findings| findings.dead_letters -= 1), ["outcomes"]);
     assert_eq!(
         broken(|findings| {
-            let event = findings.events.values_mut().find(|event| event.kind() == Some(Kind::Delivered)).unwrap();
+            let event = findings
+                .events
+                .values_mut()
+                .find(|event| event.kind() == Some(Kind::Delivered))
+                .unwrap();
             event.outcomes.push(event.outcomes[0].clone());
         }),
         ["outcomes"]
@@ -116,7 +191,11 @@ async fn each_broken_promise_is_found() {
     assert_eq!(
         broken(|findings| {
             // The outcomes of two events of one user, the other way round.
-            let delivered: Vec<_> = findings.events.iter().filter(|(_, event)| event.kind() == Some(Kind::Delivered)).collect();
+            let delivered: Vec<_> = findings
+                .events
+                .iter()
+                .filter(|(_, event)| event.kind() == Some(Kind::Delivered))
+                .collect();
             let user = |event: &Event| (event.sample.subscriber, event.sample.user);
             let (one, other) = delivered
                 .iter()
@@ -130,7 +209,10 @@ async fn each_broken_promise_is_found() {
         }),
         ["order"]
     );
-    assert_eq!(broken(|findings| findings.apis[1].users.clear()), ["final state"]);
+    assert_eq!(
+        broken(|findings| findings.apis[1].users.clear()),
+        ["final state"]
+    );
     assert_eq!(
         broken(|findings| {
             let fields = findings.apis[0].users.values_mut().next().unwrap();

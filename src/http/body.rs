@@ -12,7 +12,8 @@ use hyper::header::CONTENT_ENCODING;
 use crate::http::lost::Lost;
 
 const NO_GZIP: &str = "its Content-Encoding is gzip, and it cannot be unpacked";
-const UNKNOWN: &str = "its Content-Encoding is none that can be read (gzip is): none was asked for, so switch it off";
+const UNKNOWN: &str =
+    "its Content-Encoding is none that can be read (gzip is): none was asked for, so switch it off";
 
 /// A body that comes in.
 pub(super) struct Body {
@@ -35,16 +36,23 @@ impl Body {
     pub(super) fn of(response: Response<Incoming>) -> Self {
         let encodings = response.headers().get_all(CONTENT_ENCODING);
         let mut packing = Packing::None;
-        for encoding in encodings.iter().map(|value| value.as_bytes().to_ascii_lowercase()) {
+        for encoding in encodings
+            .iter()
+            .map(|value| value.as_bytes().to_ascii_lowercase())
+        {
             packing = match (packing, &*encoding) {
                 (packing, b"" | b"identity") => packing,
-                (Packing::None, b"gzip" | b"x-gzip") => {
-                    Packing::Gzip { decoder: Box::new(GzDecoder::new(Vec::new())), packed: Bytes::new() }
-                }
+                (Packing::None, b"gzip" | b"x-gzip") => Packing::Gzip {
+                    decoder: Box::new(GzDecoder::new(Vec::new())),
+                    packed: Bytes::new(),
+                },
                 _ => Packing::Unreadable(UNKNOWN),
             };
         }
-        Body { body: response.into_body(), packing }
+        Body {
+            body: response.into_body(),
+            packing,
+        }
     }
 
     /// Why nothing, or nothing more, of it could be read.
@@ -65,12 +73,14 @@ impl Body {
             match &mut self.packing {
                 Packing::Unreadable(_) => return Ok(None),
                 Packing::None => return self.received().await,
-                Packing::Gzip { decoder, packed } if packed.has_remaining() => match decoder.write(packed) {
-                    // Bytes behind the end.
-                    Ok(0) => packed.clear(),
-                    Ok(taken) => packed.advance(taken),
-                    Err(_) => self.packing = Packing::Unreadable(NO_GZIP),
-                },
+                Packing::Gzip { decoder, packed } if packed.has_remaining() => {
+                    match decoder.write(packed) {
+                        // Bytes behind the end.
+                        Ok(0) => packed.clear(),
+                        Ok(taken) => packed.advance(taken),
+                        Err(_) => self.packing = Packing::Unreadable(NO_GZIP),
+                    }
+                }
                 Packing::Gzip { .. } => match self.received().await? {
                     Some(piece) => self.feed(piece),
                     None => return Ok(self.rest()),
@@ -100,7 +110,9 @@ impl Body {
 
     /// The bytes unpacked since the last call.
     fn unpacked(&mut self) -> Option<Bytes> {
-        let Packing::Gzip { decoder, .. } = &mut self.packing else { return None };
+        let Packing::Gzip { decoder, .. } = &mut self.packing else {
+            return None;
+        };
         let unpacked = std::mem::take(decoder.get_mut());
         (!unpacked.is_empty()).then(|| unpacked.into())
     }

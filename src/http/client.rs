@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use hyper::{Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
@@ -30,10 +32,11 @@ use crate::model::json::BYTE_ORDER_MARK;
 
 /// A body is kept up to this size, in bytes; of a longer one an outline.
 const BODY_CAP: usize = 64 * 1024;
-/// The proof of a success may stand late in a body: it is looked for, but not kept, up to here, in bytes.
+/// The proof of a success may stand late in a body: it is looked for, but not kept, up to here, in
+/// bytes.
 const SEARCH_CAP: usize = 16 * 1024 * 1024;
-/// Shorter than the idle timeouts that servers and what stands before them commonly have (60 s), so that a
-/// connection is seldom closed just when it is used again.
+/// Shorter than the idle timeouts that servers and what stands before them commonly have (60 s), so
+/// that a connection is seldom closed just when it is used again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// No connection is used for longer, so that a name that leads elsewhere is followed.
 const LONGEST_USE: Duration = Duration::from_secs(5 * 60);
@@ -65,7 +68,12 @@ impl Http {
     }
 
     /// The same, with a way of its own to look names up.
-    pub(crate) fn with_names(base_url: &Url, tls: &Tls, request_timeout: Duration, names: Names) -> anyhow::Result<Self> {
+    pub(crate) fn with_names(
+        base_url: &Url,
+        tls: &Tls,
+        request_timeout: Duration,
+        names: Names,
+    ) -> anyhow::Result<Self> {
         let connector = Connector::new(base_url, tls, request_timeout, names)?;
         Ok(Http {
             keeping: Arc::new(Mutex::new(client(&connector, usize::MAX))),
@@ -91,8 +99,8 @@ impl Http {
     /// If it was sent on a kept connection that broke off before a word of the answer had come, it
     /// is sent once more, on a new connection: a connection is not the API.
     ///
-    /// A body longer than 64 KiB is replaced by its outline. A 200 is then read on until `enough` is content
-    /// with the outline, up to 16 MiB: so a success is known wherever its proof stands.
+    /// A body longer than 64 KiB is replaced by its outline. A 200 is then read on until `enough`
+    /// is content with the outline, up to 16 MiB: so a success is known wherever its proof stands.
     ///
     /// # Errors
     /// Where there was no whole answer.
@@ -109,16 +117,30 @@ impl Http {
         let mut course = Course::default();
         let exchange = self.send_and_read(request, enough, &mut course);
         match tokio::time::timeout_at(began + timeout, exchange).await {
-            Ok(Err(lost)) => Err(Lost { ambiguous: lost.ambiguous || course.repeated, ..lost }),
+            Ok(Err(lost)) => Err(Lost {
+                ambiguous: lost.ambiguous || course.repeated,
+                ..lost
+            }),
             Ok(answer) => answer,
             Err(_) => Err(Lost::too_late(timeout, course.began())),
         }
     }
 
-    async fn send_and_read(&self, request: Sent, enough: impl Fn(&Answer) -> bool, course: &mut Course) -> Result<Answer, Lost> {
+    async fn send_and_read(
+        &self,
+        request: Sent,
+        enough: impl Fn(&Answer) -> bool,
+        course: &mut Course,
+    ) -> Result<Answer, Lost> {
         let keeping = self.keeping().clone();
-        let mut sent = course.send(&keeping, request.clone(), self.oldest_kept).await;
-        if sent.is_err() && course.past().is_some_and(|past| past.is_silent_since_an_answer()) {
+        let mut sent = course
+            .send(&keeping, request.clone(), self.oldest_kept)
+            .await;
+        if sent.is_err()
+            && course
+                .past()
+                .is_some_and(|past| past.is_silent_since_an_answer())
+        {
             tracing::debug!("a kept connection was dead: the request is repeated on a new one");
             course.repeated = true;
             sent = course.send(&self.fresh, request, self.oldest_kept).await;
@@ -139,17 +161,26 @@ impl Http {
     /// The address of a path below the base URL.
     pub fn url(&self, path: &str) -> Url {
         let mut url = self.base_url.clone();
-        url.set_path(&format!("{}{path}", self.base_url.path().trim_end_matches('/')));
+        url.set_path(&format!(
+            "{}{path}",
+            self.base_url.path().trim_end_matches('/')
+        ));
         url
     }
 
-    fn request(&self, request: Request, token: Option<&SecretString>, mut headers: HeaderMap) -> Result<Sent, Lost> {
+    fn request(
+        &self,
+        request: Request,
+        token: Option<&SecretString>,
+        mut headers: HeaderMap,
+    ) -> Result<Sent, Lost> {
         let mut address = format!("{}{}", self.base, request.path);
         let token = token.map_or("", |token| token.expose_secret());
         match request.token {
             TokenPlace::None => {}
             TokenPlace::Bearer => {
-                // A session hands out no token that a header cannot carry; sent without, the API would refuse it.
+                // A session hands out no token that a header cannot carry; sent without, the API
+                // would refuse it.
                 if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {token}")) {
                     value.set_sensitive(true);
                     headers.insert(AUTHORIZATION, value);
@@ -162,11 +193,15 @@ impl Http {
         }
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("user-courier/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("user-courier/", env!("CARGO_PKG_VERSION"))),
+        );
         let mut built = Sent::new(Full::new(request.body));
         *built.method_mut() = request.method;
         // Fails for a token that makes the address longer than 64 KiB; the error would show it.
-        *built.uri_mut() = Uri::from_maybe_shared(Bytes::from(address)).map_err(|_| Lost::unsendable())?;
+        *built.uri_mut() =
+            Uri::from_maybe_shared(Bytes::from(address)).map_err(|_| Lost::unsendable())?;
         *built.headers_mut() = headers;
         Ok(built)
     }
@@ -174,7 +209,10 @@ impl Http {
 
 fn client(connector: &Connector, kept: usize) -> Client<Connector, Full<Bytes>> {
     let mut builder = Client::builder(TokioExecutor::new());
-    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(kept);
+    builder
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(kept);
     builder.build(connector.clone())
 }
 
@@ -196,7 +234,10 @@ impl Course {
         self.connection = Some(capture_connection(&mut request));
         let response = client.request(request).await?;
         // Before it goes back to the kept ones.
-        let is_old = response.extensions().get::<Past>().is_some_and(|past| past.born().elapsed() > oldest_kept);
+        let is_old = response
+            .extensions()
+            .get::<Past>()
+            .is_some_and(|past| past.born().elapsed() > oldest_kept);
         if let Some(connection) = self.connection.as_ref().filter(|_| is_old)
             && let Some(connected) = &*connection.connection_metadata()
         {
@@ -207,23 +248,35 @@ impl Course {
 
     /// Whether there is, or was, a connection on which the request may have gone out.
     fn began(&self) -> bool {
-        self.repeated || self.connection.as_ref().is_some_and(|connection| connection.connection_metadata().is_some())
+        self.repeated
+            || self
+                .connection
+                .as_ref()
+                .is_some_and(|connection| connection.connection_metadata().is_some())
     }
 
     /// That of the connection that was used last.
     fn past(&self) -> Option<Past> {
         let mut extras = hyper::http::Extensions::new();
-        self.connection.as_ref()?.connection_metadata().as_ref()?.get_extras(&mut extras);
+        self.connection
+            .as_ref()?
+            .connection_metadata()
+            .as_ref()?
+            .get_extras(&mut extras);
         extras.remove()
     }
 }
 
-async fn read(response: Response<Incoming>, enough: impl Fn(&Answer) -> bool) -> Result<Answer, Lost> {
+async fn read(
+    response: Response<Incoming>,
+    enough: impl Fn(&Answer) -> bool,
+) -> Result<Answer, Lost> {
     let pause = response.headers().get(RETRY_AFTER);
     let mut answer = Answer {
         status: response.status().as_u16(),
         asks_for_pause: pause.is_some(),
-        retry_after: pause.and_then(|value| retry_after::read(value.to_str().ok()?, SystemTime::now())),
+        retry_after: pause
+            .and_then(|value| retry_after::read(value.to_str().ok()?, SystemTime::now())),
         ..Answer::default()
     };
     let mut body = Body::of(response);
@@ -240,8 +293,14 @@ async fn read(response: Response<Incoming>, enough: impl Fn(&Answer) -> bool) ->
     Ok(answer)
 }
 
-/// Reads a body that is too long to be kept. What is left of it when this returns is dropped with its connection.
-async fn read_on(mut body: Body, mut answer: Answer, first: &[u8], enough: impl Fn(&Answer) -> bool) -> Result<Answer, Lost> {
+/// Reads a body that is too long to be kept. What is left of it when this returns is dropped with
+/// its connection.
+async fn read_on(
+    mut body: Body,
+    mut answer: Answer,
+    first: &[u8],
+    enough: impl Fn(&Answer) -> bool,
+) -> Result<Answer, Lost> {
     let mut length = answer.body.len() + first.len();
     let mut outline = Outline::default();
     outline.read(&answer.body);

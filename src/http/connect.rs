@@ -34,7 +34,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an address is waited for, at the most, before the next one of the same name is tried
 /// beside it.
 const NEXT_ADDRESS: Duration = Duration::from_millis(500);
-/// How long an idle connection is silent before it is asked whether it still stands: many firewalls forget one that is silent for minutes.
+/// How long an idle connection is silent before it is asked whether it still stands: many firewalls
+/// forget one that is silent for minutes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Opens connections. Cheap to clone.
@@ -88,8 +89,14 @@ impl Connector {
     /// A connector for `base_url`, for calls that take `request_timeout` at most.
     ///
     /// # Errors
-    /// Where a TLS file cannot be used, named by its path; and where the platform has no certificates and they are wanted.
-    pub(super) fn new(base_url: &Url, tls: &Tls, request_timeout: Duration, names: Names) -> anyhow::Result<Self> {
+    /// Where a TLS file cannot be used, named by its path; and where the platform has no
+    /// certificates and they are wanted.
+    pub(super) fn new(
+        base_url: &Url,
+        tls: &Tls,
+        request_timeout: Duration,
+        names: Names,
+    ) -> anyhow::Result<Self> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -106,12 +113,20 @@ impl Connector {
         });
         let host = host.unwrap_or_default();
         let name = move |_: &Uri| ServerName::try_from(host.clone());
-        let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().with_server_name_resolver(name);
+        let builder = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .with_server_name_resolver(name);
         let tcp_and_tls = builder.enable_http1().wrap_connector(tcp);
         // A little less than the whole, so that the time for connecting runs out first and is known
         // as that.
         let timeout = (request_timeout * 4 / 5).min(CONNECT_TIMEOUT);
-        Ok(Connector { tcp_and_tls, names, timeout, turn: Arc::default() })
+        Ok(Connector {
+            tcp_and_tls,
+            names,
+            timeout,
+            turn: Arc::default(),
+        })
     }
 
     /// The next connection begins with another address of the name: this one connects, and what
@@ -123,11 +138,14 @@ impl Connector {
     /// Tries one address after the other, without giving up those that are slow, until one answers.
     async fn connect(mut self, target: Uri) -> Result<Stream, AnyError> {
         let targets = self.addresses(target).await?;
-        let pause = NEXT_ADDRESS.min(self.timeout / 2 / u32::try_from(targets.len()).unwrap_or(u32::MAX));
+        let pause =
+            NEXT_ADDRESS.min(self.timeout / 2 / u32::try_from(targets.len()).unwrap_or(u32::MAX));
         let mut targets = targets.into_iter();
         let (mut trials, mut why) = (FuturesUnordered::new(), None);
         loop {
-            let begun = targets.next().map(|target| trials.push(tower_service::Service::call(&mut self.tcp_and_tls, target)));
+            let begun = targets.next().map(|target| {
+                trials.push(tower_service::Service::call(&mut self.tcp_and_tls, target))
+            });
             if begun.is_none() && trials.is_empty() {
                 return Err(why.unwrap_or_else(|| NoAddress.into()));
             }
@@ -152,7 +170,10 @@ impl Connector {
         let is_https = target.scheme_str() == Some("https");
         let port = target.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let mut addresses: Vec<SocketAddr> = match &self.names {
-            Names::System => tokio::net::lookup_host((host, port)).await.map_err(|_| NoAddress)?.collect(),
+            Names::System => tokio::net::lookup_host((host, port))
+                .await
+                .map_err(|_| NoAddress)?
+                .collect(),
             #[cfg(test)]
             Names::Given(addresses) => addresses.lock().map_err(|_| NoAddress)?.clone(),
         };
@@ -163,9 +184,16 @@ impl Connector {
         addresses.rotate_left(turn);
         let by_address = |address: SocketAddr| {
             let scheme = if is_https { "https" } else { "http" };
-            Uri::builder().scheme(scheme).authority(address.to_string()).path_and_query("/").build()
+            Uri::builder()
+                .scheme(scheme)
+                .authority(address.to_string())
+                .path_and_query("/")
+                .build()
         };
-        Ok(addresses.into_iter().map(by_address).collect::<Result<_, _>>()?)
+        Ok(addresses
+            .into_iter()
+            .map(by_address)
+            .collect::<Result<_, _>>()?)
     }
 }
 
@@ -195,20 +223,45 @@ fn config(tls: &Tls, secure: bool) -> anyhow::Result<ClientConfig> {
         // The platform's certificates are not wanted, and may be missing.
         None => ClientConfig::builder().with_root_certificates(RootCertStore::empty()),
     };
-    let Some(ClientCertificate { cert_file, key_file }) = &tls.client_certificate else { return Ok(builder.with_no_client_auth()) };
-    let certificates = std::fs::read(cert_file).with_context(|| format!("cannot read client_cert_file {}", cert_file.display()))?;
-    let key = std::fs::read(key_file).with_context(|| format!("cannot read client_key_file {}", key_file.display()))?;
-    let certificates: Option<Vec<_>> = CertificateDer::pem_slice_iter(&certificates).collect::<Result<_, _>>().ok();
-    let pair = certificates.filter(|certificates| !certificates.is_empty()).zip(PrivateKeyDer::from_pem_slice(&key).ok());
+    let Some(ClientCertificate {
+        cert_file,
+        key_file,
+    }) = &tls.client_certificate
+    else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let certificates = std::fs::read(cert_file)
+        .with_context(|| format!("cannot read client_cert_file {}", cert_file.display()))?;
+    let key = std::fs::read(key_file)
+        .with_context(|| format!("cannot read client_key_file {}", key_file.display()))?;
+    let certificates: Option<Vec<_>> = CertificateDer::pem_slice_iter(&certificates)
+        .collect::<Result<_, _>>()
+        .ok();
+    let pair = certificates
+        .filter(|certificates| !certificates.is_empty())
+        .zip(PrivateKeyDer::from_pem_slice(&key).ok());
     // The errors' own texts are left out, as they speak of the key.
-    let config = pair.and_then(|(certificates, key)| builder.with_client_auth_cert(certificates, key).ok());
-    config.with_context(|| format!("{} and {} are not a certificate and its key in PEM form", cert_file.display(), key_file.display()))
+    let config =
+        pair.and_then(|(certificates, key)| builder.with_client_auth_cert(certificates, key).ok());
+    config.with_context(|| {
+        format!(
+            "{} and {} are not a certificate and its key in PEM form",
+            cert_file.display(),
+            key_file.display()
+        )
+    })
 }
 
 fn authorities(path: &Path) -> anyhow::Result<RootCertStore> {
-    let pem = std::fs::read(path).with_context(|| format!("cannot read ca_file {}", path.display()))?;
+    let pem =
+        std::fs::read(path).with_context(|| format!("cannot read ca_file {}", path.display()))?;
     let mut authorities = RootCertStore::empty();
-    let (added, _) = authorities.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
-    anyhow::ensure!(added > 0, "ca_file {} holds no certificate in PEM form", path.display());
+    let (added, _) =
+        authorities.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+    anyhow::ensure!(
+        added > 0,
+        "ca_file {} holds no certificate in PEM form",
+        path.display()
+    );
     Ok(authorities)
 }

@@ -30,7 +30,11 @@ struct Facts {
 
 impl Past {
     fn new() -> Self {
-        Past(Arc::new(Facts { born: Instant::now(), read: AtomicU64::new(0), answered: AtomicU64::new(0) }))
+        Past(Arc::new(Facts {
+            born: Instant::now(),
+            read: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+        }))
     }
 
     /// When it came about.
@@ -40,7 +44,9 @@ impl Past {
 
     /// The answer was read to its end.
     pub(super) fn answered(&self) {
-        self.0.answered.store(self.0.read.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.0
+            .answered
+            .store(self.0.read.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Whether it has answered before, and nothing came since.
@@ -59,7 +65,10 @@ pub(super) struct Watched<S> {
 impl<S> Watched<S> {
     /// As hyper wants it.
     pub(super) fn new(stream: S) -> TokioIo<Self> {
-        TokioIo::new(Watched { stream: TokioIo::new(stream), past: Past::new() })
+        TokioIo::new(Watched {
+            stream: TokioIo::new(stream),
+            past: Past::new(),
+        })
     }
 }
 
@@ -70,7 +79,11 @@ impl<S: Connection> Connection for Watched<S> {
 }
 
 impl<S: hyper::rt::Read + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         let read = buffer.filled().len() - before;
@@ -80,7 +93,11 @@ impl<S: hyper::rt::Read + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: hyper::rt::Write + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -96,7 +113,11 @@ impl<S: hyper::rt::Write + Unpin> AsyncWrite for Watched<S> {
         self.stream.is_write_vectored()
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 }

@@ -52,7 +52,8 @@ pub struct Lost {
     pub status: Status,
     /// Whether the request may have gone out and been followed nevertheless.
     pub ambiguous: bool,
-    /// What happened, in our own words: an HTTP client's errors show the URL, which may hold the token.
+    /// What happened, in our own words: an HTTP client's errors show the URL, which may hold the
+    /// token.
     pub message: String,
 }
 
@@ -64,7 +65,12 @@ impl Lost {
             true => (Status::Timeout, format!("no answer within {timeout:?}")),
             false => (Status::Connect, TooLate.to_string()),
         };
-        Lost { verdict: Verdict::Retry { unreachable: !sent }, status, ambiguous: sent, message }
+        Lost {
+            verdict: Verdict::Retry { unreachable: !sent },
+            status,
+            ambiguous: sent,
+            message,
+        }
     }
 
     /// The request could not be put into words.
@@ -77,47 +83,86 @@ impl Lost {
         }
     }
 
-    /// What the HTTP client's error means. `nothing_sent`: it came while connecting. Of all texts only those of TLS are used, which know no URL.
+    /// What the HTTP client's error means. `nothing_sent`: it came while connecting. Of all texts
+    /// only those of TLS are used, which know no URL.
     pub(super) fn new(error: &(dyn Error + 'static), nothing_sent: bool) -> Self {
         let causes = causes(error);
-        let unreachable = Verdict::Retry { unreachable: nothing_sent };
+        let unreachable = Verdict::Retry {
+            unreachable: nothing_sent,
+        };
         let (verdict, status, message) = if let Some(error) = find::<rustls::Error>(&causes) {
             tls_failure(error, unreachable)
         } else if nothing_sent && find::<TooLate>(&causes).is_some() {
             (unreachable, Status::Connect, TooLate.to_string())
         } else if nothing_sent && find::<NoAddress>(&causes).is_some() {
-            (unreachable, Status::Connect, "the host's name was not found: check base_url and the name service".to_owned())
+            (
+                unreachable,
+                Status::Connect,
+                "the host's name was not found: check base_url and the name service".to_owned(),
+            )
         } else if nothing_sent && is_within_tls(&causes) {
-            (unreachable, Status::Tls, "the connection was cut off while TLS was being set up".to_owned())
+            (
+                unreachable,
+                Status::Tls,
+                "the connection was cut off while TLS was being set up".to_owned(),
+            )
         } else if nothing_sent {
-            (unreachable, Status::Connect, format!("could not connect: {}", io_kind(&causes)))
+            (
+                unreachable,
+                Status::Connect,
+                format!("could not connect: {}", io_kind(&causes)),
+            )
         } else if find::<hyper::Error>(&causes).is_some_and(hyper::Error::is_parse_too_large) {
             let message = "the answer has more headers than can be read, in number or in length: check what stands before the API";
             (Verdict::Fault, Status::Protocol, message.to_owned())
         } else if find::<hyper::Error>(&causes).is_some_and(hyper::Error::is_parse) {
-            // Whatever speaks something else than HTTP is not the API, and would say the same to every update.
-            (Verdict::Fault, Status::Protocol, "the answer was not HTTP: check base_url, its port, and http or https".to_owned())
+            // Whatever speaks something else than HTTP is not the API, and would say the same to
+            // every update.
+            (
+                Verdict::Fault,
+                Status::Protocol,
+                "the answer was not HTTP: check base_url, its port, and http or https".to_owned(),
+            )
         } else {
-            (unreachable, Status::Protocol, format!("the connection was lost before the answer was complete: {}", io_kind(&causes)))
+            (
+                unreachable,
+                Status::Protocol,
+                format!(
+                    "the connection was lost before the answer was complete: {}",
+                    io_kind(&causes)
+                ),
+            )
         };
-        Lost { verdict, status, ambiguous: !nothing_sent && verdict != Verdict::Fault, message }
+        Lost {
+            verdict,
+            status,
+            ambiguous: !nothing_sent && verdict != Verdict::Fault,
+            message,
+        }
     }
 }
 
-/// A certificate that is not accepted, on either side, and anything that is no TLS stay as they are until somebody
-/// acts; a peer's own trouble does not.
+/// A certificate that is not accepted, on either side, and anything that is no TLS stay as they are
+/// until somebody acts; a peer's own trouble does not.
 fn tls_failure(error: &rustls::Error, unreachable: Verdict) -> (Verdict, Status, String) {
     use rustls::{AlertDescription as Alert, Error as Tls};
     match error {
-        Tls::AlertReceived(Alert::InternalError | Alert::UserCanceled | Alert::CloseNotify) => {
-            (unreachable, Status::Tls, format!("TLS was broken off: {error}"))
-        }
+        Tls::AlertReceived(Alert::InternalError | Alert::UserCanceled | Alert::CloseNotify) => (
+            unreachable,
+            Status::Tls,
+            format!("TLS was broken off: {error}"),
+        ),
         Tls::InvalidCertificate(_) => {
-            let message =
-                format!("the server's certificate is not accepted ({error}): check base_url, or set tls.ca_file to its authority");
+            let message = format!(
+                "the server's certificate is not accepted ({error}): check base_url, or set tls.ca_file to its authority"
+            );
             (Verdict::Fault, Status::Tls, message)
         }
-        _ => (Verdict::Fault, Status::Tls, format!("TLS failed ({error}): check base_url, its port and the target's tls files")),
+        _ => (
+            Verdict::Fault,
+            Status::Tls,
+            format!("TLS failed ({error}): check base_url, its port and the target's tls files"),
+        ),
     }
 }
 
@@ -127,8 +172,12 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(cause) = next {
         causes.push(cause);
-        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = wrapped.map(|cause| cause as &(dyn Error + 'static)).or_else(|| cause.source());
+        let wrapped = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = wrapped
+            .map(|cause| cause as &(dyn Error + 'static))
+            .or_else(|| cause.source());
     }
     causes
 }
@@ -145,10 +194,20 @@ pub(super) fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
 
 /// An error of the socket below TLS comes wrapped into another `io::Error`.
 fn is_within_tls(causes: &[&(dyn Error + 'static)]) -> bool {
-    causes.iter().filter(|cause| cause.is::<std::io::Error>()).count() > 1
+    causes
+        .iter()
+        .filter(|cause| cause.is::<std::io::Error>())
+        .count()
+        > 1
 }
 
 fn io_kind(causes: &[&(dyn Error + 'static)]) -> String {
-    let last = causes.iter().rev().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    last.map_or_else(|| "closed by the other side".to_owned(), |error| error.kind().to_string())
+    let last = causes
+        .iter()
+        .rev()
+        .find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    last.map_or_else(
+        || "closed by the other side".to_owned(),
+        |error| error.kind().to_string(),
+    )
 }

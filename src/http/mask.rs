@@ -5,30 +5,51 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use crate::model::error::ApiError;
 
-/// A secret with fewer characters cannot be masked: its like stands in any text, and what is left would show it.
+/// A secret with fewer characters cannot be masked: its like stands in any text, and what is left
+/// would show it.
 const SHORTEST_MASKABLE: usize = 4;
 /// The beginning of a secret that is masked where the rest of it was cut off, in bytes.
 const BEGINNING: usize = 8;
 
 /// Takes `secrets` out of `error` and cuts it to 2 KiB of JSON.
 ///
-/// Each secret is replaced by `***` wherever it stands, in upper or lower case, as it is or in the way JSON, HTML, a URL or Base64
-/// write it; so is its beginning, from 8 bytes on, where the API has cut it. Where one has fewer than 4 characters, all the words are left out.
+/// Each secret is replaced by `***` wherever it stands, in upper or lower case, as it is or in the
+/// way JSON, HTML, a URL or Base64 write it; so is its beginning, from 8 bytes on, where the API
+/// has cut it. Where one has fewer than 4 characters, all the words are left out.
 pub fn mask(error: ApiError, secrets: &[impl AsRef<str>]) -> ApiError {
     let secrets = || secrets.iter().map(AsRef::as_ref);
     if secrets().any(|secret: &str| secret.chars().count() < SHORTEST_MASKABLE) {
-        return ApiError::new("the API refused the update; its words are left out, as they could show a short secret value");
+        return ApiError::new(
+            "the API refused the update; its words are left out, as they could show a short secret value",
+        );
     }
     let forms: Vec<String> = secrets().flat_map(forms).collect();
     let whole = |text: &str| {
-        let found = forms.iter().map(|form| common(text, form)).filter(|(_, whole)| *whole);
+        let found = forms
+            .iter()
+            .map(|form| common(text, form))
+            .filter(|(_, whole)| *whole);
         found.map(|(length, _)| length).max().unwrap_or(0)
     };
-    let beginning = |text: &str| forms.iter().map(|form| common(text, form).0).max().filter(|length| *length >= BEGINNING).unwrap_or(0);
+    let beginning = |text: &str| {
+        forms
+            .iter()
+            .map(|form| common(text, form).0)
+            .max()
+            .filter(|length| *length >= BEGINNING)
+            .unwrap_or(0)
+    };
     // Whole ones first: what looks like a beginning may overlap one.
     let clean = |text: &str| one_line(&without(&without(text, whole), beginning));
-    let fields = error.fields.iter().map(|(name, texts)| (clean(name), texts.iter().map(|text| clean(text)).collect()));
-    ApiError { message: clean(&error.message), fields: fields.collect() }.cut()
+    let fields = error
+        .fields
+        .iter()
+        .map(|(name, texts)| (clean(name), texts.iter().map(|text| clean(text)).collect()));
+    ApiError {
+        message: clean(&error.message),
+        fields: fields.collect(),
+    }
+    .cut()
 }
 
 /// The ways in which an API may write the secret, in lower case.
@@ -44,11 +65,30 @@ fn forms(secret: &str) -> Vec<String> {
             _ => format!("\\u{unit:04x}"),
         })
         .collect();
-    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    let html = secret
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;");
     let url: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-    let base64 = [STANDARD_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(secret)];
-    let forms = [secret.to_owned(), json, php, html.replace('\'', "&#039;"), html.replace('\'', "&#39;"), url.replace('+', "%20"), url];
-    forms.into_iter().chain(base64).map(|form| form.chars().map(fold).collect()).collect()
+    let base64 = [
+        STANDARD_NO_PAD.encode(secret),
+        URL_SAFE_NO_PAD.encode(secret),
+    ];
+    let forms = [
+        secret.to_owned(),
+        json,
+        php,
+        html.replace('\'', "&#039;"),
+        html.replace('\'', "&#39;"),
+        url.replace('+', "%20"),
+        url,
+    ];
+    forms
+        .into_iter()
+        .chain(base64)
+        .map(|form| form.chars().map(fold).collect())
+        .collect()
 }
 
 /// `text` with each place replaced at which `length` finds something to take out.
@@ -91,7 +131,15 @@ fn fold(character: char) -> char {
 
 /// No line of a log can be forged by what an API says.
 fn one_line(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -108,11 +156,17 @@ mod tests {
     fn a_secret_is_masked_wherever_it_stands() {
         let error = ApiError {
             message: "canary42 is no canary42!".into(),
-            fields: BTreeMap::from([("field.canary42".into(), vec!["say CANARY42".into(), "fine".into()])]),
+            fields: BTreeMap::from([(
+                "field.canary42".into(),
+                vec!["say CANARY42".into(), "fine".into()],
+            )]),
         };
         let error = mask(error, &["canary42"]);
         assert_eq!(error.message, "*** is no ***!");
-        assert_eq!(error.fields, BTreeMap::from([("field.***".into(), vec!["say ***".into(), "fine".into()])]));
+        assert_eq!(
+            error.fields,
+            BTreeMap::from([("field.***".into(), vec!["say ***".into(), "fine".into()])])
+        );
     }
 
     #[test]
@@ -148,7 +202,11 @@ mod tests {
         ] {
             assert_eq!(masked(said, secret), masked_to, "{said}");
         }
-        assert_eq!(masked("pass and passw", "passw"), "pass and ***", "a short one only as a whole");
+        assert_eq!(
+            masked("pass and passw", "passw"),
+            "pass and ***",
+            "a short one only as a whole"
+        );
     }
 
     #[test]
@@ -166,7 +224,13 @@ mod tests {
             };
             let error = mask(error, &["long enough", secret]);
             assert!(error.fields.is_empty());
-            assert!(error.message.starts_with("the API refused the update; its words are left out"), "{}", error.message);
+            assert!(
+                error
+                    .message
+                    .starts_with("the API refused the update; its words are left out"),
+                "{}",
+                error.message
+            );
         }
     }
 
@@ -181,6 +245,9 @@ mod tests {
 
     #[test]
     fn an_api_cannot_forge_a_line() {
-        assert_eq!(masked("a\r\nERROR \u{1b}[31mb", "secret"), "a  ERROR  [31mb");
+        assert_eq!(
+            masked("a\r\nERROR \u{1b}[31mb", "secret"),
+            "a  ERROR  [31mb"
+        );
     }
 }

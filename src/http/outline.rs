@@ -1,8 +1,9 @@
 //! An outline: the short members of a long JSON object, picked out while it streams by.
 //!
-//! An API may answer with megabytes and put the one member that matters first or last. The outline of such a
-//! body is a small JSON object: members that are long are `null` in it, or, where they are objects
-//! themselves, stand with their own short members. Nothing is checked here; what was no JSON stays none.
+//! An API may answer with megabytes and put the one member that matters first or last. The outline
+//! of such a body is a small JSON object: members that are long are `null` in it, or, where they
+//! are objects themselves, stand with their own short members. Nothing is checked here; what was no
+//! JSON stays none.
 
 /// A member longer than this is not kept, in bytes.
 const LONGEST_MEMBER: usize = 4 * 1024;
@@ -90,7 +91,11 @@ impl Outline {
         if self.end == End::NotAnObject || self.depth == 0 && self.end == End::Open {
             return None;
         }
-        let mut level = Level { kept: self.outer.kept.clone(), member: self.outer.member.clone(), long: true };
+        let mut level = Level {
+            kept: self.outer.kept.clone(),
+            member: self.outer.member.clone(),
+            long: true,
+        };
         level.end_member(&self.instead());
         Some([b"{".as_slice(), &level.kept, b"}"].concat())
     }
@@ -239,22 +244,42 @@ mod tests {
         for cut in 1..body.len() {
             let part = outline(&body[..cut]).unwrap();
             for (name, value) in part.as_object().unwrap() {
-                let partial_object = value
-                    .as_object()
-                    .is_some_and(|members| members.iter().all(|(name, value)| value.is_null() || *value == whole["data"][name.as_str()]));
-                assert!(value.is_null() || partial_object || *value == whole[name.as_str()], "cut at {cut}: {part}");
+                let partial_object = value.as_object().is_some_and(|members| {
+                    members.iter().all(|(name, value)| {
+                        value.is_null() || *value == whole["data"][name.as_str()]
+                    })
+                });
+                assert!(
+                    value.is_null() || partial_object || *value == whole[name.as_str()],
+                    "cut at {cut}: {part}"
+                );
             }
         }
         // A number may go on after the cut.
         assert_eq!(outline(r#"{"id":5"#), Some(json!({ "id": null })));
         assert_eq!(outline(r#"{"data":{"id":4"#), Some(json!({ "data": {} })));
-        assert_eq!(outline(r#"{"data":{"id":48,"x":"#), Some(json!({ "data": { "id": 48 } })));
+        assert_eq!(
+            outline(r#"{"data":{"id":48,"x":"#),
+            Some(json!({ "data": { "id": 48 } }))
+        );
     }
 
     #[test]
     fn what_is_no_object_has_no_outline() {
-        assert_eq!(outline("\u{feff}{\"id\":5}"), Some(json!({ "id": 5 })), "a byte order mark is skipped");
-        for body in ["", "  ", "<html>{\"id\":5}</html>", "[{\"id\":5}]", "\"{\"", "5", "]"] {
+        assert_eq!(
+            outline("\u{feff}{\"id\":5}"),
+            Some(json!({ "id": 5 })),
+            "a byte order mark is skipped"
+        );
+        for body in [
+            "",
+            "  ",
+            "<html>{\"id\":5}</html>",
+            "[{\"id\":5}]",
+            "\"{\"",
+            "5",
+            "]",
+        ] {
             assert_eq!(outline(body), None, "{body:?}");
         }
     }

@@ -30,14 +30,22 @@ mod tests {
     fn seconds_are_read() {
         let now = SystemTime::now();
         for (value, seconds) in [("0", 0), ("7", 7), (" 120 ", 120), ("0005", 5)] {
-            assert_eq!(read(value, now), Some(Duration::from_secs(seconds)), "{value:?}");
+            assert_eq!(
+                read(value, now),
+                Some(Duration::from_secs(seconds)),
+                "{value:?}"
+            );
         }
     }
 
     #[test]
     fn a_date_is_read_in_all_three_forms_and_counts_from_now() {
         let now = at("Sun, 22 Nov 2026 09:00:00 GMT");
-        for value in ["Sun, 22 Nov 2026 09:01:30 GMT", "Sunday, 22-Nov-26 09:01:30 GMT", "Sun Nov 22 09:01:30 2026"] {
+        for value in [
+            "Sun, 22 Nov 2026 09:01:30 GMT",
+            "Sunday, 22-Nov-26 09:01:30 GMT",
+            "Sun Nov 22 09:01:30 2026",
+        ] {
             assert_eq!(read(value, now), Some(Duration::from_secs(90)), "{value}");
         }
     }
@@ -45,14 +53,25 @@ mod tests {
     #[test]
     fn a_past_date_is_no_pause() {
         let now = at("Sun, 22 Nov 2026 09:00:00 GMT");
-        assert_eq!(read("Sat, 21 Nov 2026 09:00:00 GMT", now), Some(Duration::ZERO));
-        assert_eq!(read("Thu, 01 Jan 1970 00:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(
+            read("Sat, 21 Nov 2026 09:00:00 GMT", now),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(
+            read("Thu, 01 Jan 1970 00:00:00 GMT", now),
+            Some(Duration::ZERO)
+        );
     }
 
     #[test]
     fn a_huge_pause_is_kept_addable() {
         let now = at("Sun, 22 Nov 2026 09:00:00 GMT");
-        for value in ["99999999999", "18446744073709551616", &"9".repeat(400), "Fri, 31 Dec 9999 23:59:59 GMT"] {
+        for value in [
+            "99999999999",
+            "18446744073709551616",
+            &"9".repeat(400),
+            "Fri, 31 Dec 9999 23:59:59 GMT",
+        ] {
             let pause = read(value, now).unwrap();
             assert_eq!(pause, LONGEST, "{value}");
             assert!(std::time::Instant::now().checked_add(pause).is_some());
@@ -62,7 +81,20 @@ mod tests {
     #[test]
     fn nonsense_is_none() {
         let now = SystemTime::now();
-        for value in ["", " ", "-1", "+5", "1.5", "1e3", "5s", "5, 6", "soon", "2026-11-22T09:00:00Z", "٣", "\u{0}"] {
+        for value in [
+            "",
+            " ",
+            "-1",
+            "+5",
+            "1.5",
+            "1e3",
+            "5s",
+            "5, 6",
+            "soon",
+            "2026-11-22T09:00:00Z",
+            "٣",
+            "\u{0}",
+        ] {
             assert_eq!(read(value, now), None, "{value:?}");
         }
     }

@@ -1,4 +1,5 @@
-//! Assignment: the client's rebalance callback, which runs on the polling thread, as inputs to the subscriber.
+//! Assignment: the client's rebalance callback, which runs on the polling thread, as inputs to the
+//! subscriber.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,11 +33,13 @@ const SETTLE_GRACE: Duration = Duration::from_secs(10);
 /// How long the group's offsets are waited for before they are asked for again.
 const COMMITTED: Duration = Duration::from_secs(2);
 
-/// A topic that is another one than that of the last commit is asked for so often again, with this pause.
+/// A topic that is another one than that of the last commit is asked for so often again, with this
+/// pause.
 const CONFIRMATIONS: u32 = 3;
 const CONFIRM: Duration = Duration::from_millis(300);
 
-/// Which partitions are ours, each with the engine's epoch of the assignment. The publisher looks here before it commits.
+/// Which partitions are ours, each with the engine's epoch of the assignment. The publisher looks
+/// here before it commits.
 #[derive(Debug, Default)]
 pub struct Ownership(Mutex<HashMap<i32, u64>>);
 
@@ -57,7 +60,9 @@ impl Ownership {
 
     /// Whether the partition is still ours in this epoch.
     pub fn holds(&self, partition: i32, epoch: u64) -> bool {
-        self.0.lock().is_ok_and(|owned| owned.get(&partition) == Some(&epoch))
+        self.0
+            .lock()
+            .is_ok_and(|owned| owned.get(&partition) == Some(&epoch))
     }
 }
 
@@ -81,11 +86,13 @@ pub struct Callbacks<C> {
     /// is younger.
     pub(super) unassigned: Mutex<Instant>,
     pub(super) pulse: Mutex<Pulse>,
-    /// The partitions' ends, to be handed over after the records that were polled before they became known.
+    /// The partitions' ends, to be handed over after the records that were polled before they
+    /// became known.
     pub(super) ends: Mutex<Option<Vec<End>>>,
     /// What the client has said lately.
     pub(super) chatter: Chatter,
-    /// Partitions of which the end was polled, and nothing since. Unlike the statistics, that event comes in its turn behind all records.
+    /// Partitions of which the end was polled, and nothing since. Unlike the statistics, that event
+    /// comes in its turn behind all records.
     pub(super) at_end: Mutex<HashSet<i32>>,
 }
 
@@ -95,7 +102,8 @@ impl<C: Send + 'static> ClientContext for Callbacks<C> {
             self.offsets.heard(&self.topic, message);
             return debug!(target: "librdkafka", target = self.metrics.name(), facility, "{message}");
         }
-        self.chatter.log(Some(self.metrics.name()), level, facility, message);
+        self.chatter
+            .log(Some(self.metrics.name()), level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -115,38 +123,71 @@ impl<C: Send + 'static> ClientContext for Callbacks<C> {
 }
 
 impl<C: Send + 'static> ConsumerContext for Callbacks<C> {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
         match event {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
-            other => error!(target = self.metrics.name(), ?other, "a rebalance failed; the client joins the group again"),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.assign(consumer, partitions)
+            }
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                self.revoke(consumer, partitions)
+            }
+            other => error!(
+                target = self.metrics.name(),
+                ?other,
+                "a rebalance failed; the client joins the group again"
+            ),
         }
     }
 }
 
 impl<C: Send + 'static> Callbacks<C> {
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
-        let heard = self.unassigned.lock().map_or(self.born, |unassigned| *unassigned);
+        let heard = self
+            .unassigned
+            .lock()
+            .map_or(self.born, |unassigned| *unassigned);
         self.lease.renew(heard);
         self.membership.rebalances(true, Instant::now());
         self.forget_ends();
-        let (topic, commits, unknown) = if partitions.count() == 0 { Default::default() } else { self.start(consumer, partitions) };
+        let (topic, commits, unknown) = if partitions.count() == 0 {
+            Default::default()
+        } else {
+            self.start(consumer, partitions)
+        };
         info!(target = self.metrics.name(), partitions = ?commits.iter().map(|(number, _)| number).collect::<Vec<_>>(), "partitions assigned");
         self.metrics.rebalanced("assigned");
         for (number, commit) in &commits {
-            let offset = if commit.offset == 0 { Offset::Beginning } else { Offset::Offset(commit.offset) };
+            let offset = if commit.offset == 0 {
+                Offset::Beginning
+            } else {
+                Offset::Offset(commit.offset)
+            };
             let mut partition = partitions.find_partition(&self.topic, *number);
-            if let Some(Err(error)) = partition.as_mut().map(|partition| partition.set_offset(offset)) {
+            if let Some(Err(error)) = partition
+                .as_mut()
+                .map(|partition| partition.set_offset(offset))
+            {
                 error!(target = self.metrics.name(), %error, "a start offset cannot be set");
             }
         }
-        self.send(Input::Assigned { topic, commits, unknown });
+        self.send(Input::Assigned {
+            topic,
+            commits,
+            unknown,
+        });
         let done = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(partitions),
         };
         if let Err(error) = done {
-            self.send(Input::Failed(Failure::Other(format!("partitions cannot be taken: {error}"))));
+            self.send(Input::Failed(Failure::Other(format!(
+                "partitions cannot be taken: {error}"
+            ))));
         }
         if self.paused.load(Ordering::Relaxed)
             && let Err(error) = consumer.pause(partitions)
@@ -158,12 +199,18 @@ impl<C: Send + 'static> Callbacks<C> {
         self.membership.rebalances(false, now);
     }
 
-    /// Which topic the partitions are of, where each begins, and of which nothing is known. Nothing of them is read if
-    /// that cannot be told; then this client ends.
-    fn start(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> (TopicId, Vec<(i32, Commit)>, Vec<i32>) {
+    /// Which topic the partitions are of, where each begins, and of which nothing is known. Nothing
+    /// of them is read if that cannot be told; then this client ends.
+    fn start(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> (TopicId, Vec<(i32, Commit)>, Vec<i32>) {
         while !self.stopping.load(Ordering::Relaxed) {
             let Some(topic) = self.topic_id(consumer) else {
-                self.send(Input::Failed(Failure::Other("the update topic does not exist".to_owned())));
+                self.send(Input::Failed(Failure::Other(
+                    "the update topic does not exist".to_owned(),
+                )));
                 break;
             };
             // Another one than this client has read so far: a new client begins with it.
@@ -184,11 +231,13 @@ impl<C: Send + 'static> Callbacks<C> {
     }
 
     fn topic_id(&self, consumer: &BaseConsumer<Self>) -> Option<TopicId> {
-        topic_id(consumer.client(), &self.topic, self.metrics.name(), || !self.stopping.load(Ordering::Relaxed))
+        topic_id(consumer.client(), &self.topic, self.metrics.name(), || {
+            !self.stopping.load(Ordering::Relaxed)
+        })
     }
 
-    /// Asks again: just after a topic was made anew, one broker knows it and another still tells of the old one. To take
-    /// that for the new one would be to call everything again.
+    /// Asks again: just after a topic was made anew, one broker knows it and another still tells of
+    /// the old one. To take that for the new one would be to call everything again.
     fn is_sure(&self, consumer: &BaseConsumer<Self>, topic: TopicId) -> bool {
         (0..CONFIRMATIONS).all(|_| {
             std::thread::sleep(CONFIRM);
@@ -196,25 +245,43 @@ impl<C: Send + 'static> Callbacks<C> {
         })
     }
 
-    /// What was committed for the partitions. Asked for until there is an answer: without it nothing can begin.
-    fn committed(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Vec<(i32, Commit)> {
+    /// What was committed for the partitions. Asked for until there is an answer: without it
+    /// nothing can begin.
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> Vec<(i32, Commit)> {
         while !self.stopping.load(Ordering::Relaxed) {
             // A broker that does not know them yet keeps this thread here, and is no reason to end
             // the process.
             self.beats.fetch_add(1, Ordering::Relaxed);
             let committed = consumer.committed_offsets(partitions.clone(), COMMITTED);
             let refused = match &committed {
-                Ok(committed) => committed.elements().iter().find_map(|partition| partition.error().err()),
+                Ok(committed) => committed
+                    .elements()
+                    .iter()
+                    .find_map(|partition| partition.error().err()),
                 Err(error) => Some(error.clone()),
             };
             match (committed, refused) {
                 (Ok(committed), None) => {
-                    return committed.elements().iter().map(|partition| (partition.partition(), commit_of(partition))).collect();
+                    return committed
+                        .elements()
+                        .iter()
+                        .map(|partition| (partition.partition(), commit_of(partition)))
+                        .collect();
                 }
                 (_, error) => {
                     let error = error.map(|error| error.to_string()).unwrap_or_default();
-                    warn!(target = self.metrics.name(), error, "the group's offsets cannot be read yet; trying again");
-                    self.membership.reported(&format!("the group's offsets cannot be read: {error}"), Instant::now());
+                    warn!(
+                        target = self.metrics.name(),
+                        error, "the group's offsets cannot be read yet; trying again"
+                    );
+                    self.membership.reported(
+                        &format!("the group's offsets cannot be read: {error}"),
+                        Instant::now(),
+                    );
                 }
             }
         }
@@ -222,10 +289,15 @@ impl<C: Send + 'static> Callbacks<C> {
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
-        let numbers: Vec<i32> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+        let numbers: Vec<i32> = partitions
+            .elements()
+            .iter()
+            .map(TopicPartitionListElem::partition)
+            .collect();
         let lost = consumer.assignment_lost();
         info!(target = self.metrics.name(), partitions = ?numbers, lost, "partitions revoked");
-        self.metrics.rebalanced(if lost { "lost" } else { "revoked" });
+        self.metrics
+            .rebalanced(if lost { "lost" } else { "revoked" });
         if lost {
             self.membership.lost(Instant::now());
         } else {
@@ -233,7 +305,12 @@ impl<C: Send + 'static> Callbacks<C> {
         }
         let give_up_at = Instant::now() + self.drain_timeout;
         let (released, ack) = sync_channel(numbers.len());
-        self.send(Input::Revoked { partitions: numbers.clone(), lost, give_up_at, released });
+        self.send(Input::Revoked {
+            partitions: numbers.clone(),
+            lost,
+            give_up_at,
+            released,
+        });
         for _ in &numbers {
             let patience = (give_up_at + SETTLE_GRACE).saturating_duration_since(Instant::now());
             match ack.recv_timeout(patience) {
@@ -256,7 +333,9 @@ impl<C: Send + 'static> Callbacks<C> {
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
         };
         if let Err(error) = done {
-            self.send(Input::Failed(Failure::Other(format!("partitions cannot be let go: {error}"))));
+            self.send(Input::Failed(Failure::Other(format!(
+                "partitions cannot be let go: {error}"
+            ))));
         }
     }
 
@@ -279,13 +358,17 @@ impl<C: Send + 'static> Callbacks<C> {
         let at = self.born + Duration::from_micros(statistics.age);
         let group = &statistics.cgrp;
         let is_member = group.state == "up" && group.join_state == "steady";
-        self.membership.rebalances(group.state == "up" && !is_member, at);
+        self.membership
+            .rebalances(group.state == "up" && !is_member, at);
         if group.join_state != "wait-assign-call"
             && let Ok(mut unassigned) = self.unassigned.lock()
         {
             *unassigned = at;
         }
-        if let (Some(coordinator), Ok(mut pulse)) = (statistics.brokers.get("GroupCoordinator"), self.pulse.lock()) {
+        if let (Some(coordinator), Ok(mut pulse)) = (
+            statistics.brokers.get("GroupCoordinator"),
+            self.pulse.lock(),
+        ) {
             if let Some(heard) = pulse.look(at, coordinator, is_member) {
                 self.lease.renew(heard);
                 self.membership.heard(heard);
@@ -294,9 +377,21 @@ impl<C: Send + 'static> Callbacks<C> {
                 self.metrics.kafka_round_trip(mean);
             }
         }
-        let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        self.metrics.kafka_fetched(topic.partitions.values().map(|partition| partition.fetchq_cnt).sum());
-        let ends = topic.partitions.iter().filter_map(|(number, partition)| partition.end(number.parse().ok()?)).collect();
+        let Some(topic) = statistics.topics.get(&self.topic) else {
+            return;
+        };
+        self.metrics.kafka_fetched(
+            topic
+                .partitions
+                .values()
+                .map(|partition| partition.fetchq_cnt)
+                .sum(),
+        );
+        let ends = topic
+            .partitions
+            .iter()
+            .filter_map(|(number, partition)| partition.end(number.parse().ok()?))
+            .collect();
         if let Ok(mut latest) = self.ends.lock() {
             *latest = Some(ends);
         }
@@ -309,7 +404,8 @@ pub(super) fn commit_of(partition: &TopicPartitionListElem<'_>) -> Commit {
         _ => 0,
     };
     // rdkafka panics on a text that is not UTF-8. Such a text is not ours.
-    let metadata = quietly(|| partition.metadata().to_owned()).unwrap_or_else(|| "not UTF-8".to_owned());
+    let metadata =
+        quietly(|| partition.metadata().to_owned()).unwrap_or_else(|| "not UTF-8".to_owned());
     Commit { offset, metadata }
 }
 
@@ -351,13 +447,16 @@ struct Partition {
 }
 
 impl Partition {
-    /// Statistics overtake the records that wait to be polled: the end is reached only where none wait.
+    /// Statistics overtake the records that wait to be polled: the end is reached only where none
+    /// wait.
     fn end(&self, partition: i32) -> Option<End> {
         (self.fetch_state == "active" && self.ls_offset >= 0).then_some(End {
             partition,
             end: self.ls_offset,
             written: self.hi_offset.max(self.ls_offset),
-            reached: self.fetchq_cnt == 0 && self.eof_offset >= self.ls_offset && self.next_offset >= self.ls_offset,
+            reached: self.fetchq_cnt == 0
+                && self.eof_offset >= self.ls_offset
+                && self.next_offset >= self.ls_offset,
         })
     }
 }
@@ -378,7 +477,10 @@ mod tests {
         };
         let reached = |partition: Partition| partition.end(3).is_some_and(|end| end.reached);
         assert!(reached(partition(0, 10, 10)));
-        assert!(!reached(partition(1, 10, 10)), "what waits to be polled would be passed over");
+        assert!(
+            !reached(partition(1, 10, 10)),
+            "what waits to be polled would be passed over"
+        );
         assert!(!reached(partition(0, -1001, 10)) && !reached(partition(0, 10, 9)));
     }
 }

@@ -7,7 +7,10 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::BaseProducer;
 
-use crate::config::{Kafka, Properties, TRANSACTION_TIMEOUT_MS, fit_into_transaction, heartbeat_interval, statistics_interval};
+use crate::config::{
+    Kafka, Properties, TRANSACTION_TIMEOUT_MS, fit_into_transaction, heartbeat_interval,
+    statistics_interval,
+};
 
 /// Memory for records that were fetched and not yet read, of each consumer.
 const FETCHED_KBYTES: &str = "8192";
@@ -20,24 +23,30 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
     let session = kafka.session_timeout;
     let mut config = base(kafka);
     config
-        // The configuration refuses this property, so that only the demo, whose embedded broker has no cooperative groups, sets another.
+        // The configuration refuses this property, so that only the demo, whose embedded broker has
+        // no cooperative groups, sets another.
         .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("heartbeat.interval.ms", heartbeat_interval(session).as_millis().to_string())
+        .set(
+            "heartbeat.interval.ms",
+            heartbeat_interval(session).as_millis().to_string(),
+        )
         .set("queued.max.messages.kbytes", FETCHED_KBYTES)
         .set("queued.min.messages", "10000")
         .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "100")
-        // By default a queue that was full is not filled again for a second, which is long empty by then.
+        // By default a queue that was full is not filled again for a second, which is long empty by
+        // then.
         .set("fetch.queue.backoff.ms", "10");
     apply(&mut config, &kafka.consumer)?;
     config
-        // Its log tells at once when the topic gets another id, and nothing else does. Nothing but `metadata`, whatever the
-        // configuration says: librdkafka 2.12 writes lines of `topic` while it holds the lock of the queue that they go
-        // to, and hangs.
+        // Its log tells at once when the topic gets another id, and nothing else does. Nothing but
+        // `metadata`, whatever the configuration says: librdkafka 2.12 writes lines of `topic`
+        // while it holds the lock of the queue that they go to, and hangs.
         .set_log_level(RDKafkaLogLevel::Debug)
         .set("debug", "metadata")
         .set("group.id", group_id(kafka, target))
-        // A static member that is killed and started again takes its partitions back at once, without a rebalance.
+        // A static member that is killed and started again takes its partitions back at once,
+        // without a rebalance.
         .set("group.instance.id", &kafka.instance_id)
         .set("group.protocol", "classic")
         .set("session.timeout.ms", session.as_millis().to_string())
@@ -46,7 +55,10 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
-        .set("statistics.interval.ms", statistics_interval(session).as_millis().to_string());
+        .set(
+            "statistics.interval.ms",
+            statistics_interval(session).as_millis().to_string(),
+        );
     Ok(config)
 }
 
@@ -57,10 +69,12 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
 pub fn producer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
     let mut config = base(kafka);
     config
-        // Where the broker compresses a batch anew, as its topic may ask for, it rewrites header names that are not UTF-8 (seen with 4.3).
+        // Where the broker compresses a batch anew, as its topic may ask for, it rewrites header
+        // names that are not UTF-8 (seen with 4.3).
         .set("compression.type", "none")
         .set("linger.ms", "0")
-        // A dead letter is a record with headers added: larger than the largest record. The broker has the last word.
+        // A dead letter is a record with headers added: larger than the largest record. The broker
+        // has the last word.
         .set("message.max.bytes", "20000000");
     apply(&mut config, &kafka.producer)?;
     if let Some(mut timeout) = config.get("socket.timeout.ms").map(str::to_owned) {
@@ -75,7 +89,8 @@ pub fn producer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
     Ok(config)
 }
 
-/// The settings of a consumer that looks through topics and joins no group. Its isolation level is the caller's choice.
+/// The settings of a consumer that looks through topics and joins no group. Its isolation level is
+/// the caller's choice.
 ///
 /// # Errors
 /// If a property's secret file is gone.
@@ -88,7 +103,8 @@ pub fn reader(kafka: &Kafka) -> anyhow::Result<ClientConfig> {
         .set("fetch.queue.backoff.ms", "10");
     apply(&mut config, &kafka.consumer)?;
     config
-        // librdkafka wants a group's name before it takes an assignment. Nothing is ever committed to it.
+        // librdkafka wants a group's name before it takes an assignment. Nothing is ever committed
+        // to it.
         .set("group.id", group_id(kafka, "dead-letters"))
         .set("group.protocol", "classic")
         .set("enable.auto.commit", "false")
@@ -110,7 +126,8 @@ pub fn try_out(kafka: &Kafka) -> anyhow::Result<()> {
     producer.map(drop).map_err(unusable)
 }
 
-/// The settings of the transactional producer that replays dead letters. Its name is the same wherever it runs: who begins last, fences the others.
+/// The settings of the transactional producer that replays dead letters. Its name is the same
+/// wherever it runs: who begins last, fences the others.
 ///
 /// # Errors
 /// If a property's secret file is gone.
@@ -157,13 +174,17 @@ fn base(kafka: &Kafka) -> ClientConfig {
 }
 
 fn apply(config: &mut ClientConfig, properties: &Properties) -> anyhow::Result<()> {
-    for (name, value) in properties.resolve().context("a secret of [kafka.properties] cannot be read")? {
+    for (name, value) in properties
+        .resolve()
+        .context("a secret of [kafka.properties] cannot be read")?
+    {
         config.set(name, value);
     }
     Ok(())
 }
 
-/// A client error in words without values: rdkafka's own names the property's value, which may be secret.
+/// A client error in words without values: rdkafka's own names the property's value, which may be
+/// secret.
 pub fn words(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, reason, property, _) => format!("{property}: {reason}"),
@@ -174,13 +195,19 @@ pub fn words(error: &KafkaError) -> String {
 /// What to do about an error, in itself and in the client's words for it.
 pub fn advice(error: &KafkaError, reason: &str) -> &'static str {
     match refusal(error, reason) {
-        Some(Refusal::Login) => "check sasl.mechanism, sasl.username and the file of sasl.password in [kafka.properties]",
+        Some(Refusal::Login) => {
+            "check sasl.mechanism, sasl.username and the file of sasl.password in [kafka.properties]"
+        }
         Some(Refusal::Tls) => {
             "check in [kafka.properties] ssl.ca.location (the authority of the brokers), and ssl.certificate.location with ssl.key.location \
              (who we are, where the brokers ask for it)"
         }
-        Some(Refusal::Rights) => "give the account the rights that docs/configuration.md lists under \"What Kafka must offer\"",
-        None => "check kafka.bootstrap_servers, security.protocol in [kafka.properties], and that the broker runs",
+        Some(Refusal::Rights) => {
+            "give the account the rights that docs/configuration.md lists under \"What Kafka must offer\""
+        }
+        None => {
+            "check kafka.bootstrap_servers, security.protocol in [kafka.properties], and that the broker runs"
+        }
     }
 }
 
@@ -198,11 +225,13 @@ enum Refusal {
 
 fn refusal(error: &KafkaError, reason: &str) -> Option<Refusal> {
     match error.rdkafka_error_code()? {
-        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::IllegalSASLState => {
-            Some(Refusal::Login)
-        }
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState => Some(Refusal::Login),
         Code::SSL => Some(Refusal::Tls),
-        // A broker that misses our certificate, or does not accept it, says so only after the handshake.
+        // A broker that misses our certificate, or does not accept it, says so only after the
+        // handshake.
         Code::BrokerTransportFailure if reason.contains("SSL alert") => Some(Refusal::Tls),
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed

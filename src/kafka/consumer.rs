@@ -1,4 +1,5 @@
-//! The polling thread: the only one that reads from the client. It never waits for anything but the client, so callbacks are always served.
+//! The polling thread: the only one that reads from the client. It never waits for anything but the
+//! client, so callbacks are always served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,10 +31,12 @@ use engine::Commit;
 
 /// How long one poll waits for a record. Orders are looked at in between.
 const POLL: Duration = Duration::from_millis(20);
-/// Asked to pause, the thread first just reads nothing for so long, which callbacks can wait. A client that is paused throws away what it has fetched
-/// ahead, and takes half a second to fetch again: at the rates at which that would be felt, the memory has room before this time is over.
+/// Asked to pause, the thread first just reads nothing for so long, which callbacks can wait. A
+/// client that is paused throws away what it has fetched ahead, and takes half a second to fetch
+/// again: at the rates at which that would be felt, the memory has room before this time is over.
 const HOLD: Duration = Duration::from_secs(1);
-/// Records read and handed over at once, at the most: few, since what is on its way is held besides what the engine counts.
+/// Records read and handed over at once, at the most: few, since what is on its way is held besides
+/// what the engine counts.
 const BATCH: usize = 256;
 /// Bytes of claimed records after which a batch is handed over as it is.
 const BATCH_BYTES: usize = 256 << 10;
@@ -80,7 +83,8 @@ pub struct Shared {
 }
 
 impl<C: Send + 'static> Consumer<C> {
-    /// Joins the group of `target` and reads the update topic. `claims` decides which records are ours.
+    /// Joins the group of `target` and reads the update topic. `claims` decides which records are
+    /// ours.
     ///
     /// # Errors
     /// If the client cannot be made, or a thread cannot be started.
@@ -115,24 +119,46 @@ impl<C: Send + 'static> Consumer<C> {
         };
         let client: BaseConsumer<_> = client::consumer(kafka, target)?
             .create_with_context(callbacks)
-            .map_err(|error| anyhow::anyhow!("the Kafka consumer cannot be made: {}", client::words(&error)))?;
-        client.subscribe(&[&kafka.topics.updates]).context("the update topic cannot be subscribed to")?;
+            .map_err(|error| {
+                anyhow::anyhow!(
+                    "the Kafka consumer cannot be made: {}",
+                    client::words(&error)
+                )
+            })?;
+        client
+            .subscribe(&[&kafka.topics.updates])
+            .context("the update topic cannot be subscribed to")?;
         let client = Arc::new(client);
         let (orders, receiver) = channel();
-        let polling = Polling { client: client.clone(), topic: kafka.topics.updates.as_str().into(), orders: receiver, claims };
+        let polling = Polling {
+            client: client.clone(),
+            topic: kafka.topics.updates.as_str().into(),
+            orders: receiver,
+            claims,
+        };
         let watch = Watch(client.clone());
         let work = move || {
             let _watch = watch;
             polling.run();
         };
-        let thread = std::thread::Builder::new().name(format!("poll-{target}")).spawn(work).context("no thread for the consumer")?;
-        Ok(Consumer { client, orders, thread })
+        let thread = std::thread::Builder::new()
+            .name(format!("poll-{target}"))
+            .spawn(work)
+            .context("no thread for the consumer")?;
+        Ok(Consumer {
+            client,
+            orders,
+            thread,
+        })
     }
 
     /// Gives an order. It is carried out within some tens of milliseconds.
     pub fn order(&self, order: Order) {
         if order == Order::Leave {
-            self.client.context().stopping.store(true, Ordering::Relaxed);
+            self.client
+                .context()
+                .stopping
+                .store(true, Ordering::Relaxed);
         }
         // The thread is gone only after it left.
         if let Err(error) = self.orders.send(order) {
@@ -178,21 +204,31 @@ impl<C: Send + 'static> Drop for Watch<C> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let why = "its polling thread has panicked: please report this, it is a fault of this service";
-            self.0.context().send(Input::Failed(Failure::Other(why.to_owned())));
+            self.0
+                .context()
+                .send(Input::Failed(Failure::Other(why.to_owned())));
         }
     }
 }
 
 /// Whether somebody else has joined the client's group under its `instance_id`.
 pub(super) fn is_fenced<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
-    matches!(client.client().fatal_error(), Some((RDKafkaErrorCode::FencedInstanceId, _)))
+    matches!(
+        client.client().fatal_error(),
+        Some((RDKafkaErrorCode::FencedInstanceId, _))
+    )
 }
 
 /// Whether that was another instance. A broker that stood still for longer than our session, or a
 /// coordinator that moved, may find two of our own requests to join, and fences one of them; an
 /// instance that takes our name finds us as a member.
 fn is_taken<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
-    is_fenced(client) && client.context().lease.until().is_some_and(|until| until > Instant::now())
+    is_fenced(client)
+        && client
+            .context()
+            .lease
+            .until()
+            .is_some_and(|until| until > Instant::now())
 }
 
 struct Polling<C: Send + 'static, F> {
@@ -205,7 +241,12 @@ struct Polling<C: Send + 'static, F> {
 impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     fn run(self) {
         let context = self.client.context();
-        let mut watch = TopicWatch::new(self.client.client(), &self.topic, context.metrics.name(), &context.offsets);
+        let mut watch = TopicWatch::new(
+            self.client.client(),
+            &self.topic,
+            context.metrics.name(),
+            &context.offsets,
+        );
         let mut over = false;
         loop {
             match self.orders.try_recv() {
@@ -223,7 +264,11 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
                 Ok(Order::Leave) | Err(TryRecvError::Disconnected) => return self.leave(),
                 Err(TryRecvError::Empty) => {
                     self.read();
-                    let news = if context.offsets.remade() { Some(News::Remade) } else { watch.look() };
+                    let news = if context.offsets.remade() {
+                        Some(News::Remade)
+                    } else {
+                        watch.look()
+                    };
                     match news {
                         Some(News::Remade) if !over => {
                             over = true;
@@ -255,7 +300,11 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
             match step {
                 Step::ReadAfter(reset) => {
                     reset.tell(&self.client.context().metrics);
-                    batch.push(Read::Passed { partition: reset.partition, position: reset.to, records: 0 });
+                    batch.push(Read::Passed {
+                        partition: reset.partition,
+                        position: reset.to,
+                        records: 0,
+                    });
                 }
                 Step::Cut(reset) => cuts.push(reset),
                 Step::Read | Step::Leave => {}
@@ -276,21 +325,34 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         // Only now: an end that is reached passes over what lies before it.
         if let Some(mut ends) = context.ends.lock().ok().and_then(|mut ends| ends.take()) {
             if let Ok(at_end) = context.at_end.lock() {
-                ends.iter_mut().for_each(|end| end.reached &= at_end.contains(&end.partition));
+                ends.iter_mut()
+                    .for_each(|end| end.reached &= at_end.contains(&end.partition));
             }
             context.send(Input::Ends(ends));
         }
     }
 
     /// Adds to `bytes` how long the record is, if it is claimed.
-    fn take(&self, message: &BorrowedMessage<'_>, batch: &mut Vec<Read<C>>, bytes: &mut usize) -> Step {
+    fn take(
+        &self,
+        message: &BorrowedMessage<'_>,
+        batch: &mut Vec<Read<C>>,
+        bytes: &mut usize,
+    ) -> Step {
         let (number, next) = (message.partition(), message.offset() + 1);
         self.at_end(number, false);
-        let step = self.client.context().offsets.arrived(number, message.offset(), || self.log(number));
+        let step = self
+            .client
+            .context()
+            .offsets
+            .arrived(number, message.offset(), || self.log(number));
         if matches!(step, Step::Cut(_) | Step::Leave) {
             return step;
         }
-        let record = self.claims.may_claim(message.payload()).then(|| headers::record(&self.topic, message));
+        let record = self
+            .claims
+            .may_claim(message.payload())
+            .then(|| headers::record(&self.topic, message));
         let size = record.as_ref().map_or(0, Record::size);
         if let Some(claimed) = record.and_then(|record| self.claims.claim(record)) {
             batch.push(Read::Claimed(claimed));
@@ -299,11 +361,19 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         }
         // One step for a run of records that are not ours.
         match batch.last_mut() {
-            Some(Read::Passed { partition, position, records }) if *partition == number => {
+            Some(Read::Passed {
+                partition,
+                position,
+                records,
+            }) if *partition == number => {
                 *position = next;
                 *records += 1;
             }
-            _ => batch.push(Read::Passed { partition: number, position: next, records: 1 }),
+            _ => batch.push(Read::Passed {
+                partition: number,
+                position: next,
+                records: 1,
+            }),
         }
         step
     }
@@ -330,11 +400,17 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
             }
             KafkaError::PartitionEOF(partition) => {
                 self.at_end(*partition, true);
-                return self.client.context().offsets.at_end(*partition, || self.log(*partition));
+                return self
+                    .client
+                    .context()
+                    .offsets
+                    .at_end(*partition, || self.log(*partition));
             }
             other => {
                 let context = self.client.context();
-                context.chatter.complain(context.metrics.name(), other, "reading is disturbed");
+                context
+                    .chatter
+                    .complain(context.metrics.name(), other, "reading is disturbed");
             }
         }
         Step::Read
@@ -353,7 +429,13 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     fn pause(&self, pause: bool) {
         self.client.context().forget_ends();
         self.client.context().paused.store(pause, Ordering::Relaxed);
-        let done = self.client.assignment().and_then(|all| if pause { self.client.pause(&all) } else { self.client.resume(&all) });
+        let done = self.client.assignment().and_then(|all| {
+            if pause {
+                self.client.pause(&all)
+            } else {
+                self.client.resume(&all)
+            }
+        });
         if let Err(error) = done {
             warn!(%error, pause, "consumption cannot be switched");
         }
@@ -363,24 +445,44 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     fn seek(&self, partition: i32, commit: Commit) {
         let context = self.client.context();
         // It may have been let go meanwhile.
-        if !self.client.assignment().is_ok_and(|all| all.find_partition(&self.topic, partition).is_some()) {
+        if !self
+            .client
+            .assignment()
+            .is_ok_and(|all| all.find_partition(&self.topic, partition).is_some())
+        {
             return;
         }
-        let offset = if commit.offset == 0 { Offset::Beginning } else { Offset::Offset(commit.offset) };
+        let offset = if commit.offset == 0 {
+            Offset::Beginning
+        } else {
+            Offset::Offset(commit.offset)
+        };
         if let Err(error) = self.client.seek(&self.topic, partition, offset, SEEK) {
-            let why = format!("partition {partition} cannot be read anew from offset {}: {error}", commit.offset);
+            let why = format!(
+                "partition {partition} cannot be read anew from offset {}: {error}",
+                commit.offset
+            );
             return context.send(Input::Failed(Failure::Other(why)));
         }
         context.forget_ends();
         context.offsets.sought(partition, commit.offset);
-        context.send(Input::Assigned { topic: context.offsets.topic(), commits: vec![(partition, commit)], unknown: Vec::new() });
+        context.send(Input::Assigned {
+            topic: context.offsets.topic(),
+            commits: vec![(partition, commit)],
+            unknown: Vec::new(),
+        });
     }
 
-    /// Unsubscribing lets the partitions go and leaves the group at once, also as a static member; closing alone would not tell the group.
+    /// Unsubscribing lets the partitions go and leaves the group at once, also as a static member;
+    /// closing alone would not tell the group.
     fn leave(&self) {
         self.client.unsubscribe();
         let deadline = Instant::now() + self.client.context().drain_timeout + LEAVE_TIMEOUT;
-        let holds = || self.client.assignment().is_ok_and(|all: TopicPartitionList| all.count() > 0);
+        let holds = || {
+            self.client
+                .assignment()
+                .is_ok_and(|all: TopicPartitionList| all.count() > 0)
+        };
         // The callback that lets the partitions go runs inside the poll.
         while holds() && Instant::now() < deadline {
             drop(self.poll(POLL));

@@ -37,8 +37,16 @@ pub struct Told {
 /// If the thread cannot be started.
 pub fn ask_for_ends(kafka: &Kafka) -> anyhow::Result<watch::Receiver<Told>> {
     let (told, listener) = watch::channel(Told::default());
-    let asking = Asking { kafka: kafka.clone(), client: None, leaders: HashMap::new(), told };
-    std::thread::Builder::new().name("ends".to_owned()).spawn(move || asking.run()).context("no thread to ask where partitions end")?;
+    let asking = Asking {
+        kafka: kafka.clone(),
+        client: None,
+        leaders: HashMap::new(),
+        told,
+    };
+    std::thread::Builder::new()
+        .name("ends".to_owned())
+        .spawn(move || asking.run())
+        .context("no thread to ask where partitions end")?;
     Ok(listener)
 }
 
@@ -79,7 +87,10 @@ impl Asking {
         let client = match self.client.take().map_or_else(|| make(&self.kafka), Ok) {
             Ok(client) => client,
             Err(error) => {
-                debug!(error = format!("{error:#}"), "no client to ask where partitions end");
+                debug!(
+                    error = format!("{error:#}"),
+                    "no client to ask where partitions end"
+                );
                 return false;
             }
         };
@@ -90,8 +101,15 @@ impl Asking {
         self.leaders = found.unwrap_or_else(|| std::mem::take(&mut self.leaders));
         let answers: Vec<_> = std::thread::scope(|scope| {
             let client = &client;
-            let questions: Vec<_> = self.leaders.values().map(|partitions| scope.spawn(move || ends(client, topic, partitions))).collect();
-            questions.into_iter().filter_map(|question| question.join().ok()).collect()
+            let questions: Vec<_> = self
+                .leaders
+                .values()
+                .map(|partitions| scope.spawn(move || ends(client, topic, partitions)))
+                .collect();
+            questions
+                .into_iter()
+                .filter_map(|question| question.join().ok())
+                .collect()
         });
         let mut known = HashMap::new();
         for answer in answers {
@@ -100,12 +118,18 @@ impl Asking {
                     answered = true;
                     known.extend(ends);
                 }
-                Err(error) => debug!(%error, "a leader does not tell where its partitions end; it is asked again"),
+                Err(error) => {
+                    debug!(%error, "a leader does not tell where its partitions end; it is asked again")
+                }
             }
         }
         self.told.send_modify(|told| {
             told.ends = known;
-            told.answered = if answered { Some(Instant::now()) } else { told.answered };
+            told.answered = if answered {
+                Some(Instant::now())
+            } else {
+                told.answered
+            };
         });
         self.client = Some(client);
         answered
@@ -114,11 +138,21 @@ impl Asking {
 
 /// The partitions of each leader. One without a leader has nobody to ask.
 fn leaders(client: &BaseConsumer, topic: &str) -> Option<HashMap<i32, Vec<i32>>> {
-    let metadata =
-        client.fetch_metadata(Some(topic), ANSWER).inspect_err(|error| debug!(%error, "who leads the partitions is not told")).ok()?;
+    let metadata = client
+        .fetch_metadata(Some(topic), ANSWER)
+        .inspect_err(|error| debug!(%error, "who leads the partitions is not told"))
+        .ok()?;
     let mut leaders: HashMap<i32, Vec<i32>> = HashMap::new();
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()).filter(|partition| partition.leader() >= 0) {
-        leaders.entry(partition.leader()).or_default().push(partition.id());
+    for partition in metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+        .filter(|partition| partition.leader() >= 0)
+    {
+        leaders
+            .entry(partition.leader())
+            .or_default()
+            .push(partition.id());
     }
     Some(leaders)
 }
@@ -128,7 +162,9 @@ fn make(kafka: &Kafka) -> anyhow::Result<BaseConsumer> {
     // The end of the log, and not that of what can be read: what stands behind an open transaction
     // waits as well.
     config.set("isolation.level", "read_uncommitted");
-    config.create().map_err(|error| anyhow::anyhow!("{}", client::words(&error)))
+    config
+        .create()
+        .map_err(|error| anyhow::anyhow!("{}", client::words(&error)))
 }
 
 fn ends(client: &BaseConsumer, topic: &str, partitions: &[i32]) -> KafkaResult<Vec<(i32, i64)>> {
@@ -141,5 +177,10 @@ fn ends(client: &BaseConsumer, topic: &str, partitions: &[i32]) -> KafkaResult<V
         Offset::Offset(end) => Some(end),
         _ => None,
     };
-    Ok(told.elements().iter().filter(|one| one.error().is_ok()).filter_map(|one| Some((one.partition(), end(one.offset())?))).collect())
+    Ok(told
+        .elements()
+        .iter()
+        .filter(|one| one.error().is_ok())
+        .filter_map(|one| Some((one.partition(), end(one.offset())?)))
+        .collect())
 }

@@ -1,5 +1,6 @@
-//! The fetcher: reads single records again that the engine had put out of memory, on a thread of its own, so that nobody else waits for
-//! them. Its client joins no group, and is there only while it is needed.
+//! The fetcher: reads single records again that the engine had put out of memory, on a thread of
+//! its own, so that nobody else waits for them. Its client joins no group, and is there only while
+//! it is needed.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -22,7 +23,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of records that are handed over at once: one more record may pass it.
 const MAX_BYTES: usize = 2 << 20;
-/// Of two wanted records that are no further apart, the ones between are read too: that is faster than to begin anew.
+/// Of two wanted records that are no further apart, the ones between are read too: that is faster
+/// than to begin anew.
 const NEAR: i64 = 2_000;
 /// How long a client that is not needed is kept.
 const IDLE: Duration = Duration::from_secs(60);
@@ -55,7 +57,8 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher of the update topic for `target`. `claims` makes updates of records, as when they were first read.
+    /// A fetcher of the update topic for `target`. `claims` makes updates of records, as when they
+    /// were first read.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -67,7 +70,13 @@ impl Fetcher {
     ) -> anyhow::Result<Self> {
         let (requests, receiver) = channel();
         let topic = kafka.topics.updates.as_str().into();
-        let reading = Reading { kafka: kafka.clone(), target: target.to_owned(), topic, claims, client: None };
+        let reading = Reading {
+            kafka: kafka.clone(),
+            target: target.to_owned(),
+            topic,
+            claims,
+            client: None,
+        };
         std::thread::Builder::new()
             .name(format!("fetch-{target}"))
             .spawn(move || reading.run(&receiver, &fetched))
@@ -93,8 +102,11 @@ struct Reading<F> {
 }
 
 impl<F> Reading<F> {
-    fn run<C: Send + 'static>(mut self, requests: &Receiver<Request>, fetched: &UnboundedSender<Fetched<C>>)
-    where
+    fn run<C: Send + 'static>(
+        mut self,
+        requests: &Receiver<Request>,
+        fetched: &UnboundedSender<Fetched<C>>,
+    ) where
         F: Claim<C>,
     {
         loop {
@@ -114,7 +126,14 @@ impl<F> Reading<F> {
                 std::thread::sleep(PAUSE);
                 Vec::new()
             });
-            if fetched.send(Fetched { partition: request.partition, epoch: request.epoch, found }).is_err() {
+            if fetched
+                .send(Fetched {
+                    partition: request.partition,
+                    epoch: request.epoch,
+                    found,
+                })
+                .is_err()
+            {
                 return;
             }
         }
@@ -126,7 +145,9 @@ impl<F> Reading<F> {
     {
         let client = match self.client.take() {
             Some(client) => client,
-            None => client::reader(&self.kafka)?.set("isolation.level", "read_committed").create()?,
+            None => client::reader(&self.kafka)?
+                .set("isolation.level", "read_committed")
+                .create()?,
         };
         let mut wanted = request.offsets.iter().copied().peekable();
         let mut found = Vec::with_capacity(request.offsets.len());
@@ -169,7 +190,12 @@ impl<F> Reading<F> {
         Ok(found)
     }
 
-    fn begin(&self, client: &BaseConsumer, partition: i32, offset: Option<&i64>) -> anyhow::Result<()> {
+    fn begin(
+        &self,
+        client: &BaseConsumer,
+        partition: i32,
+        offset: Option<&i64>,
+    ) -> anyhow::Result<()> {
         let mut assignment = TopicPartitionList::new();
         if let Some(offset) = offset {
             assignment.add_partition_offset(&self.topic, partition, Offset::Offset(*offset))?;
@@ -181,5 +207,8 @@ impl<F> Reading<F> {
 /// Whether the client goes on trying by itself.
 fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
-    matches!(error, KafkaError::MessageConsumption(BrokerTransportFailure | AllBrokersDown | OperationTimedOut))
+    matches!(
+        error,
+        KafkaError::MessageConsumption(BrokerTransportFailure | AllBrokersDown | OperationTimedOut)
+    )
 }

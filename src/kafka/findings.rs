@@ -33,9 +33,10 @@ enum Subject {
 
 fn subject(code: Code) -> Subject {
     match code {
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize | Code::QueueFull => {
-            Subject::Message(Refusal::Size)
-        }
+        Code::MessageSizeTooLarge
+        | Code::MessageBatchTooLarge
+        | Code::InvalidMessageSize
+        | Code::QueueFull => Subject::Message(Refusal::Size),
         Code::InvalidTimestamp => Subject::Message(Refusal::Time),
         Code::InvalidRecord | Code::PolicyViolation => Subject::Message(Refusal::Form),
         Code::TopicAuthorizationFailed
@@ -49,7 +50,10 @@ fn subject(code: Code) -> Subject {
         | Code::NotEnoughReplicasAfterAppend
         | Code::UnsupportedCompressionType
         | Code::UnsupportedForMessageFormat => Subject::Topic,
-        Code::MessageTimedOut | Code::RequestTimedOut | Code::OperationTimedOut | Code::TimedOutQueue => Subject::Time,
+        Code::MessageTimedOut
+        | Code::RequestTimedOut
+        | Code::OperationTimedOut
+        | Code::TimedOutQueue => Subject::Time,
         _ => Subject::Transaction,
     }
 }
@@ -81,17 +85,34 @@ pub(crate) struct Findings {
 impl Findings {
     /// Reads the reports. `batch_bytes` is what the client fills a batch with at the most; `late`
     /// says that time was up.
-    pub(crate) fn of(messages: &[Message], reports: &[Report], batch_bytes: usize, late: bool) -> Self {
-        let mut findings = Findings { late, ..Findings::default() };
+    pub(crate) fn of(
+        messages: &[Message],
+        reports: &[Report],
+        batch_bytes: usize,
+        late: bool,
+    ) -> Self {
+        let mut findings = Findings {
+            late,
+            ..Findings::default()
+        };
         let mut spots: BTreeMap<Spot<'_>, Vec<(usize, Refusal)>> = BTreeMap::new();
         // Spots with a report that names another record as the refused one: whoever is refused
         // there is so for itself.
         let mut named = BTreeSet::new();
-        for Report { number, partition, result } in reports {
-            let (Some(message), Err(code)) = (messages.get(*number), result) else { continue };
+        for Report {
+            number,
+            partition,
+            result,
+        } in reports
+        {
+            let (Some(message), Err(code)) = (messages.get(*number), result) else {
+                continue;
+            };
             let spot = (message.topic.as_str(), *partition);
             match subject(*code) {
-                Subject::Message(refusal) => spots.entry(spot).or_default().push((*number, refusal)),
+                Subject::Message(refusal) => {
+                    spots.entry(spot).or_default().push((*number, refusal))
+                }
                 Subject::Topic => {
                     findings.topics.insert(message.topic.clone(), *code);
                 }
@@ -105,27 +126,47 @@ impl Findings {
         for (spot, refused) in spots {
             findings.look(messages, &refused, named.contains(&spot), batch_bytes);
         }
-        let sent = reports.iter().filter_map(|report| messages.get(report.number));
+        let sent = reports
+            .iter()
+            .filter_map(|report| messages.get(report.number));
         let is_little = sent.map(Message::size).sum::<usize>() <= LITTLE;
         if findings.late {
             findings.stuck = stuck(messages, reports, is_little);
         }
-        let nothing_else = findings.guilty.is_empty() && findings.narrow.is_none() && findings.topics.is_empty();
+        let nothing_else =
+            findings.guilty.is_empty() && findings.narrow.is_none() && findings.topics.is_empty();
         findings.late &= nothing_else && (!is_little || findings.stuck.is_empty());
         findings
     }
 
     /// Who is guilty of what was refused at one spot.
-    fn look(&mut self, messages: &[Message], refused: &[(usize, Refusal)], named: bool, batch_bytes: usize) {
-        let is_alone = |number: usize| refused.len() == 1 || messages[number].size() > batch_bytes || batch_bytes <= 1;
+    fn look(
+        &mut self,
+        messages: &[Message],
+        refused: &[(usize, Refusal)],
+        named: bool,
+        batch_bytes: usize,
+    ) {
+        let is_alone = |number: usize| {
+            refused.len() == 1 || messages[number].size() > batch_bytes || batch_bytes <= 1
+        };
         // A broker that names none of several may mean all of them: those without a key have it in
         // common that a compacted topic wants one.
-        let keyless = refused.iter().all(|(number, refusal)| *refusal == Refusal::Form && messages[*number].key.is_none());
-        let is_guilty = |number: usize, refusal| is_alone(number) || refusal != Refusal::Size && (named || keyless);
-        let (guilty, unclear): (Vec<_>, Vec<_>) = refused.iter().partition(|(number, refusal)| is_guilty(*number, *refusal));
+        let keyless = refused
+            .iter()
+            .all(|(number, refusal)| *refusal == Refusal::Form && messages[*number].key.is_none());
+        let is_guilty = |number: usize, refusal| {
+            is_alone(number) || refusal != Refusal::Size && (named || keyless)
+        };
+        let (guilty, unclear): (Vec<_>, Vec<_>) = refused
+            .iter()
+            .partition(|(number, refusal)| is_guilty(*number, *refusal));
         self.guilty.extend(guilty);
         if !unclear.is_empty() {
-            let together: usize = unclear.iter().map(|(number, _)| messages[*number].size()).sum();
+            let together: usize = unclear
+                .iter()
+                .map(|(number, _)| messages[*number].size())
+                .sum();
             let narrow = (together.min(batch_bytes) / 4).max(1);
             self.narrow = Some(self.narrow.map_or(narrow, |other| other.min(narrow)));
         }
@@ -134,10 +175,28 @@ impl Findings {
 
 /// Messages of spots that took nothing, if other spots did or there was little to take.
 fn stuck(messages: &[Message], reports: &[Report], is_little: bool) -> Vec<usize> {
-    let spot = |report: &Report| messages.get(report.number).map(|message| (message.topic.as_str(), report.partition));
-    let took: BTreeSet<Spot<'_>> = reports.iter().filter(|report| report.result.is_ok()).filter_map(spot).collect();
-    let is_stuck = |report: &&Report| report.result.is_err() && spot(report).is_some_and(|spot| !took.contains(&spot));
-    if took.is_empty() && !is_little { Vec::new() } else { reports.iter().filter(is_stuck).map(|report| report.number).collect() }
+    let spot = |report: &Report| {
+        messages
+            .get(report.number)
+            .map(|message| (message.topic.as_str(), report.partition))
+    };
+    let took: BTreeSet<Spot<'_>> = reports
+        .iter()
+        .filter(|report| report.result.is_ok())
+        .filter_map(spot)
+        .collect();
+    let is_stuck = |report: &&Report| {
+        report.result.is_err() && spot(report).is_some_and(|spot| !took.contains(&spot))
+    };
+    if took.is_empty() && !is_little {
+        Vec::new()
+    } else {
+        reports
+            .iter()
+            .filter(is_stuck)
+            .map(|report| report.number)
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -148,12 +207,17 @@ mod tests {
     const OK: Result<i64, Code> = Ok(7);
 
     fn messages(sizes: &[(&str, Option<&[u8]>, usize)]) -> Vec<Message> {
-        let message = |(ending, (topic, key, size)): (usize, &(&str, Option<&[u8]>, usize))| Message {
-            ending,
-            key: key.map(<[u8]>::to_vec),
-            value: Some(vec![b'x'; *size]),
-            ..Message::new(Kind::Outcome, "updates/0/1".parse().unwrap(), (*topic).to_owned())
-        };
+        let message =
+            |(ending, (topic, key, size)): (usize, &(&str, Option<&[u8]>, usize))| Message {
+                ending,
+                key: key.map(<[u8]>::to_vec),
+                value: Some(vec![b'x'; *size]),
+                ..Message::new(
+                    Kind::Outcome,
+                    "updates/0/1".parse().unwrap(),
+                    (*topic).to_owned(),
+                )
+            };
         sizes.iter().enumerate().map(message).collect()
     }
 
@@ -162,7 +226,14 @@ mod tests {
     }
 
     fn reports(results: &[Result<i64, Code>]) -> Vec<Report> {
-        (0..).zip(results).map(|(number, result)| Report { number, partition: 0, result: *result }).collect()
+        (0..)
+            .zip(results)
+            .map(|(number, result)| Report {
+                number,
+                partition: 0,
+                result: *result,
+            })
+            .collect()
     }
 
     const KEY: Option<&[u8]> = Some(b"key");
@@ -174,9 +245,18 @@ mod tests {
     #[test]
     fn the_report_that_names_the_guilty_one_acquits_the_others() {
         let other = Err(Code::InvalidDifferentRecord);
-        for (code, refusal) in [(Code::InvalidRecord, Refusal::Form), (Code::InvalidTimestamp, Refusal::Time)] {
+        for (code, refusal) in [
+            (Code::InvalidRecord, Refusal::Form),
+            (Code::InvalidTimestamp, Refusal::Time),
+        ] {
             let found = found(&three(KEY), &reports(&[other, Err(code), other]));
-            assert_eq!(found, Findings { guilty: vec![(1, refusal)], ..Findings::default() });
+            assert_eq!(
+                found,
+                Findings {
+                    guilty: vec![(1, refusal)],
+                    ..Findings::default()
+                }
+            );
         }
     }
 
@@ -185,19 +265,38 @@ mod tests {
         let large = Err(Code::MessageSizeTooLarge);
         let all = found(&three(KEY), &reports(&[large; 3]));
         let together = 3 * three(KEY)[0].size();
-        assert_eq!(all, Findings { narrow: Some(together / 4), ..Findings::default() });
+        assert_eq!(
+            all,
+            Findings {
+                narrow: Some(together / 4),
+                ..Findings::default()
+            }
+        );
         // Each was in a batch of its own.
-        let each = Findings::of(&three(KEY), &reports(&[large, OK, large]), together / 4, false);
+        let each = Findings::of(
+            &three(KEY),
+            &reports(&[large, OK, large]),
+            together / 4,
+            false,
+        );
         assert_eq!(each.guilty, [(0, Refusal::Size), (2, Refusal::Size)]);
         // So is one that is the only one refused in its partition.
-        assert_eq!(found(&three(KEY), &reports(&[OK, large, OK])).guilty, [(1, Refusal::Size)]);
+        assert_eq!(
+            found(&three(KEY), &reports(&[OK, large, OK])).guilty,
+            [(1, Refusal::Size)]
+        );
     }
 
     #[test]
     fn a_broker_that_names_nobody_is_asked_again_with_smaller_batches() {
         let invalid = Err(Code::InvalidRecord);
         assert!(found(&three(KEY), &reports(&[invalid; 3])).narrow.is_some());
-        assert_eq!(Findings::of(&three(KEY), &reports(&[invalid; 3]), 1, false).guilty.len(), 3);
+        assert_eq!(
+            Findings::of(&three(KEY), &reports(&[invalid; 3]), 1, false)
+                .guilty
+                .len(),
+            3
+        );
         // What they all miss is likely what is missed.
         assert_eq!(found(&three(None), &reports(&[invalid; 3])).guilty.len(), 3);
     }
@@ -205,8 +304,17 @@ mod tests {
     #[test]
     fn a_topic_that_refuses_everything_is_told_from_its_messages() {
         let two = messages(&[("a", KEY, 10), ("b", KEY, 10)]);
-        let found = found(&two, &reports(&[Err(Code::PurgeQueue), Err(Code::UnknownTopic)]));
-        assert_eq!(found, Findings { topics: BTreeMap::from([("b".to_owned(), Code::UnknownTopic)]), ..Findings::default() });
+        let found = found(
+            &two,
+            &reports(&[Err(Code::PurgeQueue), Err(Code::UnknownTopic)]),
+        );
+        assert_eq!(
+            found,
+            Findings {
+                topics: BTreeMap::from([("b".to_owned(), Code::UnknownTopic)]),
+                ..Findings::default()
+            }
+        );
     }
 
     #[test]
@@ -217,11 +325,26 @@ mod tests {
         assert_eq!((much.stuck, much.late), (vec![1, 2], true));
         let little = found(&of(10), &reports(&[OK, late, purged]));
         assert_eq!((little.stuck, little.late), (vec![1, 2], false));
-        assert_eq!(found(&of(LITTLE), &reports(&[purged, late, purged])), Findings { late: true, ..Findings::default() });
+        assert_eq!(
+            found(&of(LITTLE), &reports(&[purged, late, purged])),
+            Findings {
+                late: true,
+                ..Findings::default()
+            }
+        );
         // So little would have got through.
-        assert_eq!(found(&of(10), &reports(&[purged, late, purged])).stuck, [0, 1, 2]);
-        assert_eq!(found(&of(10), &reports(&[OK, purged, purged])), Findings::default());
+        assert_eq!(
+            found(&of(10), &reports(&[purged, late, purged])).stuck,
+            [0, 1, 2]
+        );
+        assert_eq!(
+            found(&of(10), &reports(&[OK, purged, purged])),
+            Findings::default()
+        );
         // The client was not waited for until it gave up by itself.
-        assert_eq!(Findings::of(&of(10), &reports(&[OK, purged, purged]), 1_000_000, true).stuck, [1, 2]);
+        assert_eq!(
+            Findings::of(&of(10), &reports(&[OK, purged, purged]), 1_000_000, true).stuck,
+            [1, 2]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Headers between rdkafka's form and ours. rdkafka panics on a header name that is not UTF-8: here such a name is survived.
+//! Headers between rdkafka's form and ours. rdkafka panics on a header name that is not UTF-8: here
+//! such a name is survived.
 
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message, OwnedHeaders};
 
@@ -9,7 +10,11 @@ use crate::telemetry::panics::quietly;
 pub fn record(topic: &std::sync::Arc<str>, message: &BorrowedMessage<'_>) -> Record {
     let (headers, verbatim_headers) = message.headers().map(read).unwrap_or_default();
     Record {
-        place: Place { topic: topic.clone(), partition: message.partition(), offset: message.offset() },
+        place: Place {
+            topic: topic.clone(),
+            partition: message.partition(),
+            offset: message.offset(),
+        },
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
         timestamp_ms: message.timestamp().to_millis(),
@@ -22,7 +27,11 @@ pub fn record(topic: &std::sync::Arc<str>, message: &BorrowedMessage<'_>) -> Rec
 pub fn text<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a str> {
     let all = message.headers()?;
     // A name that is not UTF-8 makes rdkafka panic.
-    let found = quietly(|| all.iter().find(|header| header.key == name).and_then(|header| header.value));
+    let found = quietly(|| {
+        all.iter()
+            .find(|header| header.key == name)
+            .and_then(|header| header.value)
+    });
     std::str::from_utf8(found.flatten()?).ok()
 }
 
@@ -30,15 +39,30 @@ fn read(headers: &BorrowedHeaders) -> (Vec<Header>, Option<OwnedHeaders>) {
     let count = headers.count();
     let mut readable = Vec::with_capacity(count);
     for index in 0..count {
-        let header = quietly(|| headers.try_get(index).map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))));
-        readable.extend(header.flatten().map(|(name, value)| Header { name: name.into(), value }));
+        let header = quietly(|| {
+            headers
+                .try_get(index)
+                .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+        });
+        readable.extend(header.flatten().map(|(name, value)| Header {
+            name: name.into(),
+            value,
+        }));
     }
     let verbatim = (readable.len() < count).then(|| headers.detach());
     (readable, verbatim)
 }
 
-/// Headers for a message to be sent: ours, or, where a name was not UTF-8, the record's own with `added` behind them.
+/// Headers for a message to be sent: ours, or, where a name was not UTF-8, the record's own with
+/// `added` behind them.
 pub fn to_send(headers: &[Header], verbatim: Option<&OwnedHeaders>) -> OwnedHeaders {
-    let start = verbatim.cloned().unwrap_or_else(|| OwnedHeaders::new_with_capacity(headers.len()));
-    headers.iter().fold(start, |sent, header| sent.insert(rdkafka::message::Header { key: &header.name, value: header.value.as_deref() }))
+    let start = verbatim
+        .cloned()
+        .unwrap_or_else(|| OwnedHeaders::new_with_capacity(headers.len()));
+    headers.iter().fold(start, |sent, header| {
+        sent.insert(rdkafka::message::Header {
+            key: &header.name,
+            value: header.value.as_deref(),
+        })
+    })
 }

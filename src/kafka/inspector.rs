@@ -1,4 +1,5 @@
-//! The inspector: a client that only looks whether the brokers let us in, and which topics they have.
+//! The inspector: a client that only looks whether the brokers let us in, and which topics they
+//! have.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -23,7 +24,8 @@ const LOOK: Duration = Duration::from_millis(500);
 #[error("{0}")]
 pub struct Unreachable(pub String);
 
-/// Keeps what the client reports: a call itself fails with no more than that the broker cannot be reached.
+/// Keeps what the client reports: a call itself fails with no more than that the broker cannot be
+/// reached.
 #[derive(Default)]
 struct Reports {
     kept: Mutex<Option<(KafkaError, String)>>,
@@ -39,7 +41,9 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let Ok(mut kept) = self.kept.lock() else { return };
+        let Ok(mut kept) = self.kept.lock() else {
+            return;
+        };
         // That all brokers are down follows from what was reported of each.
         if kept.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             *kept = Some((error, reason.to_owned()));
@@ -73,16 +77,31 @@ pub fn find_topics(kafka: &Kafka) -> anyhow::Result<Vec<Found>> {
     for topic in [&topics.updates, &topics.outcomes, &topics.dead_letters] {
         let metadata = ask(&inspector, topic).map_err(|error| no_answer(&inspector, error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions = match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions())) {
+        let partitions = match found.map(|found| {
+            (
+                found.error().map(RDKafkaErrorCode::from),
+                found.partitions(),
+            )
+        }) {
             None | Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _)) => &[],
             Some((None, partitions)) => partitions,
             Some((Some(code), _)) => {
                 let advice = client::advice(&KafkaError::MetadataFetch(code), "");
-                anyhow::bail!(Unreachable(format!("the topic {topic} cannot be looked at ({code}): {advice}")));
+                anyhow::bail!(Unreachable(format!(
+                    "the topic {topic} cannot be looked at ({code}): {advice}"
+                )));
             }
         };
-        let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
-        all.push(Found { name: topic.clone(), partitions: partitions.len(), replicas });
+        let replicas = partitions
+            .iter()
+            .map(|partition| partition.replicas().len())
+            .min()
+            .unwrap_or_default();
+        all.push(Found {
+            name: topic.clone(),
+            partitions: partitions.len(),
+            replicas,
+        });
     }
     Ok(all)
 }
@@ -97,10 +116,15 @@ pub fn missing_topics(kafka: &Kafka) -> anyhow::Result<Vec<String>> {
 
 /// The names of those that do not exist.
 pub fn missing(topics: &[Found]) -> Vec<String> {
-    topics.iter().filter(|found| found.partitions == 0).map(|found| found.name.clone()).collect()
+    topics
+        .iter()
+        .filter(|found| found.partitions == 0)
+        .map(|found| found.name.clone())
+        .collect()
 }
 
-/// Asks about a topic. A refused login or certificate is not waited out: the client would go on trying.
+/// Asks about a topic. A refused login or certificate is not waited out: the client would go on
+/// trying.
 fn ask(inspector: &BaseConsumer<Reports>, topic: &str) -> KafkaResult<Metadata> {
     let deadline = Instant::now() + ANSWER;
     loop {
@@ -110,8 +134,13 @@ fn ask(inspector: &BaseConsumer<Reports>, topic: &str) -> KafkaResult<Metadata> 
         };
         // Reports are handed over by polling only; a poll of no time ends with the first of them.
         while inspector.poll(LOOK / 10).is_some() {}
-        let is_refusal = |kept: &(KafkaError, String)| client::refusal_advice(&kept.0, &kept.1).is_some();
-        let refused = inspector.context().kept.lock().is_ok_and(|kept| kept.as_ref().is_some_and(is_refusal));
+        let is_refusal =
+            |kept: &(KafkaError, String)| client::refusal_advice(&kept.0, &kept.1).is_some();
+        let refused = inspector
+            .context()
+            .kept
+            .lock()
+            .is_ok_and(|kept| kept.as_ref().is_some_and(is_refusal));
         if refused || Instant::now() >= deadline {
             return Err(error);
         }
@@ -119,18 +148,29 @@ fn ask(inspector: &BaseConsumer<Reports>, topic: &str) -> KafkaResult<Metadata> 
 }
 
 fn no_answer(inspector: &BaseConsumer<Reports>, error: KafkaError) -> Unreachable {
-    let kept = inspector.context().kept.lock().ok().and_then(|mut kept| kept.take());
+    let kept = inspector
+        .context()
+        .kept
+        .lock()
+        .ok()
+        .and_then(|mut kept| kept.take());
     let (error, reason) = kept.unwrap_or_else(|| {
         let words = client::words(&error);
         (error, words)
     });
-    Unreachable(format!("no answer ({reason}): {}", client::advice(&error, &reason)))
+    Unreachable(format!(
+        "no answer ({reason}): {}",
+        client::advice(&error, &reason)
+    ))
 }
 
 /// Words for missing topics, with the command that makes each.
 pub fn create_them(kafka: &Kafka, missing: &[String]) -> String {
     let servers = &kafka.bootstrap_servers;
-    let mut words = format!("missing in Kafka at {servers}: {}. Create what is missing, then start again:", missing.join(", "));
+    let mut words = format!(
+        "missing in Kafka at {servers}: {}. Create what is missing, then start again:",
+        missing.join(", ")
+    );
     for topic in missing {
         let topics = &kafka.topics;
         let large = if *topic == topics.dead_letters {
@@ -142,7 +182,9 @@ pub fn create_them(kafka: &Kafka, missing: &[String]) -> String {
         } else {
             ""
         };
-        words += &format!("\n  kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 8{large}");
+        words += &format!(
+            "\n  kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 8{large}"
+        );
     }
     words += "\nAll three need equally many partitions: where one is there already, take its number in place of 8.";
     words

@@ -1,9 +1,9 @@
 //! The lease: until when our partitions are certainly ours.
 //!
-//! The group gives our partitions away when it has not heard from us for the session timeout. The client does not say when it was last
-//! heard. Its statistics count the heartbeats that were sent to the coordinator and the requests
-//! that it has not answered yet, and tell whether the group still has us as a member: from one look
-//! to the next that tells which heartbeats were accepted.
+//! The group gives our partitions away when it has not heard from us for the session timeout. The
+//! client does not say when it was last heard. Its statistics count the heartbeats that were sent
+//! to the coordinator and the requests that it has not answered yet, and tell whether the group
+//! still has us as a member: from one look to the next that tells which heartbeats were accepted.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -34,7 +34,13 @@ struct Held {
 impl Lease {
     /// No lease yet.
     pub fn new(session: Duration) -> Self {
-        Lease { session, held: Mutex::new(Held { slept: slept(), ..Held::default() }) }
+        Lease {
+            session,
+            held: Mutex::new(Held {
+                slept: slept(),
+                ..Held::default()
+            }),
+        }
     }
 
     /// The coordinator has certainly heard from us at `heard` or later.
@@ -77,7 +83,10 @@ fn slept() -> Duration {
     use rustix::time::{ClockId, Timespec, clock_gettime};
     let read = |clock| {
         let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
-        Duration::new(u64::try_from(tv_sec).unwrap_or(0), u32::try_from(tv_nsec).unwrap_or(0))
+        Duration::new(
+            u64::try_from(tv_sec).unwrap_or(0),
+            u32::try_from(tv_nsec).unwrap_or(0),
+        )
     };
     let awake = read(ClockId::Monotonic);
     read(ClockId::Boottime).saturating_sub(awake)
@@ -100,7 +109,8 @@ pub(super) struct Coordinator {
     waitresp_cnt: u64,
     #[serde(default, rename = "req")]
     sent: Sent,
-    /// The coordinator has a connection of its own, so unlike the other brokers' this has no fetches in it, which wait for records to come.
+    /// The coordinator has a connection of its own, so unlike the other brokers' this has no
+    /// fetches in it, which wait for records to come.
     #[serde(default)]
     rtt: RoundTrips,
 }
@@ -142,7 +152,11 @@ pub(super) struct Pulse {
 
 impl Pulse {
     pub(super) fn new(session: Duration) -> Self {
-        Pulse { session, connection: (0, 0), looks: VecDeque::new() }
+        Pulse {
+            session,
+            connection: (0, 0),
+            looks: VecDeque::new(),
+        }
     }
 
     /// Takes note of a look made at `at`. `member`: the client takes itself for a member of the
@@ -152,7 +166,12 @@ impl Pulse {
     /// acted upon their answers: it would not take itself for a member if one had been refused. And
     /// the numbers of one look are read one after the other, so a heartbeat that is sent meanwhile
     /// may be counted as sent and not as unanswered.
-    pub(super) fn look(&mut self, at: Instant, coordinator: &Coordinator, member: bool) -> Option<Instant> {
+    pub(super) fn look(
+        &mut self,
+        at: Instant,
+        coordinator: &Coordinator,
+        member: bool,
+    ) -> Option<Instant> {
         let connection = (coordinator.connects, coordinator.req_timeouts);
         let usable = member && coordinator.state == "UP";
         if !usable || self.connection != connection {
@@ -163,10 +182,18 @@ impl Pulse {
             return None;
         }
         let heard = self.looks.back().and_then(|(_, sent)| {
-            let answered_one = |(_, before): &&(Instant, u64)| sent.saturating_sub(*before) > coordinator.waitresp_cnt;
-            self.looks.iter().rev().find(answered_one).map(|(at, _)| *at)
+            let answered_one = |(_, before): &&(Instant, u64)| {
+                sent.saturating_sub(*before) > coordinator.waitresp_cnt
+            };
+            self.looks
+                .iter()
+                .rev()
+                .find(answered_one)
+                .map(|(at, _)| *at)
         });
-        self.looks.retain(|(look, _)| Some(*look) >= heard && at.saturating_duration_since(*look) < self.session);
+        self.looks.retain(|(look, _)| {
+            Some(*look) >= heard && at.saturating_duration_since(*look) < self.session
+        });
         self.looks.push_back((at, coordinator.sent.heartbeats));
         heard
     }
@@ -195,16 +222,28 @@ mod tests {
         let (start, mut pulse) = (Instant::now(), Pulse::new(SESSION));
         let mut look = |(second, (heartbeats, unanswered)): (usize, &(u64, u64))| {
             let at = start + Duration::from_secs(second as u64);
-            pulse.look(at, &coordinator(*heartbeats, *unanswered), true).map(|heard| (heard - start).as_secs())
+            pulse
+                .look(at, &coordinator(*heartbeats, *unanswered), true)
+                .map(|heard| (heard - start).as_secs())
         };
         looks.iter().enumerate().map(&mut look).collect()
     }
 
     #[test]
     fn a_heartbeat_proves_that_we_were_heard_once_its_answer_was_taken_in() {
-        assert_eq!(looks(&[(5, 0), (6, 0), (7, 0), (8, 0)]), [None, None, Some(0), Some(1)]);
-        assert_eq!(looks(&[(5, 0), (6, 1), (6, 1), (6, 1)]), [None; 4], "no answer: nothing is known");
-        assert_eq!(looks(&[(5, 0), (6, 1), (6, 0), (6, 0)]), [None, None, Some(0), Some(0)]);
+        assert_eq!(
+            looks(&[(5, 0), (6, 0), (7, 0), (8, 0)]),
+            [None, None, Some(0), Some(1)]
+        );
+        assert_eq!(
+            looks(&[(5, 0), (6, 1), (6, 1), (6, 1)]),
+            [None; 4],
+            "no answer: nothing is known"
+        );
+        assert_eq!(
+            looks(&[(5, 0), (6, 1), (6, 0), (6, 0)]),
+            [None, None, Some(0), Some(0)]
+        );
         assert_eq!(
             looks(&[(5, 1), (6, 1), (7, 1), (8, 1), (9, 1)]),
             [None, None, None, Some(0), Some(1)],
@@ -236,7 +275,15 @@ mod tests {
             spoil(&mut later);
             assert_eq!([look(2, &later, true), look(3, &later, true)], [None; 2]);
             later = coordinator(10, 0);
-            assert_eq!([look(4, &later, true), look(5, &later, false), look(6, &later, true), look(7, &later, true)], [None; 4]);
+            assert_eq!(
+                [
+                    look(4, &later, true),
+                    look(5, &later, false),
+                    look(6, &later, true),
+                    look(7, &later, true)
+                ],
+                [None; 4]
+            );
             assert_eq!(look(8, &coordinator(11, 0), true), None);
             assert_eq!(look(9, &coordinator(12, 0), true), Some(7));
         }
@@ -246,7 +293,14 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let (start, mut pulse) = (Instant::now(), Pulse::new(SESSION));
         for second in 0..1000 {
-            assert_eq!(pulse.look(start + Duration::from_secs(second), &coordinator(5, 0), true), None);
+            assert_eq!(
+                pulse.look(
+                    start + Duration::from_secs(second),
+                    &coordinator(5, 0),
+                    true
+                ),
+                None
+            );
         }
         assert!(pulse.looks.len() <= 16, "{}", pulse.looks.len());
     }
@@ -267,7 +321,11 @@ mod tests {
         let before = Instant::now();
         held.renew(before, SESSION);
         held.look(Duration::from_millis(1));
-        assert_eq!(held.until, Some(before + SESSION), "the clocks are read one after the other");
+        assert_eq!(
+            held.until,
+            Some(before + SESSION),
+            "the clocks are read one after the other"
+        );
         held.look(Duration::from_secs(3));
         assert_eq!(held.until, None);
         held.renew(before, SESSION);

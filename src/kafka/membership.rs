@@ -65,7 +65,10 @@ impl Facts {
 impl Membership {
     /// No member yet. `drain`: how long partitions may take to be handed over.
     pub fn new(drain: Duration) -> Self {
-        Membership { rebalance: drain + SILENCE, facts: Mutex::default() }
+        Membership {
+            rebalance: drain + SILENCE,
+            facts: Mutex::default(),
+        }
     }
 
     /// The coordinator has heard from us as a member at that time or later.
@@ -102,13 +105,28 @@ impl Membership {
 
     /// How it stands now.
     pub fn standing(&self, now: Instant) -> Standing {
-        let Ok(facts) = self.facts.lock() else { return Standing::default() };
+        let Ok(facts) = self.facts.lock() else {
+            return Standing::default();
+        };
         let member = facts.heard > facts.lost;
-        let while_rebalancing = facts.rebalancing.filter(|_| member).and_then(|since| Some(facts.answered?.min(since + self.rebalance)));
-        let proven = facts.heard.max(while_rebalancing.filter(|_| facts.heard.is_some()));
+        let while_rebalancing = facts
+            .rebalancing
+            .filter(|_| member)
+            .and_then(|since| Some(facts.answered?.min(since + self.rebalance)));
+        let proven = facts
+            .heard
+            .max(while_rebalancing.filter(|_| facts.heard.is_some()));
         let up = proven.is_some_and(|proven| now.saturating_duration_since(proven) < SILENCE);
-        let report = facts.report.clone().filter(|(at, _)| up || Some(*at) >= facts.heard);
-        Standing { up, member, proven, report: report.or_else(|| (!up).then(|| (now, facts.silence().to_owned()))) }
+        let report = facts
+            .report
+            .clone()
+            .filter(|(at, _)| up || Some(*at) >= facts.heard);
+        Standing {
+            up,
+            member,
+            proven,
+            report: report.or_else(|| (!up).then(|| (now, facts.silence().to_owned()))),
+        }
     }
 }
 
@@ -123,13 +141,18 @@ mod tests {
         let start = Instant::now();
         let membership = Membership::new(DRAIN);
         membership.heard(start);
-        (membership, move |seconds| start + Duration::from_secs(seconds))
+        (membership, move |seconds| {
+            start + Duration::from_secs(seconds)
+        })
     }
 
     #[test]
     fn a_silent_coordinator_is_gone_after_25_s_and_back_with_the_next_answer() {
         let nobody = Membership::new(DRAIN).standing(Instant::now());
-        assert_eq!((nobody.up, nobody.member, nobody.proven), (false, false, None));
+        assert_eq!(
+            (nobody.up, nobody.member, nobody.proven),
+            (false, false, None)
+        );
         let (membership, at) = joined();
         let up = |second| membership.standing(at(second)).up;
         assert!(up(0) && up(24) && !up(25) && !up(1000));
@@ -152,7 +175,10 @@ mod tests {
         membership.answered(at(40));
         assert!(up(64));
         membership.answered(at(90));
-        assert!(!up(91), "since 1 it rebalances, for longer than a rebalance takes");
+        assert!(
+            !up(91),
+            "since 1 it rebalances, for longer than a rebalance takes"
+        );
         membership.rebalances(false, at(92));
         membership.heard(at(92));
         assert!(up(93));
@@ -166,7 +192,10 @@ mod tests {
         membership.answered(at(6));
         membership.rebalances(true, at(6));
         let lost = membership.standing(at(6));
-        assert_eq!((lost.up, lost.member, lost.proven), (true, false, Some(at(0))));
+        assert_eq!(
+            (lost.up, lost.member, lost.proven),
+            (true, false, Some(at(0)))
+        );
         membership.answered(at(24));
         assert!(!membership.standing(at(25)).up);
         membership.heard(at(26));
@@ -176,19 +205,37 @@ mod tests {
 
     #[test]
     fn the_report_says_what_is_wrong_now() {
-        let words = |membership: &Membership, at| membership.standing(at).report.map(|(_, words)| words);
+        let words =
+            |membership: &Membership, at| membership.standing(at).report.map(|(_, words)| words);
         let (membership, at) = joined();
         assert_eq!(words(&membership, at(1)), None);
         membership.reported("one of three brokers is away", at(2));
-        assert_eq!(words(&membership, at(3)).as_deref(), Some("one of three brokers is away"));
+        assert_eq!(
+            words(&membership, at(3)).as_deref(),
+            Some("one of three brokers is away")
+        );
         membership.heard(at(10));
-        assert!(words(&membership, at(40)).is_some_and(|words| words.contains("coordinator does not answer")), "that report is old");
+        assert!(
+            words(&membership, at(40))
+                .is_some_and(|words| words.contains("coordinator does not answer")),
+            "that report is old"
+        );
         membership.lost(at(41));
-        assert!(words(&membership, at(42)).is_some_and(|words| words.contains("coordinator does not answer")), "the client gave up itself");
+        assert!(
+            words(&membership, at(42))
+                .is_some_and(|words| words.contains("coordinator does not answer")),
+            "the client gave up itself"
+        );
         membership.answered(at(43));
-        assert!(words(&membership, at(44)).is_some_and(|words| words.contains("went on without this instance")));
+        assert!(
+            words(&membership, at(44))
+                .is_some_and(|words| words.contains("went on without this instance"))
+        );
         // What was reported since we were last heard is the likely cause.
         membership.reported(&"x".repeat(5000), at(12));
-        assert!(words(&membership, at(44)).is_some_and(|words| words.starts_with("xx") && words.len() <= WORDS));
+        assert!(
+            words(&membership, at(44))
+                .is_some_and(|words| words.starts_with("xx") && words.len() <= WORDS)
+        );
     }
 }

@@ -40,9 +40,15 @@ impl Refusal {
     /// What to do about it.
     pub fn advice(self) -> &'static str {
         match self {
-            Refusal::Size => "raise max.message.bytes of the topic, or message.max.bytes of this service's producers if that is smaller",
-            Refusal::Time => "compare the clocks of this machine and the brokers, and the topic's message.timestamp.*.max.ms",
-            Refusal::Form => "set cleanup.policy=delete for the topic; if it is so already, look whether the broker checks records",
+            Refusal::Size => {
+                "raise max.message.bytes of the topic, or message.max.bytes of this service's producers if that is smaller"
+            }
+            Refusal::Time => {
+                "compare the clocks of this machine and the brokers, and the topic's message.timestamp.*.max.ms"
+            }
+            Refusal::Form => {
+                "set cleanup.policy=delete for the topic; if it is so already, look whether the broker checks records"
+            }
         }
     }
 }
@@ -104,25 +110,39 @@ impl Message {
             return true;
         }
         let part = match (self.kind, refusal) {
-            (Kind::Outcome, Refusal::Size) => self.shorten_error().or_else(|| self.drop_key()).or_else(|| self.shorten_data()),
-            (Kind::Outcome, Refusal::Form) => self.take_place_for_key().or_else(|| self.shorten_error()).or_else(|| self.drop_key()),
-            (Kind::DeadLetter, Refusal::Size) => {
-                self.omit_value().or_else(|| self.omit_headers()).or_else(|| self.shorten_key()).or_else(|| self.shorten_message())
-            }
-            (Kind::DeadLetter, Refusal::Form) => self.take_place_for_key().or_else(|| self.omit_value()).or_else(|| self.omit_headers()),
+            (Kind::Outcome, Refusal::Size) => self
+                .shorten_error()
+                .or_else(|| self.drop_key())
+                .or_else(|| self.shorten_data()),
+            (Kind::Outcome, Refusal::Form) => self
+                .take_place_for_key()
+                .or_else(|| self.shorten_error())
+                .or_else(|| self.drop_key()),
+            (Kind::DeadLetter, Refusal::Size) => self
+                .omit_value()
+                .or_else(|| self.omit_headers())
+                .or_else(|| self.shorten_key())
+                .or_else(|| self.shorten_message()),
+            (Kind::DeadLetter, Refusal::Form) => self
+                .take_place_for_key()
+                .or_else(|| self.omit_value())
+                .or_else(|| self.omit_headers()),
             (Kind::Outcome | Kind::DeadLetter, Refusal::Time) | (Kind::Update, _) => None,
         };
         let Some(part) = part else { return false };
         self.altered.insert(part);
         if self.kind == Kind::DeadLetter {
             self.headers.retain(|header| header.name != ALTERED);
-            self.headers.push(Header::text(ALTERED, self.altered.to_string()));
+            self.headers
+                .push(Header::text(ALTERED, self.altered.to_string()));
         }
         true
     }
 
     fn take_place_for_key(&mut self) -> Option<Part> {
-        self.key.is_none().then(|| self.key = Some(self.origin.to_string().into_bytes()))?;
+        self.key
+            .is_none()
+            .then(|| self.key = Some(self.origin.to_string().into_bytes()))?;
         Some(Part::Key)
     }
 
@@ -142,19 +162,24 @@ impl Message {
 
     fn omit_value(&mut self) -> Option<Part> {
         let value = self.value.take()?;
-        self.headers.push(Header::text(OMITTED, value.len().to_string()));
+        self.headers
+            .push(Header::text(OMITTED, value.len().to_string()));
         Some(Part::Value)
     }
 
     fn omit_headers(&mut self) -> Option<Part> {
         let count = self.headers.len();
         self.headers.retain(|header| !dead_letter::kept(header));
-        (self.headers.len() < count || self.verbatim_headers.take().is_some()).then_some(Part::Headers)
+        (self.headers.len() < count || self.verbatim_headers.take().is_some())
+            .then_some(Part::Headers)
     }
 
     /// Of a dead letter, the only one of the added headers that can be long.
     fn shorten_message(&mut self) -> Option<Part> {
-        let header = self.headers.iter_mut().find(|header| header.name == dead_letter::MESSAGE)?;
+        let header = self
+            .headers
+            .iter_mut()
+            .find(|header| header.name == dead_letter::MESSAGE)?;
         let words = std::str::from_utf8(header.value.as_deref()?).ok()?;
         let short = text::cut(words, SHORT_ERROR).into_owned().into_bytes();
         (Some(&short) != header.value.as_ref()).then(|| header.value = Some(short))?;
@@ -173,7 +198,10 @@ impl Message {
     fn shorten_data(&mut self) -> Option<Part> {
         self.rewrite(Part::Value, |data| {
             let event = &mut data.event;
-            for part in [&mut event.id, &mut event.source, &mut event.event_type].into_iter().flatten() {
+            for part in [&mut event.id, &mut event.source, &mut event.event_type]
+                .into_iter()
+                .flatten()
+            {
                 *part = text::cut(part, SHORT_IDENTITY).into_owned();
             }
             data.fields = None;
@@ -185,7 +213,9 @@ impl Message {
         let value = self.value.as_ref()?;
         let mut data: OutcomeData = serde_json::from_slice(value).ok()?;
         change(&mut data);
-        let shorter = serde_json::to_vec(&data).ok().filter(|shorter| shorter.len() < value.len())?;
+        let shorter = serde_json::to_vec(&data)
+            .ok()
+            .filter(|shorter| shorter.len() < value.len())?;
         self.value = Some(shorter);
         Some(part)
     }
@@ -194,10 +224,19 @@ impl Message {
     /// are not UTF-8 are not counted.
     pub fn size(&self) -> usize {
         const BATCH: usize = 61;
-        let bytes = |bytes: Option<&[u8]>| bytes.map_or(1, |bytes| varint(bytes.len()) + bytes.len());
-        let headers: usize = self.headers.iter().map(|header| bytes(Some(header.name.as_bytes())) + bytes(header.value.as_deref())).sum();
+        let bytes =
+            |bytes: Option<&[u8]>| bytes.map_or(1, |bytes| varint(bytes.len()) + bytes.len());
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|header| bytes(Some(header.name.as_bytes())) + bytes(header.value.as_deref()))
+            .sum();
         // Attributes, and the distances from the batch's first time and offset.
-        let record = 3 + bytes(self.key.as_deref()) + bytes(self.value.as_deref()) + varint(self.headers.len()) + headers;
+        let record = 3
+            + bytes(self.key.as_deref())
+            + bytes(self.value.as_deref())
+            + varint(self.headers.len())
+            + headers;
         BATCH + varint(record) + record
     }
 }
@@ -220,18 +259,38 @@ mod tests {
     fn message(kind: Kind, key: Option<&[u8]>, value: Vec<u8>, headers: Vec<Header>) -> Message {
         let key = key.map(<[u8]>::to_vec);
         let new = Message::new(kind, "updates/3/4711".parse().unwrap(), "topic".to_owned());
-        Message { key, value: Some(value), headers, timestamp_ms: Some(1), ..new }
+        Message {
+            key,
+            value: Some(value),
+            headers,
+            timestamp_ms: Some(1),
+            ..new
+        }
     }
 
     fn dead_letter(key: Option<&[u8]>) -> Message {
-        let added = [Header::text("dlq.reason", "rejected"), Header::text(dead_letter::MESSAGE, "m".repeat(1000))];
-        message(Kind::DeadLetter, key, vec![b'v'; 50], [Header::text("x", "y")].into_iter().chain(added).collect())
+        let added = [
+            Header::text("dlq.reason", "rejected"),
+            Header::text(dead_letter::MESSAGE, "m".repeat(1000)),
+        ];
+        message(
+            Kind::DeadLetter,
+            key,
+            vec![b'v'; 50],
+            [Header::text("x", "y")].into_iter().chain(added).collect(),
+        )
     }
 
     fn an_outcome(key: Option<&[u8]>) -> Message {
         let place: Place = "updates/3/4711".parse().unwrap();
-        let identity = crate::model::event::Identity { id: Some("i".repeat(500)), ..crate::model::event::Identity::default() };
-        let error = ApiError { message: "e".repeat(500), fields: BTreeMap::from([("rooms".to_owned(), vec!["no".to_owned()])]) };
+        let identity = crate::model::event::Identity {
+            id: Some("i".repeat(500)),
+            ..crate::model::event::Identity::default()
+        };
+        let error = ApiError {
+            message: "e".repeat(500),
+            fields: BTreeMap::from([("rooms".to_owned(), vec!["no".to_owned()])]),
+        };
         let (headers, value) = outcome::message(Facts {
             id: Uuid::nil(),
             group_id: "g",
@@ -268,15 +327,45 @@ mod tests {
         let key = [b'k'; 100];
         let mut letter = dead_letter(Some(&key));
         assert!(letter.alter(Refusal::Size));
-        assert_eq!((&letter.value, letter.key.as_deref(), letter.timestamp_ms), (&None, Some(&key[..]), Some(1)));
+        assert_eq!(
+            (&letter.value, letter.key.as_deref(), letter.timestamp_ms),
+            (&None, Some(&key[..]), Some(1))
+        );
         let header = |letter: &Message, name: &str| {
-            letter.headers.iter().find(|header| header.name == name).and_then(|header| String::from_utf8(header.value.clone()?).ok())
+            letter
+                .headers
+                .iter()
+                .find(|header| header.name == name)
+                .and_then(|header| String::from_utf8(header.value.clone()?).ok())
         };
-        assert_eq!((header(&letter, OMITTED).as_deref(), header(&letter, "x").as_deref()), (Some("50"), Some("y")));
-        assert_eq!(steps(&mut letter, Refusal::Size), ["value,headers", "key,value,headers", "key,value,headers,error"]);
+        assert_eq!(
+            (
+                header(&letter, OMITTED).as_deref(),
+                header(&letter, "x").as_deref()
+            ),
+            (Some("50"), Some("y"))
+        );
+        assert_eq!(
+            steps(&mut letter, Refusal::Size),
+            [
+                "value,headers",
+                "key,value,headers",
+                "key,value,headers,error"
+            ]
+        );
         assert_eq!(letter.key.as_deref(), Some(&b"updates/3/4711"[..]));
-        assert_eq!((header(&letter, ALTERED).as_deref(), header(&letter, "x")), (Some("key,value,headers,error"), None));
-        assert_eq!(letter.headers.iter().filter(|header| header.name == ALTERED).count(), 1);
+        assert_eq!(
+            (header(&letter, ALTERED).as_deref(), header(&letter, "x")),
+            (Some("key,value,headers,error"), None)
+        );
+        assert_eq!(
+            letter
+                .headers
+                .iter()
+                .filter(|header| header.name == ALTERED)
+                .count(),
+            1
+        );
         assert_eq!(header(&letter, "dlq.reason").as_deref(), Some("rejected"));
     }
 
@@ -284,7 +373,10 @@ mod tests {
     fn a_key_is_given_only_where_a_topic_wants_one() {
         let mut letter = dead_letter(None);
         // Its time first: that changes nothing of it.
-        assert_eq!(steps(&mut letter, Refusal::Form), ["", "key", "key,value", "key,value,headers"]);
+        assert_eq!(
+            steps(&mut letter, Refusal::Form),
+            ["", "key", "key,value", "key,value,headers"]
+        );
         let mut large = dead_letter(None);
         assert!(large.alter(Refusal::Size) && large.key.is_none());
         let mut compacted = an_outcome(None);
@@ -297,12 +389,24 @@ mod tests {
     fn an_outcome_loses_its_error_then_its_key_and_never_its_data() {
         let mut outcome = an_outcome(Some(b"key"));
         let (before, whole) = (outcome.clone(), outcome.size());
-        assert_eq!(steps(&mut outcome, Refusal::Size), ["error", "key,error", "key,value,error"]);
-        let data = |message: &Message| serde_json::from_slice::<OutcomeData>(message.value.as_deref().unwrap()).unwrap();
+        assert_eq!(
+            steps(&mut outcome, Refusal::Size),
+            ["error", "key,error", "key,value,error"]
+        );
+        let data = |message: &Message| {
+            serde_json::from_slice::<OutcomeData>(message.value.as_deref().unwrap()).unwrap()
+        };
         let (was, now) = (data(&before), data(&outcome));
-        assert_eq!((now.outcome, now.reason, now.record, now.attempts), (was.outcome, was.reason, was.record, was.attempts));
+        assert_eq!(
+            (now.outcome, now.reason, now.record, now.attempts),
+            (was.outcome, was.reason, was.record, was.attempts)
+        );
         let error = now.error.unwrap();
-        assert!(error.message.len() <= SHORT_ERROR && error.message.ends_with('…') && error.fields.is_empty());
+        assert!(
+            error.message.len() <= SHORT_ERROR
+                && error.message.ends_with('…')
+                && error.fields.is_empty()
+        );
         assert!(outcome.key.is_none() && outcome.size() < whole / 2);
         // Then the topic turns out to be compacted as well.
         outcome.timestamp_ms = None;
@@ -314,8 +418,15 @@ mod tests {
     fn time_changes_nothing_but_the_time_and_an_update_nothing_at_all() {
         let mut letter = dead_letter(None);
         assert_eq!(steps(&mut letter, Refusal::Time), [""]);
-        assert_eq!((letter.timestamp_ms, letter.altered.is_empty()), (None, true));
-        let mut update = Message { kind: Kind::Update, timestamp_ms: None, ..dead_letter(None) };
+        assert_eq!(
+            (letter.timestamp_ms, letter.altered.is_empty()),
+            (None, true)
+        );
+        let mut update = Message {
+            kind: Kind::Update,
+            timestamp_ms: None,
+            ..dead_letter(None)
+        };
         for refusal in [Refusal::Size, Refusal::Time, Refusal::Form] {
             assert!(!update.alter(refusal));
         }
@@ -324,8 +435,20 @@ mod tests {
     #[test]
     fn a_size_is_that_of_the_batch_which_a_broker_measures() {
         // What Kafka 4.3 takes with max.message.bytes of that value, and refuses with one less.
-        let small = Message { headers: vec![], ..message(Kind::Update, Some(b"k"), vec![b'x'; 100], vec![]) };
+        let small = Message {
+            headers: vec![],
+            ..message(Kind::Update, Some(b"k"), vec![b'x'; 100], vec![])
+        };
         assert_eq!(small.size(), 61 + 2 + 3 + 2 + 102 + 1);
-        assert_eq!([varint(0), varint(63), varint(64), varint(8191), varint(8192)], [1, 1, 2, 2, 3]);
+        assert_eq!(
+            [
+                varint(0),
+                varint(63),
+                varint(64),
+                varint(8191),
+                varint(8192)
+            ],
+            [1, 1, 2, 2, 3]
+        );
     }
 }

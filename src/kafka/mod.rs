@@ -1,4 +1,5 @@
-//! Kafka: a polling thread that turns callbacks into one stream of inputs, and a publisher that settles in transactions.
+//! Kafka: a polling thread that turns callbacks into one stream of inputs, and a publisher that
+//! settles in transactions.
 //!
 //! Both are threads, since the client's calls block. A subscriber has one of each; one more for all
 //! of them asks where the partitions end.
@@ -68,14 +69,15 @@ pub enum Input<C> {
         /// Those of which nothing is known.
         unknown: Vec<i32>,
     },
-    /// The log of this partition was cut at this offset, and goes on there with other records. Nothing of it comes until
-    /// [`Order::Seek`].
+    /// The log of this partition was cut at this offset, and goes on there with other records.
+    /// Nothing of it comes until [`Order::Seek`].
     Cut(i32, i64),
     /// The update topic does not exist, or it does again.
     Missing(bool),
     /// The update topic is another one now: nothing more comes, and the subscriber must begin anew.
     Remade,
-    /// Partitions must be let go; the polling thread waits for `released`, so that nobody else has them before.
+    /// Partitions must be let go; the polling thread waits for `released`, so that nobody else has
+    /// them before.
     Revoked {
         /// The partitions.
         partitions: Vec<i32>,
@@ -129,6 +131,7 @@ pub struct End {
     /// One past the last record: those of a transaction that is open can be read only when it has
     /// ended.
     pub written: i64,
-    /// The end was reached: everything below was read, transaction markers and compacted records included.
+    /// The end was reached: everything below was read, transaction markers and compacted records
+    /// included.
     pub reached: bool,
 }

@@ -1,5 +1,5 @@
-//! What the offsets of the update topic stand for: which topic they are of, how far each partition was read, and whether
-//! its log still is the one that was read.
+//! What the offsets of the update topic stand for: which topic they are of, how far each partition
+//! was read, and whether its log still is the one that was read.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -41,7 +41,15 @@ impl Reset {
     /// Counts it, and logs it once.
     pub fn tell(self, metrics: &TargetMetrics) {
         metrics.offsets_reset();
-        let (target, Reset { partition, from, to, cause }) = (metrics.name(), self);
+        let (
+            target,
+            Reset {
+                partition,
+                from,
+                to,
+                cause,
+            },
+        ) = (metrics.name(), self);
         match cause {
             Cause::Remade => warn!(
                 target,
@@ -143,7 +151,8 @@ impl Offsets {
         self.with(|known| known.remade)
     }
 
-    /// A line of the client's log. It says that the topic has another id before it reads anything under that id.
+    /// A line of the client's log. It says that the topic has another id before it reads anything
+    /// under that id.
     pub(super) fn heard(&self, topic: &str, line: &str) {
         if let Some(id) = new_id(topic, line) {
             self.is(id);
@@ -154,34 +163,65 @@ impl Offsets {
     pub(super) fn differs(&self, topic: TopicId, commits: &[(i32, Commit)]) -> bool {
         let committed = |commit| Checkpoint::read(commit).unwrap_or_default().topic;
         self.with(|known| {
-            let read = |partition| known.read.get(partition).map_or(TopicId::UNKNOWN, |read| read.topic);
-            commits.iter().any(|(partition, commit)| committed(commit).differs(topic) || read(partition).differs(topic))
+            let read = |partition| {
+                known
+                    .read
+                    .get(partition)
+                    .map_or(TopicId::UNKNOWN, |read| read.topic)
+            };
+            commits.iter().any(|(partition, commit)| {
+                committed(commit).differs(topic) || read(partition).differs(topic)
+            })
         })
     }
 
-    /// Partitions of this topic were assigned, with what was committed for them. A commit of another topic is replaced by
-    /// one of nothing. Returns what is to be told of that, and the partitions of which nothing at all is known.
-    pub(super) fn assigned(&self, topic: TopicId, commits: &mut [(i32, Commit)]) -> (Vec<Reset>, Vec<i32>) {
+    /// Partitions of this topic were assigned, with what was committed for them. A commit of
+    /// another topic is replaced by one of nothing. Returns what is to be told of that, and the
+    /// partitions of which nothing at all is known.
+    pub(super) fn assigned(
+        &self,
+        topic: TopicId,
+        commits: &mut [(i32, Commit)],
+    ) -> (Vec<Reset>, Vec<i32>) {
         self.with(|known| {
             known.topic = Some(topic);
             let (mut resets, mut unknown) = (Vec::new(), Vec::new());
             for (partition, commit) in commits {
-                let read = known.read.get(partition).filter(|read| read.topic.differs(topic)).and_then(|read| read.next);
+                let read = known
+                    .read
+                    .get(partition)
+                    .filter(|read| read.topic.differs(topic))
+                    .and_then(|read| read.next);
                 let checkpoint = Checkpoint::read(commit).unwrap_or_default();
-                let of_other = checkpoint.topic.differs(topic).then_some(checkpoint.horizon.max(commit.offset));
+                let of_other = checkpoint
+                    .topic
+                    .differs(topic)
+                    .then_some(checkpoint.horizon.max(commit.offset));
                 // Kafka forgets a group's offsets of a topic that is deleted.
                 let read = read.filter(|_| of_other.is_some() || *commit == Commit::none());
                 if let Some(to) = of_other.max(read) {
                     // If nothing was read, no offset means anything else than before.
                     if to > 0 {
-                        resets.push(Reset { partition: *partition, from: 0, to, cause: Cause::Remade });
+                        resets.push(Reset {
+                            partition: *partition,
+                            from: 0,
+                            to,
+                            cause: Cause::Remade,
+                        });
                     }
                     *commit = Commit::none();
                 } else if *commit == Commit::none() && !known.read.contains_key(partition) {
                     unknown.push(*partition);
                 }
                 let next = (*commit != Commit::none()).then_some(commit.offset);
-                known.read.insert(*partition, Reading { topic, next, cut: false });
+                known.read.insert(
+                    *partition,
+                    Reading {
+                        topic,
+                        next,
+                        cut: false,
+                    },
+                );
             }
             (resets, unknown)
         })
@@ -197,18 +237,44 @@ impl Offsets {
     }
 
     /// A record came. `log` tells what was last seen of its partition's log.
-    pub(super) fn arrived(&self, partition: i32, offset: i64, log: impl FnOnce() -> Option<Log>) -> Step {
+    pub(super) fn arrived(
+        &self,
+        partition: i32,
+        offset: i64,
+        log: impl FnOnce() -> Option<Log>,
+    ) -> Step {
         self.with(|known| {
-            let Some(read) = known.read.get_mut(&partition).filter(|read| !known.remade && !read.cut) else { return Step::Leave };
+            let Some(read) = known
+                .read
+                .get_mut(&partition)
+                .filter(|read| !known.remade && !read.cut)
+            else {
+                return Step::Leave;
+            };
             let before = read.next.replace(offset + 1).unwrap_or(offset);
             if offset < before {
                 read.cut = true;
-                return Step::Cut(Reset { partition, from: offset, to: before, cause: Cause::Truncated });
+                return Step::Cut(Reset {
+                    partition,
+                    from: offset,
+                    to: before,
+                    cause: Cause::Truncated,
+                });
             }
-            // Between two records there may be none: markers of transactions, or what was compacted.
-            let start = if offset > before { log().map_or(before, |log| log.start.min(offset)) } else { before };
+            // Between two records there may be none: markers of transactions, or what was
+            // compacted.
+            let start = if offset > before {
+                log().map_or(before, |log| log.start.min(offset))
+            } else {
+                before
+            };
             if start > before {
-                return Step::ReadAfter(Reset { partition, from: before, to: start, cause: Cause::Deleted });
+                return Step::ReadAfter(Reset {
+                    partition,
+                    from: before,
+                    to: start,
+                    cause: Cause::Deleted,
+                });
             }
             Step::Read
         })
@@ -217,32 +283,63 @@ impl Offsets {
     /// The end of a partition was reached.
     pub(super) fn at_end(&self, partition: i32, log: impl FnOnce() -> Option<Log>) -> Step {
         self.with(|known| {
-            let Some(read) = known.read.get_mut(&partition).filter(|read| !known.remade && !read.cut) else { return Step::Leave };
-            let (Some(before), Some(log)) = (read.next, log()) else { return Step::Read };
+            let Some(read) = known
+                .read
+                .get_mut(&partition)
+                .filter(|read| !known.remade && !read.cut)
+            else {
+                return Step::Leave;
+            };
+            let (Some(before), Some(log)) = (read.next, log()) else {
+                return Step::Read;
+            };
             if log.end < before {
                 read.cut = true;
-                return Step::Cut(Reset { partition, from: log.end, to: before, cause: Cause::Truncated });
+                return Step::Cut(Reset {
+                    partition,
+                    from: log.end,
+                    to: before,
+                    cause: Cause::Truncated,
+                });
             }
             if log.start > before {
                 read.next = Some(log.start);
-                return Step::ReadAfter(Reset { partition, from: before, to: log.start, cause: Cause::Deleted });
+                return Step::ReadAfter(Reset {
+                    partition,
+                    from: before,
+                    to: log.start,
+                    cause: Cause::Deleted,
+                });
             }
             Step::Read
         })
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        look(
+            &mut self
+                .0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 }
 
-/// The id that the topic has from now on, if the line says so. It is logged by librdkafka 2.12 (`debug=metadata`) in
-/// `rd_kafka_topic_metadata_update`, when the client's metadata changes and before it is used.
+/// The id that the topic has from now on, if the line says so. It is logged by librdkafka 2.12
+/// (`debug=metadata`) in `rd_kafka_topic_metadata_update`, when the client's metadata changes and
+/// before it is used.
 fn new_id(topic: &str, line: &str) -> Option<TopicId> {
     let (_, rest) = line.split_once("Topic ")?;
-    let ids = rest.strip_prefix(topic)?.strip_prefix(" changed id from ")?;
+    let ids = rest
+        .strip_prefix(topic)?
+        .strip_prefix(" changed id from ")?;
     // In the other alphabet of Base64 than Kafka's tools.
-    let id = ids.split_once(" to ")?.1.trim().replace('+', "-").replace('/', "_");
+    let id = ids
+        .split_once(" to ")?
+        .1
+        .trim()
+        .replace('+', "-")
+        .replace('/', "_");
     id.parse().ok()
 }
 
@@ -254,7 +351,12 @@ mod tests {
     const NEW: TopicId = TopicId([2; 16]);
 
     fn commit(topic: TopicId, offset: i64) -> Commit {
-        Checkpoint { topic, ..Checkpoint::at(offset) }.write(offset).unwrap()
+        Checkpoint {
+            topic,
+            ..Checkpoint::at(offset)
+        }
+        .write(offset)
+        .unwrap()
     }
 
     /// Partition 3 is assigned with this commit: what is told, and with what it begins.
@@ -270,19 +372,33 @@ mod tests {
     }
 
     fn reset(from: i64, to: i64, cause: Cause) -> Reset {
-        Reset { partition: 3, from, to, cause }
+        Reset {
+            partition: 3,
+            from,
+            to,
+            cause,
+        }
     }
 
     #[test]
     fn a_commit_of_another_topic_counts_for_nothing_and_one_that_names_none_is_believed() {
         let told = vec![reset(0, 20, Cause::Remade)];
         assert!(Offsets::default().differs(NEW, &[(3, commit(OLD, 20))]));
-        assert_eq!(assign(&Offsets::default(), NEW, commit(OLD, 20)), (told, Commit::none()));
+        assert_eq!(
+            assign(&Offsets::default(), NEW, commit(OLD, 20)),
+            (told, Commit::none())
+        );
         for topic in [NEW, TopicId::UNKNOWN] {
             assert!(!Offsets::default().differs(topic, &[(3, commit(NEW, 20))]));
-            assert_eq!(assign(&Offsets::default(), topic, commit(NEW, 20)), (vec![], commit(NEW, 20)));
+            assert_eq!(
+                assign(&Offsets::default(), topic, commit(NEW, 20)),
+                (vec![], commit(NEW, 20))
+            );
         }
-        assert_eq!(assign(&Offsets::default(), NEW, commit(TopicId::UNKNOWN, 20)), (vec![], commit(TopicId::UNKNOWN, 20)));
+        assert_eq!(
+            assign(&Offsets::default(), NEW, commit(TopicId::UNKNOWN, 20)),
+            (vec![], commit(TopicId::UNKNOWN, 20))
+        );
     }
 
     #[test]
@@ -291,24 +407,46 @@ mod tests {
         assign(&offsets, OLD, commit(OLD, 5));
         assert_eq!(offsets.arrived(3, 7, log(0, 9)), Step::Read);
         assert!(offsets.is(NEW) && offsets.remade());
-        assert_eq!(offsets.arrived(3, 8, log(0, 9)), Step::Leave, "it may be the new topic's");
+        assert_eq!(
+            offsets.arrived(3, 8, log(0, 9)),
+            Step::Leave,
+            "it may be the new topic's"
+        );
         offsets.begin();
-        assert!(offsets.differs(NEW, &[(3, Commit::none())]) && !offsets.differs(NEW, &[(4, Commit::none())]));
-        assert_eq!(assign(&offsets, NEW, Commit::none()), (vec![reset(0, 8, Cause::Remade)], Commit::none()));
+        assert!(
+            offsets.differs(NEW, &[(3, Commit::none())])
+                && !offsets.differs(NEW, &[(4, Commit::none())])
+        );
+        assert_eq!(
+            assign(&offsets, NEW, Commit::none()),
+            (vec![reset(0, 8, Cause::Remade)], Commit::none())
+        );
         assert_eq!(offsets.arrived(3, 0, log(0, 9)), Step::Read);
         assert_eq!(assign(&offsets, NEW, Commit::none()).0, []);
         // Another instance has settled something of the new topic meanwhile.
         assign(&offsets, OLD, commit(OLD, 5));
-        assert_eq!(assign(&offsets, NEW, commit(NEW, 2)), (vec![], commit(NEW, 2)));
+        assert_eq!(
+            assign(&offsets, NEW, commit(NEW, 2)),
+            (vec![], commit(NEW, 2))
+        );
     }
 
     #[test]
     fn a_partition_without_a_commit_is_unknown_the_first_time_only() {
         let offsets = Offsets::default();
         let unknown = |commit| offsets.assigned(NEW, &mut [(3, commit)]).1;
-        assert_eq!([unknown(Commit::none()), unknown(Commit::none())], [vec![3], vec![]]);
+        assert_eq!(
+            [unknown(Commit::none()), unknown(Commit::none())],
+            [vec![3], vec![]]
+        );
         for known in [commit(NEW, 0), commit(OLD, 9)] {
-            assert!(Offsets::default().assigned(NEW, &mut [(3, known)]).1.is_empty(), "its commit tells");
+            assert!(
+                Offsets::default()
+                    .assigned(NEW, &mut [(3, known)])
+                    .1
+                    .is_empty(),
+                "its commit tells"
+            );
         }
     }
 
@@ -318,8 +456,14 @@ mod tests {
         assign(&offsets, NEW, commit(NEW, 10));
         assert_eq!(offsets.arrived(3, 10, log(0, 99)), Step::Read);
         assert_eq!(offsets.arrived(3, 13, log(0, 99)), Step::Read, "a gap");
-        assert_eq!(offsets.arrived(3, 30, log(28, 99)), Step::ReadAfter(reset(14, 28, Cause::Deleted)));
-        assert_eq!(offsets.at_end(3, log(60, 60)), Step::ReadAfter(reset(31, 60, Cause::Deleted)));
+        assert_eq!(
+            offsets.arrived(3, 30, log(28, 99)),
+            Step::ReadAfter(reset(14, 28, Cause::Deleted))
+        );
+        assert_eq!(
+            offsets.at_end(3, log(60, 60)),
+            Step::ReadAfter(reset(31, 60, Cause::Deleted))
+        );
         assert_eq!(offsets.at_end(3, log(60, 60)), Step::Read, "once");
         // A group that is new begins wherever the log begins.
         assign(&offsets, NEW, Commit::none());
@@ -332,7 +476,11 @@ mod tests {
             let offsets = Offsets::default();
             assign(&offsets, NEW, commit(NEW, 10));
             assert_eq!(offsets.arrived(3, 50, log(0, 51)), Step::Read);
-            let cut = if from_end { offsets.at_end(3, log(0, 40)) } else { offsets.arrived(3, 40, log(0, 41)) };
+            let cut = if from_end {
+                offsets.at_end(3, log(0, 40))
+            } else {
+                offsets.arrived(3, 40, log(0, 41))
+            };
             assert_eq!(cut, Step::Cut(reset(40, 51, Cause::Truncated)));
             assert_eq!(offsets.arrived(3, 41, log(0, 42)), Step::Leave);
             offsets.sought(3, 12);
@@ -345,8 +493,15 @@ mod tests {
         let line = "[thrd:main]: Topic updates changed id from G1hdFbGhSJCsPnAR1Kc_8Q to AgICAgICAgICAgICAgICAg";
         assert_eq!(new_id("updates", line), Some(NEW));
         let other = "[thrd:main]: Topic updates changed id from AgICAgICAgICAgICAgICAg to eh/zAKb+QBC8ZGs6VOGtJQ";
-        assert_eq!(new_id("updates", other).map(|id| id.to_string()).as_deref(), Some("eh_zAKb-QBC8ZGs6VOGtJQ"));
-        for (topic, line) in [("update", line), ("updates", "[thrd:main]: Topic updates [3] changed"), ("updates", "Topic updates")] {
+        assert_eq!(
+            new_id("updates", other).map(|id| id.to_string()).as_deref(),
+            Some("eh_zAKb-QBC8ZGs6VOGtJQ")
+        );
+        for (topic, line) in [
+            ("update", line),
+            ("updates", "[thrd:main]: Topic updates [3] changed"),
+            ("updates", "Topic updates"),
+        ] {
             assert_eq!(new_id(topic, line), None);
         }
         let offsets = Offsets::default();

@@ -18,7 +18,8 @@ use engine::TopicId;
 
 /// How long the broker may take for one answer.
 const ANSWER: Duration = Duration::from_secs(15);
-/// Of two wanted records that are no further apart, the ones between are read too: that is faster than to begin anew.
+/// Of two wanted records that are no further apart, the ones between are read too: that is faster
+/// than to begin anew.
 const NEAR: i64 = 2_000;
 
 /// Why something cannot be done.
@@ -100,11 +101,30 @@ impl Topic {
     /// If the broker cannot be reached.
     pub fn open(kafka: &Kafka, name: &str, sight: Sight) -> Result<Self, Failure> {
         let mut settings = client::reader(kafka)?;
-        settings.set("isolation.level", if sight == Sight::Committed { "read_committed" } else { "read_uncommitted" });
-        let consumer: BaseConsumer = settings.create().map_err(|error| Failure::Other(anyhow::anyhow!(client::words(&error))))?;
-        let metadata = consumer.fetch_metadata(Some(name), ANSWER).map_err(|error| unreachable(kafka, &error))?;
-        let partitions = metadata.topics().iter().find(|topic| topic.name() == name).map_or(0, |topic| topic.partitions().len());
-        Ok(Topic { name: name.into(), partitions: i32::try_from(partitions).unwrap_or(i32::MAX), consumer })
+        settings.set(
+            "isolation.level",
+            if sight == Sight::Committed {
+                "read_committed"
+            } else {
+                "read_uncommitted"
+            },
+        );
+        let consumer: BaseConsumer = settings
+            .create()
+            .map_err(|error| Failure::Other(anyhow::anyhow!(client::words(&error))))?;
+        let metadata = consumer
+            .fetch_metadata(Some(name), ANSWER)
+            .map_err(|error| unreachable(kafka, &error))?;
+        let partitions = metadata
+            .topics()
+            .iter()
+            .find(|topic| topic.name() == name)
+            .map_or(0, |topic| topic.partitions().len());
+        Ok(Topic {
+            name: name.into(),
+            partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
+            consumer,
+        })
     }
 
     /// Everything that can be seen now.
@@ -112,7 +132,9 @@ impl Topic {
     /// # Errors
     /// If the broker does not answer.
     pub fn spans(&self) -> Result<Vec<Span>, Failure> {
-        (0..self.partitions).map(|partition| self.span(partition)).collect()
+        (0..self.partitions)
+            .map(|partition| self.span(partition))
+            .collect()
     }
 
     /// What can be seen now of one partition.
@@ -122,25 +144,43 @@ impl Topic {
     pub fn span(&self, partition: i32) -> Result<Span, Failure> {
         let began = Instant::now();
         loop {
-            match self.consumer.fetch_watermarks(&self.name, partition, ANSWER) {
-                Ok((from, to)) => return Ok(Span { partition, from, to }),
-                Err(error) if has_moved(&error) && began.elapsed() < ANSWER => std::thread::sleep(Duration::from_millis(100)),
+            match self
+                .consumer
+                .fetch_watermarks(&self.name, partition, ANSWER)
+            {
+                Ok((from, to)) => {
+                    return Ok(Span {
+                        partition,
+                        from,
+                        to,
+                    });
+                }
+                Err(error) if has_moved(&error) && began.elapsed() < ANSWER => {
+                    std::thread::sleep(Duration::from_millis(100))
+                }
                 Err(error) => return Err(self.silent(&error)),
             }
         }
     }
 
-    /// One past the last record that can be seen now, of each partition. One question for all of them.
+    /// One past the last record that can be seen now, of each partition. One question for all of
+    /// them.
     ///
     /// # Errors
     /// If the broker does not answer.
     pub fn ends(&self) -> Result<HashMap<i32, i64>, Failure> {
-        let mut asked = TopicPartitionList::with_capacity(usize::try_from(self.partitions).unwrap_or_default());
+        let mut asked =
+            TopicPartitionList::with_capacity(usize::try_from(self.partitions).unwrap_or_default());
         for partition in 0..self.partitions {
             // Kafka takes -1 for the time of the end.
-            asked.add_partition_offset(&self.name, partition, Offset::End).map_err(|error| self.silent(&error))?;
+            asked
+                .add_partition_offset(&self.name, partition, Offset::End)
+                .map_err(|error| self.silent(&error))?;
         }
-        let found = self.consumer.offsets_for_times(asked, ANSWER).map_err(|error| self.silent(&error))?;
+        let found = self
+            .consumer
+            .offsets_for_times(asked, ANSWER)
+            .map_err(|error| self.silent(&error))?;
         let mut ends = HashMap::with_capacity(found.count());
         for element in found.elements() {
             let end = match (element.error(), element.offset()) {
@@ -162,7 +202,9 @@ impl Topic {
         match question.and_then(|question| question.answer(ANSWER)) {
             Some(Ok(id)) => Ok(TopicId(id)),
             Some(Err(error)) => Err(self.silent(&KafkaError::MetadataFetch(error))),
-            None => Err(self.silent(&KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))),
+            None => Err(self.silent(&KafkaError::MetadataFetch(
+                RDKafkaErrorCode::OperationTimedOut,
+            ))),
         }
     }
 
@@ -174,11 +216,19 @@ impl Topic {
         let mut asked = TopicPartitionList::with_capacity(spans.len());
         for span in &spans {
             let mut element = asked.add_partition(&self.name, span.partition);
-            element.set_offset(Offset::Offset(time.as_millisecond().max(0))).map_err(|error| self.silent(&error))?;
+            element
+                .set_offset(Offset::Offset(time.as_millisecond().max(0)))
+                .map_err(|error| self.silent(&error))?;
         }
-        let found = self.consumer.offsets_for_times(asked, ANSWER).map_err(|error| self.silent(&error))?;
+        let found = self
+            .consumer
+            .offsets_for_times(asked, ANSWER)
+            .map_err(|error| self.silent(&error))?;
         for span in &mut spans {
-            match found.find_partition(&self.name, span.partition).map(|element| element.offset()) {
+            match found
+                .find_partition(&self.name, span.partition)
+                .map(|element| element.offset())
+            {
                 Some(Offset::Offset(offset)) => span.from = span.from.max(offset),
                 // Nothing is that young.
                 Some(Offset::End) => span.from = span.to,
@@ -198,7 +248,11 @@ impl Topic {
         watch: &mut dyn Watch,
         mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<Go, Failure>,
     ) -> Result<(), Failure> {
-        let mut open: HashMap<i32, Span> = spans.iter().filter(|span| span.from < span.to).map(|span| (span.partition, *span)).collect();
+        let mut open: HashMap<i32, Span> = spans
+            .iter()
+            .filter(|span| span.from < span.to)
+            .map(|span| (span.partition, *span))
+            .collect();
         if open.is_empty() {
             return Ok(());
         }
@@ -208,19 +262,30 @@ impl Topic {
         let length = |from: i64, to: i64| u64::try_from(to - from).unwrap_or(0);
         while !open.is_empty() {
             let ended = match self.consumer.poll(Duration::from_millis(100)) {
-                None if heard.elapsed() > 2 * ANSWER => return Err(self.silent(&KafkaError::Global(RDKafkaErrorCode::OperationTimedOut))),
+                None if heard.elapsed() > 2 * ANSWER => {
+                    return Err(
+                        self.silent(&KafkaError::Global(RDKafkaErrorCode::OperationTimedOut))
+                    );
+                }
                 None => continue,
                 Some(Ok(message)) => {
                     let (partition, offset) = (message.partition(), message.offset());
-                    let Some(span) = open.get_mut(&partition) else { continue };
+                    let Some(span) = open.get_mut(&partition) else {
+                        continue;
+                    };
                     let wanted = offset < span.to;
-                    let go = if wanted { take(&message)? } else { Go::NextPartition };
+                    let go = if wanted {
+                        take(&message)?
+                    } else {
+                        Go::NextPartition
+                    };
                     let next = if wanted { offset + 1 } else { span.to };
                     done += length(span.from, next);
                     span.from = next;
                     (go == Go::NextPartition || next >= span.to).then_some(partition)
                 }
-                // What stands between the last record and the end has no records: markers of transactions, or what was compacted.
+                // What stands between the last record and the end has no records: markers of
+                // transactions, or what was compacted.
                 Some(Err(KafkaError::PartitionEOF(partition))) => Some(partition),
                 Some(Err(error)) if is_passing(&error) && heard.elapsed() < 2 * ANSWER => continue,
                 Some(Err(error)) => return Err(self.silent(&error)),
@@ -232,23 +297,36 @@ impl Topic {
             watch.advance(done);
         }
         // Or the client would go on fetching.
-        self.consumer.unassign().map_err(|error| self.silent(&error))
+        self.consumer
+            .unassign()
+            .map_err(|error| self.silent(&error))
     }
 
     /// The records at these spots; those that are gone are left out.
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn fetch(&self, spots: impl IntoIterator<Item = Spot>) -> Result<HashMap<Spot, Record>, Failure> {
+    pub fn fetch(
+        &self,
+        spots: impl IntoIterator<Item = Spot>,
+    ) -> Result<HashMap<Spot, Record>, Failure> {
         let wanted: HashSet<Spot> = spots.into_iter().collect();
         let mut runs: BTreeMap<i32, Vec<Span>> = BTreeMap::new();
-        let mut sorted: Vec<_> = wanted.iter().copied().filter(|(partition, _)| (0..self.partitions).contains(partition)).collect();
+        let mut sorted: Vec<_> = wanted
+            .iter()
+            .copied()
+            .filter(|(partition, _)| (0..self.partitions).contains(partition))
+            .collect();
         sorted.sort_unstable();
         for (partition, offset) in sorted {
             let runs = runs.entry(partition).or_default();
             match runs.last_mut() {
                 Some(run) if offset - run.to < NEAR => run.to = offset + 1,
-                _ => runs.push(Span { partition, from: offset, to: offset + 1 }),
+                _ => runs.push(Span {
+                    partition,
+                    from: offset,
+                    to: offset + 1,
+                }),
             }
         }
         let mut found = HashMap::with_capacity(wanted.len());
@@ -267,17 +345,22 @@ impl Topic {
         Ok(found)
     }
 
-    /// Waits until all that was written before `to` can be seen: until the transactions that were open there have ended.
+    /// Waits until all that was written before `to` can be seen: until the transactions that were
+    /// open there have ended.
     ///
     /// # Errors
-    /// If the broker does not answer, or a transaction stays open for longer than any of this service's.
+    /// If the broker does not answer, or a transaction stays open for longer than any of this
+    /// service's.
     pub fn await_committed(&self, to: &[Span]) -> Result<(), Failure> {
         const LONGEST: Duration = Duration::from_secs(60);
         let began = Instant::now();
         for span in to {
             while self.span(span.partition)?.to < span.to {
                 if began.elapsed() > LONGEST {
-                    let words = format!("a transaction on the topic {} stays open, so its end cannot be read: try again later", self.name);
+                    let words = format!(
+                        "a transaction on the topic {} stays open, so its end cannot be read: try again later",
+                        self.name
+                    );
                     return Err(Failure::Unreachable(words));
                 }
                 std::thread::sleep(Duration::from_millis(50));
@@ -289,27 +372,43 @@ impl Topic {
     fn assign<'a>(&self, spans: impl Iterator<Item = &'a Span>) -> Result<(), Failure> {
         let mut assignment = TopicPartitionList::new();
         for span in spans {
-            let added = assignment.add_partition_offset(&self.name, span.partition, Offset::Offset(span.from));
+            let added = assignment.add_partition_offset(
+                &self.name,
+                span.partition,
+                Offset::Offset(span.from),
+            );
             added.map_err(|error| self.silent(&error))?;
         }
-        self.consumer.assign(&assignment).map_err(|error| self.silent(&error))
+        self.consumer
+            .assign(&assignment)
+            .map_err(|error| self.silent(&error))
     }
 
     fn silent(&self, error: &KafkaError) -> Failure {
-        Failure::Unreachable(format!("the topic {} cannot be read: {}", self.name, client::words(error)))
+        Failure::Unreachable(format!(
+            "the topic {} cannot be read: {}",
+            self.name,
+            client::words(error)
+        ))
     }
 }
 
 /// Whether the client goes on trying by itself.
 fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
-    matches!(error, KafkaError::MessageConsumption(BrokerTransportFailure | AllBrokersDown | OperationTimedOut))
+    matches!(
+        error,
+        KafkaError::MessageConsumption(BrokerTransportFailure | AllBrokersDown | OperationTimedOut)
+    )
 }
 
 /// Whether the partition's leader is another one than the client believes, which it will learn.
 fn has_moved(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition};
-    matches!(error, KafkaError::MetadataFetch(LeaderNotAvailable | NotLeaderForPartition | UnknownPartition))
+    matches!(
+        error,
+        KafkaError::MetadataFetch(LeaderNotAvailable | NotLeaderForPartition | UnknownPartition)
+    )
 }
 
 /// The failure of a broker that does not answer.

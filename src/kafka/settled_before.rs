@@ -1,5 +1,5 @@
-//! What a group has settled before, as its outcomes tell: the committed offsets of a group are forgotten a week after its
-//! last member left, and at once when their topic is deleted.
+//! What a group has settled before, as its outcomes tell: the committed offsets of a group are
+//! forgotten a week after its last member left, and at once when their topic is deleted.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -27,18 +27,29 @@ struct Settled {
     record: RecordPlace,
 }
 
-/// Of which partitions of the update topic the last outcomes of this target from before `time` settle a record, and up to
-/// which offset.
+/// Of which partitions of the update topic the last outcomes of this target from before `time`
+/// settle a record, and up to which offset.
 ///
 /// # Errors
 /// If the broker does not answer.
-pub fn settled_before(kafka: &Kafka, target: &str, time: Timestamp) -> anyhow::Result<HashMap<i32, i64>> {
+pub fn settled_before(
+    kafka: &Kafka,
+    target: &str,
+    time: Timestamp,
+) -> anyhow::Result<HashMap<i32, i64>> {
     let mut settings = client::reader(kafka)?;
     settings.set("isolation.level", "read_committed");
-    let consumer: BaseConsumer = settings.create().map_err(|error| anyhow::anyhow!(client::words(&error)))?;
+    let consumer: BaseConsumer = settings
+        .create()
+        .map_err(|error| anyhow::anyhow!(client::words(&error)))?;
     let topic = &kafka.topics.outcomes;
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
-    let mut unread: HashSet<i32> = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+    let mut unread: HashSet<i32> = metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+        .map(|partition| partition.id())
+        .collect();
     let mut assignment = TopicPartitionList::new();
     for &partition in &unread {
         let (start, end) = consumer.fetch_watermarks(topic, partition, ANSWER)?;
@@ -48,23 +59,32 @@ pub fn settled_before(kafka: &Kafka, target: &str, time: Timestamp) -> anyhow::R
     let source = source(&kafka.group_id, target);
     let is_wanted = |message: &BorrowedMessage<'_>| {
         let written = message.timestamp().to_millis();
-        written.is_some_and(|written| written < time.as_millisecond()) && headers::text(message, "ce_source") == Some(&source)
+        written.is_some_and(|written| written < time.as_millisecond())
+            && headers::text(message, "ce_source") == Some(&source)
     };
     let mut found: HashMap<i32, i64> = HashMap::new();
     let deadline = Instant::now() + ANSWER;
     while !unread.is_empty() {
-        let left = deadline.checked_duration_since(Instant::now()).context("the outcomes cannot be read in time")?;
+        let left = deadline
+            .checked_duration_since(Instant::now())
+            .context("the outcomes cannot be read in time")?;
         match consumer.poll(left) {
             Some(Ok(message)) if is_wanted(&message) => {
-                let settled = message.payload().and_then(|data| serde_json::from_slice::<Settled>(data).ok());
-                if let Some(Settled { record }) = settled.filter(|settled| settled.record.topic == kafka.topics.updates) {
+                let settled = message
+                    .payload()
+                    .and_then(|data| serde_json::from_slice::<Settled>(data).ok());
+                if let Some(Settled { record }) =
+                    settled.filter(|settled| settled.record.topic == kafka.topics.updates)
+                {
                     let to = found.entry(record.partition).or_default();
                     *to = (*to).max(record.offset + 1);
                 }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(unread.remove(&partition)),
             // The service needs no right to read its outcomes for anything else.
-            Some(Err(error)) if client::refusal_advice(&error, "").is_some() => return Err(error.into()),
+            Some(Err(error)) if client::refusal_advice(&error, "").is_some() => {
+                return Err(error.into());
+            }
             // The client goes on by itself after another error.
             Some(_) | None => {}
         }

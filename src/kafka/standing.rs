@@ -44,18 +44,28 @@ impl Standing {
 
     /// A message was refused for itself. If batches are compressed, its size says nothing of
     /// others.
-    pub(super) fn refused(&mut self, message: &Message, refusal: Refusal, is_compressed: bool, now: Instant) {
+    pub(super) fn refused(
+        &mut self,
+        message: &Message,
+        refusal: Refusal,
+        is_compressed: bool,
+        now: Instant,
+    ) {
         let topic = self.topic(message);
         match refusal {
             Refusal::Size if !is_compressed => topic.too_large = Some((message.size(), now)),
-            Refusal::Form if message.key.is_none() && message.timestamp_ms.is_none() => topic.wants_keys = Some(now),
+            Refusal::Form if message.key.is_none() && message.timestamp_ms.is_none() => {
+                topic.wants_keys = Some(now)
+            }
             _ => {}
         }
     }
 
     /// Changes what is certainly refused, before it is sent.
     pub(super) fn prepare(&mut self, message: &mut Message, now: Instant) {
-        let Some(topic) = self.0.get(&message.topic) else { return };
+        let Some(topic) = self.0.get(&message.topic) else {
+            return;
+        };
         let is_believed = |at: &Instant| now.saturating_duration_since(*at) < BELIEVED;
         if topic.wants_keys.as_ref().is_some_and(is_believed) && message.key.is_none() {
             message.timestamp_ms = None;
@@ -69,7 +79,9 @@ impl Standing {
     /// A topic takes nothing. Returns when it is tried again.
     pub(super) fn suspend(&mut self, name: &str, now: Instant) -> Duration {
         let topic = self.0.entry(name.to_owned()).or_default();
-        let pause = topic.suspended.map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
+        let pause = topic
+            .suspended
+            .map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
         topic.suspended = Some((now + pause, pause));
         pause
     }
@@ -91,19 +103,38 @@ impl Standing {
 
     /// The endings that have a message for a topic which takes nothing now.
     pub(super) fn suspended(&self, messages: &[Message], now: Instant) -> BTreeSet<usize> {
-        let is_suspended =
-            |message: &&Message| self.0.get(&message.topic).and_then(|topic| topic.suspended).is_some_and(|(until, _)| until > now);
-        messages.iter().filter(is_suspended).map(|message| message.ending).collect()
+        let is_suspended = |message: &&Message| {
+            self.0
+                .get(&message.topic)
+                .and_then(|topic| topic.suspended)
+                .is_some_and(|(until, _)| until > now)
+        };
+        messages
+            .iter()
+            .filter(is_suspended)
+            .map(|message| message.ending)
+            .collect()
     }
 
     /// How long these may take. The client gives messages up after 5 s.
     pub(super) fn patience(&self, messages: &[Message], now: Instant) -> Duration {
-        let is_doubted =
-            |topic: &Topic| topic.suspended.is_some() || topic.doubted.is_some_and(|at| now.saturating_duration_since(at) < DOUBTED);
-        let some_doubted = messages.iter().any(|message| self.0.get(&message.topic).is_some_and(is_doubted));
+        let is_doubted = |topic: &Topic| {
+            topic.suspended.is_some()
+                || topic
+                    .doubted
+                    .is_some_and(|at| now.saturating_duration_since(at) < DOUBTED)
+        };
+        let some_doubted = messages
+            .iter()
+            .any(|message| self.0.get(&message.topic).is_some_and(is_doubted));
         let bytes: usize = messages.iter().map(Message::size).sum();
         let carrying = Duration::from_secs_f64(bytes as f64 / SLOW_LINK);
-        carrying + if some_doubted { SHORT_PATIENCE } else { PATIENCE }
+        carrying
+            + if some_doubted {
+                SHORT_PATIENCE
+            } else {
+                PATIENCE
+            }
     }
 }
 
@@ -113,8 +144,16 @@ mod tests {
     use crate::kafka::message::Kind;
 
     fn letter(key: Option<&[u8]>, size: usize) -> Message {
-        let new = Message::new(Kind::DeadLetter, "updates/0/1".parse().unwrap(), "letters".to_owned());
-        Message { key: key.map(<[u8]>::to_vec), value: Some(vec![b'x'; size]), ..new }
+        let new = Message::new(
+            Kind::DeadLetter,
+            "updates/0/1".parse().unwrap(),
+            "letters".to_owned(),
+        );
+        Message {
+            key: key.map(<[u8]>::to_vec),
+            value: Some(vec![b'x'; size]),
+            ..new
+        }
     }
 
     #[test]
@@ -128,11 +167,21 @@ mod tests {
         };
         assert_eq!(altered(&mut standing, letter(None, 1000), start), "");
         standing.refused(&letter(Some(b"key"), 1000), Refusal::Size, true, start);
-        assert_eq!(altered(&mut standing, letter(Some(b"key"), 1000), start), "", "compressed");
+        assert_eq!(
+            altered(&mut standing, letter(Some(b"key"), 1000), start),
+            "",
+            "compressed"
+        );
         standing.refused(&letter(Some(b"key"), 1000), Refusal::Size, false, start);
-        assert_eq!(altered(&mut standing, letter(Some(b"key"), 1000), start), "value");
+        assert_eq!(
+            altered(&mut standing, letter(Some(b"key"), 1000), start),
+            "value"
+        );
         assert_eq!(altered(&mut standing, letter(Some(b"key"), 999), start), "");
-        assert_eq!(altered(&mut standing, letter(Some(b"key"), 1000), later), "");
+        assert_eq!(
+            altered(&mut standing, letter(Some(b"key"), 1000), later),
+            ""
+        );
         standing.refused(&letter(None, 10), Refusal::Form, false, start);
         assert_eq!(altered(&mut standing, letter(None, 10), start), "key");
         assert_eq!(altered(&mut standing, letter(Some(b"key"), 10), start), "");
@@ -143,16 +192,36 @@ mod tests {
     fn a_topic_that_takes_nothing_is_tried_ever_more_seldom_until_it_takes_something() {
         let start = Instant::now();
         let (messages, mut standing) = ([letter(None, 10)], Standing::default());
-        let pauses: Vec<_> = (0..7).map(|_| standing.suspend("letters", start).as_secs()).collect();
+        let pauses: Vec<_> = (0..7)
+            .map(|_| standing.suspend("letters", start).as_secs())
+            .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(standing.suspended(&messages, start).len(), 1);
-        assert!(standing.suspended(&messages, start + LONGEST_PAUSE).is_empty());
-        let patience = |standing: &Standing, size, now| standing.patience(&[letter(None, size)], now).as_secs();
-        assert_eq!([patience(&standing, 10, start), patience(&standing, 200_000, start)], [1, 5]);
+        assert!(
+            standing
+                .suspended(&messages, start + LONGEST_PAUSE)
+                .is_empty()
+        );
+        let patience = |standing: &Standing, size, now| {
+            standing.patience(&[letter(None, size)], now).as_secs()
+        };
+        assert_eq!(
+            [
+                patience(&standing, 10, start),
+                patience(&standing, 200_000, start)
+            ],
+            [1, 5]
+        );
         standing.went_through(messages.iter());
         assert_eq!(patience(&standing, 10, start), 2);
         standing.doubt(&messages[0], start);
-        assert_eq!([patience(&standing, 10, start), patience(&standing, 10, start + DOUBTED)], [1, 2]);
+        assert_eq!(
+            [
+                patience(&standing, 10, start),
+                patience(&standing, 10, start + DOUBTED)
+            ],
+            [1, 2]
+        );
         assert_eq!(standing.suspend("letters", start), FIRST_PAUSE);
     }
 }

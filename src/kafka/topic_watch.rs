@@ -1,4 +1,5 @@
-//! Watches from the polling thread whether the update topic is still the one that is read, and whether it is there.
+//! Watches from the polling thread whether the update topic is still the one that is read, and
+//! whether it is there.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,11 @@ use tracing::{error, info, warn};
 use crate::kafka::offsets::Offsets;
 use engine::TopicId;
 
-/// Pause between two questions. Fetches of a topic that is gone fail at once; this finds out too if nothing is fetched.
+/// Pause between two questions. Fetches of a topic that is gone fail at once; this finds out too if
+/// nothing is fetched.
 const PAUSE: Duration = Duration::from_secs(2);
-/// A topic is missed for so long before that is told: one that is made anew is missing for a moment.
+/// A topic is missed for so long before that is told: one that is made anew is missing for a
+/// moment.
 const GRACE: Duration = Duration::from_secs(5);
 /// A topic that stays missing is told of again after this time.
 const TELL: Duration = Duration::from_secs(60);
@@ -51,8 +54,21 @@ struct Missing {
 }
 
 impl<'c, C: ClientContext> TopicWatch<'c, C> {
-    pub(super) fn new(client: &'c Client<C>, topic: &'c str, target: &'c str, offsets: &'c Offsets) -> Self {
-        TopicWatch { client, topic, target, offsets, question: None, ask_at: Instant::now(), missing: None }
+    pub(super) fn new(
+        client: &'c Client<C>,
+        topic: &'c str,
+        target: &'c str,
+        offsets: &'c Offsets,
+    ) -> Self {
+        TopicWatch {
+            client,
+            topic,
+            target,
+            offsets,
+            question: None,
+            ask_at: Instant::now(),
+            missing: None,
+        }
     }
 
     /// Takes an answer that has come, or asks if it is time to.
@@ -82,15 +98,24 @@ impl<'c, C: ClientContext> TopicWatch<'c, C> {
             return Some(News::Remade);
         }
         missed.map(|_| {
-            info!(target = self.target, topic = self.topic, "the update topic exists again");
+            info!(
+                target = self.target,
+                topic = self.topic,
+                "the update topic exists again"
+            );
             News::Back
         })
     }
 
     fn is_missing(&mut self, now: Instant) -> Option<News> {
-        let missing = self.missing.get_or_insert(Missing { since: now, told: None });
+        let missing = self.missing.get_or_insert(Missing {
+            since: now,
+            told: None,
+        });
         let missed = now.saturating_duration_since(missing.since);
-        let due = missing.told.is_none_or(|told| now.saturating_duration_since(told) >= TELL);
+        let due = missing
+            .told
+            .is_none_or(|told| now.saturating_duration_since(told) >= TELL);
         if missed < GRACE || !due {
             return None;
         }
@@ -106,8 +131,14 @@ impl<'c, C: ClientContext> TopicWatch<'c, C> {
     }
 }
 
-/// The topic's id now, waited for while `go_on` says so. `None`: there is no such topic, or the wait was given up.
-pub(super) fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, target: &str, go_on: impl Fn() -> bool) -> Option<TopicId> {
+/// The topic's id now, waited for while `go_on` says so. `None`: there is no such topic, or the
+/// wait was given up.
+pub(super) fn topic_id<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    target: &str,
+    go_on: impl Fn() -> bool,
+) -> Option<TopicId> {
     let mut refusals = 0;
     while go_on() {
         let error = match Question::ask(client, topic)?.answer(WAIT) {
@@ -117,7 +148,10 @@ pub(super) fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, target
             None => RDKafkaErrorCode::OperationTimedOut,
         };
         use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
-        if !matches!(error, AllBrokersDown | BrokerTransportFailure | OperationTimedOut) {
+        if !matches!(
+            error,
+            AllBrokersDown | BrokerTransportFailure | OperationTimedOut
+        ) {
             refusals += 1;
         }
         if refusals == REFUSALS {

@@ -63,16 +63,25 @@ pub async fn topic_settings(kafka: &Kafka, found: &[Found]) -> Result<Vec<TopicS
     let admin: AdminClient<DefaultClientContext> = client::inspector(kafka)
         .and_then(|config: ClientConfig| config.create().map_err(Into::into))
         .map_err(|error| format!("{error:#}"))?;
-    let asked: Vec<_> = found.iter().map(|found| ResourceSpecifier::Topic(&found.name)).collect();
+    let asked: Vec<_> = found
+        .iter()
+        .map(|found| ResourceSpecifier::Topic(&found.name))
+        .collect();
     let options = AdminOptions::new().request_timeout(Some(ANSWER));
     let told = tokio::time::timeout(2 * ANSWER, admin.describe_configs(&asked, &options)).await;
-    let told = told.map_err(|_| "no answer".to_owned())?.map_err(|error| client::words(&error))?;
+    let told = told
+        .map_err(|_| "no answer".to_owned())?
+        .map_err(|error| client::words(&error))?;
     let settings = found.iter().zip(told).map(|(found, told)| {
-        let resource =
-            told.map_err(
-                |code| if code == Code::TopicAuthorizationFailed { "no right to DescribeConfigs".to_owned() } else { code.to_string() },
-            )?;
-        read(found, &resource).ok_or_else(|| format!("the settings of {} are not as expected", found.name))
+        let resource = told.map_err(|code| {
+            if code == Code::TopicAuthorizationFailed {
+                "no right to DescribeConfigs".to_owned()
+            } else {
+                code.to_string()
+            }
+        })?;
+        read(found, &resource)
+            .ok_or_else(|| format!("the settings of {} are not as expected", found.name))
     });
     settings.collect()
 }
@@ -86,8 +95,11 @@ fn read(found: &Found, told: &ConfigResource) -> Option<TopicSettings> {
         is_compacted: text("cleanup.policy")?.contains("compact"),
         max_message_bytes: number("max.message.bytes")?,
         // Brokers before 3.6 have no such bounds.
-        timestamp_bounds_ms: ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"]
-            .map(|name| number(name).unwrap_or(i64::MAX)),
+        timestamp_bounds_ms: [
+            "message.timestamp.before.max.ms",
+            "message.timestamp.after.max.ms",
+        ]
+        .map(|name| number(name).unwrap_or(i64::MAX)),
         retention_ms: number("retention.ms")?,
         min_insync_replicas: number("min.insync.replicas")?,
     })
@@ -95,7 +107,9 @@ fn read(found: &Found, told: &ConfigResource) -> Option<TopicSettings> {
 
 /// What of these settings does not go well: updates, outcomes, dead letters.
 pub fn remarks(kafka: &Kafka, topics: &[TopicSettings]) -> Vec<Remark> {
-    let [updates, outcomes, letters] = topics else { return Vec::new() };
+    let [updates, outcomes, letters] = topics else {
+        return Vec::new();
+    };
     let mut remarks: Vec<_> = topics.iter().flat_map(of_one).collect();
     remarks.extend(compaction(updates, outcomes, letters));
     remarks.extend(sizes(kafka, updates, outcomes, letters));
@@ -113,14 +127,25 @@ pub fn remarks(kafka: &Kafka, topics: &[TopicSettings]) -> Vec<Remark> {
 
 fn of_one(topic: &TopicSettings) -> Vec<Remark> {
     let mut remarks = Vec::new();
-    let TopicSettings { name, replicas, min_insync_replicas, retention_ms, .. } = topic;
+    let TopicSettings {
+        name,
+        replicas,
+        min_insync_replicas,
+        retention_ms,
+        ..
+    } = topic;
     if *replicas > 1 && min_insync_replicas >= replicas {
         remarks.push(doubt(format!(
             "min.insync.replicas of {name} is {min_insync_replicas}, and it has {replicas} replicas: while one broker is away, nothing can be settled. \
              Lower the one, or raise the other"
         )));
     }
-    for (bound, which) in topic.timestamp_bounds_ms.into_iter().zip(["before", "after"]).filter(|(bound, _)| *bound < CLOCKS_MS) {
+    for (bound, which) in topic
+        .timestamp_bounds_ms
+        .into_iter()
+        .zip(["before", "after"])
+        .filter(|(bound, _)| *bound < CLOCKS_MS)
+    {
         remarks.push(doubt(format!(
             "message.timestamp.{which}.max.ms of {name} is {bound}: what is written is refused if clocks differ by more, or a transaction is that late"
         )));
@@ -133,21 +158,46 @@ fn of_one(topic: &TopicSettings) -> Vec<Remark> {
     remarks
 }
 
-fn compaction(updates: &TopicSettings, outcomes: &TopicSettings, letters: &TopicSettings) -> Vec<Remark> {
+fn compaction(
+    updates: &TopicSettings,
+    outcomes: &TopicSettings,
+    letters: &TopicSettings,
+) -> Vec<Remark> {
     let consequences = [
-        (updates, "an update that a later one of its key replaces before it is read has no outcome"),
-        (outcomes, "only the latest outcome of each key stays, so that a dead letter may be replayed twice"),
+        (
+            updates,
+            "an update that a later one of its key replaces before it is read has no outcome",
+        ),
+        (
+            outcomes,
+            "only the latest outcome of each key stays, so that a dead letter may be replayed twice",
+        ),
         (letters, "only the latest dead letter of each key stays"),
     ];
-    let compacted = consequences.into_iter().filter(|(topic, _)| topic.is_compacted);
+    let compacted = consequences
+        .into_iter()
+        .filter(|(topic, _)| topic.is_compacted);
     compacted
-        .map(|(topic, consequence)| harm(format!("cleanup.policy of {} is compact: {consequence}. Set it to delete", topic.name)))
+        .map(|(topic, consequence)| {
+            harm(format!(
+                "cleanup.policy of {} is compact: {consequence}. Set it to delete",
+                topic.name
+            ))
+        })
         .collect()
 }
 
-fn sizes(kafka: &Kafka, updates: &TopicSettings, outcomes: &TopicSettings, letters: &TopicSettings) -> Vec<Remark> {
+fn sizes(
+    kafka: &Kafka,
+    updates: &TopicSettings,
+    outcomes: &TopicSettings,
+    letters: &TopicSettings,
+) -> Vec<Remark> {
     let mut remarks = Vec::new();
-    let (largest, wanted) = (updates.max_message_bytes, updates.max_message_bytes.saturating_add(ADDED_BYTES));
+    let (largest, wanted) = (
+        updates.max_message_bytes,
+        updates.max_message_bytes.saturating_add(ADDED_BYTES),
+    );
     let takes = letters.max_message_bytes;
     if takes < wanted {
         let words = format!(
@@ -155,7 +205,10 @@ fn sizes(kafka: &Kafka, updates: &TopicSettings, outcomes: &TopicSettings, lette
              their values. Set it to {wanted} or more",
             letters.name, updates.name
         );
-        remarks.push(Remark { harms: takes < largest, words });
+        remarks.push(Remark {
+            harms: takes < largest,
+            words,
+        });
     }
     if outcomes.max_message_bytes < OUTCOME_BYTES {
         remarks.push(harm(format!(
@@ -163,7 +216,9 @@ fn sizes(kafka: &Kafka, updates: &TopicSettings, outcomes: &TopicSettings, lette
             outcomes.name, outcomes.max_message_bytes
         )));
     }
-    let ours = client::producer(kafka, "check").ok().and_then(|config| config.get("message.max.bytes")?.parse::<i64>().ok());
+    let ours = client::producer(kafka, "check")
+        .ok()
+        .and_then(|config| config.get("message.max.bytes")?.parse::<i64>().ok());
     if let Some(ours) = ours.filter(|ours| *ours < wanted) {
         remarks.push(harm(format!(
             "message.max.bytes of this service's producers is {ours}, and max.message.bytes of {} is {largest}: larger dead letters lose their \
@@ -179,7 +234,10 @@ fn harm(words: String) -> Remark {
 }
 
 fn doubt(words: String) -> Remark {
-    Remark { harms: false, words }
+    Remark {
+        harms: false,
+        words,
+    }
 }
 
 /// When a record was written that is near the end of its topic's retention now, in milliseconds
@@ -234,11 +292,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.toml");
         std::fs::write(&file, text).unwrap();
-        let kafka = crate::config::Config::load(&file, std::iter::once(("PATH".to_owned(), "x".to_owned())), &[]).unwrap().kafka;
+        let kafka = crate::config::Config::load(
+            &file,
+            std::iter::once(("PATH".to_owned(), "x".to_owned())),
+            &[],
+        )
+        .unwrap()
+        .kafka;
         let mut topics = ["updates", "outcomes", "letters"].map(topic);
         topics[2].max_message_bytes = 2_097_152;
         change(&mut topics);
-        remarks(&kafka, &topics).into_iter().map(|remark| (remark.harms, remark.words)).collect()
+        remarks(&kafka, &topics)
+            .into_iter()
+            .map(|remark| (remark.harms, remark.words))
+            .collect()
     }
 
     #[test]
@@ -253,19 +320,58 @@ mod tests {
     fn each_setting_that_does_not_go_well_is_named_with_its_topic() {
         type Change = fn(&mut [TopicSettings; 3]);
         let cases: [(Change, bool, &str); 9] = [
-            (|topics| topics[0].is_compacted = true, true, "cleanup.policy of updates is compact"),
-            (|topics| topics[1].is_compacted = true, true, "cleanup.policy of outcomes is compact"),
-            (|topics| topics[2].is_compacted = true, true, "cleanup.policy of letters is compact"),
-            (|topics| topics[2].max_message_bytes = 5000, true, "max.message.bytes of letters is 5000"),
-            (|topics| topics[1].max_message_bytes = 5000, true, "max.message.bytes of outcomes is 5000"),
-            (|topics| topics[0].timestamp_bounds_ms[0] = 1000, false, "message.timestamp.before.max.ms of updates is 1000"),
-            (|topics| topics[2].retention_ms = -1, false, "retention.ms of outcomes is shorter than that of letters"),
-            (|topics| topics[2].retention_ms = 60_000, true, "retention.ms of letters is 60000"),
-            (|topics| topics[1].min_insync_replicas = 3, false, "min.insync.replicas of outcomes is 3, and it has 3"),
+            (
+                |topics| topics[0].is_compacted = true,
+                true,
+                "cleanup.policy of updates is compact",
+            ),
+            (
+                |topics| topics[1].is_compacted = true,
+                true,
+                "cleanup.policy of outcomes is compact",
+            ),
+            (
+                |topics| topics[2].is_compacted = true,
+                true,
+                "cleanup.policy of letters is compact",
+            ),
+            (
+                |topics| topics[2].max_message_bytes = 5000,
+                true,
+                "max.message.bytes of letters is 5000",
+            ),
+            (
+                |topics| topics[1].max_message_bytes = 5000,
+                true,
+                "max.message.bytes of outcomes is 5000",
+            ),
+            (
+                |topics| topics[0].timestamp_bounds_ms[0] = 1000,
+                false,
+                "message.timestamp.before.max.ms of updates is 1000",
+            ),
+            (
+                |topics| topics[2].retention_ms = -1,
+                false,
+                "retention.ms of outcomes is shorter than that of letters",
+            ),
+            (
+                |topics| topics[2].retention_ms = 60_000,
+                true,
+                "retention.ms of letters is 60000",
+            ),
+            (
+                |topics| topics[1].min_insync_replicas = 3,
+                false,
+                "min.insync.replicas of outcomes is 3, and it has 3",
+            ),
         ];
         for (change, harms, words) in cases {
             let said = said(change);
-            assert!(said.len() == 1 && said[0].0 == harms && said[0].1.starts_with(words), "{words}: {said:?}");
+            assert!(
+                said.len() == 1 && said[0].0 == harms && said[0].1.starts_with(words),
+                "{words}: {said:?}"
+            );
         }
     }
 }

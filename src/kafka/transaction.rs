@@ -63,7 +63,8 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.chatter.log(Some(&self.target), level, facility, message);
+        self.chatter
+            .log(Some(&self.target), level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -77,9 +78,16 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let (message, result) = match result {
             Ok(message) => (message, Ok(message.offset())),
-            Err((error, message)) => (message, Err(error.rdkafka_error_code().unwrap_or(Code::Fail))),
+            Err((error, message)) => (
+                message,
+                Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
+            ),
         };
-        self.note(Report { number, partition: message.partition(), result });
+        self.note(Report {
+            number,
+            partition: message.partition(),
+            result,
+        });
     }
 }
 
@@ -93,8 +101,12 @@ impl Transactions {
     /// Makes the producer and takes the right to its name: whoever had it can commit nothing more,
     /// and what was open of it is aborted.
     pub(crate) fn open(settings: &ClientConfig, target: &str, wait: Wait<'_>) -> KafkaResult<Self> {
-        let deliveries =
-            Deliveries { target: target.to_owned(), reports: Mutex::default(), failed: Mutex::default(), chatter: Chatter::default() };
+        let deliveries = Deliveries {
+            target: target.to_owned(),
+            reports: Mutex::default(),
+            failed: Mutex::default(),
+            chatter: Chatter::default(),
+        };
         let producer: BaseProducer<Deliveries> = settings.create_with_context(deliveries)?;
         again(wait, || producer.init_transactions(CALL))?;
         Ok(Transactions(Arc::new(producer)))
@@ -102,7 +114,10 @@ impl Transactions {
 
     /// Whether another producer has taken the name.
     pub(crate) fn is_fenced(&self) -> bool {
-        matches!(self.0.client().fatal_error(), Some((Code::Fenced | Code::ProducerFenced, _)))
+        matches!(
+            self.0.client().fatal_error(),
+            Some((Code::Fenced | Code::ProducerFenced, _))
+        )
     }
 
     /// Begins a transaction.
@@ -116,8 +131,10 @@ impl Transactions {
     /// # Errors
     /// Why the client itself refuses it.
     pub(crate) fn send(&self, number: usize, message: &Message) -> Result<(), Code> {
-        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&message.topic, number)
-            .headers(headers::to_send(&message.headers, message.verbatim_headers.as_ref()));
+        let mut record =
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(&message.topic, number).headers(
+                headers::to_send(&message.headers, message.verbatim_headers.as_ref()),
+            );
         record.partition = message.partition;
         record.key = message.key.as_deref();
         record.payload = message.value.as_deref();
@@ -127,7 +144,9 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 // It is full for a while only, but for a message that is larger than the whole
                 // queue.
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) if self.0.in_flight_count() > 0 => {
+                Err((KafkaError::MessageProduction(Code::QueueFull), back))
+                    if self.0.in_flight_count() > 0 =>
+                {
                     if self.failed().is_some() {
                         return Err(Code::State);
                     }
@@ -141,8 +160,13 @@ impl Transactions {
 
     /// Notes that the client refused a message: a report comes only of what a broker refuses.
     pub(crate) fn refused(&self, number: usize, code: Code) -> KafkaError {
-        self.0.context().note(Report { number, partition: -1, result: Err(code) });
-        self.failure().unwrap_or(KafkaError::MessageProduction(code))
+        self.0.context().note(Report {
+            number,
+            partition: -1,
+            result: Err(code),
+        });
+        self.failure()
+            .unwrap_or(KafkaError::MessageProduction(code))
     }
 
     /// Waits until all that was queued is there, or the transaction has failed, or patience ends.
@@ -154,7 +178,9 @@ impl Transactions {
         loop {
             self.0.poll(Duration::ZERO);
             if let Some(code) = self.failed() {
-                return Err(self.failure().unwrap_or(KafkaError::MessageProduction(code)));
+                return Err(self
+                    .failure()
+                    .unwrap_or(KafkaError::MessageProduction(code)));
             }
             if self.0.in_flight_count() == 0 {
                 return Ok(());
@@ -174,14 +200,23 @@ impl Transactions {
     }
 
     fn failed(&self) -> Option<Code> {
-        self.0.context().failed.lock().ok().and_then(|failed| *failed)
+        self.0
+            .context()
+            .failed
+            .lock()
+            .ok()
+            .and_then(|failed| *failed)
     }
 
     /// Why the open transaction has failed, if it has. To begin another one changes nothing while
     /// one is open, and tells.
     fn failure(&self) -> Option<KafkaError> {
         match self.0.begin_transaction() {
-            Err(KafkaError::Transaction(error)) if error.txn_requires_abort() || error.is_fatal() => Some(KafkaError::Transaction(error)),
+            Err(KafkaError::Transaction(error))
+                if error.txn_requires_abort() || error.is_fatal() =>
+            {
+                Some(KafkaError::Transaction(error))
+            }
             _ => None,
         }
     }
@@ -192,7 +227,11 @@ impl Transactions {
         if let Ok(mut failed) = deliveries.failed.lock() {
             *failed = None;
         }
-        deliveries.reports.lock().map(|mut reports| std::mem::take(&mut *reports)).unwrap_or_default()
+        deliveries
+            .reports
+            .lock()
+            .map(|mut reports| std::mem::take(&mut *reports))
+            .unwrap_or_default()
     }
 
     /// Adds offsets to the transaction.
@@ -208,16 +247,26 @@ impl Transactions {
     /// It is the one call that librdkafka (2.12) may never return from, whatever timeout it is
     /// given: if the broker that it had asked leaves the cluster, the answer is lost with it. It is
     /// made on a thread of its own, which stays behind with its producer if it is stuck.
-    fn try_send_offsets(&self, offsets: &Arc<TopicPartitionList>, metadata: &Arc<ConsumerGroupMetadata>) -> KafkaResult<()> {
+    fn try_send_offsets(
+        &self,
+        offsets: &Arc<TopicPartitionList>,
+        metadata: &Arc<ConsumerGroupMetadata>,
+    ) -> KafkaResult<()> {
         let (sender, answer) = channel();
         let (producer, offsets, metadata) = (self.0.clone(), offsets.clone(), metadata.clone());
         let call = move || {
             // Nobody waits for the answer any more if it took too long.
-            if sender.send(producer.send_offsets_to_transaction(&offsets, &metadata, CALL)).is_err() {
+            if sender
+                .send(producer.send_offsets_to_transaction(&offsets, &metadata, CALL))
+                .is_err()
+            {
                 LEFT_BEHIND.fetch_sub(1, Ordering::Relaxed);
             }
         };
-        std::thread::Builder::new().name("send-offsets".to_owned()).spawn(call).map_err(|_| KafkaError::Canceled)?;
+        std::thread::Builder::new()
+            .name("send-offsets".to_owned())
+            .spawn(call)
+            .map_err(|_| KafkaError::Canceled)?;
         answer.recv_timeout(STUCK).unwrap_or_else(|_| {
             LEFT_BEHIND.fetch_add(1, Ordering::Relaxed);
             Err(KafkaError::Canceled)
@@ -236,7 +285,9 @@ impl Transactions {
             let done = self.0.abort_transaction(patience);
             self.serve();
             match done {
-                Err(KafkaError::Transaction(error)) if is_passing(&error) && (patience < CALL || wait(&error)) => {
+                Err(KafkaError::Transaction(error))
+                    if is_passing(&error) && (patience < CALL || wait(&error)) =>
+                {
                     patience = (patience * 4).min(CALL);
                 }
                 done => return done,
@@ -277,11 +328,19 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     pub(crate) fn new() -> Self {
-        Waiting { since: Instant::now(), chatter: Chatter::default() }
+        Waiting {
+            since: Instant::now(),
+            chatter: Chatter::default(),
+        }
     }
 
     pub(crate) fn tell(&self, error: &RDKafkaError) {
-        if self.since.elapsed() >= TELL && self.chatter.let_through("waiting", 1, Instant::now()).is_some() {
+        if self.since.elapsed() >= TELL
+            && self
+                .chatter
+                .let_through("waiting", 1, Instant::now())
+                .is_some()
+        {
             warn!(%error, waited = ?self.since.elapsed(), "the broker does not finish a transaction; it is waited for");
         } else {
             debug!(%error, "a transaction call is made again");

@@ -10,9 +10,15 @@ pub(super) fn serialize<S: Serializer>(reason: &Option<Reason>, to: S) -> Result
 }
 
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Reason>, D::Error> {
-    let Some(name) = Option::<String>::deserialize(from)? else { return Ok(None) };
-    let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == name);
-    reason.map(Some).ok_or_else(|| serde::de::Error::custom(format!("`{name}` is no reason")))
+    let Some(name) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let reason = Reason::ALL
+        .into_iter()
+        .find(|reason| reason.as_str() == name);
+    reason
+        .map(Some)
+        .ok_or_else(|| serde::de::Error::custom(format!("`{name}` is no reason")))
 }
 
 /// The names, each with what it means.

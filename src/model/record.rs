@@ -42,7 +42,11 @@ impl FromStr for Place {
             let (topic, partition) = rest.rsplit_once('/')?;
             let partition: i32 = partition.parse().ok()?;
             let offset: i64 = offset.parse().ok()?;
-            (!topic.is_empty() && partition >= 0 && offset >= 0).then(|| Place { topic: topic.into(), partition, offset })
+            (!topic.is_empty() && partition >= 0 && offset >= 0).then(|| Place {
+                topic: topic.into(),
+                partition,
+                offset,
+            })
         };
         parse().ok_or_else(|| NotAPlace(text.to_owned()))
     }
@@ -60,7 +64,10 @@ pub struct Header {
 impl Header {
     /// A header whose value is text.
     pub fn text(name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
-        Header { name: name.into(), value: Some(value.into().into_bytes()) }
+        Header {
+            name: name.into(),
+            value: Some(value.into().into_bytes()),
+        }
     }
 }
 
@@ -94,17 +101,30 @@ impl Record {
     /// 30 days back when the record is read is taken for the time of reading.
     pub fn written_ms(&self, read_ms: i64) -> i64 {
         let believed = read_ms.saturating_sub(BELIEVED_DAYS * 24 * 3600 * 1000)..=read_ms;
-        self.timestamp_ms.filter(|stamp| believed.contains(stamp)).unwrap_or(read_ms)
+        self.timestamp_ms
+            .filter(|stamp| believed.contains(stamp))
+            .unwrap_or(read_ms)
     }
 
     /// Memory that it takes, in bytes.
     pub fn size(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let headers = self.headers.iter().map(|header| size_of::<Header>() + header.name.len() + length(&header.value));
+        let headers = self
+            .headers
+            .iter()
+            .map(|header| size_of::<Header>() + header.name.len() + length(&header.value));
         // How long they are cannot be asked, since one of their names cannot be read: as much as a
         // record may have by default.
-        let verbatim = if self.verbatim_headers.is_some() { LONGEST_RECORD } else { 0 };
-        size_of::<Self>() + length(&self.key) + length(&self.value) + headers.sum::<usize>() + verbatim
+        let verbatim = if self.verbatim_headers.is_some() {
+            LONGEST_RECORD
+        } else {
+            0
+        };
+        size_of::<Self>()
+            + length(&self.key)
+            + length(&self.value)
+            + headers.sum::<usize>()
+            + verbatim
     }
 }
 
@@ -119,7 +139,13 @@ mod tests {
     fn a_time_that_cannot_be_is_taken_for_the_time_of_reading() {
         let read_ms = 1_795_338_000_000;
         let day = 24 * 3600 * 1000;
-        let written = |timestamp_ms| Record { timestamp_ms, ..record() }.written_ms(read_ms);
+        let written = |timestamp_ms| {
+            Record {
+                timestamp_ms,
+                ..record()
+            }
+            .written_ms(read_ms)
+        };
         for stamp in [read_ms, read_ms - 1, read_ms - 30 * day] {
             assert_eq!(written(Some(stamp)), stamp);
         }
@@ -131,7 +157,11 @@ mod tests {
 
     fn record() -> Record {
         Record {
-            place: Place { topic: "a".into(), partition: 0, offset: 0 },
+            place: Place {
+                topic: "a".into(),
+                partition: 0,
+                offset: 0,
+            },
             key: None,
             value: None,
             timestamp_ms: None,
@@ -143,7 +173,10 @@ mod tests {
     #[test]
     fn a_place_is_read_as_it_is_written() {
         let place: Place = "a/b/3/4711".parse().unwrap();
-        assert_eq!((&*place.topic, place.partition, place.offset), ("a/b", 3, 4711));
+        assert_eq!(
+            (&*place.topic, place.partition, place.offset),
+            ("a/b", 3, 4711)
+        );
         assert_eq!(place.to_string(), "a/b/3/4711");
         for wrong in ["", "a/1", "a/x/1", "/1/2", "a/-1/2", "a/1/-2"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");

@@ -31,7 +31,8 @@ pub enum Claim<'a> {
     },
 }
 
-/// Decides for every subscriber alike: it knows all configured targets, whichever of them run in this process.
+/// Decides for every subscriber alike: it knows all configured targets, whichever of them run in
+/// this process.
 #[derive(Clone, Debug)]
 pub struct Router {
     targets: Vec<String>,
@@ -53,7 +54,11 @@ impl Router {
         match self.routes.iter().find(|route| matches(route, event)) {
             Some(route) if self.targets.contains(&route.target) => Claim::Target(&route.target),
             Some(route) => self.unknown(&route.target),
-            None => Claim::Unroutable { message: "data.target: is missing, and no route matches the event's source and type".to_owned() },
+            None => Claim::Unroutable {
+                message:
+                    "data.target: is missing, and no route matches the event's source and type"
+                        .to_owned(),
+            },
         }
     }
 
@@ -64,8 +69,11 @@ impl Router {
 
     fn unknown(&self, name: &str) -> Claim<'_> {
         let configured = self.targets.join(", ");
-        let message =
-            format!("data.target: there is no target `{}`; configured are: {}", text::name(name, 64), text::cut(&configured, 512));
+        let message = format!(
+            "data.target: there is no target `{}`; configured are: {}",
+            text::name(name, 64),
+            text::cut(&configured, 512)
+        );
         Claim::Unroutable { message }
     }
 }
@@ -73,9 +81,11 @@ impl Router {
 /// A pattern that is left out matches everything.
 fn matches(route: &Route, event: &Event) -> bool {
     let fits = |glob: &Option<GlobMatcher>, text: &Option<String>| {
-        glob.as_ref().is_none_or(|glob| text.as_ref().is_some_and(|text| glob.is_match(text)))
+        glob.as_ref()
+            .is_none_or(|glob| text.as_ref().is_some_and(|text| glob.is_match(text)))
     };
-    fits(&route.source, &event.identity.source) && fits(&route.event_type, &event.identity.event_type)
+    fits(&route.source, &event.identity.source)
+        && fits(&route.event_type, &event.identity.event_type)
 }
 
 #[cfg(test)]
@@ -86,13 +96,27 @@ mod tests {
     use crate::model::event::Identity;
 
     fn event(target: Option<&str>, source: &str, event_type: &str) -> Event {
-        let identity = Identity { id: Some("1".into()), source: Some(source.into()), event_type: Some(event_type.into()) };
-        Event { identity, expires_at: None, target: target.map(str::to_owned), user: None, changes: None }
+        let identity = Identity {
+            id: Some("1".into()),
+            source: Some(source.into()),
+            event_type: Some(event_type.into()),
+        };
+        Event {
+            identity,
+            expires_at: None,
+            target: target.map(str::to_owned),
+            user: None,
+            changes: None,
+        }
     }
 
     fn route(source: Option<&str>, event_type: Option<&str>, target: &str) -> Route {
         let glob = |text: &str| Glob::new(text).unwrap().compile_matcher();
-        Route { source: source.map(glob), event_type: event_type.map(glob), target: target.into() }
+        Route {
+            source: source.map(glob),
+            event_type: event_type.map(glob),
+            target: target.into(),
+        }
     }
 
     fn router() -> Router {
@@ -111,20 +135,37 @@ mod tests {
     fn the_first_route_that_matches_wins() {
         let router = router();
         let claim = |source, event_type| router.claim(&event(None, source, event_type));
-        assert_eq!(claim("/billing/eu", "com.example.billing.v1"), Claim::Target("aipix"));
-        assert_eq!(claim("/billing/eu", "com.example.crm"), Claim::Target("valt"));
+        assert_eq!(
+            claim("/billing/eu", "com.example.billing.v1"),
+            Claim::Target("aipix")
+        );
+        assert_eq!(
+            claim("/billing/eu", "com.example.crm"),
+            Claim::Target("valt")
+        );
         assert_eq!(claim("urn:x", "any.where"), Claim::Target("valt"));
-        assert!(matches!(claim("/crm", "com.example.billing.v1"), Claim::Unroutable { .. }));
+        assert!(matches!(
+            claim("/crm", "com.example.billing.v1"),
+            Claim::Unroutable { .. }
+        ));
         assert!(matches!(claim("/late/x", "t"), Claim::Unroutable { .. }));
     }
 
     #[test]
     fn the_events_own_target_wins_over_all_routes() {
         let router = router();
-        let billing = |target| router.claim(&event(Some(target), "/billing/eu", "com.example.billing.v1"));
+        let billing = |target| {
+            router.claim(&event(
+                Some(target),
+                "/billing/eu",
+                "com.example.billing.v1",
+            ))
+        };
         assert_eq!(billing("valt"), Claim::Target("valt"));
         for unknown in ["", "Valt", "valt ", "unclaimed", &"x\n".repeat(5_000)] {
-            let Claim::Unroutable { message } = billing(unknown) else { panic!("{unknown:?} was routed") };
+            let Claim::Unroutable { message } = billing(unknown) else {
+                panic!("{unknown:?} was routed")
+            };
             assert!(message.contains("configured are: aipix, valt"), "{message}");
             assert!(message.len() < 300 && !message.contains('\n'), "{message}");
         }

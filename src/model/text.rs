@@ -13,11 +13,17 @@ pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{MARK}", &text[..end]))
 }
 
-/// A name for a message: cut to `max` bytes, with line ends and other control characters written as escapes.
+/// A name for a message: cut to `max` bytes, with line ends and other control characters written as
+/// escapes.
 pub fn name(text: &str, max: usize) -> String {
     // Quotes do no harm and are easier to read as they are.
-    let escape =
-        |character: char| if matches!(character, '\'' | '"') { character.to_string() } else { character.escape_debug().to_string() };
+    let escape = |character: char| {
+        if matches!(character, '\'' | '"') {
+            character.to_string()
+        } else {
+            character.escape_debug().to_string()
+        }
+    };
     let printable: String = cut(text, max).chars().map(escape).collect();
     cut(&printable, max).into_owned()
 }
@@ -47,7 +53,10 @@ fn written_out<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
     let mut out = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         if is_hidden(character) {
-            character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            character
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
         } else {
             out.push(character);
         }
@@ -63,19 +72,23 @@ fn is_hidden(character: char) -> bool {
     }
     let listed = matches!(
         character,
-        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}'
+        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'
+            ..='\u{180f}' | '\u{3164}' | '\u{ffa0}'
     );
     let listed = listed || matches!(character, '\u{2800}' | '\u{e0000}'..='\u{e0fff}');
     // Rust's debug form escapes the rest of them, and marks that combine with the letter before
     // them: after a letter those stay.
-    listed || character.escape_debug().len() > 1 && format!("a{character}").escape_debug().count() > 2
+    listed
+        || character.escape_debug().len() > 1 && format!("a{character}").escape_debug().count() > 2
 }
 
-/// The known name that the given one is most like, whatever their case. `None` where nothing is known.
+/// The known name that the given one is most like, whatever their case. `None` where nothing is
+/// known.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A name of a megabyte would cost a long comparison and is like nothing.
     let name: String = name.chars().take(64).collect::<String>().to_lowercase();
-    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&name, &known.to_lowercase());
+    let likeness =
+        |known: &str| strsim::normalized_damerau_levenshtein(&name, &known.to_lowercase());
     known.max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
@@ -85,12 +98,17 @@ pub const SECRETS: [&str; 2] = ["password", "card_number"];
 /// Whether a member of an event of this name holds a secret, or may have been meant to: a field
 /// whose name is misspelt is no less secret.
 pub fn is_secret(name: &str) -> bool {
-    let plain = |name: &str| name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    let plain = |name: &str| {
+        name.chars()
+            .filter(|character| character.is_alphanumeric())
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
+    };
     let name = plain(name);
-    SECRETS
-        .into_iter()
-        .map(plain)
-        .any(|secret| name.contains(&secret) || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7)
+    SECRETS.into_iter().map(plain).any(|secret| {
+        name.contains(&secret)
+            || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7
+    })
 }
 
 #[cfg(test)]
@@ -99,12 +117,31 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_known_even_misspelt() {
-        for name in
-            ["password", "card_number", "Password", "pasword", "passwd", "cardNumber", "card-number", "new_password", "card_no_number"]
-        {
+        for name in [
+            "password",
+            "card_number",
+            "Password",
+            "pasword",
+            "passwd",
+            "cardNumber",
+            "card-number",
+            "new_password",
+            "card_no_number",
+        ] {
             assert!(is_secret(name), "{name}");
         }
-        for name in ["name", "display_name", "rooms", "video_access", "user", "users", "user_group", "permissions", "id", "source"] {
+        for name in [
+            "name",
+            "display_name",
+            "rooms",
+            "video_access",
+            "user",
+            "users",
+            "user_group",
+            "permissions",
+            "id",
+            "source",
+        ] {
             assert!(!is_secret(name), "{name}");
         }
     }
@@ -125,9 +162,18 @@ mod tests {
             ("Zoë, Ж, 日本, ไม้, é", "Zoë, Ж, 日本, ไม้, é"),
             ("e\u{301}", "e\u{301}"),
             ("evil\u{202e}gnp.exe", "evil\\u202egnp.exe"),
-            ("\u{2066}\u{200f}\u{61c}\u{200b}\u{feff}\u{ad}", "\\u2066\\u200f\\u061c\\u200b\\ufeff\\u00ad"),
-            ("\u{1b}[2J\u{9b}2J\r\u{7}\u{7f}", "\\u001b[2J\\u009b2J\\u000d\\u0007\\u007f"),
-            ("\u{2028}\u{a0}\u{3164}\u{e0041}", "\\u2028\\u00a0\\u3164\\udb40\\udc41"),
+            (
+                "\u{2066}\u{200f}\u{61c}\u{200b}\u{feff}\u{ad}",
+                "\\u2066\\u200f\\u061c\\u200b\\ufeff\\u00ad",
+            ),
+            (
+                "\u{1b}[2J\u{9b}2J\r\u{7}\u{7f}",
+                "\\u001b[2J\\u009b2J\\u000d\\u0007\\u007f",
+            ),
+            (
+                "\u{2028}\u{a0}\u{3164}\u{e0041}",
+                "\\u2028\\u00a0\\u3164\\udb40\\udc41",
+            ),
             ("a\n\tb", "a\n\tb"),
         ] {
             assert_eq!(printable(text), wanted);
@@ -136,14 +182,21 @@ mod tests {
         assert_eq!(printable_in_color("\u{1b}[2m\u{202e}"), "\u{1b}[2m\\u202e");
         let json = serde_json::json!({ "name\u{202e}": "\u{9b}\u{e0041}\u{1b}\n" });
         let shown = json.to_string();
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&printable(&shown)).unwrap(), json);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&printable(&shown)).unwrap(),
+            json
+        );
         assert!(!printable(&shown).contains(['\u{202e}', '\u{9b}', '\u{e0041}']));
     }
 
     #[test]
     fn the_nearest_name_is_found_in_any_case() {
         let nearest = |name: &str| nearest(name, ["rooms", "Valt", "card_number"].into_iter());
-        for (name, expected) in [("Room", "rooms"), ("vallt", "Valt"), ("cardnumber", "card_number")] {
+        for (name, expected) in [
+            ("Room", "rooms"),
+            ("vallt", "Valt"),
+            ("cardnumber", "card_number"),
+        ] {
             assert_eq!(nearest(name), Some(expected));
         }
         assert!(nearest(&"x".repeat(10_000_000)).is_some());

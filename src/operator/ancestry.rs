@@ -1,4 +1,5 @@
-//! The ancestry of updates: where each first stood, before it was dead-lettered and replayed, perhaps more than once.
+//! The ancestry of updates: where each first stood, before it was dead-lettered and replayed,
+//! perhaps more than once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,8 +19,8 @@ const GENERATIONS: usize = 100;
 /// The dead letter that a record was, where it says that it was one ([`replay_of`]).
 pub(super) type Link = Option<Option<Place>>;
 
-/// Which records of the update topic are replays, and of which dead letters: as the outcomes say. A header alone proves nothing, since senders
-/// may copy it.
+/// Which records of the update topic are replays, and of which dead letters: as the outcomes say. A
+/// header alone proves nothing, since senders may copy it.
 #[derive(Default)]
 pub(super) struct Replays {
     /// By dead letter, the records that it became.
@@ -32,9 +33,14 @@ impl Replays {
     /// An outcome that settles a dead letter: one that was superseded became nothing.
     pub(super) fn note(&mut self, desk: &Desk, data: OutcomeData) {
         let letter = desk::settled_by(&data, &desk.letters.name);
-        let into = data.into.filter(|into| data.outcome == Kind::Replayed && into.topic == *desk.updates.name);
+        let into = data
+            .into
+            .filter(|into| data.outcome == Kind::Replayed && into.topic == *desk.updates.name);
         if let Some((letter, into)) = letter.zip(into) {
-            self.into.entry(letter).or_default().insert((into.partition, into.offset));
+            self.into
+                .entry(letter)
+                .or_default()
+                .insert((into.partition, into.offset));
         }
     }
 
@@ -55,7 +61,9 @@ impl Replays {
     }
 
     fn confirm(&self, letter: Spot, record: Spot) -> bool {
-        self.into.get(&letter).is_some_and(|into| into.contains(&record))
+        self.into
+            .get(&letter)
+            .is_some_and(|into| into.contains(&record))
     }
 }
 
@@ -68,14 +76,29 @@ pub(super) struct Beginning {
     pub(super) sure: bool,
 }
 
-/// Follows each update from where it stands back to where it first stood: from the dead letter that it was, to the record that this one was of.
-/// Where a record says that it was a dead letter, and no outcome confirms that, it stands where it stands.
-pub(super) fn beginnings(desk: &Desk, updates: Vec<(First, Link)>, replays: &mut Replays) -> Result<Vec<Beginning>, Failure> {
-    let spot = |place: Place| (place.topic == desk.letters.name).then_some((place.partition, place.offset));
-    let letter_of = |link: Link| link.flatten().and_then(spot).filter(|(partition, _)| (0..desk.letters.partitions).contains(partition));
+/// Follows each update from where it stands back to where it first stood: from the dead letter that
+/// it was, to the record that this one was of. Where a record says that it was a dead letter, and
+/// no outcome confirms that, it stands where it stands.
+pub(super) fn beginnings(
+    desk: &Desk,
+    updates: Vec<(First, Link)>,
+    replays: &mut Replays,
+) -> Result<Vec<Beginning>, Failure> {
+    let spot = |place: Place| {
+        (place.topic == desk.letters.name).then_some((place.partition, place.offset))
+    };
+    let letter_of = |link: Link| {
+        link.flatten()
+            .and_then(spot)
+            .filter(|(partition, _)| (0..desk.letters.partitions).contains(partition))
+    };
     let (mut found, mut open) = (Vec::with_capacity(updates.len()), Vec::new());
     for (number, (first, link)) in updates.into_iter().enumerate() {
-        found.push(Beginning { first, failed_at: None, sure: true });
+        found.push(Beginning {
+            first,
+            failed_at: None,
+            sure: true,
+        });
         open.extend(letter_of(link).map(|letter| (number, letter)));
     }
     for _ in 0..GENERATIONS {
@@ -110,7 +133,11 @@ pub(super) fn beginnings(desk: &Desk, updates: Vec<(First, Link)>, replays: &mut
                 beginning.first = First::BEFORE_THE_TOPIC;
                 continue;
             }
-            beginning.first = First { partition: origin.partition, offset: origin.offset, written_ms: letter.written_ms() };
+            beginning.first = First {
+                partition: origin.partition,
+                offset: origin.offset,
+                written_ms: letter.written_ms(),
+            };
             next.extend(letter_of(replay_of(&letter.record)).map(|letter| (number, letter)));
         }
         open = next;

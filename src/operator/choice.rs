@@ -1,4 +1,5 @@
-//! The choice: which dead letters are to be replayed, in which order, and what each is to be sent as.
+//! The choice: which dead letters are to be replayed, in which order, and what each is to be sent
+//! as.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +34,10 @@ impl Choice {
     pub fn by_filter(desk: &Desk, filter: &Filter, watch: &mut dyn Watch) -> Result<Self, Failure> {
         let (mut letters, mut shortened) = (Vec::new(), Vec::new());
         let aside = desk.letters(filter, watch, |letter, open| {
-            letters.push(Chosen { settled_before: !open, ..Chosen::new(desk, &letter, &letter.record) });
+            letters.push(Chosen {
+                settled_before: !open,
+                ..Chosen::new(desk, &letter, &letter.record)
+            });
             if letter.is_shortened() {
                 shortened.push((letters.len() - 1, letter));
             }
@@ -43,7 +47,10 @@ impl Choice {
             let contents = originals(desk, some.iter().map(|(_, letter)| letter))?;
             for (number, letter) in some {
                 let settled_before = letters[*number].settled_before;
-                letters[*number] = Chosen { settled_before, ..chosen(desk, letter, contents.get(&spot(letter.place()))) };
+                letters[*number] = Chosen {
+                    settled_before,
+                    ..chosen(desk, letter, contents.get(&spot(letter.place())))
+                };
             }
         }
         Ok(Choice { letters, aside }.ordered())
@@ -59,11 +66,21 @@ impl Choice {
             let contents = originals(desk, some.iter().filter(|letter| letter.is_shortened()))?;
             for letter in some {
                 let at = spot(letter.place());
-                let whole = || if letter.is_shortened() { contents.get(&at) } else { Some(&letter.record) };
+                let whole = || {
+                    if letter.is_shortened() {
+                        contents.get(&at)
+                    } else {
+                        Some(&letter.record)
+                    }
+                };
                 chosen_ones.push(chosen(desk, letter, mended.get(&at).or_else(whole)));
             }
         }
-        Ok(Choice { letters: chosen_ones, aside: Aside::default() }.ordered())
+        Ok(Choice {
+            letters: chosen_ones,
+            aside: Aside::default(),
+        }
+        .ordered())
     }
 
     /// As they stand on their topic, but those of one user in the order in which they first came.
@@ -81,7 +98,12 @@ impl Choice {
             }
         }
         for numbers in lanes.into_values().filter(|numbers| numbers.len() > 1) {
-            let same = in_order(numbers.iter().map(|number| self.letters[*number].clone()).collect());
+            let same = in_order(
+                numbers
+                    .iter()
+                    .map(|number| self.letters[*number].clone())
+                    .collect(),
+            );
             for (number, one) in numbers.into_iter().zip(same) {
                 self.letters[number] = one;
             }
@@ -90,24 +112,30 @@ impl Choice {
 
     /// Leaves out those that were settled since they were chosen: by another replay.
     pub fn without_settled(&mut self, history: &History<'_>) {
-        self.letters.retain(|one| one.settled_before || !history.is_settled(one.spot));
+        self.letters
+            .retain(|one| one.settled_before || !history.is_settled(one.spot));
     }
 
     /// Reads what came after them.
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn history<'a>(&mut self, desk: &'a Desk, watch: &mut dyn Watch) -> Result<History<'a>, Failure> {
+    pub fn history<'a>(
+        &mut self,
+        desk: &'a Desk,
+        watch: &mut dyn Watch,
+    ) -> Result<History<'a>, Failure> {
         let history = History::read(desk, &mut self.letters, watch)?;
         self.order_by_first();
         Ok(history)
     }
 }
 
-/// Letters of one user in the order in which they first came: within a partition by their offsets, and across partitions by
-/// their times, as long as those go up with the offsets.
+/// Letters of one user in the order in which they first came: within a partition by their offsets,
+/// and across partitions by their times, as long as those go up with the offsets.
 fn in_order(mut letters: Vec<Chosen>) -> Vec<Chosen> {
-    // On a topic that was made anew since, none has a place; where each stood on the old one tells then.
+    // On a topic that was made anew since, none has a place; where each stood on the old one tells
+    // then.
     letters.sort_by_key(|one| (one.first.partition, one.first.offset, one.origin, one.spot));
     let mut latest: HashMap<i32, Option<i64>> = HashMap::new();
     let with_time = |one: Chosen| {
@@ -124,18 +152,30 @@ fn chosen(desk: &Desk, letter: &Letter, content: Option<&Record>) -> Chosen {
     let mut chosen = Chosen::new(desk, letter, content.unwrap_or(&letter.record));
     if content.is_none() {
         let origin = &letter.facts.origin;
-        chosen.obstacle = Some(format!("its value was too large for the dead-letter topic, and the record at {origin} is gone"));
+        chosen.obstacle = Some(format!(
+            "its value was too large for the dead-letter topic, and the record at {origin} is gone"
+        ));
     }
     chosen
 }
 
 /// The whole records of letters that were shortened.
-pub(super) fn originals<'a>(desk: &Desk, letters: impl Iterator<Item = &'a Letter>) -> Result<HashMap<Spot, Record>, Failure> {
-    let is_here = |letter: &&Letter| letter.facts.origin.topic == desk.updates.name && !desk.is_from_before(letter);
+pub(super) fn originals<'a>(
+    desk: &Desk,
+    letters: impl Iterator<Item = &'a Letter>,
+) -> Result<HashMap<Spot, Record>, Failure> {
+    let is_here = |letter: &&Letter| {
+        letter.facts.origin.topic == desk.updates.name && !desk.is_from_before(letter)
+    };
     let from_here = letters.filter(is_here);
-    let origins: HashMap<Spot, Spot> = from_here.map(|letter| (spot(&letter.facts.origin), spot(letter.place()))).collect();
+    let origins: HashMap<Spot, Spot> = from_here
+        .map(|letter| (spot(&letter.facts.origin), spot(letter.place())))
+        .collect();
     let records = desk.updates.fetch(origins.keys().copied())?;
-    Ok(records.into_iter().map(|(origin, record)| (origins[&origin], record)).collect())
+    Ok(records
+        .into_iter()
+        .map(|(origin, record)| (origins[&origin], record))
+        .collect())
 }
 
 fn spot(place: &Place) -> Spot {

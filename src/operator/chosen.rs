@@ -62,10 +62,16 @@ impl Chosen {
         let reading = desk.judge.read(content);
         let facts = &letter.facts;
         let place = letter.place();
-        let remark = reading.problem.filter(|(reason, _)| *reason != Reason::Undecodable || facts.reason == Reason::Undecodable);
+        let remark = reading.problem.filter(|(reason, _)| {
+            *reason != Reason::Undecodable || facts.reason == Reason::Undecodable
+        });
         let from_before = desk.is_from_before(letter);
         let origin = (facts.origin.partition, facts.origin.offset);
-        let first = First { partition: origin.0, offset: origin.1, written_ms: letter.written_ms() };
+        let first = First {
+            partition: origin.0,
+            offset: origin.1,
+            written_ms: letter.written_ms(),
+        };
         let headers_lost =
             letter.record.verbatim_headers.is_some().then(|| {
                 "the names of some of its headers are not UTF-8, and those cannot be sent again: --force leaves them out".to_owned()
@@ -77,15 +83,31 @@ impl Chosen {
             reason: facts.reason,
             lane: reading.lane.map(Arc::new),
             parts: reading.parts.into(),
-            remark: remark.map(|(reason, words)| format!("it will fail again as {}: {words}", reason.as_str()).into()),
+            remark: remark.map(|(reason, words)| {
+                format!("it will fail again as {}: {words}", reason.as_str()).into()
+            }),
             origin,
-            first: if from_before { First::BEFORE_THE_TOPIC } else { first },
+            first: if from_before {
+                First::BEFORE_THE_TOPIC
+            } else {
+                first
+            },
             from_before,
             since: facts.failed_at,
             replays: facts.replays,
-            blind: (facts.origin.topic != desk.updates.name || facts.origin.partition >= desk.updates.partitions)
-                .then(|| format!("it comes from {}, which is not on the update topic of this configuration", facts.origin)),
-            objection: if from_before { Some(FROM_BEFORE.to_owned()) } else { headers_lost },
+            blind: (facts.origin.topic != desk.updates.name
+                || facts.origin.partition >= desk.updates.partitions)
+                .then(|| {
+                    format!(
+                        "it comes from {}, which is not on the update topic of this configuration",
+                        facts.origin
+                    )
+                }),
+            objection: if from_before {
+                Some(FROM_BEFORE.to_owned())
+            } else {
+                headers_lost
+            },
             obstacle: None,
             settled_before: false,
             replay_of: replay_of(&letter.record),

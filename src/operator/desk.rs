@@ -17,7 +17,8 @@ use crate::operator::spots::Spots;
 use crate::operator::{Failure, Filter, Letter, Watch};
 use engine::TopicId;
 
-/// Clocks of instances differ, and letters are written a little after they are dated: so far apart at most, as it is taken here.
+/// Clocks of instances differ, and letters are written a little after they are dated: so far apart
+/// at most, as it is taken here.
 pub const SLACK: SignedDuration = SignedDuration::from_mins(10);
 
 /// Everything that is needed to look at dead letters.
@@ -52,10 +53,13 @@ impl Desk {
     /// If the broker cannot be reached, or a topic is missing.
     pub fn open(config: &Config) -> Result<Self, Failure> {
         let kafka = &config.kafka;
-        let missing = missing_topics(kafka).map_err(|error| match error.downcast::<Unreachable>() {
-            Ok(Unreachable(words)) => Failure::Unreachable(format!("Kafka at {}: {words}", kafka.bootstrap_servers)),
-            Err(error) => Failure::Other(error),
-        })?;
+        let missing =
+            missing_topics(kafka).map_err(|error| match error.downcast::<Unreachable>() {
+                Ok(Unreachable(words)) => {
+                    Failure::Unreachable(format!("Kafka at {}: {words}", kafka.bootstrap_servers))
+                }
+                Err(error) => Failure::Other(error),
+            })?;
         if !missing.is_empty() {
             return Err(Failure::Unreachable(create_them(&config.kafka, &missing)));
         }
@@ -77,9 +81,15 @@ impl Desk {
         client::group_id(&self.kafka, target)
     }
 
-    /// Whether the letter's record stood on an update topic that was deleted, and another one has its name now.
+    /// Whether the letter's record stood on an update topic that was deleted, and another one has
+    /// its name now.
     pub fn is_from_before(&self, letter: &Letter) -> bool {
-        let DeadLetter { origin, topic_id, failed_at, .. } = &letter.facts;
+        let DeadLetter {
+            origin,
+            topic_id,
+            failed_at,
+            ..
+        } = &letter.facts;
         if *origin.topic != *self.updates.name {
             return false;
         }
@@ -87,24 +97,37 @@ impl Desk {
             return *topic_id != self.topic_id;
         }
         // An older version has not written the topic down, or the brokers tell no ids.
-        let logs = self.logs.get_or_init(|| self.read_logs().unwrap_or_default());
-        logs.get(&origin.partition).is_some_and(|(end, born)| origin.offset >= *end || born.is_some_and(|born| earlier(born) > *failed_at))
+        let logs = self
+            .logs
+            .get_or_init(|| self.read_logs().unwrap_or_default());
+        logs.get(&origin.partition).is_some_and(|(end, born)| {
+            origin.offset >= *end || born.is_some_and(|born| earlier(born) > *failed_at)
+        })
     }
 
-    /// Of each partition of the update topic the end, and when its very first record was written, as long as that is there.
+    /// Of each partition of the update topic the end, and when its very first record was written,
+    /// as long as that is there.
     fn read_logs(&self) -> Result<HashMap<i32, (i64, Option<Timestamp>)>, Failure> {
         let spans = self.updates.spans()?;
-        let mut logs: HashMap<_, _> = spans.iter().map(|span| (span.partition, (span.to, None))).collect();
+        let mut logs: HashMap<_, _> = spans
+            .iter()
+            .map(|span| (span.partition, (span.to, None)))
+            .collect();
         let whole: Vec<Span> = spans.into_iter().filter(|span| span.from == 0).collect();
         self.updates.scan(&whole, &mut (), |message| {
-            let written = message.timestamp().to_millis().and_then(|millis| Timestamp::from_millisecond(millis).ok());
-            logs.entry(message.partition()).and_modify(|(_, born)| *born = written);
+            let written = message
+                .timestamp()
+                .to_millis()
+                .and_then(|millis| Timestamp::from_millisecond(millis).ok());
+            logs.entry(message.partition())
+                .and_modify(|(_, born)| *born = written);
             Ok(Go::NextPartition)
         })?;
         Ok(logs)
     }
 
-    /// Shows every dead letter that the filter takes, and whether it is open, in the order of their partitions.
+    /// Shows every dead letter that the filter takes, and whether it is open, in the order of their
+    /// partitions.
     ///
     /// # Errors
     /// If the broker does not answer, or `take` fails.
@@ -116,7 +139,9 @@ impl Desk {
     ) -> Result<Aside, Failure> {
         let spans = self.letter_spans(filter)?;
         let mut aside = Aside::default();
-        let Some(oldest) = self.oldest(filter, &spans)? else { return Ok(aside) };
+        let Some(oldest) = self.oldest(filter, &spans)? else {
+            return Ok(aside);
+        };
         let settled = self.settled(oldest, watch)?;
         watch.begin("reading dead letters", steps(&spans));
         self.letters.scan(&spans, watch, |message| {
@@ -125,7 +150,10 @@ impl Desk {
                 return Ok(Go::On);
             };
             // Nothing that comes so much later was given up in time.
-            if filter.until.is_some_and(|until| letter.facts.failed_at > later(until)) {
+            if filter
+                .until
+                .is_some_and(|until| letter.facts.failed_at > later(until))
+            {
                 return Ok(Go::NextPartition);
             }
             let open = !settled.contains((message.partition(), message.offset()));
@@ -147,7 +175,11 @@ impl Desk {
             return Ok(None);
         }
         let spot = (place.partition, place.offset);
-        Ok(self.letters.fetch([spot])?.remove(&spot).and_then(Letter::read))
+        Ok(self
+            .letters
+            .fetch([spot])?
+            .remove(&spot)
+            .and_then(Letter::read))
     }
 
     /// The stretches of the dead-letter topic in which letters given up since then stand. A
@@ -165,7 +197,9 @@ impl Desk {
     fn oldest(&self, filter: &Filter, spans: &[Span]) -> Result<Option<Timestamp>, Failure> {
         let mut oldest: Option<Timestamp> = None;
         self.letters.scan(spans, &mut (), |message| {
-            let Some(letter) = Letter::read(headers::record(&self.letters.name, message)) else { return Ok(Go::On) };
+            let Some(letter) = Letter::read(headers::record(&self.letters.name, message)) else {
+                return Ok(Go::On);
+            };
             let failed_at = filter.since.unwrap_or(letter.facts.failed_at);
             oldest = Some(oldest.map_or(failed_at, |oldest| oldest.min(failed_at)));
             Ok(Go::NextPartition)
@@ -178,11 +212,14 @@ impl Desk {
     /// # Errors
     /// If the broker does not answer.
     pub fn settled(&self, since: Timestamp, watch: &mut dyn Watch) -> Result<Spots, Failure> {
-        let spans = self.outcomes.since(earlier(since), self.outcomes.spans()?)?;
+        let spans = self
+            .outcomes
+            .since(earlier(since), self.outcomes.spans()?)?;
         watch.begin("reading outcomes", steps(&spans));
         let mut settled = Spots::default();
         self.outcomes.scan(&spans, watch, |message| {
-            settled.extend(settling(message).and_then(|data| settled_by(&data, &self.letters.name)));
+            settled
+                .extend(settling(message).and_then(|data| settled_by(&data, &self.letters.name)));
             Ok(Go::On)
         })?;
         watch.end();
@@ -207,10 +244,14 @@ fn later(time: Timestamp) -> Timestamp {
 
 /// How many offsets the spans have.
 pub fn steps(spans: &[Span]) -> u64 {
-    spans.iter().map(|span| u64::try_from(span.to - span.from).unwrap_or(0)).sum()
+    spans
+        .iter()
+        .map(|span| u64::try_from(span.to - span.from).unwrap_or(0))
+        .sum()
 }
 
-/// The kind of an outcome, from its headers alone: most are of no interest, and to read JSON takes time.
+/// The kind of an outcome, from its headers alone: most are of no interest, and to read JSON takes
+/// time.
 pub fn kind(message: &BorrowedMessage<'_>) -> Option<Kind> {
     let name = headers::text(message, "ce_type")?.strip_prefix("user-courier.update.")?;
     Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
@@ -223,7 +264,9 @@ pub fn data(message: &BorrowedMessage<'_>) -> Option<OutcomeData> {
 
 /// The data of an outcome that settles a dead letter.
 pub fn settling(message: &BorrowedMessage<'_>) -> Option<OutcomeData> {
-    kind(message).filter(|kind| matches!(kind, Kind::Replayed | Kind::Superseded)).and_then(|_| data(message))
+    kind(message)
+        .filter(|kind| matches!(kind, Kind::Replayed | Kind::Superseded))
+        .and_then(|_| data(message))
 }
 
 /// The dead letter of that topic that such an outcome settles.

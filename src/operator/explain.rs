@@ -1,4 +1,5 @@
-//! Explaining: what is known of one user at one target. What waits, what was delivered lately, what is dead, which fields last changed when.
+//! Explaining: what is known of one user at one target. What waits, what was delivered lately, what
+//! is dead, which fields last changed when.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -64,7 +65,12 @@ impl Explanation {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn read(desk: &Desk, lane: Lane, since: Timestamp, watch: &mut dyn Watch) -> Result<Self, Failure> {
+    pub fn read(
+        desk: &Desk,
+        lane: Lane,
+        since: Timestamp,
+        watch: &mut dyn Watch,
+    ) -> Result<Self, Failure> {
         let mut found = Explanation {
             lane,
             waiting: Vec::new(),
@@ -76,7 +82,11 @@ impl Explanation {
         };
         found.read_waiting(desk, watch)?;
         found.read_outcomes(desk, since, watch)?;
-        let filter = Filter { target: Some(found.lane.target.clone()), user: Some(found.lane.user), ..Filter::default() };
+        let filter = Filter {
+            target: Some(found.lane.target.clone()),
+            user: Some(found.lane.user),
+            ..Filter::default()
+        };
         let dead = &mut found.dead;
         desk.letters(&filter, watch, |letter, _| {
             dead.push(letter);
@@ -91,17 +101,26 @@ impl Explanation {
         let mut spans = desk.updates.spans()?;
         let mut checkpoints = Vec::with_capacity(commits.len());
         for (span, commit) in spans.iter_mut().zip(&commits) {
-            // A text that cannot be read says nothing, to the service as well; nor does a commit of another topic.
-            let checkpoint = Checkpoint::read(commit).unwrap_or_else(|_| Checkpoint::at(commit.offset));
+            // A text that cannot be read says nothing, to the service as well; nor does a commit of
+            // another topic.
+            let checkpoint =
+                Checkpoint::read(commit).unwrap_or_else(|_| Checkpoint::at(commit.offset));
             let other = checkpoint.topic.differs(desk.topic_id);
             checkpoints.push(if other { Checkpoint::at(0) } else { checkpoint });
-            *span = Span { from: span.from.max(if other { 0 } else { commit.offset }), ..*span };
+            *span = Span {
+                from: span.from.max(if other { 0 } else { commit.offset }),
+                ..*span
+            };
         }
         watch.begin("reading updates", desk::steps(&spans));
         desk.updates.scan(&spans, watch, |message| {
             let offset = message.offset();
-            let checkpoint = usize::try_from(message.partition()).ok().and_then(|partition| checkpoints.get(partition));
-            let spent = checkpoint.and_then(|checkpoint| checkpoint.open.get(&offset)).copied();
+            let checkpoint = usize::try_from(message.partition())
+                .ok()
+                .and_then(|partition| checkpoints.get(partition));
+            let spent = checkpoint
+                .and_then(|checkpoint| checkpoint.open.get(&offset))
+                .copied();
             if spent.is_none() && checkpoint.is_some_and(|checkpoint| offset < checkpoint.horizon) {
                 return Ok(Go::On);
             }
@@ -110,7 +129,12 @@ impl Explanation {
             if reading.lane.as_ref() == Some(&self.lane) {
                 self.waiting_count += 1;
                 if self.waiting.len() < SHOWN {
-                    self.waiting.push(waiting(&record.place, reading.parts, record.timestamp_ms, spent.unwrap_or_default()));
+                    self.waiting.push(waiting(
+                        &record.place,
+                        reading.parts,
+                        record.timestamp_ms,
+                        spent.unwrap_or_default(),
+                    ));
                 }
             }
             Ok(Go::On)
@@ -119,7 +143,12 @@ impl Explanation {
         Ok(())
     }
 
-    fn read_outcomes(&mut self, desk: &Desk, since: Timestamp, watch: &mut dyn Watch) -> Result<(), Failure> {
+    fn read_outcomes(
+        &mut self,
+        desk: &Desk,
+        since: Timestamp,
+        watch: &mut dyn Watch,
+    ) -> Result<(), Failure> {
         let subject = outcome::subject(&self.lane.target, self.lane.user);
         let spans = desk.outcomes.since(since, desk.outcomes.spans()?)?;
         watch.begin("reading outcomes", desk::steps(&spans));
@@ -138,10 +167,14 @@ impl Explanation {
 
     fn take(&mut self, data: OutcomeData) {
         for field in data.fields.iter().flatten() {
-            let changed = Changed { at: data.finished_at.clone(), record: data.record.clone() };
+            let changed = Changed {
+                at: data.finished_at.clone(),
+                record: data.record.clone(),
+            };
             match self.fields.get_mut(field) {
                 // Of one call, the last update that sets it has its way.
-                Some(known) if (&known.at, known.record.offset) > (&changed.at, changed.record.offset) => {}
+                Some(known)
+                    if (&known.at, known.record.offset) > (&changed.at, changed.record.offset) => {}
                 Some(known) => *known = changed,
                 None => drop(self.fields.insert(field.clone(), changed)),
             }
@@ -155,6 +188,13 @@ impl Explanation {
 }
 
 fn waiting(place: &Place, fields: Vec<String>, timestamp_ms: Option<i64>, spent: Spent) -> Waiting {
-    let written_at = timestamp_ms.and_then(|millis| Timestamp::from_millisecond(millis).ok()).map(outcome::timestamp);
-    Waiting { record: place.into(), fields, written_at, attempts: spent.calls }
+    let written_at = timestamp_ms
+        .and_then(|millis| Timestamp::from_millisecond(millis).ok())
+        .map(outcome::timestamp);
+    Waiting {
+        record: place.into(),
+        fields,
+        written_at,
+        attempts: spent.calls,
+    }
 }

@@ -9,7 +9,8 @@ use crate::model::record::Record;
 use crate::operator::Letter;
 use crate::operator::mask::{MASK, mask};
 
-/// The letter in one JSON object. `content` is its whole record; `None` where that is gone. Secret values are masked unless they are to be shown.
+/// The letter in one JSON object. `content` is its whole record; `None` where that is gone. Secret
+/// values are masked unless they are to be shown.
 pub fn object(letter: &Letter, content: Option<&Record>, reveal: bool) -> Value {
     let facts = &letter.facts;
     let mut object = json!({
@@ -29,13 +30,20 @@ pub fn object(letter: &Letter, content: Option<&Record>, reveal: bool) -> Value 
         }
         // In what cannot be read no secret can be found, so all of it is masked.
         None if !reveal => ("value_base64", MASK.into()),
-        None => ("value_base64", content.and_then(|record| record.value.as_ref()).map(|value| BASE64_STANDARD.encode(value)).into()),
+        None => (
+            "value_base64",
+            content
+                .and_then(|record| record.value.as_ref())
+                .map(|value| BASE64_STANDARD.encode(value))
+                .into(),
+        ),
     };
     object[name] = value;
     object
 }
 
-/// The record's event in CloudEvents' JSON form with its data as JSON, whichever mode it is in. `None` where it cannot be decoded.
+/// The record's event in CloudEvents' JSON form with its data as JSON, whichever mode it is in.
+/// `None` where it cannot be decoded.
 pub fn event(record: &Record) -> Option<Map<String, Value>> {
     event::decode(record).ok()?;
     let value = record.value.as_deref()?;
@@ -65,11 +73,18 @@ mod tests {
 
     fn record(headers: &[(&str, &str)], value: &str) -> Record {
         Record {
-            place: Place { topic: "letters".into(), partition: 0, offset: 7 },
+            place: Place {
+                topic: "letters".into(),
+                partition: 0,
+                offset: 7,
+            },
             key: None,
             value: Some(value.as_bytes().to_vec()),
             timestamp_ms: None,
-            headers: headers.iter().map(|(name, value)| Header::text(name.to_string(), *value)).collect(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| Header::text(name.to_string(), *value))
+                .collect(),
             verbatim_headers: None,
         }
     }
@@ -77,15 +92,28 @@ mod tests {
     #[test]
     fn both_modes_have_one_form() {
         let data = r#"{"target":"valt","user":52,"changes":{"rooms":[1]}}"#;
-        let wanted: Value =
-            serde_json::from_str(&format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{data}}}"#)).unwrap();
+        let wanted: Value = serde_json::from_str(&format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{data}}}"#
+        ))
+        .unwrap();
         let attributes = r#""specversion":"1.0","id":"1","source":"/s","type":"t""#;
         let encoded = BASE64_STANDARD.encode(data);
         let structured = [("content-type", "application/cloudevents+json")];
         for record in [
             record(&structured, &format!(r#"{{{attributes},"data":{data}}}"#)),
-            record(&structured, &format!(r#"{{{attributes},"data_base64":"{encoded}"}}"#)),
-            record(&[("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "/s"), ("ce_type", "t")], data),
+            record(
+                &structured,
+                &format!(r#"{{{attributes},"data_base64":"{encoded}"}}"#),
+            ),
+            record(
+                &[
+                    ("ce_specversion", "1.0"),
+                    ("ce_id", "1"),
+                    ("ce_source", "/s"),
+                    ("ce_type", "t"),
+                ],
+                data,
+            ),
         ] {
             assert_eq!(Value::Object(event(&record).unwrap()), wanted);
         }

@@ -32,7 +32,13 @@ impl Filter {
     }
 
     /// The same by what it asks for.
-    pub fn fits(&self, target: &str, reason: Reason, user: Option<UserId>, failed_at: Timestamp) -> bool {
+    pub fn fits(
+        &self,
+        target: &str,
+        reason: Reason,
+        user: Option<UserId>,
+        failed_at: Timestamp,
+    ) -> bool {
         self.target.as_ref().is_none_or(|wanted| wanted == target)
             && self.reason.is_none_or(|wanted| wanted == reason)
             && self.user.is_none_or(|wanted| user == Some(wanted))
@@ -43,19 +49,27 @@ impl Filter {
     /// In words, for a log.
     pub fn words(&self) -> String {
         let parts = [
-            self.target.as_ref().map(|target| format!("target={target}")),
-            self.reason.map(|reason| format!("reason={}", reason.as_str())),
+            self.target
+                .as_ref()
+                .map(|target| format!("target={target}")),
+            self.reason
+                .map(|reason| format!("reason={}", reason.as_str())),
             self.user.map(|user| format!("user={user}")),
             self.since.map(|since| format!("since={since}")),
             self.until.map(|until| format!("until={until}")),
         ];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
-        let of = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(" ")) };
+        let of = if parts.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", parts.join(" "))
+        };
         format!("{}{of}", if self.all { "all" } else { "all open ones" })
     }
 }
 
-/// A point in time as people give it: `2026-11-22T09:00:00Z`, a date (its beginning in UTC), or an age such as `90s`, `30m`, `2h` or `3d`.
+/// A point in time as people give it: `2026-11-22T09:00:00Z`, a date (its beginning in UTC), or an
+/// age such as `90s`, `30m`, `2h` or `3d`.
 ///
 /// # Errors
 /// In words, where it is none of these.
@@ -63,7 +77,12 @@ pub fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Some(time) = parse_time(text) {
         return Ok(time);
     }
-    if let Some(midnight) = text.parse::<Date>().ok().filter(|_| text.len() == 10).and_then(|date| date.to_zoned(TimeZone::UTC).ok()) {
+    if let Some(midnight) = text
+        .parse::<Date>()
+        .ok()
+        .filter(|_| text.len() == 10)
+        .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
+    {
         return Ok(midnight.timestamp());
     }
     let age = || {
@@ -76,8 +95,12 @@ pub fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
             "w" => 7 * 86_400,
             _ => return None,
         };
-        let number: u32 = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse().ok())??;
-        now.checked_sub(SignedDuration::from_secs(i64::from(number) * seconds)).ok()
+        let number: u32 = number
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| number.parse().ok())??;
+        now.checked_sub(SignedDuration::from_secs(i64::from(number) * seconds))
+            .ok()
     };
     age().ok_or_else(|| "write a time as 2026-11-22T09:00:00Z, a date as 2026-11-22 (midnight UTC), or an age as 30m, 2h or 3d".to_owned())
 }
@@ -101,7 +124,20 @@ mod tests {
         ] {
             assert_eq!(time(text, now).unwrap().to_string(), wanted, "{text}");
         }
-        for wrong in ["", "h", "-2h", "+2h", "2", "2 h", "yesterday", "2026-13-01", "20261122", "2026-11-22 09:00", "99999999999d", "2ü"] {
+        for wrong in [
+            "",
+            "h",
+            "-2h",
+            "+2h",
+            "2",
+            "2 h",
+            "yesterday",
+            "2026-13-01",
+            "20261122",
+            "2026-11-22 09:00",
+            "99999999999d",
+            "2ü",
+        ] {
             assert!(time(wrong, now).is_err(), "{wrong}");
         }
     }

@@ -1,4 +1,5 @@
-//! The history: what came after dead letters on the update topic, as far as it concerns their users, and how that ended.
+//! The history: what came after dead letters on the update topic, as far as it concerns their
+//! users, and how that ended.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -35,13 +36,15 @@ pub enum UpTo {
 pub struct History<'a> {
     desk: &'a Desk,
     lanes: HashMap<Arc<Lane>, Vec<(Other, EventHash)>>,
-    /// The records that are dead, each with the event that it had: its place may be another record's by now.
+    /// The records that are dead, each with the event that it had: its place may be another
+    /// record's by now.
     dead: HashMap<Spot, EventHash>,
     settled: Spots,
     replays: Replays,
     /// How far each partition of the update topic was read.
     updates: BTreeMap<i32, i64>,
-    /// The latest timestamp seen in each of them. What follows it was written no earlier, whatever its own says.
+    /// The latest timestamp seen in each of them. What follows it was written no earlier, whatever
+    /// its own says.
     latest_ms: HashMap<i32, i64>,
     /// How far the outcome topic was read.
     outcomes: Vec<Span>,
@@ -54,7 +57,11 @@ impl<'a> History<'a> {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn read(desk: &'a Desk, chosen: &mut [Chosen], watch: &mut dyn Watch) -> Result<Self, Failure> {
+    pub fn read(
+        desk: &'a Desk,
+        chosen: &mut [Chosen],
+        watch: &mut dyn Watch,
+    ) -> Result<Self, Failure> {
         let mut history = History {
             desk,
             lanes: HashMap::new(),
@@ -74,7 +81,9 @@ impl<'a> History<'a> {
         history.catch_up(UpTo::Now, watch)?;
         for one in chosen.iter_mut() {
             if let Some(horizon) = history.horizon.filter(|horizon| one.since < *horizon) {
-                let words = format!("whether it was replayed already cannot be told: the outcome topic only reaches back to {horizon:.0}");
+                let words = format!(
+                    "whether it was replayed already cannot be told: the outcome topic only reaches back to {horizon:.0}"
+                );
                 one.objection.get_or_insert(words);
             }
         }
@@ -83,10 +92,19 @@ impl<'a> History<'a> {
 
     /// Completes where each letter first stood.
     fn trace_back(&mut self, chosen: &mut [Chosen]) -> Result<(), Failure> {
-        let links = chosen.iter().map(|one| (one.first, one.replay_of.clone())).collect();
-        for (one, beginning) in chosen.iter_mut().zip(beginnings(self.desk, links, &mut self.replays)?) {
+        let links = chosen
+            .iter()
+            .map(|one| (one.first, one.replay_of.clone()))
+            .collect();
+        for (one, beginning) in
+            chosen
+                .iter_mut()
+                .zip(beginnings(self.desk, links, &mut self.replays)?)
+        {
             one.first = beginning.first;
-            one.since = beginning.failed_at.map_or(one.since, |failed_at| failed_at.min(one.since));
+            one.since = beginning
+                .failed_at
+                .map_or(one.since, |failed_at| failed_at.min(one.since));
             if one.first == First::BEFORE_THE_TOPIC {
                 one.from_before = true;
                 one.objection.get_or_insert_with(|| FROM_BEFORE.to_owned());
@@ -100,9 +118,9 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// The updates of these users are read from where the first letter of each partition first stood. In the other
-    /// partitions, where updates of the same users may stand since partitions were added, from the time at which the
-    /// oldest letter was written.
+    /// The updates of these users are read from where the first letter of each partition first
+    /// stood. In the other partitions, where updates of the same users may stand since partitions
+    /// were added, from the time at which the oldest letter was written.
     fn begin_updates(&mut self, chosen: &mut [Chosen]) -> Result<(), Failure> {
         let with_lane = || chosen.iter().filter(|one| one.lane.is_some());
         if with_lane().next().is_none() {
@@ -112,16 +130,27 @@ impl<'a> History<'a> {
         let oldest = written.and_then(|millis| Timestamp::from_millisecond(millis).ok());
         let all = self.desk.updates.spans()?;
         let since = match oldest {
-            Some(oldest) => self.desk.updates.since(desk::earlier(oldest), all.clone())?,
+            Some(oldest) => self
+                .desk
+                .updates
+                .since(desk::earlier(oldest), all.clone())?,
             None => all.clone(),
         };
-        self.updates = since.iter().map(|span| (span.partition, span.from)).collect();
+        self.updates = since
+            .iter()
+            .map(|span| (span.partition, span.from))
+            .collect();
         let lows: HashMap<i32, i64> = all.iter().map(|span| (span.partition, span.from)).collect();
         for one in chosen.iter_mut() {
             let Some(lane) = &one.lane else { continue };
             self.lanes.entry(lane.clone()).or_default();
-            let First { partition, offset, .. } = one.first;
-            let (Some(low), Some(from)) = (lows.get(&partition), self.updates.get_mut(&partition)) else { continue };
+            let First {
+                partition, offset, ..
+            } = one.first;
+            let (Some(low), Some(from)) = (lows.get(&partition), self.updates.get_mut(&partition))
+            else {
+                continue;
+            };
             if *low > offset + 1 {
                 one.blind.get_or_insert_with(|| {
                     format!(
@@ -138,22 +167,38 @@ impl<'a> History<'a> {
         let all = self.desk.outcomes.spans()?;
         self.outcomes = self.desk.outcomes.since(since, all.clone())?;
         self.replays.since = Some(self.replays.since.map_or(since, |known| known.min(since)));
-        // Where everything that is left is younger, and something is gone, what is gone may have been younger too.
-        let cut: Vec<Span> = all.into_iter().filter(|span| span.from > 0 && self.outcomes.contains(span)).collect();
+        // Where everything that is left is younger, and something is gone, what is gone may have
+        // been younger too.
+        let cut: Vec<Span> = all
+            .into_iter()
+            .filter(|span| span.from > 0 && self.outcomes.contains(span))
+            .collect();
         let mut firsts: HashMap<i32, Timestamp> = HashMap::new();
         self.desk.outcomes.scan(&cut, &mut (), |message| {
-            let time = message.timestamp().to_millis().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+            let time = message
+                .timestamp()
+                .to_millis()
+                .and_then(|millis| Timestamp::from_millisecond(millis).ok());
             firsts.insert(message.partition(), time.unwrap_or_else(Timestamp::now));
             Ok(Go::NextPartition)
         })?;
-        self.horizon = cut.iter().map(|span| firsts.get(&span.partition).copied().unwrap_or_else(Timestamp::now)).max();
+        self.horizon = cut
+            .iter()
+            .map(|span| {
+                firsts
+                    .get(&span.partition)
+                    .copied()
+                    .unwrap_or_else(Timestamp::now)
+            })
+            .max();
         for span in &mut self.outcomes {
             span.to = span.from;
         }
         Ok(())
     }
 
-    /// Reads on: updates first, then outcomes, so that an update which has ended is never taken for one on its way.
+    /// Reads on: updates first, then outcomes, so that an update which has ended is never taken for
+    /// one on its way.
     ///
     /// # Errors
     /// If the broker does not answer.
@@ -162,18 +207,29 @@ impl<'a> History<'a> {
         let ends = match up_to {
             UpTo::Now => self.desk.outcomes.spans()?,
             UpTo::AllWritten => {
-                let written = Topic::open(&self.desk.kafka, &self.desk.outcomes.name, Sight::Written)?.spans()?;
+                let written =
+                    Topic::open(&self.desk.kafka, &self.desk.outcomes.name, Sight::Written)?
+                        .spans()?;
                 self.desk.outcomes.await_committed(&written)?;
                 written
             }
         };
         self.read_outcomes(&ends, watch)?;
         // Now the outcomes are known that say which of them were replays.
-        let links = found.iter().map(|found| (found.stands, found.link.clone())).collect();
+        let links = found
+            .iter()
+            .map(|found| (found.stands, found.link.clone()))
+            .collect();
         let beginnings = beginnings(self.desk, links, &mut self.replays)?;
         for (found, beginning) in found.into_iter().zip(beginnings) {
             let first = beginning.sure.then_some(beginning.first);
-            self.lanes.entry(found.lane).or_default().push((Other { first, ..found.other }, found.event));
+            self.lanes.entry(found.lane).or_default().push((
+                Other {
+                    first,
+                    ..found.other
+                },
+                found.event,
+            ));
         }
         Ok(())
     }
@@ -183,7 +239,11 @@ impl<'a> History<'a> {
         let mut spans = Vec::with_capacity(self.updates.len());
         for (partition, from) in &mut self.updates {
             let to = ends.get(partition).copied().unwrap_or(*from);
-            spans.push(Span { partition: *partition, from: *from, to });
+            spans.push(Span {
+                partition: *partition,
+                from: *from,
+                to,
+            });
             *from = to.max(*from);
         }
         let mut found = Vec::new();
@@ -194,7 +254,12 @@ impl<'a> History<'a> {
                 let latest = latest_ms.entry(message.partition()).or_insert(own);
                 *latest = own.max(*latest);
             }
-            found.extend(of_interest(desk, lanes, latest_ms.get(&message.partition()).copied(), message));
+            found.extend(of_interest(
+                desk,
+                lanes,
+                latest_ms.get(&message.partition()).copied(),
+                message,
+            ));
             Ok(Go::On)
         })?;
         watch.end();
@@ -204,7 +269,10 @@ impl<'a> History<'a> {
     fn read_outcomes(&mut self, ends: &[Span], watch: &mut dyn Watch) -> Result<(), Failure> {
         for span in &mut self.outcomes {
             span.from = span.to;
-            span.to = ends.iter().find(|end| end.partition == span.partition).map_or(span.to, |end| end.to.max(span.to));
+            span.to = ends
+                .iter()
+                .find(|end| end.partition == span.partition)
+                .map_or(span.to, |end| end.to.max(span.to));
         }
         watch.begin("reading outcomes", desk::steps(&self.outcomes));
         let (desk, lanes) = (self.desk, &self.lanes);
@@ -217,12 +285,21 @@ impl<'a> History<'a> {
                         replays.note(desk, data);
                     }
                 }
-                Some(kind) if headers::text(message, "ce_subject").and_then(lane_of).is_some_and(|lane| lanes.contains_key(&lane)) => {
-                    if let Some(data) = desk::data(message).filter(|data| data.record.topic == *desk.updates.name) {
+                Some(kind)
+                    if headers::text(message, "ce_subject")
+                        .and_then(lane_of)
+                        .is_some_and(|lane| lanes.contains_key(&lane)) =>
+                {
+                    if let Some(data) =
+                        desk::data(message).filter(|data| data.record.topic == *desk.updates.name)
+                    {
                         let spot = (data.record.partition, data.record.offset);
-                        // Of two records that had the same place one after the other, the later has its way.
+                        // Of two records that had the same place one after the other, the later has
+                        // its way.
                         dead.remove(&spot);
-                        dead.extend((kind == Kind::DeadLettered).then(|| (spot, event_hash(&data.event))));
+                        dead.extend(
+                            (kind == Kind::DeadLettered).then(|| (spot, event_hash(&data.event))),
+                        );
                     }
                 }
                 Some(_) | None => {}
@@ -243,21 +320,34 @@ impl<'a> History<'a> {
         let others = one.lane.as_ref().and_then(|lane| self.lanes.get(lane));
         // On a topic that was made anew, another record has its place.
         let own = |other: &Other| other.at == one.origin && !one.from_before;
-        let others = others.into_iter().flatten().filter(|(other, _)| !own(other));
-        others.map(|(other, event)| Other { dead: other.dead || self.dead.get(&other.at) == Some(event), ..other.clone() }).collect()
+        let others = others
+            .into_iter()
+            .flatten()
+            .filter(|(other, _)| !own(other));
+        others
+            .map(|(other, event)| Other {
+                dead: other.dead || self.dead.get(&other.at) == Some(event),
+                ..other.clone()
+            })
+            .collect()
     }
 
-    /// The partition to which the letter goes back: that of the latest update of its user, or else its own. Whatever the
-    /// senders make of a key, the user's next update will stand there too.
+    /// The partition to which the letter goes back: that of the latest update of its user, or else
+    /// its own. Whatever the senders make of a key, the user's next update will stand there too.
     pub fn home(&self, one: &Chosen) -> i32 {
         let others = one.lane.as_ref().and_then(|lane| self.lanes.get(lane));
-        let latest = others.into_iter().flatten().max_by_key(|(other, _)| other.first.map(|first| (first.written_ms, first.offset)));
+        let latest = others
+            .into_iter()
+            .flatten()
+            .max_by_key(|(other, _)| other.first.map(|first| (first.written_ms, first.offset)));
         latest.map_or(one.origin.0, |(other, _)| other.at.0)
     }
 
     /// What is to be done with the letter.
     pub fn step(&self, one: &Chosen, force: bool) -> Step {
-        let settled = self.is_settled(one.spot).then_some("it was replayed or superseded already");
+        let settled = self
+            .is_settled(one.spot)
+            .then_some("it was replayed or superseded already");
         let case = Case {
             first: one.first,
             parts: &one.parts,
@@ -302,16 +392,31 @@ fn of_interest(
     message: &rdkafka::message::BorrowedMessage<'_>,
 ) -> Option<Found> {
     let record = headers::record(&desk.updates.name, message);
-    let Reading { event, lane, parts, problem } = desk.judge.read(&record);
+    let Reading {
+        event,
+        lane,
+        parts,
+        problem,
+    } = desk.judge.read(&record);
     let (lane, _) = lanes.get_key_value(&lane?)?;
     let hopeless = problem.is_some_and(|(reason, _)| reason != Reason::Expired);
     let (partition, offset) = (message.partition(), message.offset());
-    // What cannot be delivered anyway overwrites nothing. Where it first stood is asked for all of them together.
-    let other = Other { at: (partition, offset), first: None, parts, dead: hopeless };
+    // What cannot be delivered anyway overwrites nothing. Where it first stood is asked for all of
+    // them together.
+    let other = Other {
+        at: (partition, offset),
+        first: None,
+        parts,
+        dead: hopeless,
+    };
     Some(Found {
         lane: lane.clone(),
         other,
-        stands: First { partition, offset, written_ms },
+        stands: First {
+            partition,
+            offset,
+            written_ms,
+        },
         link: replay_of(&record),
         event: event_hash(&EventIdentity::from(&event?.identity)),
     })
@@ -320,5 +425,8 @@ fn of_interest(
 /// `valt/users/52`.
 fn lane_of(subject: &str) -> Option<Lane> {
     let (target, user) = subject.rsplit_once("/users/")?;
-    Some(Lane { target: target.to_owned(), user: UserId::new(user.parse().ok()?)? })
+    Some(Lane {
+        target: target.to_owned(),
+        user: UserId::new(user.parse().ok()?)?,
+    })
 }

@@ -41,10 +41,18 @@ pub struct Judge {
 impl Judge {
     /// A judge for these targets and routes.
     pub fn new(config: &Config) -> Self {
-        let names = config.targets.iter().map(|target| target.name.clone()).collect();
+        let names = config
+            .targets
+            .iter()
+            .map(|target| target.name.clone())
+            .collect();
         Judge {
             router: Router::new(names, config.routes.clone()),
-            targets: config.targets.iter().map(|target| (target.name.clone(), target.api)).collect(),
+            targets: config
+                .targets
+                .iter()
+                .map(|target| (target.name.clone(), target.api))
+                .collect(),
         }
     }
 
@@ -54,7 +62,12 @@ impl Judge {
             Ok(event) => event,
             Err(undecodable) => {
                 let problem = Some((Reason::Undecodable, undecodable.message));
-                return Reading { event: None, lane: None, parts: Vec::new(), problem };
+                return Reading {
+                    event: None,
+                    lane: None,
+                    parts: Vec::new(),
+                    problem,
+                };
             }
         };
         let parts = event.changes().map(changes::parts).unwrap_or_default();
@@ -62,14 +75,26 @@ impl Judge {
             Claim::Unroutable { message } => (None, Some((Reason::Unroutable, message))),
             Claim::Target(name) => (Some(name), self.invalid(name, &event)),
         };
-        let lane = target.zip(event.user_id().ok()).map(|(target, user)| Lane { target: target.to_owned(), user });
+        let lane = target.zip(event.user_id().ok()).map(|(target, user)| Lane {
+            target: target.to_owned(),
+            user,
+        });
         let expired = || event.expires_at.filter(|end| *end <= Timestamp::now());
-        let problem = problem.or_else(|| expired().map(|end| (Reason::Expired, format!("its expirytime passed at {end}"))));
-        Reading { event: Some(event), lane, parts, problem }
+        let problem = problem.or_else(|| {
+            expired().map(|end| (Reason::Expired, format!("its expirytime passed at {end}")))
+        });
+        Reading {
+            event: Some(event),
+            lane,
+            parts,
+            problem,
+        }
     }
 
     fn invalid(&self, target: &str, event: &Event) -> Option<(Reason, String)> {
         let (_, api) = self.targets.iter().find(|(name, _)| name == target)?;
-        update::valid(event, *api).err().map(|invalid| (Reason::InvalidChanges, invalid.message))
+        update::valid(event, *api)
+            .err()
+            .map(|invalid| (Reason::InvalidChanges, invalid.message))
     }
 }

@@ -19,24 +19,56 @@ use engine::verdict::Reason;
 pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
     let letter = &story.letter;
     let facts = &letter.facts;
-    let whose = facts.user.map_or_else(|| "no known user".to_owned(), |user| format!("user {user}"));
-    let title = format!("{}: {}, {whose}, {}", letter.place(), facts.target, facts.reason.as_str());
-    let mut sheet = Sheet { title, meaning: Some(meaning(facts.reason).to_owned()), sections: Vec::new() };
+    let whose = facts
+        .user
+        .map_or_else(|| "no known user".to_owned(), |user| format!("user {user}"));
+    let title = format!(
+        "{}: {}, {whose}, {}",
+        letter.place(),
+        facts.target,
+        facts.reason.as_str()
+    );
+    let mut sheet = Sheet {
+        title,
+        meaning: Some(meaning(facts.reason).to_owned()),
+        sections: Vec::new(),
+    };
 
     let why = sheet.section("why");
-    let error = story.outcome.as_ref().and_then(|outcome| outcome.error.clone());
+    let error = story
+        .outcome
+        .as_ref()
+        .and_then(|outcome| outcome.error.clone());
     let error = error.unwrap_or_else(|| ApiError::new(&facts.message));
     why.line(plain(&error.message));
     for (field, messages) in &error.fields {
         why.line(format!("{}: {}", plain(field), plain(&messages.join(", "))));
     }
-    let status = facts.http_status.map_or_else(|| "no answer".to_owned(), |status| format!("last answer {status}"));
-    let first = facts.first_attempt_at.map_or_else(String::new, |time| format!(", first call {}", timestamp(time)));
-    why.line(format!("{}, {status}{first}, given up {}", of(facts.attempts as usize, "call", "calls"), timestamp(facts.failed_at)));
-    why.line(format!("record {}, replayed {}", facts.origin, times(facts.replays)));
-    let First { partition, offset, .. } = story.chosen.first;
+    let status = facts.http_status.map_or_else(
+        || "no answer".to_owned(),
+        |status| format!("last answer {status}"),
+    );
+    let first = facts.first_attempt_at.map_or_else(String::new, |time| {
+        format!(", first call {}", timestamp(time))
+    });
+    why.line(format!(
+        "{}, {status}{first}, given up {}",
+        of(facts.attempts as usize, "call", "calls"),
+        timestamp(facts.failed_at)
+    ));
+    why.line(format!(
+        "record {}, replayed {}",
+        facts.origin,
+        times(facts.replays)
+    ));
+    let First {
+        partition, offset, ..
+    } = story.chosen.first;
     if facts.replays > 0 && story.chosen.blind.is_none() && !story.chosen.from_before {
-        why.line(format!("first stood at {}/{partition}/{offset}", facts.origin.topic));
+        why.line(format!(
+            "first stood at {}/{partition}/{offset}",
+            facts.origin.topic
+        ));
     }
 
     event(sheet.section("event"), story, reveal);
@@ -46,8 +78,15 @@ pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
     if story.later_count == 0 {
         since.line("no other update of this user has ended");
     } else {
-        since.line(format!("{} of this user ended{}", of(story.later_count, "other update", "other updates"), last(story)));
-        since.rows(&["ended (UTC)", "outcome", "fields", "record"], story.later.iter().map(row).collect());
+        since.line(format!(
+            "{} of this user ended{}",
+            of(story.later_count, "other update", "other updates"),
+            last(story)
+        ));
+        since.rows(
+            &["ended (UTC)", "outcome", "fields", "record"],
+            story.later.iter().map(row).collect(),
+        );
     }
 
     now(sheet.section("now"), story);
@@ -55,7 +94,11 @@ pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
 }
 
 fn last(story: &Story) -> String {
-    if story.later_count > story.later.len() { format!("; the last {}:", story.later.len()) } else { ":".to_owned() }
+    if story.later_count > story.later.len() {
+        format!("; the last {}:", story.later.len())
+    } else {
+        ":".to_owned()
+    }
 }
 
 fn event(section: &mut Section, story: &Story, reveal: bool) {
@@ -72,7 +115,10 @@ fn event(section: &mut Section, story: &Story, reveal: bool) {
             }
             verbatim(section, &format!("{event:#}"));
         }
-        None if reveal => verbatim(section, &String::from_utf8_lossy(content.value.as_deref().unwrap_or_default())),
+        None if reveal => verbatim(
+            section,
+            &String::from_utf8_lossy(content.value.as_deref().unwrap_or_default()),
+        ),
         None => {
             section.line(format!("{length} bytes that cannot be decoded, so nothing in them can be masked: --reveal shows them"));
         }
@@ -83,7 +129,11 @@ fn headers(section: &mut Section, record: &Record, story: &Story, reveal: bool) 
     let event = story.content.as_ref().and_then(export::event);
     let secrets = event.map(|event| mask::secrets(&event)).unwrap_or_default();
     // What is too short to be found for sure, is found in too many places to be taken out.
-    let secrets: Vec<_> = secrets.iter().map(String::as_str).filter(|secret| secret.chars().count() >= 4).collect();
+    let secrets: Vec<_> = secrets
+        .iter()
+        .map(String::as_str)
+        .filter(|secret| secret.chars().count() >= 4)
+        .collect();
     let rows: Vec<_> = record
         .headers
         .iter()
@@ -105,44 +155,95 @@ fn headers(section: &mut Section, record: &Record, story: &Story, reveal: bool) 
 /// Senders put all kinds of things into headers.
 fn is_credential(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    text::is_secret(name) || ["authorization", "cookie", "token", "secret", "api-key", "apikey"].iter().any(|word| lower.contains(word))
+    text::is_secret(name)
+        || [
+            "authorization",
+            "cookie",
+            "token",
+            "secret",
+            "api-key",
+            "apikey",
+        ]
+        .iter()
+        .any(|word| lower.contains(word))
 }
 
 fn row(outcome: &OutcomeData) -> Vec<String> {
-    let reason = outcome.reason.map_or_else(String::new, |reason| format!(" {}", reason.as_str()));
+    let reason = outcome
+        .reason
+        .map_or_else(String::new, |reason| format!(" {}", reason.as_str()));
     vec![
-        outcome.finished_at.get(..19).unwrap_or(&outcome.finished_at).replace('T', " "),
+        outcome
+            .finished_at
+            .get(..19)
+            .unwrap_or(&outcome.finished_at)
+            .replace('T', " "),
         format!("{}{reason}", outcome.outcome.as_str()),
-        text::name(&outcome.fields.as_deref().unwrap_or_default().join(", "), 60),
+        text::name(
+            &outcome.fields.as_deref().unwrap_or_default().join(", "),
+            60,
+        ),
         outcome.record.to_string(),
     ]
 }
 
 fn now(section: &mut Section, story: &Story) {
     if let Some(settled) = &story.settled {
-        let into = settled.into.as_ref().map_or_else(String::new, |into| format!(" as {into}"));
-        section.line(format!("settled: {}{into} at {}", settled.outcome.as_str(), settled.finished_at));
+        let into = settled
+            .into
+            .as_ref()
+            .map_or_else(String::new, |into| format!(" as {into}"));
+        section.line(format!(
+            "settled: {}{into} at {}",
+            settled.outcome.as_str(),
+            settled.finished_at
+        ));
         return;
     }
-    section.line(format!("open. A replay would {}", would(&story.step, story)));
-    if let Some(remark) = story.chosen.remark.as_ref().filter(|_| story.step.action != Action::Supersede) {
+    section.line(format!(
+        "open. A replay would {}",
+        would(&story.step, story)
+    ));
+    if let Some(remark) = story
+        .chosen
+        .remark
+        .as_ref()
+        .filter(|_| story.step.action != Action::Supersede)
+    {
         section.line(plain(remark));
     }
 }
 
 fn would(step: &Step, story: &Story) -> String {
     let topic = &story.letter.facts.origin.topic;
-    let by: Vec<_> = step.by.iter().map(|(partition, offset)| format!("{topic}/{partition}/{offset}")).collect();
+    let by: Vec<_> = step
+        .by
+        .iter()
+        .map(|(partition, offset)| format!("{topic}/{partition}/{offset}"))
+        .collect();
     let by = text::cut(&by.join(", "), 200).into_owned();
     let names = |parts: &[String]| text::name(&parts.join(", "), 200);
     match step.action {
         Action::Send if step.sent.is_empty() => "send it as it is".to_owned(),
-        Action::Send => format!("send all of it ({}): nothing newer has overwritten any of it", names(&step.sent)),
+        Action::Send => format!(
+            "send all of it ({}): nothing newer has overwritten any of it",
+            names(&step.sent)
+        ),
         Action::Trim => {
-            format!("send {}, and leave out {}, which newer updates have overwritten ({by})", names(&step.sent), names(&step.left_out))
+            format!(
+                "send {}, and leave out {}, which newer updates have overwritten ({by})",
+                names(&step.sent),
+                names(&step.left_out)
+            )
         }
-        Action::Supersede => format!("change nothing: newer updates have overwritten {} ({by})", names(&step.left_out)),
-        Action::Refuse => format!("refuse it: {}", plain(step.why.as_deref().unwrap_or_default())),
+        Action::Supersede => format!(
+            "change nothing: newer updates have overwritten {} ({by})",
+            names(&step.left_out)
+        ),
+        Action::Refuse => format!(
+            "refuse it: {}",
+            plain(step.why.as_deref().unwrap_or_default())
+        ),
     }
 }
 
@@ -153,15 +254,27 @@ fn verbatim(section: &mut Section, text: &str) {
 
 /// On one line, without what a terminal would act upon.
 fn plain(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect()
 }
 
 /// What a reason means and what to look at; the runbook has more.
 fn meaning(reason: Reason) -> &'static str {
     match reason {
         Reason::Undecodable => "the record is no update event: its sender must be corrected",
-        Reason::Unroutable => "no target takes the event: a wrong name, or a target or route that is missing here",
-        Reason::InvalidChanges => "its user or changes are not what this API takes; no call was made",
+        Reason::Unroutable => {
+            "no target takes the event: a wrong name, or a target or route that is missing here"
+        }
+        Reason::InvalidChanges => {
+            "its user or changes are not what this API takes; no call was made"
+        }
         Reason::Rejected => "the API refused this very update",
         Reason::UserNotFound => "the API knows no such user",
         Reason::AttemptsExhausted => "it kept failing while the target delivered others",

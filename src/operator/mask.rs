@@ -41,9 +41,9 @@ pub fn unmask(value: &mut Value, original: &Value) -> Result<(), String> {
             }
             Ok(())
         }
-        Value::Array(items) => {
-            items.iter_mut().enumerate().try_for_each(|(index, item)| unmask(item, original.get(index).unwrap_or(&Value::Null)))
-        }
+        Value::Array(items) => items.iter_mut().enumerate().try_for_each(|(index, item)| {
+            unmask(item, original.get(index).unwrap_or(&Value::Null))
+        }),
         _ => Ok(()),
     }
 }
@@ -53,7 +53,13 @@ pub fn secrets(event: &Map<String, Value>) -> Vec<String> {
     fn collect(name: Option<&str>, value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(members) => {
-                members.iter().for_each(|(member, value)| collect(name.filter(|_| !is_secret(member)).or(Some(member)), value, found));
+                members.iter().for_each(|(member, value)| {
+                    collect(
+                        name.filter(|_| !is_secret(member)).or(Some(member)),
+                        value,
+                        found,
+                    )
+                });
             }
             Value::Array(items) => items.iter().for_each(|item| collect(name, item, found)),
             Value::String(text) if name.is_some_and(is_secret) => found.push(text.clone()),
@@ -62,7 +68,9 @@ pub fn secrets(event: &Map<String, Value>) -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    event.iter().for_each(|(name, value)| collect(Some(name), value, &mut found));
+    event
+        .iter()
+        .for_each(|(name, value)| collect(Some(name), value, &mut found));
     found
 }
 
@@ -93,7 +101,9 @@ mod tests {
     #[test]
     fn secret_values_are_found_at_any_depth() {
         let event = json!({ "data": { "changes": { "password": "hunter22", "card_number": [{ "x": "0007" }], "rooms": [1] } } });
-        let Value::Object(event) = event else { panic!() };
+        let Value::Object(event) = event else {
+            panic!()
+        };
         assert_eq!(secrets(&event), ["hunter22", "0007"]);
     }
 }

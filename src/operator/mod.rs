@@ -1,7 +1,10 @@
-//! Dead letters as an operator sees them: which are open, what a replay of them would do, and the replay itself.
+//! Dead letters as an operator sees them: which are open, what a replay of them would do, and the
+//! replay itself.
 //!
-//! Nothing here prints. `desk → letter → choice → history → plan → replay`: the desk has the three topics, a letter is one record of the
-//! dead-letter topic, a choice is some of them, the history is what came after it on the update topic, the plan says what is left to send, and the replay sends it.
+//! Nothing here prints. `desk → letter → choice → history → plan → replay`: the desk has the three
+//! topics, a letter is one record of the dead-letter topic, a choice is some of them, the history
+//! is what came after it on the update topic, the plan says what is left to send, and the replay
+//! sends it.
 
 mod ancestry;
 pub mod changes;

@@ -10,7 +10,9 @@ use crate::operator::plan::{Action, Step};
 
 /// Why it would fail again, if it is sent.
 pub fn remark<'a>(one: &'a Chosen, step: &Step) -> Option<&'a str> {
-    one.remark.as_deref().filter(|_| matches!(step.action, Action::Send | Action::Trim))
+    one.remark
+        .as_deref()
+        .filter(|_| matches!(step.action, Action::Send | Action::Trim))
 }
 
 /// A step of the plan in one JSON object.

@@ -1,4 +1,5 @@
-//! The replay: chosen dead letters go back to the update topic, and what became of each is recorded in the same transaction.
+//! The replay: chosen dead letters go back to the update topic, and what became of each is recorded
+//! in the same transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -22,7 +23,8 @@ use crate::operator::{Failure, Watch, changes};
 
 /// Events in one transaction at most.
 const BATCH: usize = 100;
-/// How often a batch is planned anew because of updates that came in between, or a transaction that failed.
+/// How often a batch is planned anew because of updates that came in between, or a transaction that
+/// failed.
 const TRIES: u32 = 30;
 /// The pause before that.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -66,14 +68,26 @@ pub fn run(
     watch: &mut dyn Watch,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
-    // In this order: from here on nobody else replays, so what the outcomes say now is all there is.
+    // In this order: from here on nobody else replays, so what the outcomes say now is all there
+    // is.
     let sender = Sender::take_over(&desk.kafka)?;
     history.catch_up(UpTo::AllWritten, watch)?;
     let written = Topic::open(&desk.kafka, &desk.updates.name, Sight::Written)?;
     let refusals = Refusals::default();
-    let mut replay = Replay { desk, history, written, sender, mended, force: pace.force, refusals, summary };
+    let mut replay = Replay {
+        desk,
+        history,
+        written,
+        sender,
+        mended,
+        force: pace.force,
+        refusals,
+        summary,
+    };
     let began = Instant::now();
-    let size = pace.rate.map_or(BATCH, |rate| (rate as usize / 4).clamp(1, BATCH));
+    let size = pace
+        .rate
+        .map_or(BATCH, |rate| (rate as usize / 4).clamp(1, BATCH));
     watch.begin("replaying", letters.len() as u64);
     for (number, batch) in letters.chunks(size).enumerate() {
         if let Some(rate) = pace.rate {
@@ -160,8 +174,11 @@ impl Replay<'_, '_> {
                 Err(Trouble::Refused(kind, guilty)) => self.refused(&items, kind, &guilty),
                 Err(Trouble::TooLarge) if part.len() > 1 => return Ok(false),
                 Err(Trouble::TooLarge) => {
-                    let words = "it does not get through within the 5 s of a transaction, though alone";
-                    self.refusals.letters.extend(part.iter().map(|one| (one.spot, words.to_owned())));
+                    let words =
+                        "it does not get through within the 5 s of a transaction, though alone";
+                    self.refusals
+                        .letters
+                        .extend(part.iter().map(|one| (one.spot, words.to_owned())));
                 }
                 Err(Trouble::Again) => {
                     tries += 1;
@@ -180,7 +197,11 @@ impl Replay<'_, '_> {
     fn refused(&mut self, items: &[Item<'_>], kind: MessageKind, guilty: &[(usize, Refusal)]) {
         let sent: Vec<_> = items.iter().filter(|item| item.is_sent()).collect();
         for (number, refusal) in guilty {
-            let item = if kind == MessageKind::Update { sent.get(*number).copied() } else { items.get(*number) };
+            let item = if kind == MessageKind::Update {
+                sent.get(*number).copied()
+            } else {
+                items.get(*number)
+            };
             let Some(item) = item else { continue };
             let spot = item.one.spot;
             let steps = self.refusals.outcomes.entry(spot).or_default();
@@ -189,7 +210,9 @@ impl Replay<'_, '_> {
                 continue;
             }
             let words = match (kind, refusal) {
-                (MessageKind::Update, Refusal::Size) => "it is larger than the topic takes: raise max.message.bytes there",
+                (MessageKind::Update, Refusal::Size) => {
+                    "it is larger than the topic takes: raise max.message.bytes there"
+                }
                 (MessageKind::Update, Refusal::Time) => {
                     "the update topic refuses the present as its time: compare the clocks of this machine and the brokers"
                 }
@@ -231,17 +254,28 @@ impl Replay<'_, '_> {
                 steps.push((one, step));
             }
         }
-        let mut records = self.desk.letters.fetch(steps.iter().map(|(one, _)| one.spot))?;
-        let letters: Vec<_> = steps.into_iter().map(|(one, step)| (one, step, records.remove(&one.spot).and_then(Letter::read))).collect();
-        let shortened = letters.iter().filter_map(|(.., letter)| letter.as_ref()).filter(|letter| letter.is_shortened());
+        let mut records = self
+            .desk
+            .letters
+            .fetch(steps.iter().map(|(one, _)| one.spot))?;
+        let letters: Vec<_> = steps
+            .into_iter()
+            .map(|(one, step)| (one, step, records.remove(&one.spot).and_then(Letter::read)))
+            .collect();
+        let shortened = letters
+            .iter()
+            .filter_map(|(.., letter)| letter.as_ref())
+            .filter(|letter| letter.is_shortened());
         let mut originals = originals(self.desk, shortened)?;
         let mut items = Vec::with_capacity(letters.len());
         for (one, step, letter) in letters {
-            let content = letter.as_ref().and_then(|letter| match self.mended.get(&one.spot) {
-                Some(mended) => Some(mended.clone()),
-                None if letter.is_shortened() => originals.remove(&one.spot),
-                None => Some(letter.record.clone()),
-            });
+            let content = letter
+                .as_ref()
+                .and_then(|letter| match self.mended.get(&one.spot) {
+                    Some(mended) => Some(mended.clone()),
+                    None if letter.is_shortened() => originals.remove(&one.spot),
+                    None => Some(letter.record.clone()),
+                });
             let (Some(letter), Some(content)) = (letter, content) else {
                 refused.push((one.spot, "it is gone from its topic".to_owned()));
                 continue;
@@ -250,13 +284,22 @@ impl Replay<'_, '_> {
                 Action::Trim => match changes::without(&content, &step.left_out) {
                     Some(value) => Some(value),
                     None => {
-                        refused.push((one.spot, "what is overwritten cannot be taken out of it".to_owned()));
+                        refused.push((
+                            one.spot,
+                            "what is overwritten cannot be taken out of it".to_owned(),
+                        ));
                         continue;
                     }
                 },
                 _ => content.value.clone(),
             };
-            items.push(Item { one, letter, content, step, value });
+            items.push(Item {
+                one,
+                letter,
+                content,
+                step,
+                value,
+            });
         }
         Ok((items, refused))
     }
@@ -276,11 +319,22 @@ impl Replay<'_, '_> {
         }
         let mut places = places.into_iter();
         let mut into = |item: &Item<'_>| if item.is_sent() { places.next() } else { None };
-        let mut outcomes: Vec<_> = items.iter().map(|item| self.outcome(item, into(item))).collect();
+        let mut outcomes: Vec<_> = items
+            .iter()
+            .map(|item| self.outcome(item, into(item)))
+            .collect();
         self.sender.send(&mut outcomes)?;
         self.sender.commit()?;
-        for outcome in outcomes.iter().filter(|outcome| !outcome.altered.is_empty()) {
-            let (record, topic, altered, advice) = (&outcome.origin, &outcome.topic, outcome.altered, outcome.refusal.map(Refusal::advice));
+        for outcome in outcomes
+            .iter()
+            .filter(|outcome| !outcome.altered.is_empty())
+        {
+            let (record, topic, altered, advice) = (
+                &outcome.origin,
+                &outcome.topic,
+                outcome.altered,
+                outcome.refusal.map(Refusal::advice),
+            );
             error!(%record, topic, %altered, advice, "a topic refused an outcome as it was: it was sent with these parts changed");
         }
         Ok(())
@@ -297,37 +351,60 @@ impl Replay<'_, '_> {
             key: item.content.key.clone(),
             value: item.value.clone(),
             headers: headers_to_send(&item.content, item.letter.place(), replays),
-            ..Message::new(MessageKind::Update, item.letter.place().clone(), self.desk.updates.name.to_string())
+            ..Message::new(
+                MessageKind::Update,
+                item.letter.place().clone(),
+                self.desk.updates.name.to_string(),
+            )
         }
     }
 
-    /// Between what the plan had seen and what was sent just now, an update may have come that overwrites what was sent: then all is planned anew.
-    /// Those of open transactions count too, since nobody knows yet how they end.
+    /// Between what the plan had seen and what was sent just now, an update may have come that
+    /// overwrites what was sent: then all is planned anew. Those of open transactions count too,
+    /// since nobody knows yet how they end.
     fn is_overtaken(&self, sent: &[&Item<'_>], places: &[Spot]) -> Result<bool, Failure> {
         let mut lanes: HashMap<&Lane, Vec<(Spot, &[String])>> = HashMap::new();
         for (item, place) in sent.iter().zip(places) {
-            let Some(lane) = item.one.lane.as_deref() else { continue };
-            lanes.entry(lane).or_default().push((*place, &item.step.sent));
+            let Some(lane) = item.one.lane.as_deref() else {
+                continue;
+            };
+            lanes
+                .entry(lane)
+                .or_default()
+                .push((*place, &item.step.sent));
         }
         let own: HashSet<&Place> = sent.iter().map(|item| item.letter.place()).collect();
         // In every partition: that of a user may be another one since some were added.
-        let ends = if lanes.is_empty() { HashMap::new() } else { self.written.ends()? };
-        let span = |(partition, from)| Some(Span { partition, from, to: *ends.get(&partition)? });
+        let ends = if lanes.is_empty() {
+            HashMap::new()
+        } else {
+            self.written.ends()?
+        };
+        let span = |(partition, from)| {
+            Some(Span {
+                partition,
+                from,
+                to: *ends.get(&partition)?,
+            })
+        };
         let spans: Vec<Span> = self.history.read_to().filter_map(span).collect();
         let mut overtaken = false;
         self.written.scan(&spans, &mut (), |message| {
             let record = headers::record(&self.desk.updates.name, message);
             // Ours, of this transaction or of one that was undone.
-            if replay_of(&record).flatten().is_some_and(|letter| own.contains(&letter)) {
+            if replay_of(&record)
+                .flatten()
+                .is_some_and(|letter| own.contains(&letter))
+            {
                 return Ok(Go::On);
             }
             let reading = self.desk.judge.read(&record);
             let here = (record.place.partition, record.place.offset);
             let sent = reading.lane.as_ref().and_then(|lane| lanes.get(lane));
-            overtaken |= sent
-                .into_iter()
-                .flatten()
-                .any(|(place, parts)| (place.0 != here.0 || here.1 < place.1) && parts.iter().any(|part| reading.parts.contains(part)));
+            overtaken |= sent.into_iter().flatten().any(|(place, parts)| {
+                (place.0 != here.0 || here.1 < place.1)
+                    && parts.iter().any(|part| reading.parts.contains(part))
+            });
             Ok(Go::On)
         })?;
         Ok(overtaken)
@@ -340,17 +417,29 @@ impl Replay<'_, '_> {
             Ok(event) => &event.identity,
             Err(undecodable) => &undecodable.identity,
         };
-        let parts = if into.is_some() { &item.step.sent } else { &item.step.left_out };
+        let parts = if into.is_some() {
+            &item.step.sent
+        } else {
+            &item.step.left_out
+        };
         let fields = changes::names(&item.one.parts, parts);
         let now = Timestamp::now();
-        let into = into.map(|(partition, offset)| Place { topic: self.desk.updates.name.clone(), partition, offset });
+        let into = into.map(|(partition, offset)| Place {
+            topic: self.desk.updates.name.clone(),
+            partition,
+            offset,
+        });
         let group_id = &self.desk.kafka.group_id;
         let (headers, value) = outcome::message(Facts {
             id: outcome::outcome_id(group_id, &facts.target, item.letter.place()),
             group_id,
             target: &facts.target,
             place: item.letter.place(),
-            kind: if into.is_some() { Kind::Replayed } else { Kind::Superseded },
+            kind: if into.is_some() {
+                Kind::Replayed
+            } else {
+                Kind::Superseded
+            },
             reason: None,
             user: facts.user,
             fields: (!fields.is_empty()).then_some(fields),
@@ -363,9 +452,24 @@ impl Replay<'_, '_> {
             finished_at: now,
             trace: TraceContext::of(&item.content).as_ref(),
         });
-        let new = Message::new(MessageKind::Outcome, item.letter.place().clone(), self.desk.kafka.topics.outcomes.clone());
-        let mut message = Message { key: item.content.key.clone(), value: Some(value), headers, ..new };
-        for refusal in self.refusals.outcomes.get(&item.one.spot).into_iter().flatten() {
+        let new = Message::new(
+            MessageKind::Outcome,
+            item.letter.place().clone(),
+            self.desk.kafka.topics.outcomes.clone(),
+        );
+        let mut message = Message {
+            key: item.content.key.clone(),
+            value: Some(value),
+            headers,
+            ..new
+        };
+        for refusal in self
+            .refusals
+            .outcomes
+            .get(&item.one.spot)
+            .into_iter()
+            .flatten()
+        {
             message.alter(*refusal);
         }
         message

@@ -1,4 +1,5 @@
-//! The sender: transactions of the one producer that may replay. Whoever makes a sender, ends every other one of the same group.
+//! The sender: transactions of the one producer that may replay. Whoever makes a sender, ends every
+//! other one of the same group.
 
 use std::time::{Duration, Instant};
 
@@ -42,30 +43,43 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Takes the right to replay: another replay that is under way ends, and what it had not committed is undone.
+    /// Takes the right to replay: another replay that is under way ends, and what it had not
+    /// committed is undone.
     pub(super) fn take_over(kafka: &Kafka) -> Result<Self, Failure> {
         let settings = client::replayer(kafka)?;
-        let transactions = Transactions::open(&settings, "replay", &patience()).map_err(|error| match error {
-            KafkaError::Transaction(_) => unreachable(kafka, &error),
-            _ => Failure::Other(anyhow::anyhow!(client::words(&error))),
-        })?;
-        Ok(Sender { transactions, servers: kafka.bootstrap_servers.clone() })
+        let transactions =
+            Transactions::open(&settings, "replay", &patience()).map_err(|error| match error {
+                KafkaError::Transaction(_) => unreachable(kafka, &error),
+                _ => Failure::Other(anyhow::anyhow!(client::words(&error))),
+            })?;
+        Ok(Sender {
+            transactions,
+            servers: kafka.bootstrap_servers.clone(),
+        })
     }
 
     /// Begins a transaction.
     pub(super) fn begin(&self) -> Result<(), Trouble> {
-        self.transactions.begin().map_err(|error| self.judge(&error))
+        self.transactions
+            .begin()
+            .map_err(|error| self.judge(&error))
     }
 
     /// Sends messages, all of one kind, and says where each stands once all do. On failure the
     /// transaction is undone.
     pub(super) fn send(&self, messages: &mut [Message]) -> Result<Vec<Spot>, Trouble> {
-        let sent = messages.iter_mut().enumerate().try_for_each(|(number, message)| self.queue(number, message));
+        let sent = messages
+            .iter_mut()
+            .enumerate()
+            .try_for_each(|(number, message)| self.queue(number, message));
         let delivered = sent.and_then(|()| self.transactions.deliver(PATIENCE));
         let Err(error) = delivered else {
             let mut reports = self.transactions.reports();
             reports.sort_unstable_by_key(|report| report.number);
-            return Ok(reports.into_iter().filter_map(|report| Some((report.partition, report.result.ok()?))).collect());
+            return Ok(reports
+                .into_iter()
+                .filter_map(|report| Some((report.partition, report.result.ok()?)))
+                .collect());
         };
         let trouble = self.judge(&error);
         if matches!(trouble, Trouble::Over(_)) {
@@ -75,13 +89,19 @@ impl Sender {
         let is_late = error.rdkafka_error_code() == Some(Code::MessageTimedOut);
         let findings = Findings::of(messages, &self.transactions.reports(), BATCH_BYTES, is_late);
         if let Some((topic, code)) = findings.topics.into_iter().next() {
-            return Err(self.lost(&format!("the topic {topic} takes no messages: {code}")).into());
+            return Err(self
+                .lost(&format!("the topic {topic} takes no messages: {code}"))
+                .into());
         }
         if let (false, Some(message)) = (findings.guilty.is_empty(), messages.first()) {
             return Err(Trouble::Refused(message.kind, findings.guilty));
         }
         let too_large = findings.late || !findings.stuck.is_empty() || findings.narrow.is_some();
-        Err(if too_large { Trouble::TooLarge } else { trouble })
+        Err(if too_large {
+            Trouble::TooLarge
+        } else {
+            trouble
+        })
     }
 
     /// Queues a message. Of an outcome that the client itself does not send for its size, as little
@@ -90,7 +110,8 @@ impl Sender {
         loop {
             match self.transactions.send(number, message) {
                 Ok(()) => return Ok(()),
-                Err(Code::MessageSizeTooLarge | Code::QueueFull) if message.alter(Refusal::Size) => {}
+                Err(Code::MessageSizeTooLarge | Code::QueueFull)
+                    if message.alter(Refusal::Size) => {}
                 Err(code) => return Err(self.transactions.refused(number, code)),
             }
         }
@@ -98,9 +119,15 @@ impl Sender {
 
     /// Commits the transaction, or undoes it.
     pub(super) fn commit(&self) -> Result<(), Trouble> {
-        let Err(error) = self.transactions.commit(&patience()) else { return Ok(()) };
+        let Err(error) = self.transactions.commit(&patience()) else {
+            return Ok(());
+        };
         let trouble = match &error {
-            KafkaError::Transaction(inner) if inner.is_retriable() && !inner.txn_requires_abort() => self.lost(&error.to_string()).into(),
+            KafkaError::Transaction(inner)
+                if inner.is_retriable() && !inner.txn_requires_abort() =>
+            {
+                self.lost(&error.to_string()).into()
+            }
             _ => self.judge(&error),
         };
         if !matches!(trouble, Trouble::Over(_)) {
@@ -111,10 +138,12 @@ impl Sender {
 
     /// Undoes the transaction.
     pub(super) fn abort(&self) -> Result<(), Failure> {
-        self.transactions.abort(&patience()).map_err(|error| match self.judge(&error) {
-            Trouble::Over(failure) => failure,
-            _ => self.lost(&client::words(&error)),
-        })
+        self.transactions
+            .abort(&patience())
+            .map_err(|error| match self.judge(&error) {
+                Trouble::Over(failure) => failure,
+                _ => self.lost(&client::words(&error)),
+            })
     }
 
     fn judge(&self, error: &KafkaError) -> Trouble {
@@ -129,7 +158,9 @@ impl Sender {
             });
         }
         match client::refusal_advice(error, "") {
-            Some(advice) => self.lost(&format!("{}: {advice}", client::words(error))).into(),
+            Some(advice) => self
+                .lost(&format!("{}: {advice}", client::words(error)))
+                .into(),
             None => Trouble::Again,
         }
     }

@@ -1,4 +1,5 @@
-//! A sheet: what is told of something, in sections. For a terminal as text, for the operator's page as JSON.
+//! A sheet: what is told of something, in sections. For a terminal as text, for the operator's page
+//! as JSON.
 
 use std::fmt;
 
@@ -42,7 +43,10 @@ pub(crate) struct Table {
 impl Sheet {
     /// A section to be filled, at the end.
     pub(crate) fn section(&mut self, name: impl Into<String>) -> &mut Section {
-        self.sections.push(Section { name: name.into(), ..Section::default() });
+        self.sections.push(Section {
+            name: name.into(),
+            ..Section::default()
+        });
         let last = self.sections.len() - 1;
         &mut self.sections[last]
     }
@@ -51,14 +55,21 @@ impl Sheet {
 impl Section {
     /// Says a line more.
     pub(crate) fn line(&mut self, words: impl Into<String>) -> &mut Self {
-        let lines = if self.table.is_some() { &mut self.after } else { &mut self.lines };
+        let lines = if self.table.is_some() {
+            &mut self.after
+        } else {
+            &mut self.lines
+        };
         lines.push(words.into());
         self
     }
 
     /// Lists rows below its lines.
     pub(crate) fn rows(&mut self, head: &[&'static str], rows: Vec<Vec<String>>) -> &mut Self {
-        self.table = Some(Table { head: head.to_vec(), rows });
+        self.table = Some(Table {
+            head: head.to_vec(),
+            rows,
+        });
         self
     }
 }
@@ -71,11 +82,17 @@ impl fmt::Display for Sheet {
         }
         for section in &self.sections {
             writeln!(f, "\n{}", section.name)?;
-            section.lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+            section
+                .lines
+                .iter()
+                .try_for_each(|line| writeln!(f, "  {line}"))?;
             if let Some(Table { head, rows }) = &section.table {
                 f.write_str(&table(head, rows))?;
             }
-            section.after.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+            section
+                .after
+                .iter()
+                .try_for_each(|line| writeln!(f, "  {line}"))?;
         }
         Ok(())
     }
@@ -87,10 +104,24 @@ mod tests {
 
     #[test]
     fn a_sheet_is_text_in_sections() {
-        let mut sheet = Sheet { title: "user 52".to_owned(), meaning: Some("of valt".to_owned()), ..Sheet::default() };
+        let mut sheet = Sheet {
+            title: "user 52".to_owned(),
+            meaning: Some("of valt".to_owned()),
+            ..Sheet::default()
+        };
         sheet.section("waiting").line("nothing");
-        sheet.section("dead").line("one").rows(&[">n", "why"], vec![vec!["7".to_owned(), "rejected".to_owned()]]).line("that is all");
-        assert_eq!(sheet.to_string(), "user 52\n  of valt\n\nwaiting\n  nothing\n\ndead\n  one\n  n  why\n  7  rejected\n  that is all\n");
+        sheet
+            .section("dead")
+            .line("one")
+            .rows(
+                &[">n", "why"],
+                vec![vec!["7".to_owned(), "rejected".to_owned()]],
+            )
+            .line("that is all");
+        assert_eq!(
+            sheet.to_string(),
+            "user 52\n  of valt\n\nwaiting\n  nothing\n\ndead\n  one\n  n  why\n  7  rejected\n  that is all\n"
+        );
         let json = serde_json::to_value(&sheet).unwrap();
         assert_eq!(json["sections"][1]["table"]["rows"][0][1], "rejected");
     }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use crate::kafka::reader::Spot;
 
-/// Partitions and offsets, a million of them in some hundred kilobytes where they lie close together.
+/// Partitions and offsets, a million of them in some hundred kilobytes where they lie close
+/// together.
 #[derive(Clone, Debug, Default)]
 pub struct Spots(HashMap<(i32, i64), u64>);
 
@@ -16,7 +17,9 @@ impl Spots {
 
     /// Whether it was added.
     pub fn contains(&self, (partition, offset): Spot) -> bool {
-        self.0.get(&(partition, offset >> 6)).is_some_and(|word| word >> (offset & 63) & 1 == 1)
+        self.0
+            .get(&(partition, offset >> 6))
+            .is_some_and(|word| word >> (offset & 63) & 1 == 1)
     }
 }
 
@@ -30,6 +33,10 @@ mod tests {
         let added = [(0, 0), (0, 63), (0, 64), (1, 63), (1, i64::MAX)];
         added.into_iter().for_each(|spot| spots.insert(spot));
         assert!(added.into_iter().all(|spot| spots.contains(spot)));
-        assert!([(0, 1), (0, 62), (0, 65), (1, 0), (2, 0), (1, i64::MAX - 1)].into_iter().all(|spot| !spots.contains(spot)));
+        assert!(
+            [(0, 1), (0, 62), (0, 65), (1, 0), (2, 0), (1, i64::MAX - 1)]
+                .into_iter()
+                .all(|spot| !spots.contains(spot))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The story of one dead letter: how it failed, what happened to its user since, and what a replay would do.
+//! The story of one dead letter: how it failed, what happened to its user since, and what a replay
+//! would do.
 
 use std::collections::VecDeque;
 
@@ -21,7 +22,8 @@ const LATER: usize = 10;
 pub struct Story {
     /// The letter.
     pub letter: Letter,
-    /// Its whole record; `None` where its topic did not take it and it is gone from the update topic.
+    /// Its whole record; `None` where its topic did not take it and it is gone from the update
+    /// topic.
     pub content: Option<Record>,
     /// The outcome that says why it failed, with the API's words.
     pub outcome: Option<OutcomeData>,
@@ -43,36 +45,66 @@ impl Story {
     /// # Errors
     /// If the broker does not answer.
     pub fn read(desk: &Desk, letter: Letter, watch: &mut dyn Watch) -> Result<Self, Failure> {
-        let content = if letter.is_shortened() { original(desk, &letter)? } else { Some(letter.record.clone()) };
+        let content = if letter.is_shortened() {
+            original(desk, &letter)?
+        } else {
+            Some(letter.record.clone())
+        };
         let mut choice = Choice::of(desk, std::slice::from_ref(&letter), &Mended::new())?;
         let history = choice.history(desk, watch)?;
-        let Some(chosen) = choice.letters.pop() else { return Err(Failure::Other(anyhow::anyhow!("the dead letter is gone"))) };
+        let Some(chosen) = choice.letters.pop() else {
+            return Err(Failure::Other(anyhow::anyhow!("the dead letter is gone")));
+        };
         let step = history.step(&chosen, false);
 
         let facts = &letter.facts;
-        // An earlier record may have had the same place. Of a value that is gone nobody knows the event.
-        let event = content.as_ref().map(|content| match event::decode(content) {
-            Ok(event) => EventIdentity::from(&event.identity),
-            Err(undecodable) => EventIdentity::from(&undecodable.identity),
-        });
-        let of_this = |data: &OutcomeData| data.target == facts.target && event.as_ref().is_none_or(|event| data.event == *event);
-        let subject = chosen.lane.as_ref().map(|lane| outcome::subject(&lane.target, lane.user));
-        let spans = desk.outcomes.since(earlier(facts.failed_at), desk.outcomes.spans()?)?;
-        let (mut outcome, mut settled, mut later, mut later_count) = (None, None, VecDeque::new(), 0);
+        // An earlier record may have had the same place. Of a value that is gone nobody knows the
+        // event.
+        let event = content
+            .as_ref()
+            .map(|content| match event::decode(content) {
+                Ok(event) => EventIdentity::from(&event.identity),
+                Err(undecodable) => EventIdentity::from(&undecodable.identity),
+            });
+        let of_this = |data: &OutcomeData| {
+            data.target == facts.target && event.as_ref().is_none_or(|event| data.event == *event)
+        };
+        let subject = chosen
+            .lane
+            .as_ref()
+            .map(|lane| outcome::subject(&lane.target, lane.user));
+        let spans = desk
+            .outcomes
+            .since(earlier(facts.failed_at), desk.outcomes.spans()?)?;
+        let (mut outcome, mut settled, mut later, mut later_count) =
+            (None, None, VecDeque::new(), 0);
         watch.begin("reading outcomes", desk::steps(&spans));
         desk.outcomes.scan(&spans, watch, |message| {
-            let of_user = subject.is_some() && headers::text(message, "ce_subject") == subject.as_deref();
+            let of_user =
+                subject.is_some() && headers::text(message, "ce_subject") == subject.as_deref();
             // Of other users, only what became of this letter and of its record matters.
-            if !of_user && !matches!(desk::kind(message), Some(Kind::DeadLettered | Kind::Replayed | Kind::Superseded)) {
+            if !of_user
+                && !matches!(
+                    desk::kind(message),
+                    Some(Kind::DeadLettered | Kind::Replayed | Kind::Superseded)
+                )
+            {
                 return Ok(Go::On);
             }
-            let Some(data) = desk::data(message) else { return Ok(Go::On) };
+            let Some(data) = desk::data(message) else {
+                return Ok(Go::On);
+            };
             let is = |place: &crate::model::record::Place| {
-                data.record.topic == *place.topic && (data.record.partition, data.record.offset) == (place.partition, place.offset)
+                data.record.topic == *place.topic
+                    && (data.record.partition, data.record.offset)
+                        == (place.partition, place.offset)
             };
             // In another partition, or on a topic that was made anew, the offset says nothing.
-            let is_later =
-                || data.record.offset > facts.origin.offset || data.record.partition != facts.origin.partition || chosen.from_before;
+            let is_later = || {
+                data.record.offset > facts.origin.offset
+                    || data.record.partition != facts.origin.partition
+                    || chosen.from_before
+            };
             if is(letter.place()) {
                 settled = Some(data);
             } else if is(&facts.origin) && of_this(&data) {
@@ -87,6 +119,15 @@ impl Story {
             Ok(Go::On)
         })?;
         watch.end();
-        Ok(Story { letter, content, outcome, settled, later, later_count, chosen, step })
+        Ok(Story {
+            letter,
+            content,
+            outcome,
+            settled,
+            later,
+            later_count,
+            chosen,
+            step,
+        })
     }
 }

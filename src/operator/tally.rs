@@ -16,7 +16,12 @@ pub struct Tally {
 impl Tally {
     /// One more.
     pub fn add(&mut self, one: &Chosen, action: Action) {
-        *self.counts.entry((one.target.to_string(), one.reason.as_str())).or_default().entry(action).or_default() += 1;
+        *self
+            .counts
+            .entry((one.target.to_string(), one.reason.as_str()))
+            .or_default()
+            .entry(action)
+            .or_default() += 1;
         *self.sums.entry(action).or_default() += 1;
     }
 

@@ -30,33 +30,60 @@ pub fn json(found: &Explanation, state: Option<Value>) -> Value {
 
 /// All that is told of the user. `state`: who says what of the target.
 pub(crate) fn sheet(found: &Explanation, state: Option<(&str, Value)>, since: Timestamp) -> Sheet {
-    let mut sheet = Sheet { title: format!("user {} at {}", found.lane.user, found.lane.target), ..Sheet::default() };
+    let mut sheet = Sheet {
+        title: format!("user {} at {}", found.lane.user, found.lane.target),
+        ..Sheet::default()
+    };
     let target = sheet.section("target");
     match state {
         Some((who, state)) => {
             let text = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
-            let cause = if text("cause") == "none" { String::new() } else { format!(" ({})", text("cause")) };
-            target.line(format!("{}{cause} since {}, as {who} says", text("state"), text("since")));
+            let cause = if text("cause") == "none" {
+                String::new()
+            } else {
+                format!(" ({})", text("cause"))
+            };
+            target.line(format!(
+                "{}{cause} since {}, as {who} says",
+                text("state"),
+                text("since")
+            ));
             if text("state") != "flowing" {
                 let next = Some(text("next_probe_at"))
                     .filter(|next| !next.is_empty())
                     .map_or_else(|| "under way".to_owned(), |next| format!("at {next}"));
-                target.line(format!("because: {}; next probe {next}", text::name(&text("last_error"), 200)));
+                target.line(format!(
+                    "because: {}; next probe {next}",
+                    text::name(&text("last_error"), 200)
+                ));
             }
         }
-        None => drop(target.line("no instance answers at admin.listen, so what the target does is not known here")),
+        None => drop(target.line(
+            "no instance answers at admin.listen, so what the target does is not known here",
+        )),
     }
 
     waiting(sheet.section("waiting"), found);
-    delivered(sheet.section(format!("delivered since {}", timestamp(since))), found);
+    delivered(
+        sheet.section(format!("delivered since {}", timestamp(since))),
+        found,
+    );
 
     let dead = sheet.section("dead letters");
     if found.dead.is_empty() {
         dead.line("none is open");
     } else {
-        let row =
-            |letter: &Letter| vec![timestamp(letter.facts.failed_at), letter.facts.reason.as_str().to_owned(), letter.place().to_string()];
-        dead.rows(&["given up (UTC)", "reason", "place"], found.dead.iter().map(row).collect());
+        let row = |letter: &Letter| {
+            vec![
+                timestamp(letter.facts.failed_at),
+                letter.facts.reason.as_str().to_owned(),
+                letter.place().to_string(),
+            ]
+        };
+        dead.rows(
+            &["given up (UTC)", "reason", "place"],
+            found.dead.iter().map(row).collect(),
+        );
         dead.line("`user-courier dead-letters show PLACE` tells more of each");
     }
 
@@ -64,8 +91,17 @@ pub(crate) fn sheet(found: &Explanation, state: Option<(&str, Value)>, since: Ti
     if found.fields.is_empty() {
         fields.line("none in that time");
     } else {
-        let row = |(field, changed): (&String, &Changed)| vec![text::name(field, 60), changed.at.clone(), changed.record.to_string()];
-        fields.rows(&["field", "confirmed (UTC)", "record"], found.fields.iter().map(row).collect());
+        let row = |(field, changed): (&String, &Changed)| {
+            vec![
+                text::name(field, 60),
+                changed.at.clone(),
+                changed.record.to_string(),
+            ]
+        };
+        fields.rows(
+            &["field", "confirmed (UTC)", "record"],
+            found.fields.iter().map(row).collect(),
+        );
     }
     sheet
 }
@@ -75,7 +111,10 @@ fn waiting(section: &mut Section, found: &Explanation) {
         section.line("nothing");
         return;
     }
-    section.line(format!("{}, called in this order, one after the other", of(found.waiting_count, "update", "updates")));
+    section.line(format!(
+        "{}, called in this order, one after the other",
+        of(found.waiting_count, "update", "updates")
+    ));
     let row = |(at, update): (usize, &Waiting)| {
         let behind = match at {
             0 if update.attempts > 0 => format!("next, called {} so far", times(update.attempts)),
@@ -83,9 +122,17 @@ fn waiting(section: &mut Section, found: &Explanation) {
             1 => "behind the first".to_owned(),
             more => format!("behind {more} others"),
         };
-        vec![update.written_at.clone().unwrap_or_default(), behind, names(&update.fields), update.record.to_string()]
+        vec![
+            update.written_at.clone().unwrap_or_default(),
+            behind,
+            names(&update.fields),
+            update.record.to_string(),
+        ]
     };
-    section.rows(&["written (UTC)", "stands", "fields", "record"], found.waiting.iter().enumerate().map(row).collect());
+    section.rows(
+        &["written (UTC)", "stands", "fields", "record"],
+        found.waiting.iter().enumerate().map(row).collect(),
+    );
 }
 
 fn delivered(section: &mut Section, found: &Explanation) {
@@ -93,10 +140,20 @@ fn delivered(section: &mut Section, found: &Explanation) {
         section.line("nothing");
         return;
     }
-    let more = if found.delivered_count > found.delivered.len() { ", of which the last" } else { "" };
-    section.line(format!("{}{more}", of(found.delivered_count, "update", "updates")));
+    let more = if found.delivered_count > found.delivered.len() {
+        ", of which the last"
+    } else {
+        ""
+    };
+    section.line(format!(
+        "{}{more}",
+        of(found.delivered_count, "update", "updates")
+    ));
     let row = |data: &OutcomeData| {
-        let into = data.into.as_ref().map_or_else(String::new, |into| format!(" into {}", into.offset));
+        let into = data
+            .into
+            .as_ref()
+            .map_or_else(String::new, |into| format!(" into {}", into.offset));
         vec![
             data.finished_at.clone(),
             format!("{}{into}", data.outcome.as_str()),
@@ -104,7 +161,10 @@ fn delivered(section: &mut Section, found: &Explanation) {
             data.record.to_string(),
         ]
     };
-    section.rows(&["confirmed (UTC)", "outcome", "fields", "record"], found.delivered.iter().map(row).collect());
+    section.rows(
+        &["confirmed (UTC)", "outcome", "fields", "record"],
+        found.delivered.iter().map(row).collect(),
+    );
 }
 
 fn names(fields: &[String]) -> String {

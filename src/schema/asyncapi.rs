@@ -1,4 +1,5 @@
-//! The AsyncAPI document: the three topics, what is written to them by whom, and an example of each message.
+//! The AsyncAPI document: the three topics, what is written to them by whom, and an example of each
+//! message.
 
 use serde_json::{Map, Value, json};
 
@@ -35,7 +36,12 @@ pub(super) fn document() -> Value {
 }
 
 fn channel(topic: &str, description: &str, names: &[&str]) -> Value {
-    let reference = |name: &&str| ((*name).to_owned(), json!({ "$ref": format!("#/components/messages/{name}") }));
+    let reference = |name: &&str| {
+        (
+            (*name).to_owned(),
+            json!({ "$ref": format!("#/components/messages/{name}") }),
+        )
+    };
     json!({
         "address": topic,
         "description": description,
@@ -45,7 +51,8 @@ fn channel(topic: &str, description: &str, names: &[&str]) -> Value {
 }
 
 fn operation(action: &str, channel: &str, summary: &str, names: &[&str]) -> Value {
-    let reference = |name: &&str| json!({ "$ref": format!("#/channels/{channel}/messages/{name}") });
+    let reference =
+        |name: &&str| json!({ "$ref": format!("#/channels/{channel}/messages/{name}") });
     json!({
         "action": action,
         "channel": { "$ref": format!("#/channels/{channel}") },
@@ -72,13 +79,24 @@ fn messages() -> Value {
         "content-type": "application/json",
     });
     let structured_headers = headers(
-        &[("content-type", "`application/cloudevents+json`; parameters may follow.")],
+        &[(
+            "content-type",
+            "`application/cloudevents+json`; parameters may follow.",
+        )],
         &[("traceparent", TRACEPARENT), ("tracestate", TRACESTATE)],
     );
     let binary_headers = headers(
-        &[("ce_specversion", "`1.0`."), ("ce_id", "See `id`."), ("ce_source", "See `source`."), ("ce_type", "See `type`.")],
         &[
-            ("ce_expirytime", "Past this time of RFC 3339 the update is no longer delivered."),
+            ("ce_specversion", "`1.0`."),
+            ("ce_id", "See `id`."),
+            ("ce_source", "See `source`."),
+            ("ce_type", "See `type`."),
+        ],
+        &[
+            (
+                "ce_expirytime",
+                "Past this time of RFC 3339 the update is no longer delivered.",
+            ),
             ("content-type", "`application/json` or another JSON type."),
             ("traceparent", TRACEPARENT),
             ("tracestate", TRACESTATE),
@@ -96,7 +114,14 @@ fn messages() -> Value {
             ("ce_time", "When the record's ending was known."),
             ("content-type", "`application/json`."),
         ],
-        &[("ce_subject", "`<target>/users/<user>`, where the user is known."), ("traceparent", TRACEPARENT), ("tracestate", TRACESTATE)],
+        &[
+            (
+                "ce_subject",
+                "`<target>/users/<user>`, where the user is known.",
+            ),
+            ("traceparent", TRACEPARENT),
+            ("tracestate", TRACESTATE),
+        ],
     );
     let (outcome_example, outcome_payload) = outcome_example();
     json!({
@@ -114,7 +139,12 @@ const TRACESTATE: &str = "What tracing systems add to it, as W3C Trace Context w
 
 /// A schema for headers, which are all text.
 fn headers(required: &[(&str, &str)], optional: &[(&str, &str)]) -> Value {
-    let property = |(name, description): &(&str, &str)| ((*name).to_owned(), json!({ "type": "string", "description": description }));
+    let property = |(name, description): &(&str, &str)| {
+        (
+            (*name).to_owned(),
+            json!({ "type": "string", "description": description }),
+        )
+    };
     json!({
         "type": "object",
         "properties": required.iter().chain(optional).map(property).collect::<Map<_, _>>(),
@@ -122,7 +152,13 @@ fn headers(required: &[(&str, &str)], optional: &[(&str, &str)]) -> Value {
     })
 }
 
-fn kafka_message(title: &str, headers: Value, payload: Value, example_headers: Value, example: Value) -> Value {
+fn kafka_message(
+    title: &str,
+    headers: Value,
+    payload: Value,
+    example_headers: Value,
+    example: Value,
+) -> Value {
     let key = json!({ "type": "string", "description": "The user, in the sender's words: all updates of one user have the same key." });
     json!({
         "title": title,
@@ -142,12 +178,20 @@ fn embedded(mut schema: Value) -> Value {
 }
 
 fn as_object(headers: Vec<Header>) -> Value {
-    let text = |value: Option<Vec<u8>>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
-    headers.into_iter().map(|header| (header.name, Value::from(text(header.value)))).collect()
+    let text =
+        |value: Option<Vec<u8>>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
+    headers
+        .into_iter()
+        .map(|header| (header.name, Value::from(text(header.value))))
+        .collect()
 }
 
 fn example_place() -> Place {
-    Place { topic: "user-updates".into(), partition: 3, offset: 4711 }
+    Place {
+        topic: "user-updates".into(),
+        partition: 3,
+        offset: 4711,
+    }
 }
 
 fn outcome_example() -> (Value, Value) {
@@ -175,7 +219,10 @@ fn outcome_example() -> (Value, Value) {
         finished_at: jiff::Timestamp::constant(1_795_338_001, 456_000_000),
         trace: None,
     });
-    (as_object(headers), serde_json::from_slice(&payload).unwrap_or_default())
+    (
+        as_object(headers),
+        serde_json::from_slice(&payload).unwrap_or_default(),
+    )
 }
 
 fn dead_letter_example() -> Value {

@@ -13,7 +13,9 @@ use serde_json::{Map, Value};
 use crate::model::dead_letter::FailureHeaders;
 use crate::model::outcome::OutcomeData;
 
-pub use update::{AipixChanges, Changes, Integer, UpdateData, UpdateEvent, User, ValtChanges, VideoAccess};
+pub use update::{
+    AipixChanges, Changes, Integer, UpdateData, UpdateEvent, User, ValtChanges, VideoAccess,
+};
 
 /// The generated documents by the path at which they stand under `docs/`.
 pub fn documents() -> Map<String, Value> {
@@ -23,12 +25,19 @@ pub fn documents() -> Map<String, Value> {
         ("schemas/dead-letter-headers.json", of::<FailureHeaders>()),
         ("asyncapi.json", asyncapi::document()),
     ];
-    documents.into_iter().map(|(path, document)| (path.to_owned(), document)).collect()
+    documents
+        .into_iter()
+        .map(|(path, document)| (path.to_owned(), document))
+        .collect()
 }
 
-/// The schema of what is sent (serialized), in one piece: a reference would not survive being put into the AsyncAPI document.
+/// The schema of what is sent (serialized), in one piece: a reference would not survive being put
+/// into the AsyncAPI document.
 fn of<T: JsonSchema>() -> Value {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.inline_subschemas = true;
-    settings.into_generator().into_root_schema_for::<T>().to_value()
+    settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
 }

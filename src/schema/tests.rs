@@ -8,7 +8,10 @@ use crate::model::event::decode;
 use crate::model::record::{Header, Place, Record};
 
 fn validator(schema: &Value) -> jsonschema::Validator {
-    jsonschema::options().should_validate_formats(true).build(schema).unwrap()
+    jsonschema::options()
+        .should_validate_formats(true)
+        .build(schema)
+        .unwrap()
 }
 
 fn schema(name: &str) -> jsonschema::Validator {
@@ -35,7 +38,10 @@ fn every_schema_is_of_draft_2020_12() {
     for (path, document) in documents() {
         if path.starts_with("schemas/") {
             jsonschema::draft202012::meta::validate(&document).unwrap();
-            assert_eq!(document["$schema"], "https://json-schema.org/draft/2020-12/schema");
+            assert_eq!(
+                document["$schema"],
+                "https://json-schema.org/draft/2020-12/schema"
+            );
         }
     }
 }
@@ -47,7 +53,11 @@ fn is_taken(event: &Value) -> bool {
 
 fn is_taken_as_written(event: &str) -> bool {
     let record = Record {
-        place: Place { topic: "user-updates".into(), partition: 0, offset: 0 },
+        place: Place {
+            topic: "user-updates".into(),
+            partition: 0,
+            offset: 0,
+        },
         key: None,
         value: Some(event.as_bytes().to_vec()),
         timestamp_ms: None,
@@ -60,7 +70,9 @@ fn is_taken_as_written(event: &str) -> bool {
     let Ok(changes) = event.changes() else {
         return false;
     };
-    let mut apis = ["aipix", "valt"].map(|name| by_name(name).unwrap()).into_iter();
+    let mut apis = ["aipix", "valt"]
+        .map(|name| by_name(name).unwrap())
+        .into_iter();
     event.user_id().is_ok() && apis.any(|api| api.validate(changes).is_ok())
 }
 
@@ -68,14 +80,20 @@ fn is_taken_as_written(event: &str) -> bool {
 fn schema_and_decoder_agree() {
     let data = json!({ "target": "valt", "user": 52, "changes": { "rooms": [37, 39] } });
     let event = |path: &str, value: Value| {
-        let mut event = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": data });
+        let mut event =
+            json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": data });
         let (parent, name) = path.rsplit_once('/').unwrap();
         event.pointer_mut(parent).unwrap()[name] = value;
         event
     };
     let without = |parent: &str, name: &str| {
         let mut event = event("/id", json!("1"));
-        event.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
+        event
+            .pointer_mut(parent)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove(name);
         event
     };
     let good = [
@@ -94,10 +112,22 @@ fn schema_and_decoder_agree() {
         event("/data/user", json!(52.0)),
         event("/data/user", json!(5.2e1)),
         event("/data/changes", json!({ "permissions": [] })),
-        event("/data/changes", json!({ "permissions": [37.0, -0.0, 1e3, i64::MIN, i64::MAX] })),
-        event("/data/changes", json!({ "user_group": 4.0, "video_access": { "users": [4e0] } })),
-        event("/data/changes", json!({ "name": "n", "password": "p", "display_name": "d", "user_group": 1 })),
-        event("/data/changes", json!({ "card_number": "007", "video_access": { "users": [1], "user_groups": [] } })),
+        event(
+            "/data/changes",
+            json!({ "permissions": [37.0, -0.0, 1e3, i64::MIN, i64::MAX] }),
+        ),
+        event(
+            "/data/changes",
+            json!({ "user_group": 4.0, "video_access": { "users": [4e0] } }),
+        ),
+        event(
+            "/data/changes",
+            json!({ "name": "n", "password": "p", "display_name": "d", "user_group": 1 }),
+        ),
+        event(
+            "/data/changes",
+            json!({ "card_number": "007", "video_access": { "users": [1], "user_groups": [] } }),
+        ),
     ];
     let bad = [
         without("", "specversion"),
@@ -162,7 +192,11 @@ fn written(integer: i64, moved: usize, zeros: usize) -> String {
     let sign = if integer < 0 { "-" } else { "" };
     let padded = format!("{digits:0>width$}{}", "0".repeat(zeros), width = moved + 1);
     let (whole, fraction) = padded.split_at(padded.len() - moved - zeros);
-    let fraction = if fraction.is_empty() { String::new() } else { format!(".{fraction}") };
+    let fraction = if fraction.is_empty() {
+        String::new()
+    } else {
+        format!(".{fraction}")
+    };
     format!("{sign}{whole}{fraction}e{moved}")
 }
 
@@ -235,8 +269,19 @@ fn outcomes_and_dead_letters_of_another_form_are_refused() {
             bad[member] = value;
             assert!(!schema.is_valid(&bad), "{bad}");
         }
-        let optional = ["dlq.user", "dlq.http_status", "dlq.first_attempt_at", "dlq.topic_id", "dlq.timestamp"];
-        for member in good.as_object().unwrap().keys().filter(|name| !optional.contains(&name.as_str())) {
+        let optional = [
+            "dlq.user",
+            "dlq.http_status",
+            "dlq.first_attempt_at",
+            "dlq.topic_id",
+            "dlq.timestamp",
+        ];
+        for member in good
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|name| !optional.contains(&name.as_str()))
+        {
             let mut bad = good.clone();
             bad.as_object_mut().unwrap().remove(member);
             assert!(!schema.is_valid(&bad), "without {member}");
@@ -250,7 +295,10 @@ fn the_asyncapi_examples_fit_their_schemas() {
     for (name, message) in document["components"]["messages"].as_object().unwrap() {
         for part in ["headers", "payload"] {
             let example = &message["examples"][0][part];
-            assert!(validator(&message[part]).is_valid(example), "{name} {part}: {example}");
+            assert!(
+                validator(&message[part]).is_valid(example),
+                "{name} {part}: {example}"
+            );
         }
     }
     let update = &document["components"]["messages"]["updateStructured"]["examples"][0]["payload"];
@@ -265,7 +313,9 @@ fn every_reference_in_the_asyncapi_document_leads_somewhere() {
             assert!(document.pointer(pointer).is_some(), "{pointer}");
         }
         let members = value.as_object().into_iter().flat_map(Map::values);
-        members.chain(value.as_array().into_iter().flatten()).for_each(|child| check(child, document));
+        members
+            .chain(value.as_array().into_iter().flatten())
+            .for_each(|child| check(child, document));
     }
     let document = &documents()["asyncapi.json"];
     check(document, document);

@@ -1,10 +1,12 @@
-//! The update event as a type: what senders may write. It exists for its schema; the decoder is more precise about what is wrong.
+//! The update event as a type: what senders may write. It exists for its schema; the decoder is
+//! more precise about what is wrong.
 
 use schemars::JsonSchema;
 
 use crate::api::MAX_ITEMS;
 
-/// An update event in CloudEvents' structured mode. In binary mode the attributes are `ce_` headers and the value is `data` alone.
+/// An update event in CloudEvents' structured mode. In binary mode the attributes are `ce_` headers
+/// and the value is `data` alone.
 #[derive(JsonSchema)]
 #[schemars(extend("oneOf" = [{ "required": ["data"] }, { "required": ["data_base64"] }]))]
 pub struct UpdateEvent {

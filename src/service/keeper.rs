@@ -47,25 +47,40 @@ impl Keeper {
                     continue;
                 }
                 Ok(Ended::InstanceTaken) => {
-                    return Err(Failure::InstanceTaken(self.configs.borrow().kafka.instance_id.clone()));
+                    return Err(Failure::InstanceTaken(
+                        self.configs.borrow().kafka.instance_id.clone(),
+                    ));
                 }
                 Ok(Ended::Panicked) => return Err(Failure::Panicked(self.name)),
                 Ok(Ended::Stuck) => return Err(Failure::Stuck(self.name)),
                 Ok(Ended::Broken(why)) => why,
                 Err(error) if first => {
-                    return Err(Failure::Setup(error.context(format!("the subscriber of `{}` cannot begin", self.name))));
+                    return Err(Failure::Setup(error.context(format!(
+                        "the subscriber of `{}` cannot begin",
+                        self.name
+                    ))));
                 }
                 Err(error) => format!("{error:#}"),
             };
             first = false;
             if self.stop.is_asked() {
-                warn!(target = self.name, error = why, "the subscriber broke before it had drained");
+                warn!(
+                    target = self.name,
+                    error = why,
+                    "the subscriber broke before it had drained"
+                );
                 return Ok(());
             }
             let (times, pause) = breaks.next(began.elapsed());
             self.context.metrics.restarted();
             let next_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            error!(target = self.name, error = why, times, next_in_ms, "the subscriber broke; it begins anew after a pause");
+            error!(
+                target = self.name,
+                error = why,
+                times,
+                next_in_ms,
+                "the subscriber broke; it begins anew after a pause"
+            );
             let mut stop = self.stop.clone();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -79,7 +94,10 @@ impl Keeper {
     async fn once(&self) -> anyhow::Result<Ended> {
         let mut configs = self.configs.clone();
         let config = configs.borrow_and_update().clone();
-        let target = config.targets.iter().find(|target| target.name == self.name);
+        let target = config
+            .targets
+            .iter()
+            .find(|target| target.name == self.name);
         let mut files = Files::of(&config.kafka, target);
         let subscriber = Subscriber::start(&config, target, self.context.clone())?;
         info!(target = self.name, "subscriber started");
@@ -140,9 +158,14 @@ async fn renewed(files: &mut Files, config: &Arc<Config>, target: Option<&Target
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
                 let error = format!("{error:#}");
-                warn!(error, "a secret or certificate has changed and cannot be used: the clients stay as they are until it is mended");
+                warn!(
+                    error,
+                    "a secret or certificate has changed and cannot be used: the clients stay as they are until it is mended"
+                );
             }
-            Err(error) => warn!(%error, "whether a changed secret or certificate can be used could not be told"),
+            Err(error) => {
+                warn!(%error, "whether a changed secret or certificate can be used could not be told")
+            }
         }
     }
 }

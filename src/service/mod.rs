@@ -42,19 +42,29 @@ pub enum Failure {
     )]
     InstanceTaken(String),
     /// A subscriber, or one of its threads, panicked.
-    #[error("the subscriber of `{0}` panicked: please report this with the log, which names the place. It is a fault of this service")]
+    #[error(
+        "the subscriber of `{0}` panicked: please report this with the log, which names the place. It is a fault of this service"
+    )]
     Panicked(String),
     /// The threads of a subscriber that broke do not end, so that it cannot begin anew beside them.
-    #[error("the subscriber of `{0}` broke, and its Kafka client does not end: start the service again")]
+    #[error(
+        "the subscriber of `{0}` broke, and its Kafka client does not end: start the service again"
+    )]
     Stuck(String),
     /// A subscriber ended, though nobody had asked it to.
-    #[error("the subscriber of `{0}` ended by itself: please report this with the log. It is a fault of this service")]
+    #[error(
+        "the subscriber of `{0}` ended by itself: please report this with the log. It is a fault of this service"
+    )]
     Quit(String),
     /// The admin endpoint ended.
-    #[error("the admin endpoint ended: please report this with the log. It is a fault of this service")]
+    #[error(
+        "the admin endpoint ended: please report this with the log. It is a fault of this service"
+    )]
     Admin,
     /// An orderly end took too long.
-    #[error("these targets did not drain in time and were left behind: {0}. What they had in flight is called again")]
+    #[error(
+        "these targets did not drain in time and were left behind: {0}. What they had in flight is called again"
+    )]
     Late(String),
     /// Something could not be set up.
     #[error(transparent)]
@@ -77,19 +87,42 @@ pub async fn run(
     let config = configs.borrow().clone();
     let names = names_of(&config, &only);
     let board = Board::new(&config.kafka.instance_id, &names);
-    let handles: Vec<_> = names.iter().map(|name| (name.clone(), metrics.target(name))).collect();
+    let handles: Vec<_> = names
+        .iter()
+        .map(|name| (name.clone(), metrics.target(name)))
+        .collect();
     let admin = admin::serve(config.admin.listen, metrics.clone(), board.clone()).await?;
     if !await_topics(&config, &board, &mut stop).await? {
         return Ok(());
     }
     tokio::spawn(topics::run(config.kafka.clone(), metrics));
-    let router = Arc::new(Router::new(config.targets.iter().map(|target| target.name.clone()).collect(), config.routes.clone()));
+    let router = Arc::new(Router::new(
+        config
+            .targets
+            .iter()
+            .map(|target| target.name.clone())
+            .collect(),
+        config.routes.clone(),
+    ));
     let told = ask_for_ends(&config.kafka)?;
     let mut supervisor = Supervisor::new(config.shutdown.drain_timeout);
     for (name, metrics) in handles {
-        let (router, tracer, told, board) = (router.clone(), tracer.clone(), told.clone(), board.clone());
-        let context = Context { router, metrics, tracer, told, board, offsets: Arc::default() };
-        let keeper = Keeper { name: name.clone(), configs: configs.clone(), context, stop: supervisor.stop() };
+        let (router, tracer, told, board) =
+            (router.clone(), tracer.clone(), told.clone(), board.clone());
+        let context = Context {
+            router,
+            metrics,
+            tracer,
+            told,
+            board,
+            offsets: Arc::default(),
+        };
+        let keeper = Keeper {
+            name: name.clone(),
+            configs: configs.clone(),
+            context,
+            stop: supervisor.stop(),
+        };
         supervisor.spawn(&name, keeper.run());
     }
     supervisor.watch(stop, admin).await

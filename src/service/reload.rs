@@ -1,4 +1,5 @@
-//! Reload: a changed configuration is taken up while the service runs, or refused as a whole with the reason.
+//! Reload: a changed configuration is taken up while the service runs, or refused as a whole with
+//! the reason.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
@@ -14,7 +15,8 @@ use crate::config::{Config, Mistakes};
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::Metrics;
 
-/// How often the file is looked at. Its content counts, so links that are swapped are seen, and a mere touch is not.
+/// How often the file is looked at. Its content counts, so links that are swapped are seen, and a
+/// mere touch is not.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Keeps the running configuration up to date.
@@ -34,7 +36,8 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Reads anew with SIGHUP and when the file's content changes, for as long as the process lives.
+    /// Reads anew with SIGHUP and when the file's content changes, for as long as the process
+    /// lives.
     pub async fn watch(mut self) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -58,7 +61,10 @@ impl Reload {
     /// A hash of the file; none where it cannot be read.
     async fn content(&self) -> Option<u64> {
         let file = self.file.clone();
-        let bytes = tokio::task::spawn_blocking(move || std::fs::read(file)).await.ok()?.ok()?;
+        let bytes = tokio::task::spawn_blocking(move || std::fs::read(file))
+            .await
+            .ok()?
+            .ok()?;
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
         Some(hasher.finish())
@@ -73,7 +79,10 @@ impl Reload {
                 for mistake in &mistakes.0 {
                     error!("{mistake}");
                 }
-                return error!(mistakes = mistakes.0.len(), "the changed configuration has mistakes: the one before stays in force");
+                return error!(
+                    mistakes = mistakes.0.len(),
+                    "the changed configuration has mistakes: the one before stays in force"
+                );
             }
         };
         let change = config.change_since(&self.current.borrow());

@@ -1,4 +1,5 @@
-//! Renewal: passwords and certificates that a client reads once, when it is made. Where their files change, a subscriber makes its clients anew.
+//! Renewal: passwords and certificates that a client reads once, when it is made. Where their files
+//! change, a subscriber makes its clients anew.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,8 +21,9 @@ pub struct Files {
 }
 
 impl Files {
-    /// Those of Kafka's clients and of the target's TLS, as they are now: to be called before the clients are made. A target's password or token is none
-    /// of them, since its session reads that itself.
+    /// Those of Kafka's clients and of the target's TLS, as they are now: to be called before the
+    /// clients are made. A target's password or token is none of them, since its session reads that
+    /// itself.
     pub fn of(kafka: &Kafka, target: Option<&Target>) -> Self {
         let kafkas = kafka.consumer.files().chain(kafka.producer.files());
         let targets = target.into_iter().flat_map(|target| target.tls.files());
@@ -33,8 +35,8 @@ impl Files {
         Files { paths, known }
     }
 
-    /// Waits until a file has changed, all are there, and nothing has changed any more between two looks: a certificate and its key are written one
-    /// after the other.
+    /// Waits until a file has changed, all are there, and nothing has changed any more between two
+    /// looks: a certificate and its key are written one after the other.
     pub async fn changed(&mut self) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -72,18 +74,36 @@ mod tests {
         let properties = Properties(
             [
                 ("linger.ms", plain("5")),
-                ("sasl.password", PropertyValue::Secret(Secret::File("/password".into()))),
+                (
+                    "sasl.password",
+                    PropertyValue::Secret(Secret::File("/password".into())),
+                ),
                 ("ssl.ca.location", plain("probe")),
                 ("ssl.key.location", plain("/key")),
-                ("ssl.key.password", PropertyValue::Secret(Secret::Env("KEY_PASSWORD".to_owned()))),
+                (
+                    "ssl.key.password",
+                    PropertyValue::Secret(Secret::Env("KEY_PASSWORD".to_owned())),
+                ),
             ]
             .map(|(name, value)| (name.to_owned(), value))
             .into(),
         );
-        assert_eq!(properties.files().collect::<Vec<_>>(), [Path::new("/password"), Path::new("/key")]);
-        let ours = ClientCertificate { cert_file: "/our-cert".into(), key_file: "/our-key".into() };
-        let tls = Tls { ca_file: Some("/ca".into()), client_certificate: Some(ours) };
-        assert_eq!(tls.files().collect::<Vec<_>>(), ["/ca", "/our-cert", "/our-key"].map(Path::new));
+        assert_eq!(
+            properties.files().collect::<Vec<_>>(),
+            [Path::new("/password"), Path::new("/key")]
+        );
+        let ours = ClientCertificate {
+            cert_file: "/our-cert".into(),
+            key_file: "/our-key".into(),
+        };
+        let tls = Tls {
+            ca_file: Some("/ca".into()),
+            client_certificate: Some(ours),
+        };
+        assert_eq!(
+            tls.files().collect::<Vec<_>>(),
+            ["/ca", "/our-cert", "/our-key"].map(Path::new)
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,7 +20,10 @@ pub async fn run(kafka: Kafka, metrics: Metrics) {
     loop {
         match look(&kafka, first).await {
             Ok(near) => metrics.near_retention().set(near),
-            Err(error) if first => info!(error, "the settings of the topics cannot be looked at; nothing else needs them"),
+            Err(error) if first => info!(
+                error,
+                "the settings of the topics cannot be looked at; nothing else needs them"
+            ),
             Err(error) => debug!(error, "the settings of the topics cannot be looked at"),
         }
         first = false;
@@ -37,12 +40,20 @@ async fn look(kafka: &Kafka, first: bool) -> Result<i64, String> {
     for remark in remarks(kafka, &topics).into_iter().filter(|_| first) {
         warn!("{}", remark.words);
     }
-    let (Some(letters), Some(settings)) = (found.into_iter().next_back(), topics.last()) else { return Ok(0) };
-    let Some(time) = near_retention(settings, Timestamp::now().as_millisecond()) else { return Ok(0) };
+    let (Some(letters), Some(settings)) = (found.into_iter().next_back(), topics.last()) else {
+        return Ok(0);
+    };
+    let Some(time) = near_retention(settings, Timestamp::now().as_millisecond()) else {
+        return Ok(0);
+    };
     let asked = kafka.clone();
-    blocking(move || older_than(&asked, &letters, time)).await.map_err(words)
+    blocking(move || older_than(&asked, &letters, time))
+        .await
+        .map_err(words)
 }
 
-async fn blocking<T: Send + 'static>(run: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(run).await?
 }

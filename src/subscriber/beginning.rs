@@ -17,7 +17,8 @@ impl Subscriber {
             return;
         }
         self.engine.topic(topic);
-        // A subscriber reads one topic as long as it lives, so the first time is the only one that counts.
+        // A subscriber reads one topic as long as it lives, so the first time is the only one that
+        // counts.
         let _ = self.settler.topic_id.set(topic);
         for (partition, commit) in commits {
             self.ends.forget(partition);
@@ -30,8 +31,9 @@ impl Subscriber {
         }
     }
 
-    /// Looks whether the group has settled records of these partitions though nothing is known of them. That is told, and
-    /// changes nothing: there is nothing to go by, and a new group begins at the earliest record too.
+    /// Looks whether the group has settled records of these partitions though nothing is known of
+    /// them. That is told, and changes nothing: there is nothing to go by, and a new group begins
+    /// at the earliest record too.
     pub(super) fn look_back(&self, unknown: Vec<i32>) {
         if unknown.is_empty() {
             return;
@@ -42,17 +44,28 @@ impl Subscriber {
             Ok(settled) => {
                 for partition in unknown {
                     if let Some(to) = settled.get(&partition).copied() {
-                        Reset { partition, from: 0, to, cause: Cause::Forgotten }.tell(&metrics);
+                        Reset {
+                            partition,
+                            from: 0,
+                            to,
+                            cause: Cause::Forgotten,
+                        }
+                        .tell(&metrics);
                     }
                 }
             }
             Err(error) => {
-                info!(target = metrics.name(), error = format!("{error:#}"), "whether the group was here before cannot be told");
+                info!(
+                    target = metrics.name(),
+                    error = format!("{error:#}"),
+                    "whether the group was here before cannot be told"
+                );
             }
         });
     }
 
-    /// The partition's log was cut: what was read from there on counts for nothing, and the rest is read again.
+    /// The partition's log was cut: what was read from there on counts for nothing, and the rest is
+    /// read again.
     pub(super) fn cut_back(&mut self, partition: i32, end: i64, now: Instant) {
         if let Some(commit) = self.engine.cut_back(partition, end, now) {
             self.ownership.gone(partition);
@@ -61,7 +74,8 @@ impl Subscriber {
         }
     }
 
-    /// The update topic is another one now. What is under way ends in order; then a new client begins with the new topic.
+    /// The update topic is another one now. What is under way ends in order; then a new client
+    /// begins with the new topic.
     pub(super) fn begin_anew(&mut self) {
         let waiting = self.engine.gauges().waiting;
         warn!(

@@ -23,8 +23,16 @@ pub(super) struct InFlight {
 }
 
 impl Subscriber {
-    pub(super) fn start_call(&mut self, ticket: Ticket, update: Arc<Update>, merged: &[Arc<Update>], timeout: Duration) {
-        let Some(caller) = self.caller.clone() else { return };
+    pub(super) fn start_call(
+        &mut self,
+        ticket: Ticket,
+        update: Arc<Update>,
+        merged: &[Arc<Update>],
+        timeout: Duration,
+    ) {
+        let Some(caller) = self.caller.clone() else {
+            return;
+        };
         if self.engine.state() != State::Flowing {
             // Only probes are made then.
             caller.start_anew();
@@ -35,51 +43,96 @@ impl Subscriber {
             let _ = update.first_attempt_at.set(now);
         }
         if let Some(span) = update.span.get() {
-            span.carries(merged.iter().filter_map(|merged| merged.span.get().map(|span| &**span)));
+            span.carries(
+                merged
+                    .iter()
+                    .filter_map(|merged| merged.span.get().map(|span| &**span)),
+            );
         }
-        let together = if merged.is_empty() { None } else { update.call_with(merged) };
-        let finish = Finish { ticket, sender: self.finish.clone(), attempt: None };
+        let together = if merged.is_empty() {
+            None
+        } else {
+            update.call_with(merged)
+        };
+        let finish = Finish {
+            ticket,
+            sender: self.finish.clone(),
+            attempt: None,
+        };
         let ids = update.trace.as_ref().map(TraceContext::ids);
         debug!(target = self.name, record = %place, trace_id = ids.map(|(trace, _)| trace), merged = merged.len(), "calling");
         let called = update.clone();
         let call = tokio::spawn(async move {
             let mut finish = finish;
             if let Some(call) = together.as_ref().or(update.call.as_ref()) {
-                let left = || lease.until().map(|until| until.saturating_duration_since(Instant::now()));
+                let left = || {
+                    lease
+                        .until()
+                        .map(|until| until.saturating_duration_since(Instant::now()))
+                };
                 let leased = || left().filter(|left| *left >= timeout / 2);
-                let trace = update.span.get().map_or(Trace::Passed(update.trace.as_ref()), |span| Trace::Span(span));
+                let trace = update
+                    .span
+                    .get()
+                    .map_or(Trace::Passed(update.trace.as_ref()), |span| {
+                        Trace::Span(span)
+                    });
                 finish.attempt = Some(caller.attempt(call, trace, timeout, leased).await);
             }
         });
-        self.calls.insert(ticket, InFlight { update: called, task: call.abort_handle() });
+        self.calls.insert(
+            ticket,
+            InFlight {
+                update: called,
+                task: call.abort_handle(),
+            },
+        );
     }
 
     pub(super) fn finished(&mut self, ticket: Ticket, attempt: Option<Attempt>) {
-        let Some(InFlight { update, .. }) = self.calls.remove(&ticket) else { return };
+        let Some(InFlight { update, .. }) = self.calls.remove(&ticket) else {
+            return;
+        };
         let finished_at = Timestamp::now();
         let Some(attempt) = attempt else {
             // Its task panicked, which the log tells; the update is tried again.
-            let facts = Facts { http_status: None, error: None, finished_at };
-            let finding = Finding { verdict: Verdict::Retry { unreachable: false }, calls: 1, of_all: false };
+            let facts = Facts {
+                http_status: None,
+                error: None,
+                finished_at,
+            };
+            let finding = Finding {
+                verdict: Verdict::Retry { unreachable: false },
+                calls: 1,
+                of_all: false,
+            };
             self.engine.finished(ticket, finding, facts, Instant::now());
             return;
         };
         for call in &attempt.calls {
-            self.metrics.attempted(call.verdict, &call.status.to_string(), call.duration);
+            self.metrics
+                .attempted(call.verdict, &call.status.to_string(), call.duration);
         }
         if attempt.ambiguous {
             self.metrics.ambiguous();
         }
         if attempt.other_user {
             self.metrics.other_user();
-            warn!(target = self.name, "an answer confirmed an update but named another user");
+            warn!(
+                target = self.name,
+                "an answer confirmed an update but named another user"
+            );
         }
         if let Some(error) = &attempt.error {
             self.last_error = Some(report::error_of(&update, &attempt, error));
         }
         let http_status = attempt.http_status();
         let finding = attempt.finding();
-        let facts = Facts { http_status, error: attempt.error, finished_at };
+        let facts = Facts {
+            http_status,
+            error: attempt.error,
+            finished_at,
+        };
         let counted = self.engine.finished(ticket, finding, facts, Instant::now());
         if let Some(failures) = counted {
             self.show_odd(&update, failures);

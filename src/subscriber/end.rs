@@ -35,7 +35,8 @@ impl Subscriber {
         if unsettled > 0 {
             warn!(
                 target = self.name,
-                unsettled, "updates have ended and are not known to be settled: whoever takes over may call them again"
+                unsettled,
+                "updates have ended and are not known to be settled: whoever takes over may call them again"
             );
         }
         for call in self.calls.values() {

@@ -1,5 +1,6 @@
-//! A subscriber: the one loop that owns an engine. Inputs, finished attempts, transactions and timers come in; it carries out what the engine
-//! decides. It waits for nothing but them, and it needs no lock.
+//! A subscriber: the one loop that owns an engine. Inputs, finished attempts, transactions and
+//! timers come in; it carries out what the engine decides. It waits for nothing but them, and it
+//! needs no lock.
 
 mod beginning;
 mod calls;
@@ -28,8 +29,8 @@ use crate::config::{Config, Kafka, Target, UNCLAIMED};
 use crate::http::attempt::{Attempt, Caller};
 use crate::http::client::Http;
 use crate::kafka::{
-    BATCHES, Consumer, Failure, Fetched, Fetcher, Input, Lease, Membership, Offsets, Order, Ownership, Publisher, Read, Request, Settled,
-    Shared, Told,
+    BATCHES, Consumer, Failure, Fetched, Fetcher, Input, Lease, Membership, Offsets, Order,
+    Ownership, Publisher, Read, Request, Settled, Shared, Told,
 };
 use crate::model::route::Router;
 use crate::subscriber::settle::{Facts, Settler};
@@ -111,14 +112,38 @@ impl Subscriber {
     ///
     /// # Errors
     /// If a client or a thread cannot be made, or a TLS file cannot be used.
-    pub fn start(config: &Config, target: Option<&Target>, context: Context) -> anyhow::Result<Self> {
-        let Context { router, metrics, tracer, told, board, offsets } = context;
+    pub fn start(
+        config: &Config,
+        target: Option<&Target>,
+        context: Context,
+    ) -> anyhow::Result<Self> {
+        let Context {
+            router,
+            metrics,
+            tracer,
+            told,
+            board,
+            offsets,
+        } = context;
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
-        let caller = target.map(|target| caller(target, &metrics)).transpose()?.map(Arc::new);
+        let caller = target
+            .map(|target| caller(target, &metrics))
+            .transpose()?
+            .map(Arc::new);
         let group_id = config.kafka.group_id.clone();
-        let (lease, ownership) = (Arc::new(Lease::new(config.kafka.session_timeout)), Arc::new(Ownership::default()));
+        let (lease, ownership) = (
+            Arc::new(Lease::new(config.kafka.session_timeout)),
+            Arc::new(Ownership::default()),
+        );
         let (sender, inputs) = channel(BATCHES);
-        let claims = || Claims::new(group_id.clone(), name.clone(), target.map(|target| target.api), router.clone());
+        let claims = || {
+            Claims::new(
+                group_id.clone(),
+                name.clone(),
+                target.map(|target| target.api),
+                router.clone(),
+            )
+        };
         let drain_timeout = config.shutdown.drain_timeout;
         let membership = Arc::new(Membership::new(drain_timeout));
         let shared = Shared {
@@ -128,11 +153,27 @@ impl Subscriber {
             offsets,
             metrics: metrics.clone(),
         };
-        let consumer = Consumer::spawn(&config.kafka, &name, drain_timeout, shared, sender, claims())?;
+        let consumer = Consumer::spawn(
+            &config.kafka,
+            &name,
+            drain_timeout,
+            shared,
+            sender,
+            claims(),
+        )?;
         let (fetched_sender, fetched) = unbounded_channel();
-        let fetcher = target.map(|_| Fetcher::spawn(&config.kafka, &name, claims(), fetched_sender)).transpose()?;
+        let fetcher = target
+            .map(|_| Fetcher::spawn(&config.kafka, &name, claims(), fetched_sender))
+            .transpose()?;
         let (settled_sender, settled) = unbounded_channel();
-        let publisher = Publisher::spawn(&config.kafka, &name, consumer.client(), ownership.clone(), metrics.clone(), settled_sender)?;
+        let publisher = Publisher::spawn(
+            &config.kafka,
+            &name,
+            consumer.client(),
+            ownership.clone(),
+            metrics.clone(),
+            settled_sender,
+        )?;
         let (finish, finished) = unbounded_channel();
         Ok(Subscriber {
             topic: config.kafka.topics.updates.clone(),
@@ -178,7 +219,8 @@ impl Subscriber {
         })
     }
 
-    /// Takes up the settings of each of the `configs` that come. Works until `stop` says so and everything in flight is done, or until the client cannot go on.
+    /// Takes up the settings of each of the `configs` that come. Works until `stop` says so and
+    /// everything in flight is done, or until the client cannot go on.
     pub async fn run(mut self, mut configs: watch::Receiver<Arc<Config>>, mut stop: Stop) -> Ended {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -229,7 +271,10 @@ impl Subscriber {
     }
 
     fn take_up(&mut self, config: &Config) {
-        let target = config.targets.iter().find(|target| target.name == self.name);
+        let target = config
+            .targets
+            .iter()
+            .find(|target| target.name == self.name);
         self.engine.settings(settings(target), Instant::now());
     }
 
@@ -237,14 +282,23 @@ impl Subscriber {
         let now = Instant::now();
         match input {
             Input::Read(batch) => batch.into_iter().for_each(|read| self.read(read)),
-            Input::Assigned { topic, commits, unknown } => {
+            Input::Assigned {
+                topic,
+                commits,
+                unknown,
+            } => {
                 self.assigned(topic, commits, now);
                 self.look_back(unknown);
             }
             Input::Cut(partition, end) => self.cut_back(partition, end, now),
             Input::Missing(missing) => self.topic_missing = missing,
             Input::Remade => self.begin_anew(),
-            Input::Revoked { partitions, lost, give_up_at, released } => {
+            Input::Revoked {
+                partitions,
+                lost,
+                give_up_at,
+                released,
+            } => {
                 for partition in partitions {
                     if lost {
                         self.engine.lost(partition, now);
@@ -274,17 +328,25 @@ impl Subscriber {
 
     fn read(&mut self, read: Read<Update>) {
         match read {
-            Read::Passed { partition, position, records } => {
+            Read::Passed {
+                partition,
+                position,
+                records,
+            } => {
                 self.metrics.consumed.inc_by(records);
                 self.engine.passed(partition, position);
             }
             Read::Claimed(update) => {
                 self.metrics.consumed.inc();
                 self.metrics.claimed.inc();
-                let (partition, offset) = (update.record.place.partition, update.record.place.offset);
+                let (partition, offset) =
+                    (update.record.place.partition, update.record.place.offset);
                 let (size, work) = (update.size(), update.work);
                 let update = Arc::from(update);
-                if self.engine.arrived(partition, offset, size, Arc::clone(&update), work) {
+                if self
+                    .engine
+                    .arrived(partition, offset, size, Arc::clone(&update), work)
+                {
                     self.trace(&update);
                 }
             }
@@ -293,9 +355,20 @@ impl Subscriber {
 
     /// Takes what was put out of memory and read again.
     fn refetched(&mut self, fetched: Fetched<Update>) {
-        let Fetched { partition, epoch, found } = fetched;
-        let refetched = |update: Box<Update>| Refetched { size: update.size(), work: update.work, update: Arc::from(update) };
-        let found = found.into_iter().map(|(offset, update)| (offset, update.map(refetched))).collect();
+        let Fetched {
+            partition,
+            epoch,
+            found,
+        } = fetched;
+        let refetched = |update: Box<Update>| Refetched {
+            size: update.size(),
+            work: update.work,
+            update: Arc::from(update),
+        };
+        let found = found
+            .into_iter()
+            .map(|(offset, update)| (offset, update.map(refetched)))
+            .collect();
         for update in self.engine.fetched(partition, epoch, found) {
             self.trace(&update);
         }
@@ -312,10 +385,16 @@ impl Subscriber {
 
     fn step(&mut self) {
         // None: no lease any more, or not yet.
-        self.engine.lease(self.lease.until().unwrap_or_else(Instant::now));
+        self.engine
+            .lease(self.lease.until().unwrap_or_else(Instant::now));
         for action in self.engine.step(Instant::now()) {
             match action {
-                Action::Start { ticket, update, merged, timeout } => self.start_call(ticket, update, &merged, timeout),
+                Action::Start {
+                    ticket,
+                    update,
+                    merged,
+                    timeout,
+                } => self.start_call(ticket, update, &merged, timeout),
                 Action::Cancel(ticket) => {
                     if let Some(call) = self.calls.remove(&ticket) {
                         call.task.abort();
@@ -324,9 +403,17 @@ impl Subscriber {
                 Action::Settle(batch) => self.settle(batch),
                 Action::Pause => self.consumer.order(Order::Pause),
                 Action::Resume => self.consumer.order(Order::Resume),
-                Action::Fetch { partition, epoch, offsets } => {
+                Action::Fetch {
+                    partition,
+                    epoch,
+                    offsets,
+                } => {
                     if let Some(fetcher) = &self.fetcher {
-                        fetcher.fetch(Request { partition, epoch, offsets });
+                        fetcher.fetch(Request {
+                            partition,
+                            epoch,
+                            offsets,
+                        });
                     }
                 }
                 Action::Released(partition) => {
@@ -354,7 +441,12 @@ impl Subscriber {
 /// # Errors
 /// Why not.
 pub fn try_out_tls(target: &Target) -> anyhow::Result<()> {
-    Http::new(&target.base_url, &target.tls, target.delivery.request_timeout).map(drop)
+    Http::new(
+        &target.base_url,
+        &target.tls,
+        target.delivery.request_timeout,
+    )
+    .map(drop)
 }
 
 fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
@@ -370,7 +462,9 @@ fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
 }
 
 fn settings(target: Option<&Target>) -> Settings {
-    let (delivery, retry) = target.map(|target| (target.delivery.clone(), target.retry.clone())).unwrap_or_default();
+    let (delivery, retry) = target
+        .map(|target| (target.delivery.clone(), target.retry.clone()))
+        .unwrap_or_default();
     Settings {
         max_concurrency: delivery.max_concurrency,
         rate_limit: delivery.rate_limit.map_or(0, std::num::NonZeroU32::get),
@@ -386,6 +480,12 @@ fn settings(target: Option<&Target>) -> Settings {
 
 /// The names of all subscribers that this process runs.
 pub fn names_of(config: &Config, only: &HashSet<String>) -> Vec<String> {
-    let all = config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]);
-    all.filter(|name| only.is_empty() || only.contains(*name)).map(str::to_owned).collect()
+    let all = config
+        .targets
+        .iter()
+        .map(|target| target.name.as_str())
+        .chain([UNCLAIMED]);
+    all.filter(|name| only.is_empty() || only.contains(*name))
+        .map(str::to_owned)
+        .collect()
 }

@@ -16,10 +16,12 @@ use crate::subscriber::update::Update;
 use crate::telemetry::metrics::names;
 use engine::{Cause, State};
 
-/// A partition whose lowest unsettled offset stands still for so long, while its target flows, is named in the log; and again after as long.
+/// A partition whose lowest unsettled offset stands still for so long, while its target flows, is
+/// named in the log; and again after as long.
 const STALL: Duration = Duration::from_secs(120);
 
-/// An update that fails is told of while it has failed no more often: the first failure that counts takes the one before with it.
+/// An update that fails is told of while it has failed no more often: the first failure that counts
+/// takes the one before with it.
 const FIRST_FAILURES: u32 = 2;
 /// So many of these lines are told…
 const ODD_LINES: u32 = 5;
@@ -38,11 +40,20 @@ struct Stall {
 }
 
 impl Stalls {
-    /// Looks at a partition; `waits`: something waits there that could be called. Returns for how long it has stood still, when that is to be told.
+    /// Looks at a partition; `waits`: something waits there that could be called. Returns for how
+    /// long it has stood still, when that is to be told.
     fn look(&mut self, partition: i32, offset: i64, waits: bool, now: Instant) -> Option<Duration> {
-        let stall = self.0.entry(partition).or_insert(Stall { offset, since: now, told: now });
+        let stall = self.0.entry(partition).or_insert(Stall {
+            offset,
+            since: now,
+            told: now,
+        });
         if stall.offset != offset || !waits {
-            *stall = Stall { offset, since: now, told: now };
+            *stall = Stall {
+                offset,
+                since: now,
+                told: now,
+            };
         }
         let tell = now.saturating_duration_since(stall.told) >= STALL;
         tell.then(|| {
@@ -67,7 +78,10 @@ struct Known {
 impl Ends {
     /// The end that the client has seen when it last fetched.
     pub(super) fn fetched(&mut self, partition: i32, end: i64) {
-        let known = self.0.entry(partition).or_insert(Known { end, fetched: None });
+        let known = self
+            .0
+            .entry(partition)
+            .or_insert(Known { end, fetched: None });
         if known.fetched.replace(end) != Some(end) {
             known.end = end;
         }
@@ -76,7 +90,13 @@ impl Ends {
     /// The ends that the partitions' leaders have told.
     fn asked(&mut self, ends: &HashMap<i32, i64>) {
         for (partition, end) in ends {
-            self.0.entry(*partition).or_insert(Known { end: *end, fetched: None }).end = *end;
+            self.0
+                .entry(*partition)
+                .or_insert(Known {
+                    end: *end,
+                    fetched: None,
+                })
+                .end = *end;
         }
     }
 
@@ -99,7 +119,8 @@ pub(super) struct Shown {
     kafka_up: bool,
 }
 
-/// The time of day of a moment, worked out once for each: two looks at the same moment tell the same time.
+/// The time of day of a moment, worked out once for each: two looks at the same moment tell the
+/// same time.
 #[derive(Debug, Default)]
 pub(super) struct TimeOfDay(Option<(Instant, Timestamp)>);
 
@@ -111,8 +132,14 @@ impl TimeOfDay {
             return time;
         }
         let (now, today) = (Instant::now(), Timestamp::now());
-        let shifted = if moment >= now { today.checked_add(moment - now) } else { today.checked_sub(now - moment) };
-        let time = shifted.and_then(|time| time.round(Unit::Millisecond)).unwrap_or(today);
+        let shifted = if moment >= now {
+            today.checked_add(moment - now)
+        } else {
+            today.checked_sub(now - moment)
+        };
+        let time = shifted
+            .and_then(|time| time.round(Unit::Millisecond))
+            .unwrap_or(today);
         self.0 = Some((moment, time));
         time
     }
@@ -129,8 +156,14 @@ impl Reminders {
     /// Whether another line may be told, and then how many were left out since the last one.
     fn may_tell(&mut self, now: Instant) -> Option<u32> {
         let left_out = self.lines.saturating_sub(ODD_LINES);
-        if self.began.is_none_or(|began| now.saturating_duration_since(began) >= ODD_WINDOW) {
-            *self = Reminders { began: Some(now), lines: 1 };
+        if self
+            .began
+            .is_none_or(|began| now.saturating_duration_since(began) >= ODD_WINDOW)
+        {
+            *self = Reminders {
+                began: Some(now),
+                lines: 1,
+            };
             return Some(left_out);
         }
         self.lines = self.lines.saturating_add(1);
@@ -142,7 +175,10 @@ impl Reminders {
 pub(super) fn error_of(update: &Update, attempt: &Attempt, error: &ApiError) -> String {
     let of_one = !attempt.of_all && !attempt.calls.is_empty();
     match update.user.filter(|_| of_one) {
-        Some(user) => format!("{} (user {user}, record {})", error.message, update.record.place),
+        Some(user) => format!(
+            "{} (user {user}, record {})",
+            error.message, update.record.place
+        ),
         None => error.message.clone(),
     }
 }
@@ -166,7 +202,9 @@ impl Subscriber {
                 left_out = (left_out > 0).then_some(left_out),
                 "an update fails while others are delivered: after max_attempts such failures it becomes a dead letter"
             ),
-            None => debug!(target = self.name, %record, attempt = failures, max_attempts, "an update fails while others are delivered"),
+            None => {
+                debug!(target = self.name, %record, attempt = failures, max_attempts, "an update fails while others are delivered")
+            }
         }
     }
 
@@ -180,32 +218,67 @@ impl Subscriber {
         self.state = (state, cause);
         self.metrics.state(now);
         let error = self.last_error.as_deref();
-        // Probes come and go; told is that it holds, and why, whenever that changes. What the first probe refutes at once is not.
+        // Probes come and go; told is that it holds, and why, whenever that changes. What the first
+        // probe refutes at once is not.
         match now {
-            State::Flowing if self.told_cause.take().is_some() => info!(target = self.name, state, cause, "the target flows again"),
+            State::Flowing if self.told_cause.take().is_some() => {
+                info!(target = self.name, state, cause, "the target flows again")
+            }
             State::Flowing => debug!(target = self.name, state, cause, "the target flows on"),
             State::Holding { probe_at, .. } if self.told_cause != Some(cause) => {
                 self.told_cause = Some(cause);
-                let next_probe_in_ms = u64::try_from(probe_at.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX);
-                warn!(target = self.name, state, cause, error, next_probe_in_ms, "the target holds: its updates wait, none is lost");
+                let next_probe_in_ms = u64::try_from(
+                    probe_at
+                        .saturating_duration_since(Instant::now())
+                        .as_millis(),
+                )
+                .unwrap_or(u64::MAX);
+                warn!(
+                    target = self.name,
+                    state,
+                    cause,
+                    error,
+                    next_probe_in_ms,
+                    "the target holds: its updates wait, none is lost"
+                );
             }
-            State::Holding { .. } | State::Probing { .. } => debug!(target = self.name, state, cause, error, "the target is probed"),
+            State::Holding { .. } | State::Probing { .. } => debug!(
+                target = self.name,
+                state, cause, error, "the target is probed"
+            ),
         }
         self.show_status();
     }
 
     pub(super) fn look_around(&mut self) {
         let gauges = self.engine.gauges();
-        if let (State::Holding { cause: Cause::Unauthorized, .. }, Some(caller)) = (gauges.state, &self.caller)
+        if let (
+            State::Holding {
+                cause: Cause::Unauthorized,
+                ..
+            },
+            Some(caller),
+        ) = (gauges.state, &self.caller)
             && caller.credentials_changed()
         {
-            info!(target = self.name, "the credentials have changed: probing at once");
+            info!(
+                target = self.name,
+                "the credentials have changed: probing at once"
+            );
             self.engine.credentials_changed(Instant::now());
         }
-        self.metrics.in_flight.set(i64::try_from(gauges.in_flight).unwrap_or(i64::MAX));
-        self.metrics.waiting.set(i64::try_from(gauges.waiting).unwrap_or(i64::MAX));
-        self.metrics.refused.set(i64::try_from(gauges.aside).unwrap_or(i64::MAX));
-        self.metrics.concurrency_limit.set(i64::try_from(gauges.concurrency_limit).unwrap_or(i64::MAX));
+        self.metrics
+            .in_flight
+            .set(i64::try_from(gauges.in_flight).unwrap_or(i64::MAX));
+        self.metrics
+            .waiting
+            .set(i64::try_from(gauges.waiting).unwrap_or(i64::MAX));
+        self.metrics
+            .refused
+            .set(i64::try_from(gauges.aside).unwrap_or(i64::MAX));
+        self.metrics
+            .concurrency_limit
+            .set(i64::try_from(gauges.concurrency_limit).unwrap_or(i64::MAX));
         self.hear_of_ends();
         let standing = self.membership.standing(Instant::now());
         self.show_partitions(gauges.state, &standing);
@@ -226,7 +299,11 @@ impl Subscriber {
     /// Lag and age. While the group may have given the partitions away, and nobody says so, they
     /// are told of as they were.
     fn show_partitions(&mut self, state: State, standing: &Standing) {
-        let (mut lags, mut oldest) = if standing.member { Default::default() } else { (self.shown.lags.clone(), self.shown.oldest) };
+        let (mut lags, mut oldest) = if standing.member {
+            Default::default()
+        } else {
+            (self.shown.lags.clone(), self.shown.oldest)
+        };
         for (partition, lowest, update) in self.engine.oldest() {
             if let Some(end) = self.ends.get(partition) {
                 let lag = (end - lowest).max(0);
@@ -245,7 +322,10 @@ impl Subscriber {
                     );
                 }
             }
-            oldest = [oldest, update.map(Update::written_ms)].into_iter().flatten().min();
+            oldest = [oldest, update.map(Update::written_ms)]
+                .into_iter()
+                .flatten()
+                .min();
         }
         (self.shown.lags, self.shown.oldest) = (lags, oldest);
         // A subscriber that begins anew knows nothing yet, and what the one before it has shown may
@@ -253,7 +333,8 @@ impl Subscriber {
         if standing.proven.is_some() {
             self.metrics.lag(&self.topic, self.shown.lags.clone());
             let age = oldest.map_or(0, |written| Timestamp::now().as_millisecond() - written);
-            self.metrics.oldest_unsettled(Duration::from_millis(u64::try_from(age).unwrap_or(0)));
+            self.metrics
+                .oldest_unsettled(Duration::from_millis(u64::try_from(age).unwrap_or(0)));
         }
     }
 
@@ -268,11 +349,20 @@ impl Subscriber {
         }
         self.shown.kafka_up = standing.up;
         if standing.up {
-            info!(target = self.name, "in its consumer group, and Kafka answers");
+            info!(
+                target = self.name,
+                "in its consumer group, and Kafka answers"
+            );
         } else {
             let error = standing.report.as_ref().map(|(_, words)| words);
-            let silence_ms = silence.map(|silence| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
-            warn!(target = self.name, error, silence_ms, "without Kafka: updates wait there until it is back, none is lost");
+            let silence_ms =
+                silence.map(|silence| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
+            warn!(
+                target = self.name,
+                error,
+                silence_ms,
+                "without Kafka: updates wait there until it is back, none is lost"
+            );
         }
     }
 
@@ -307,10 +397,18 @@ impl Subscriber {
             in_flight: gauges.in_flight,
             waiting: gauges.waiting,
             concurrency_limit: gauges.concurrency_limit,
-            last_error: self.topic_missing.then(|| format!("the update topic {} does not exist", self.topic)).or(self.last_error.clone()),
+            last_error: self
+                .topic_missing
+                .then(|| format!("the update topic {} does not exist", self.topic))
+                .or(self.last_error.clone()),
             topic_missing: self.topic_missing,
         };
-        self.board.show(&self.name, status, self.membership.standing(Instant::now()), alive);
+        self.board.show(
+            &self.name,
+            status,
+            self.membership.standing(Instant::now()),
+            alive,
+        );
     }
 }
 
@@ -344,9 +442,15 @@ mod tests {
         let mut stalls = Stalls::default();
         assert_eq!(stalls.look(0, 5, true, at(0)), None);
         assert_eq!(stalls.look(0, 5, true, at(119)), None);
-        assert_eq!(stalls.look(0, 5, true, at(120)), Some(Duration::from_secs(120)));
+        assert_eq!(
+            stalls.look(0, 5, true, at(120)),
+            Some(Duration::from_secs(120))
+        );
         assert_eq!(stalls.look(0, 5, true, at(121)), None);
-        assert_eq!(stalls.look(0, 5, true, at(240)), Some(Duration::from_secs(240)));
+        assert_eq!(
+            stalls.look(0, 5, true, at(240)),
+            Some(Duration::from_secs(240))
+        );
         assert_eq!(stalls.look(0, 6, true, at(400)), None);
         assert_eq!(stalls.look(0, 6, false, at(519)), None);
         assert_eq!(stalls.look(0, 6, true, at(600)), None);
@@ -358,7 +462,19 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut told = Reminders::default();
         let lines: Vec<_> = (0..8).map(|_| told.may_tell(at(0))).collect();
-        assert_eq!(lines, [Some(0), Some(0), Some(0), Some(0), Some(0), None, None, None]);
+        assert_eq!(
+            lines,
+            [
+                Some(0),
+                Some(0),
+                Some(0),
+                Some(0),
+                Some(0),
+                None,
+                None,
+                None
+            ]
+        );
         assert_eq!(told.may_tell(at(9)), None);
         assert_eq!(told.may_tell(at(10)), Some(4));
         assert_eq!(told.may_tell(at(11)), Some(0));

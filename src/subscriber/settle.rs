@@ -45,24 +45,45 @@ impl Settler {
             let finished_at = finished_at(ending);
             let error = error(ending);
             if let End::Dead(reason) = ending.end {
-                messages.push(Message { ending: number, ..self.dead_letter(ending, reason, error.as_ref(), finished_at) });
+                messages.push(Message {
+                    ending: number,
+                    ..self.dead_letter(ending, reason, error.as_ref(), finished_at)
+                });
             }
-            messages.push(Message { ending: number, ..self.outcome(ending, error, finished_at) });
+            messages.push(Message {
+                ending: number,
+                ..self.outcome(ending, error, finished_at)
+            });
         }
-        Settlement { batch: batch.id, messages, commits: batch.commits.clone() }
+        Settlement {
+            batch: batch.id,
+            messages,
+            commits: batch.commits.clone(),
+        }
     }
 
-    fn outcome(&self, ending: &Ending<Update, Facts>, error: Option<ApiError>, finished_at: Timestamp) -> Message {
+    fn outcome(
+        &self,
+        ending: &Ending<Update, Facts>,
+        error: Option<ApiError>,
+        finished_at: Timestamp,
+    ) -> Message {
         let update = &*ending.update;
         let (kind, reason) = Kind::of(ending.end);
         let into = match ending.end {
-            End::Merged { into } => Some(Place { offset: into, ..update.record.place.clone() }),
+            End::Merged { into } => Some(Place {
+                offset: into,
+                ..update.record.place.clone()
+            }),
             End::Delivered | End::Dead(_) => None,
         };
         let place = &update.record.place;
         let id = || outcome::outcome_id(&self.group_id, &self.subscriber, place);
         let (headers, value) = outcome::message(outcome::Facts {
-            id: update.call.as_ref().map_or_else(id, |call| call.idempotency_key),
+            id: update
+                .call
+                .as_ref()
+                .map_or_else(id, |call| call.idempotency_key),
             group_id: &self.group_id,
             target: &self.subscriber,
             place,
@@ -79,11 +100,26 @@ impl Settler {
             finished_at,
             trace: update.trace().as_deref(),
         });
-        let new = Message::new(MessageKind::Outcome, update.record.place.clone(), self.topics.outcomes.clone());
-        Message { key: update.record.key.clone(), value: Some(value), headers, ..new }
+        let new = Message::new(
+            MessageKind::Outcome,
+            update.record.place.clone(),
+            self.topics.outcomes.clone(),
+        );
+        Message {
+            key: update.record.key.clone(),
+            value: Some(value),
+            headers,
+            ..new
+        }
     }
 
-    fn dead_letter(&self, ending: &Ending<Update, Facts>, reason: Reason, error: Option<&ApiError>, failed_at: Timestamp) -> Message {
+    fn dead_letter(
+        &self,
+        ending: &Ending<Update, Facts>,
+        reason: Reason,
+        error: Option<&ApiError>,
+        failed_at: Timestamp,
+    ) -> Message {
         let update = &*ending.update;
         let record = &update.record;
         let added = DeadLetter {
@@ -102,7 +138,10 @@ impl Settler {
         }
         .headers();
         // Where a header's name is not UTF-8, all of the record's headers are copied as they stand.
-        let kept = record.headers.iter().filter(|header| record.verbatim_headers.is_none() && dead_letter::kept(header));
+        let kept = record
+            .headers
+            .iter()
+            .filter(|header| record.verbatim_headers.is_none() && dead_letter::kept(header));
         Message {
             key: record.key.clone(),
             value: record.value.clone(),
@@ -111,7 +150,11 @@ impl Settler {
             // Retention counts from when it was given up, and no topic refuses it for its record's
             // age.
             timestamp_ms: Some(failed_at.as_millisecond()),
-            ..Message::new(MessageKind::DeadLetter, record.place.clone(), self.topics.dead_letters.clone())
+            ..Message::new(
+                MessageKind::DeadLetter,
+                record.place.clone(),
+                self.topics.dead_letters.clone(),
+            )
         }
     }
 }
@@ -125,11 +168,18 @@ fn finished_at(ending: &Ending<Update, Facts>) -> Timestamp {
 
 /// Why it is undeliverable, where it is, with secrets masked.
 pub fn error(ending: &Ending<Update, Facts>) -> Option<ApiError> {
-    let words = |message: String| Some(ApiError { message, ..ApiError::default() });
+    let words = |message: String| {
+        Some(ApiError {
+            message,
+            ..ApiError::default()
+        })
+    };
     let last = || ending.facts.as_ref().and_then(|facts| facts.error.clone());
     match ending.end {
         End::Delivered | End::Merged { .. } => None,
-        End::Dead(Reason::Expired) => words("the event's expirytime passed before it was delivered".to_owned()),
+        End::Dead(Reason::Expired) => {
+            words("the event's expirytime passed before it was delivered".to_owned())
+        }
         End::Dead(_) => match &ending.update.problem {
             Some(problem) => words(problem.clone()),
             None => last(),

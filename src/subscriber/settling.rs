@@ -25,18 +25,29 @@ impl Subscriber {
     /// A transaction has gone through: only now is it counted, logged and told to traces what
     /// ended. Or it has not.
     pub(super) fn settled(&mut self, settled: Settled) {
-        let Some(batch) = self.settling.take() else { return };
+        let Some(batch) = self.settling.take() else {
+            return;
+        };
         let id = match settled {
             Settled::Done(id) => id,
             Settled::Not(id, why) => return self.engine.not_settled(id, &why, Instant::now()),
         };
-        let epochs: HashMap<i32, u64> = batch.commits.iter().map(|commit| (commit.partition, commit.epoch)).collect();
+        let epochs: HashMap<i32, u64> = batch
+            .commits
+            .iter()
+            .map(|commit| (commit.partition, commit.epoch))
+            .collect();
         let now_ms = Timestamp::now().as_millisecond();
         for ending in &batch.endings {
             let record = &ending.update.record;
-            let epoch = epochs.get(&record.place.partition).copied().unwrap_or_default();
+            let epoch = epochs
+                .get(&record.place.partition)
+                .copied()
+                .unwrap_or_default();
             if self.ownership.holds(record.place.partition, epoch) {
-                let since_written = Duration::from_millis(u64::try_from(now_ms - ending.update.written_ms()).unwrap_or(0));
+                let since_written = Duration::from_millis(
+                    u64::try_from(now_ms - ending.update.written_ms()).unwrap_or(0),
+                );
                 let (kind, reason) = Kind::of(ending.end);
                 self.metrics.settled(kind, reason, since_written);
                 ending::log(&self.name, ending);

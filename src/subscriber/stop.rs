@@ -51,7 +51,12 @@ mod tests {
         let mut other = stop.clone();
         assert!(!stop.is_asked() && stop.asked().now_or_never().is_none());
         stopper.stop();
-        assert!(stop.is_asked() && other.is_asked() && stop.asked().now_or_never().is_some() && other.asked().now_or_never().is_some());
+        assert!(
+            stop.is_asked()
+                && other.is_asked()
+                && stop.asked().now_or_never().is_some()
+                && other.asked().now_or_never().is_some()
+        );
     }
 
     #[test]

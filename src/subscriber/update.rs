@@ -1,4 +1,5 @@
-//! An update: a record that a subscriber has claimed, with everything needed to call for it, settle it, or dead-letter it.
+//! An update: a record that a subscriber has claimed, with everything needed to call for it, settle
+//! it, or dead-letter it.
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -50,7 +51,8 @@ pub struct Update {
 }
 
 impl Update {
-    /// The place in a trace that its outcome and its log line have: its span's where there is one, else what came with the record.
+    /// The place in a trace that its outcome and its log line have: its span's where there is one,
+    /// else what came with the record.
     pub fn trace(&self) -> Option<Cow<'_, TraceContext>> {
         match self.span.get() {
             Some(span) => Some(Cow::Owned(span.context())),
@@ -81,9 +83,18 @@ impl Update {
 
     /// Memory that it takes, in bytes: the record, and everything read out of it.
     pub fn size(&self) -> usize {
-        let Identity { id, source, event_type } = &self.identity;
-        let texts = [id, source, event_type, &self.problem].into_iter().flatten().chain(self.refused_fields.iter().flatten());
-        let texts = texts.map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        let Identity {
+            id,
+            source,
+            event_type,
+        } = &self.identity;
+        let texts = [id, source, event_type, &self.problem]
+            .into_iter()
+            .flatten()
+            .chain(self.refused_fields.iter().flatten());
+        let texts = texts
+            .map(|text| size_of::<String>() + text.len())
+            .sum::<usize>();
         let changes = self.call.as_ref().map_or(0, |call| call.changes.size());
         self.record.size() + size_of::<Self>() - size_of::<Record>() + texts + changes + BOOKKEEPING
     }
@@ -93,10 +104,19 @@ impl Update {
         self.record.written_ms(self.received_at.as_millisecond())
     }
 
-    /// What to send where earlier updates of the same user are sent in the same call, the first first.
+    /// What to send where earlier updates of the same user are sent in the same call, the first
+    /// first.
     pub fn call_with(&self, merged: &[Arc<Update>]) -> Option<attempt::Update> {
-        let calls = || merged.iter().map(|update| &**update).chain([self]).filter_map(|update| update.call.as_ref());
-        let keys: Vec<_> = calls().map(|call| call.idempotency_key.to_string()).collect();
+        let calls = || {
+            merged
+                .iter()
+                .map(|update| &**update)
+                .chain([self])
+                .filter_map(|update| update.call.as_ref())
+        };
+        let keys: Vec<_> = calls()
+            .map(|call| call.idempotency_key.to_string())
+            .collect();
         Some(attempt::Update {
             user: self.call.as_ref()?.user,
             changes: Changes::merged(calls().map(|call| &call.changes)),
@@ -109,7 +129,9 @@ impl Update {
 impl Merge for Update {
     fn may_join(&self, earlier: &Self) -> bool {
         let replayed = |update: &Update| update.record.header_text(REPLAY_OF).is_some();
-        let (Some(api), Some(call), Some(before)) = (self.api, &self.call, &earlier.call) else { return false };
+        let (Some(api), Some(call), Some(before)) = (self.api, &self.call, &earlier.call) else {
+            return false;
+        };
         !replayed(self) && !replayed(earlier) && api.may_merge(&before.changes, &call.changes)
     }
 }
@@ -134,19 +156,34 @@ pub struct Claims {
 
 impl Claims {
     /// What belongs to that subscriber of that group. `api` is `None` for `unclaimed`.
-    pub fn new(group_id: String, subscriber: String, api: Option<&'static dyn Api>, router: Arc<Router>) -> Self {
+    pub fn new(
+        group_id: String,
+        subscriber: String,
+        api: Option<&'static dyn Api>,
+        router: Arc<Router>,
+    ) -> Self {
         let only_named = api.is_some() && !router.leads_to(&subscriber);
         let named = only_named.then(|| Finder::new(&format!("\"{subscriber}\"")).into_owned());
-        Claims { group_id, subscriber, api, router, named }
+        Claims {
+            group_id,
+            subscriber,
+            api,
+            router,
+            named,
+        }
     }
 }
 
 impl Claim<Update> for Claims {
-    /// Most records of other targets are told apart without being read: none of ours lacks our name, unless its JSON is written in escapes or
-    /// packed in Base64.
+    /// Most records of other targets are told apart without being read: none of ours lacks our
+    /// name, unless its JSON is written in escapes or packed in Base64.
     fn may_claim(&self, value: Option<&[u8]>) -> bool {
-        let (Some(named), Some(value)) = (&self.named, value) else { return self.named.is_none() };
-        named.find(value).is_some() || memchr(b'\\', value).is_some() || memmem::find(value, b"data_base64").is_some()
+        let (Some(named), Some(value)) = (&self.named, value) else {
+            return self.named.is_none();
+        };
+        named.find(value).is_some()
+            || memchr(b'\\', value).is_some()
+            || memmem::find(value, b"data_base64").is_some()
     }
 
     /// The update in the record, if it is this subscriber's.
@@ -154,16 +191,33 @@ impl Claim<Update> for Claims {
         let outcome_id = || outcome::outcome_id(&self.group_id, &self.subscriber, &record.place);
         let claimed = match event::decode(&record) {
             Ok(event) => match (self.router.claim(&event), self.api) {
-                (route::Claim::Target(target), Some(api)) if target == self.subscriber => self.ours(outcome_id(), event, api),
-                (route::Claim::Unroutable { message }, None) => {
-                    Claimed::dead(event.identity.clone(), Reason::Unroutable, message, Some(&event))
+                (route::Claim::Target(target), Some(api)) if target == self.subscriber => {
+                    self.ours(outcome_id(), event, api)
                 }
+                (route::Claim::Unroutable { message }, None) => Claimed::dead(
+                    event.identity.clone(),
+                    Reason::Unroutable,
+                    message,
+                    Some(&event),
+                ),
                 _ => return None,
             },
-            Err(undecodable) if self.api.is_none() => Claimed::dead(undecodable.identity, Reason::Undecodable, undecodable.message, None),
+            Err(undecodable) if self.api.is_none() => Claimed::dead(
+                undecodable.identity,
+                Reason::Undecodable,
+                undecodable.message,
+                None,
+            ),
             Err(_) => return None,
         };
-        let Claimed { identity, user, refused_fields, call, problem, work } = claimed;
+        let Claimed {
+            identity,
+            user,
+            refused_fields,
+            call,
+            problem,
+            work,
+        } = claimed;
         let received_at = Timestamp::now();
         Some(Box::new(Update {
             trace: TraceContext::of(&record),
@@ -186,13 +240,27 @@ impl Claims {
     fn ours(&self, outcome_id: Uuid, event: Event, api: &'static dyn Api) -> Claimed {
         let (user, changes) = match valid(&event, api) {
             Ok(valid) => valid,
-            Err(invalid) => return Claimed::dead(event.identity.clone(), Reason::InvalidChanges, invalid.message, Some(&event)),
+            Err(invalid) => {
+                return Claimed::dead(
+                    event.identity.clone(),
+                    Reason::InvalidChanges,
+                    invalid.message,
+                    Some(&event),
+                );
+            }
         };
         Claimed {
             user: Some(user),
             refused_fields: None,
-            work: Work::Call { user, expires_at: event.expires_at.map(instant) },
-            call: Some(attempt::Update { user, changes, idempotency_key: outcome_id }),
+            work: Work::Call {
+                user,
+                expires_at: event.expires_at.map(instant),
+            },
+            call: Some(attempt::Update {
+                user,
+                changes,
+                idempotency_key: outcome_id,
+            }),
             problem: None,
             identity: event.identity,
         }
@@ -225,7 +293,14 @@ impl Claimed {
         let refused_fields = event.map(Event::fields).filter(|fields| !fields.is_empty());
         // What no target takes belongs to no user's lane: a number means nobody without its target.
         let lane = user.filter(|_| reason == Reason::InvalidChanges);
-        Claimed { identity, user, refused_fields, call: None, problem: Some(problem), work: Work::Dead { user: lane, reason } }
+        Claimed {
+            identity,
+            user,
+            refused_fields,
+            call: None,
+            problem: Some(problem),
+            work: Work::Dead { user: lane, reason },
+        }
     }
 }
 
@@ -258,37 +333,71 @@ mod tests {
             "data": { "target": "valt", "user": 52, "changes": changes },
         });
         let record = Record {
-            place: Place { topic: "user-updates".into(), partition: 0, offset },
+            place: Place {
+                topic: "user-updates".into(),
+                partition: 0,
+                offset,
+            },
             key: None,
             value: Some(event.to_string().into_bytes()),
             timestamp_ms: None,
-            headers: [Header::text("content-type", "application/cloudevents+json")].into_iter().chain(more).collect(),
+            headers: [Header::text("content-type", "application/cloudevents+json")]
+                .into_iter()
+                .chain(more)
+                .collect(),
             verbatim_headers: None,
         };
         let router = Router::new(vec!["valt".to_owned()], Vec::new());
-        Claims::new("user-courier".to_owned(), "valt".to_owned(), api::by_name("valt"), Arc::new(router)).claim(record).unwrap().into()
+        Claims::new(
+            "user-courier".to_owned(),
+            "valt".to_owned(),
+            api::by_name("valt"),
+            Arc::new(router),
+        )
+        .claim(record)
+        .unwrap()
+        .into()
     }
 
     #[test]
     fn in_a_merged_call_the_later_value_of_a_field_wins_and_the_key_is_its_own() {
         let first = claim(1, &json!({ "display_name": "first", "rooms": [1] }), None);
-        let second = claim(2, &json!({ "display_name": "second", "video_access": { "users": [1] } }), None);
+        let second = claim(
+            2,
+            &json!({ "display_name": "second", "video_access": { "users": [1] } }),
+            None,
+        );
         let last = claim(3, &json!({ "display_name": "last", "user_group": 4 }), None);
         let call = last.call_with(&[first.clone(), second.clone()]).unwrap();
         let expected = json!({ "display_name": "last", "rooms": [1], "video_access": { "users": [1] }, "user_group": 4 });
         assert_eq!(*call.changes.body(), *expected.to_string().as_bytes());
-        let keys = [&first, &second, &last].map(|update| update.call.as_ref().unwrap().idempotency_key.to_string());
-        assert_eq!(call.idempotency_key, Uuid::new_v5(&Uuid::NAMESPACE_URL, keys.join(",").as_bytes()));
-        let others = [last.call_with(&[second.clone(), first.clone()]), last.call_with(&[second]), last.call_with(&[first])];
+        let keys = [&first, &second, &last]
+            .map(|update| update.call.as_ref().unwrap().idempotency_key.to_string());
+        assert_eq!(
+            call.idempotency_key,
+            Uuid::new_v5(&Uuid::NAMESPACE_URL, keys.join(",").as_bytes())
+        );
+        let others = [
+            last.call_with(&[second.clone(), first.clone()]),
+            last.call_with(&[second]),
+            last.call_with(&[first]),
+        ];
         let keys = others.map(|call| call.unwrap().idempotency_key);
-        assert!(!keys.contains(&call.idempotency_key), "other updates, or in another order, have another key");
+        assert!(
+            !keys.contains(&call.idempotency_key),
+            "other updates, or in another order, have another key"
+        );
     }
 
     #[test]
     fn a_second_password_and_a_replayed_update_do_not_join() {
         let password = |offset| claim(offset, &json!({ "password": "a-Canary-1" }), None);
         let name = claim(3, &json!({ "display_name": "a" }), None);
-        let replayed = claim(4, &json!({ "display_name": "b" }), Some(Header::text(REPLAY_OF, "user-update-dead-letters/0/1")));
+        let replayed = claim(
+            4,
+            &json!({ "display_name": "b" }),
+            Some(Header::text(REPLAY_OF, "user-update-dead-letters/0/1")),
+        );
         assert!(name.may_join(&password(1)) && password(2).may_join(&name));
         assert!(!password(2).may_join(&password(1)));
         assert!(!replayed.may_join(&name) && !name.may_join(&replayed));
@@ -297,9 +406,20 @@ mod tests {
     #[test]
     fn what_is_passed_over_unread_is_never_ours() {
         let packed = BASE64_STANDARD.encode(r#"{"target":"valt"}"#);
-        let router = |routes| Arc::new(Router::new(vec!["valt".to_owned(), "aipix".to_owned()], routes));
-        let route = Route { source: None, event_type: Some(Glob::new("*").unwrap().compile_matcher()), target: "valt".to_owned() };
-        let claims = |name: &str, router| Claims::new("g".to_owned(), name.to_owned(), api::by_name(name), router);
+        let router = |routes| {
+            Arc::new(Router::new(
+                vec!["valt".to_owned(), "aipix".to_owned()],
+                routes,
+            ))
+        };
+        let route = Route {
+            source: None,
+            event_type: Some(Glob::new("*").unwrap().compile_matcher()),
+            target: "valt".to_owned(),
+        };
+        let claims = |name: &str, router| {
+            Claims::new("g".to_owned(), name.to_owned(), api::by_name(name), router)
+        };
         let valt = claims("valt", router(Vec::new()));
         for (value, may) in [
             (r#"{"data":{"target":"valt"}}"#, true),
@@ -309,8 +429,14 @@ mod tests {
             (r#"{"data":{}}"#, false),
         ] {
             assert_eq!(valt.may_claim(Some(value.as_bytes())), may, "{value}");
-            for all in [claims("unclaimed", router(Vec::new())), claims("valt", router(vec![route.clone()]))] {
-                assert!(all.may_claim(Some(value.as_bytes())) && all.may_claim(None), "{value}");
+            for all in [
+                claims("unclaimed", router(Vec::new())),
+                claims("valt", router(vec![route.clone()])),
+            ] {
+                assert!(
+                    all.may_claim(Some(value.as_bytes())) && all.may_claim(None),
+                    "{value}"
+                );
             }
         }
         assert!(!valt.may_claim(None));

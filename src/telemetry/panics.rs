@@ -14,7 +14,8 @@ pub fn quietly<T>(run: impl FnOnce() -> T) -> Option<T> {
     outcome.ok()
 }
 
-/// Whether a panic of this thread is expected and handled: the panic hook keeps quiet about it then.
+/// Whether a panic of this thread is expected and handled: the panic hook keeps quiet about it
+/// then.
 pub fn is_expected() -> bool {
     QUIET.get()
 }

@@ -1,4 +1,5 @@
-//! Canaries: secrets of every kind, in the hands of everything that may go wrong. Not a trace of one may be seen anywhere.
+//! Canaries: secrets of every kind, in the hands of everything that may go wrong. Not a trace of
+//! one may be seen anywhere.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
@@ -20,7 +21,8 @@ const CARD: &str = "0004711-Canary-card";
 const API_PASSWORD: &str = "api-password-Canary";
 const LOGIN_TOKEN: &str = "10ginT0ken/Canary+42";
 const FIXED_TOKEN: &str = "f1xedT0ken/Canary+42";
-/// Stands where no secret is expected: the service must be silent of it all the same, but whoever looks at the record itself sees it.
+/// Stands where no secret is expected: the service must be silent of it all the same, but whoever
+/// looks at the record itself sees it.
 const MISPLACED: &str = "m1splaced-Canary";
 const CANARIES: [&str; 5] = [PASSWORD, CARD, API_PASSWORD, LOGIN_TOKEN, FIXED_TOKEN];
 
@@ -30,10 +32,26 @@ pub(crate) fn forms(secret: &str) -> Vec<String> {
     let json = quoted[1..quoted.len() - 1].to_owned();
     let php = json.replace('/', "\\/").replace('ä', "\\u00e4");
     let url: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#039;");
+    let html = secret
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#039;");
     let cut = secret.chars().take(10).collect();
     let upper = secret.to_uppercase();
-    vec![secret.to_owned(), upper, json, php, url.replace('+', "%20"), url, html, STANDARD.encode(secret), URL_SAFE.encode(secret), cut]
+    vec![
+        secret.to_owned(),
+        upper,
+        json,
+        php,
+        url.replace('+', "%20"),
+        url,
+        html,
+        STANDARD.encode(secret),
+        URL_SAFE.encode(secret),
+        cut,
+    ]
 }
 
 /// What was seen, each with where.
@@ -42,7 +60,10 @@ struct Seen(Vec<(String, String)>);
 
 impl Seen {
     fn see(&mut self, place: impl Into<String>, text: impl AsRef<[u8]>) {
-        self.0.push((place.into(), String::from_utf8_lossy(text.as_ref()).into_owned()));
+        self.0.push((
+            place.into(),
+            String::from_utf8_lossy(text.as_ref()).into_owned(),
+        ));
     }
 
     fn command(&mut self, bench: &Bench, arguments: &[&str], code: i32) {
@@ -58,18 +79,32 @@ impl Seen {
         for form in secrets.iter().flat_map(|secret| forms(secret)) {
             let beginning: String = form.to_lowercase().chars().take(8).collect();
             for (place, text) in &self.0 {
-                if let Some(line) = text.lines().find(|line| line.to_lowercase().contains(&beginning)) {
+                if let Some(line) = text
+                    .lines()
+                    .find(|line| line.to_lowercase().contains(&beginning))
+                {
                     found.push(format!("{form} in {place}: {line}"));
                 }
             }
         }
-        assert!(found.is_empty(), "{} traces, the first:\n{}", found.len(), found[..found.len().min(5)].join("\n"));
+        assert!(
+            found.is_empty(),
+            "{} traces, the first:\n{}",
+            found.len(),
+            found[..found.len().min(5)].join("\n")
+        );
     }
 }
 
 /// Updates that are wrong in some way around the secrets in them.
 fn malformed() -> Vec<Message> {
-    let data = |changes: Value| Update::of_data("52", json!({ "target": "valt", "user": 52, "changes": changes })).message();
+    let data = |changes: Value| {
+        Update::of_data(
+            "52",
+            json!({ "target": "valt", "user": 52, "changes": changes }),
+        )
+        .message()
+    };
     let mut messages = vec![
         data(json!({ "password": [PASSWORD], "card_number": { "x": CARD } })),
         data(json!({ "passwort": PASSWORD, "cardnumber": CARD })),
@@ -82,7 +117,12 @@ fn malformed() -> Vec<Message> {
         Update::new("valt", 52, json!({ "password": PASSWORD })).with("expirytime", MISPLACED).message(),
         Update::new("valt", 52, json!({ "password": PASSWORD, "card_number": CARD })).binary().with("specversion", "7").message(),
     ];
-    let whole = String::from_utf8(data(json!({ "card_number": CARD, "password": PASSWORD })).value.unwrap()).unwrap();
+    let whole = String::from_utf8(
+        data(json!({ "card_number": CARD, "password": PASSWORD }))
+            .value
+            .unwrap(),
+    )
+    .unwrap();
     for broken in [
         whole[..whole.len() - 12].to_owned(),
         whole.replace("\"changes\"", "changes"),
@@ -91,8 +131,16 @@ fn malformed() -> Vec<Message> {
         format!("{whole}{whole}"),
         format!("\"{MISPLACED}\""),
     ] {
-        let headers = vec![("content-type".to_owned(), Some(b"application/cloudevents+json".to_vec()))];
-        messages.push(Message { key: Some(b"52".to_vec()), value: Some(broken.into_bytes()), headers, timestamp: None });
+        let headers = vec![(
+            "content-type".to_owned(),
+            Some(b"application/cloudevents+json".to_vec()),
+        )];
+        messages.push(Message {
+            key: Some(b"52".to_vec()),
+            value: Some(broken.into_bytes()),
+            headers,
+            timestamp: None,
+        });
     }
     messages
 }
@@ -100,7 +148,10 @@ fn malformed() -> Vec<Message> {
 /// The service against the two APIs that tell everything.
 async fn arrange(bench: &mut Bench) {
     for api in ["valt", "aipix"] {
-        bench.set(&format!("targets.{api}.base_url"), leaky::start(api, LOGIN_TOKEN).await);
+        bench.set(
+            &format!("targets.{api}.base_url"),
+            leaky::start(api, LOGIN_TOKEN).await,
+        );
     }
     let api_password = bench.file("api-password", API_PASSWORD);
     bench.set("targets.valt.password_file", api_password);
@@ -110,7 +161,10 @@ async fn arrange(bench: &mut Bench) {
     let token = bench.file("token", FIXED_TOKEN);
     bench.set("targets.aipix.token_file", token);
     for target in ["valt", "aipix"] {
-        bench.set(&format!("targets.{target}.delivery.request_timeout"), "500ms");
+        bench.set(
+            &format!("targets.{target}.delivery.request_timeout"),
+            "500ms",
+        );
     }
     bench.set("log.level", "trace");
 }
@@ -126,10 +180,22 @@ fn look_around(bench: &mut Bench, letters: usize, seen: &mut Seen) {
     let servers = bench.servers.clone();
     bench.set("kafka.bootstrap_servers", servers);
     bench.unset("kafka.properties");
-    let places: Vec<_> = Reader::new(&bench.servers, &bench.topic(2)).read_all().iter().map(|(place, _)| place.clone()).collect();
+    let places: Vec<_> = Reader::new(&bench.servers, &bench.topic(2))
+        .read_all()
+        .iter()
+        .map(|(place, _)| place.clone())
+        .collect();
     assert_eq!(places.len(), letters);
     for place in places {
-        seen.command(bench, &["dead-letters", "show", &format!("{}/{}/{}", place.topic, place.partition, place.offset)], 0);
+        seen.command(
+            bench,
+            &[
+                "dead-letters",
+                "show",
+                &format!("{}/{}/{}", place.topic, place.partition, place.offset),
+            ],
+            0,
+        );
     }
     for user in ["2", "52"] {
         seen.command(bench, &["explain", "valt", user], 0);
@@ -152,16 +218,36 @@ fn look_around(bench: &mut Bench, letters: usize, seen: &mut Seen) {
         format!("kafka.properties.\"sasl.password_file\"={API_PASSWORD}"),
     ] {
         let (code, said) = bench.command(&["check", "--offline", "--set", &setting]);
-        assert!(code == Some(2) || setting.contains("ssl.key"), "{setting}: {said}");
+        assert!(
+            code == Some(2) || setting.contains("ssl.key"),
+            "{setting}: {said}"
+        );
         seen.see(setting.split('=').next().unwrap(), said);
     }
     let broken_token = bench.file("broken-token", &format!("{FIXED_TOKEN}\n{FIXED_TOKEN}\n"));
-    seen.command(bench, &["check", "--set", &format!("targets.aipix.token_file={broken_token}")], 3);
+    seen.command(
+        bench,
+        &[
+            "check",
+            "--set",
+            &format!("targets.aipix.token_file={broken_token}"),
+        ],
+        3,
+    );
     let config = std::fs::read_to_string(bench.config_file()).unwrap();
-    let damaged = bench.file("damaged.toml", &format!("{config}\n[targets.other]\npassword = {API_PASSWORD}\n"));
-    let output = Command::new(env!("CARGO_BIN_EXE_user-courier")).args(["check", "--config", &damaged]).output().unwrap();
+    let damaged = bench.file(
+        "damaged.toml",
+        &format!("{config}\n[targets.other]\npassword = {API_PASSWORD}\n"),
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_user-courier"))
+        .args(["check", "--config", &damaged])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    seen.see("a damaged configuration", [output.stdout, output.stderr].concat());
+    seen.see(
+        "a damaged configuration",
+        [output.stdout, output.stderr].concat(),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +261,10 @@ async fn no_secret_is_seen_anywhere_whatever_fails() {
     let mut messages: Vec<_> = (1..=WAYS)
         .flat_map(|user| {
             let both = json!({ "password": PASSWORD, "card_number": CARD });
-            [Update::new("valt", user, both).message(), Update::aipix(user, &[9]).message()]
+            [
+                Update::new("valt", user, both).message(),
+                Update::aipix(user, &[9]).message(),
+            ]
         })
         .collect();
     messages.extend(malformed());
@@ -187,10 +276,21 @@ async fn no_secret_is_seen_anywhere_whatever_fails() {
     }
     let outcomes = bench.outcomes_of(&places);
     let endings: Vec<_> = outcomes.iter().map(Outcome::ending).collect();
-    for expected in ["delivered", "dead_lettered rejected", "dead_lettered undecodable", "dead_lettered invalid_changes"] {
-        assert!(endings.iter().any(|ending| ending == expected), "{expected} is missing: {endings:?}");
+    for expected in [
+        "delivered",
+        "dead_lettered rejected",
+        "dead_lettered undecodable",
+        "dead_lettered invalid_changes",
+    ] {
+        assert!(
+            endings.iter().any(|ending| ending == expected),
+            "{expected} is missing: {endings:?}"
+        );
     }
-    let letters = endings.iter().filter(|ending| *ending != "delivered").count();
+    let letters = endings
+        .iter()
+        .filter(|ending| *ending != "delivered")
+        .count();
     for path in ["/metrics", "/status", "/readyz", "/livez"] {
         seen.see(path, service.get(path).1);
     }
@@ -198,16 +298,33 @@ async fn no_secret_is_seen_anywhere_whatever_fails() {
     assert_eq!(ended.code, Some(0));
     seen.see("the log", ended.errors);
     for (place, message) in Reader::of_all(&bench.servers, &bench.topic(1)).read_all() {
-        seen.see(format!("the outcome at {place:?}"), format!("{:?}", message.headers));
-        seen.see(format!("the outcome at {place:?}"), message.value.as_deref().unwrap());
-        seen.see(format!("the outcome at {place:?}"), headers(&message.headers));
+        seen.see(
+            format!("the outcome at {place:?}"),
+            format!("{:?}", message.headers),
+        );
+        seen.see(
+            format!("the outcome at {place:?}"),
+            message.value.as_deref().unwrap(),
+        );
+        seen.see(
+            format!("the outcome at {place:?}"),
+            headers(&message.headers),
+        );
     }
     for letter in bench.dead_letters(letters) {
         // Its own headers are the record's; those behind are ours.
-        let added = letter.headers.iter().filter(|(name, _)| name.starts_with("dlq.") || name.starts_with("__connect")).cloned();
-        seen.see("a header of a dead letter", headers(&added.collect::<Vec<_>>()));
+        let added = letter
+            .headers
+            .iter()
+            .filter(|(name, _)| name.starts_with("dlq.") || name.starts_with("__connect"))
+            .cloned();
+        seen.see(
+            "a header of a dead letter",
+            headers(&added.collect::<Vec<_>>()),
+        );
     }
-    let kafka_password = std::fs::read_to_string(format!("{}/password", brokers.env("KAFKA_TLS"))).unwrap();
+    let kafka_password =
+        std::fs::read_to_string(format!("{}/password", brokers.env("KAFKA_TLS"))).unwrap();
     seen.check(&[&CANARIES[..], &[kafka_password.trim(), MISPLACED]].concat());
 
     let mut seen = Seen::default();
@@ -216,7 +333,12 @@ async fn no_secret_is_seen_anywhere_whatever_fails() {
 }
 
 fn headers(headers: &[(String, Option<Vec<u8>>)]) -> String {
-    let lines = headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_deref().unwrap_or_default())));
+    let lines = headers.iter().map(|(name, value)| {
+        format!(
+            "{name}: {}",
+            String::from_utf8_lossy(value.as_deref().unwrap_or_default())
+        )
+    });
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -225,20 +347,52 @@ async fn a_process_that_dies_leaves_no_memory_behind() {
     let bench = Bench::new().await;
     let folder = tempfile::tempdir().unwrap();
     // As a system may be set up that keeps dumps of everything.
-    let run = format!("ulimit -c unlimited; exec {} run --config {}", env!("CARGO_BIN_EXE_user-courier"), bench.config_file().display());
-    let mut child =
-        Command::new("bash").args(["-c", &run]).current_dir(folder.path()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let run = format!(
+        "ulimit -c unlimited; exec {} run --config {}",
+        env!("CARGO_BIN_EXE_user-courier"),
+        bench.config_file().display()
+    );
+    let mut child = Command::new("bash")
+        .args(["-c", &run])
+        .current_dir(folder.path())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut errors = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("admin endpoint listening") {
         line.clear();
-        assert!(std::io::BufRead::read_line(&mut errors, &mut line).unwrap() > 0, "it ended early");
+        assert!(
+            std::io::BufRead::read_line(&mut errors, &mut line).unwrap() > 0,
+            "it ended early"
+        );
     }
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
-    assert!(Command::new("kill").args(["-s", "ABRT", &child.id().to_string()]).status().unwrap().success());
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert_eq!(
+        core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(),
+        ["0", "0"],
+        "{core}"
+    );
+    assert!(
+        Command::new("kill")
+            .args(["-s", "ABRT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     let status = child.wait().unwrap();
-    assert!(status.signal().is_some() && !status.core_dumped(), "{status:?}");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
+    assert!(
+        status.signal().is_some() && !status.core_dumped(),
+        "{status:?}"
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing was written"
+    );
 }

@@ -29,7 +29,9 @@ impl Switch {
                 let to = *target.lock().unwrap();
                 tokio::spawn(async move {
                     if let Ok(mut server) = TcpStream::connect(to).await {
-                        tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
+                        tokio::io::copy_bidirectional(&mut client, &mut server)
+                            .await
+                            .ok();
                     }
                 });
             }
@@ -47,7 +49,9 @@ async fn a_hundred_connections_that_are_reset_on_their_next_use_cost_nobody_anyt
     const USERS: u64 = 300;
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.merge", false);
-    bench.valt.set(|settings| settings.latency = Duration::from_millis(200));
+    bench
+        .valt
+        .set(|settings| settings.latency = Duration::from_millis(200));
     let service = bench.start();
     // Enough at a time for a hundred connections that are kept afterwards.
     let first: Vec<_> = (1..=1500).map(|user| Update::valt(user, "first")).collect();
@@ -58,46 +62,96 @@ async fn a_hundred_connections_that_are_reset_on_their_next_use_cost_nobody_anyt
     bench.valt.fault(Rule::fault(Fault::ResetKept));
     bench.valt.set(|settings| settings.latency = Duration::ZERO);
     let began = Instant::now();
-    let second: Vec<_> = (1..=USERS).map(|user| Update::valt(user, "second")).collect();
+    let second: Vec<_> = (1..=USERS)
+        .map(|user| Update::valt(user, "second"))
+        .collect();
     let sent = bench.send(&second);
     places.extend(sent.iter().cloned());
     let outcomes = bench.outcomes_of(&places);
     let took = began.elapsed();
-    let reset = bench.valt.calls().iter().filter(|call| call.status.is_none()).count();
-    println!("{reset} kept connections were reset; all of {USERS} updates were delivered after {took:?}");
+    let reset = bench
+        .valt
+        .calls()
+        .iter()
+        .filter(|call| call.status.is_none())
+        .count();
+    println!(
+        "{reset} kept connections were reset; all of {USERS} updates were delivered after {took:?}"
+    );
     assert!(reset > 0);
     assert!(took < Duration::from_secs(10), "{took:?}");
-    let outcomes: Vec<_> = outcomes.iter().filter(|outcome| sent.contains(&outcome.data.record)).collect();
-    assert!(outcomes.iter().all(|outcome| (outcome.ending().as_str(), outcome.data.attempts) == ("delivered", 1)));
-    assert_eq!(service.metrics().sum("attempts_total", &[("target", "valt"), ("verdict", "retry")]), 0.0);
-    assert!(!service.log().contains("\"holding\""), "the target never held");
+    let outcomes: Vec<_> = outcomes
+        .iter()
+        .filter(|outcome| sent.contains(&outcome.data.record))
+        .collect();
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| (outcome.ending().as_str(), outcome.data.attempts) == ("delivered", 1))
+    );
+    assert_eq!(
+        service.metrics().sum(
+            "attempts_total",
+            &[("target", "valt"), ("verdict", "retry")]
+        ),
+        0.0
+    );
+    assert!(
+        !service.log().contains("\"holding\""),
+        "the target never held"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_target_is_probed_where_its_address_leads_now() {
     let mut bench = Bench::new().await;
-    let servers = [StandIn::on_loopback("valt").await.unwrap(), StandIn::on_loopback("valt").await.unwrap()];
+    let servers = [
+        StandIn::on_loopback("valt").await.unwrap(),
+        StandIn::on_loopback("valt").await.unwrap(),
+    ];
     let switch = Switch::new(servers[0].addr()).await;
-    bench.set("targets.valt.base_url", format!("http://{}", switch.address));
+    bench.set(
+        "targets.valt.base_url",
+        format!("http://{}", switch.address),
+    );
     let mut service = bench.start();
-    let update = |name: &str| (1..=5).map(|user| Update::valt(user, name)).collect::<Vec<_>>();
+    let update = |name: &str| {
+        (1..=5)
+            .map(|user| Update::valt(user, name))
+            .collect::<Vec<_>>()
+    };
     let mut places = bench.send(&update("first"));
     bench.outcomes_of(&places);
-    for (round, rule) in [Rule::status(503), Rule::fault(Fault::Html), Rule::status(403)].into_iter().enumerate() {
+    for (round, rule) in [
+        Rule::status(503),
+        Rule::fault(Fault::Html),
+        Rule::status(403),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         // The server that was right answers on, and is not the API any more.
         let (old, new) = (&servers[round % 2], &servers[(round + 1) % 2]);
         old.fault(rule);
         places.extend(bench.send(&update("next")));
-        service.wait_until("it holds", |service| service.status()["targets"]["valt"]["state"] != "flowing");
+        service.wait_until("it holds", |service| {
+            service.status()["targets"]["valt"]["state"] != "flowing"
+        });
         let calls = old.stats().updates;
         switch.lead_to(new);
         bench.outcomes(places.len());
         let late = old.stats().updates - calls;
         println!("{late} calls went to it after its address led elsewhere");
         assert!(late <= 5, "no more than were on their way");
-        service.wait_until("it flows", |service| service.status()["targets"]["valt"]["state"] == "flowing");
+        service.wait_until("it flows", |service| {
+            service.status()["targets"]["valt"]["state"] == "flowing"
+        });
         old.clear_faults();
     }
     let outcomes = bench.outcomes_of(&places);
-    assert!(outcomes.iter().all(|outcome| ["delivered", "merged"].contains(&outcome.ending().as_str())));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| ["delivered", "merged"].contains(&outcome.ending().as_str()))
+    );
 }

@@ -35,7 +35,9 @@ async fn lag_is_true_while_the_api_is_away_and_consumption_is_paused() {
     service.wait_until("it tells of all", |service| lag(service) == 1050.0);
     println!("true after {:?}", sent.elapsed());
     assert!(sent.elapsed() < TRUE, "{:?}", sent.elapsed());
-    service.wait_until("the status does too", |service| service.status()["targets"]["valt"]["lag"] == 1050);
+    service.wait_until("the status does too", |service| {
+        service.status()["targets"]["valt"]["lag"] == 1050
+    });
     assert!(sent.elapsed() < TRUE, "{:?}", sent.elapsed());
     bench.valt.open_port().await;
     bench.outcomes_of(&places);
@@ -52,20 +54,43 @@ async fn a_time_that_cannot_be_spoils_no_metric() {
     let now = jiff::Timestamp::now().as_millisecond();
     // 1970, a year ago, and as far in the future as a broker takes by default.
     let stamps = [1, now - 365 * day, now + 3_500_000];
-    let messages: Vec<_> =
-        (1..).zip(stamps).map(|(user, stamp)| Message { timestamp: Some(stamp), ..Update::valt(user, "Anna").message() }).collect();
+    let messages: Vec<_> = (1..)
+        .zip(stamps)
+        .map(|(user, stamp)| Message {
+            timestamp: Some(stamp),
+            ..Update::valt(user, "Anna").message()
+        })
+        .collect();
     let began = Instant::now();
     let places = bench.writer.write(&messages);
-    service.wait_until("they wait", |service| service.metrics().sum("waiting", &[("target", "valt")]) == 3.0);
-    service.wait_until("they grow older", |service| service.metrics().sum("oldest_unsettled_seconds", &[("target", "valt")]) > 1.0);
-    let oldest = service.metrics().sum("oldest_unsettled_seconds", &[("target", "valt")]);
+    service.wait_until("they wait", |service| {
+        service.metrics().sum("waiting", &[("target", "valt")]) == 3.0
+    });
+    service.wait_until("they grow older", |service| {
+        service
+            .metrics()
+            .sum("oldest_unsettled_seconds", &[("target", "valt")])
+            > 1.0
+    });
+    let oldest = service
+        .metrics()
+        .sum("oldest_unsettled_seconds", &[("target", "valt")]);
     assert!(oldest <= began.elapsed().as_secs_f64() + 1.0, "{oldest}");
     bench.valt.open_port().await;
     bench.outcomes_of(&places);
-    let settled = |service: &Service| service.metrics().sum("delivery_duration_seconds_count", &[("target", "valt")]);
+    let settled = |service: &Service| {
+        service
+            .metrics()
+            .sum("delivery_duration_seconds_count", &[("target", "valt")])
+    };
     service.wait_until("all are counted", |service| settled(service) == 3.0);
-    let sum = service.metrics().sum("delivery_duration_seconds_sum", &[("target", "valt")]);
-    assert!((3.0..3.0 * began.elapsed().as_secs_f64()).contains(&sum), "each waited for more than a second: {sum}");
+    let sum = service
+        .metrics()
+        .sum("delivery_duration_seconds_sum", &[("target", "valt")]);
+    assert!(
+        (3.0..3.0 * began.elapsed().as_secs_f64()).contains(&sum),
+        "each waited for more than a second: {sum}"
+    );
     assert_eq!(service.terminate().code, Some(0));
 }
 
@@ -86,7 +111,8 @@ impl Claim<()> for Panics {
 async fn a_polling_thread_that_panics_ends_its_subscriber() {
     let bench = Bench::new().await;
     bench.send(&[Update::valt(1, "Anna")]);
-    let config = user_courier::config::Config::load(&bench.config_file(), std::iter::empty(), &[]).unwrap();
+    let config =
+        user_courier::config::Config::load(&bench.config_file(), std::iter::empty(), &[]).unwrap();
     let drain = Duration::from_secs(20);
     let shared = Shared {
         offsets: Arc::default(),
@@ -107,7 +133,13 @@ async fn a_polling_thread_that_panics_ends_its_subscriber() {
     let failure = tokio::time::timeout(PATIENCE, failure).await;
     drop(received);
     // Its client calls back when it goes, which must not be on a thread of this runtime.
-    tokio::task::spawn_blocking(move || consumer.join()).await.unwrap().unwrap_err();
+    tokio::task::spawn_blocking(move || consumer.join())
+        .await
+        .unwrap()
+        .unwrap_err();
     let failure = failure.expect("the panic is reported");
-    assert!(matches!(&failure, Failure::Other(why) if why.contains("polling thread") && why.contains("panicked")), "{failure:?}");
+    assert!(
+        matches!(&failure, Failure::Other(why) if why.contains("polling thread") && why.contains("panicked")),
+        "{failure:?}"
+    );
 }

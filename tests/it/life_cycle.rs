@@ -1,4 +1,5 @@
-//! The service's life: start, end, kill and start again, with nothing lost and nothing repeated that need not be.
+//! The service's life: start, end, kill and start again, with nothing lost and nothing repeated
+//! that need not be.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -29,7 +30,9 @@ fn calls_by_key(api: &StandIn) -> BTreeMap<Option<String>, usize> {
 async fn an_orderly_end_finishes_what_is_in_flight_and_a_new_start_repeats_nothing() {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.max_concurrency", 20);
-    bench.valt.set(|settings| settings.latency = Duration::from_millis(100));
+    bench
+        .valt
+        .set(|settings| settings.latency = Duration::from_millis(100));
     let service = bench.start();
     let places = bench.send(&one_each(200));
     wait_for_updates(&bench.valt, 30).await;
@@ -37,13 +40,24 @@ async fn an_orderly_end_finishes_what_is_in_flight_and_a_new_start_repeats_nothi
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
     let called = bench.valt.stats().updates;
     assert!(called < 200, "the end came while updates were left");
-    assert_eq!(bench.valt.stats().in_flight, 0, "calls in flight were finished");
+    assert_eq!(
+        bench.valt.stats().in_flight,
+        0,
+        "calls in flight were finished"
+    );
     bench.outcomes(usize::try_from(called).unwrap());
 
     let service = bench.start();
     let outcomes = bench.outcomes_of(&places);
-    assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered" && outcome.data.attempts == 1));
-    assert!(calls_by_key(&bench.valt).values().all(|count| *count == 1), "no call was repeated");
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.ending() == "delivered" && outcome.data.attempts == 1)
+    );
+    assert!(
+        calls_by_key(&bench.valt).values().all(|count| *count == 1),
+        "no call was repeated"
+    );
     assert_eq!(service.terminate().code, Some(0));
 
     // With nothing left to do, one more start calls nobody.
@@ -58,7 +72,9 @@ async fn an_orderly_end_finishes_what_is_in_flight_and_a_new_start_repeats_nothi
 async fn a_kill_loses_nothing_and_shows_no_outcome_twice() {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.max_concurrency", 20);
-    bench.valt.set(|settings| settings.latency = Duration::from_millis(20));
+    bench
+        .valt
+        .set(|settings| settings.latency = Duration::from_millis(20));
     let places = bench.send(&one_each(400));
     for calls in [50, 150, 250] {
         let service = bench.start();
@@ -68,8 +84,16 @@ async fn a_kill_loses_nothing_and_shows_no_outcome_twice() {
     }
     let _service = bench.start();
     let outcomes = bench.outcomes_of(&places);
-    assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered"));
-    assert_eq!(calls_by_key(&bench.valt).len(), 400, "every update was called");
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.ending() == "delivered")
+    );
+    assert_eq!(
+        calls_by_key(&bench.valt).len(),
+        400,
+        "every update was called"
+    );
     // An update is repeated only by a kill that met it in flight or not yet committed.
     assert!(calls_by_key(&bench.valt).values().all(|count| *count <= 4));
 }
@@ -91,9 +115,19 @@ async fn what_finished_out_of_order_is_not_called_again_after_a_kill() {
     bench.valt.remove_fault(stuck);
     let _service = bench.start();
     let outcomes = bench.outcomes_of(&places);
-    assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered"));
-    let again: Vec<_> = calls_by_user(&bench.valt).into_iter().filter(|(user, calls)| *user != 1 && calls.len() > 1).collect();
-    assert!(again.is_empty(), "called again though it was settled: {again:?}");
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.ending() == "delivered")
+    );
+    let again: Vec<_> = calls_by_user(&bench.valt)
+        .into_iter()
+        .filter(|(user, calls)| *user != 1 && calls.len() > 1)
+        .collect();
+    assert!(
+        again.is_empty(),
+        "called again though it was settled: {again:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +137,11 @@ async fn a_missing_topic_ends_it_with_the_command_that_would_create_it() {
     bench.set("kafka.topics.outcomes", missing.clone());
     let ended = Service::spawn(["run", "--config", bench.config_file().to_str().unwrap()]).wait();
     assert_eq!(ended.code, Some(3), "{}", ended.errors);
-    assert!(ended.errors.contains(&missing) && ended.errors.contains("--create"), "{}", ended.errors);
+    assert!(
+        ended.errors.contains(&missing) && ended.errors.contains("--create"),
+        "{}",
+        ended.errors
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +151,11 @@ async fn a_wrong_configuration_ends_it_with_all_mistakes() {
     bench.set("targets.aipix.retry.max_attempts", "many");
     let ended = Service::spawn(["run", "--config", bench.config_file().to_str().unwrap()]).wait();
     assert_eq!(ended.code, Some(2), "{}", ended.errors);
-    for part in ["request_timout", "`request_timeout`", "targets.aipix.retry.max_attempts"] {
+    for part in [
+        "request_timout",
+        "`request_timeout`",
+        "targets.aipix.retry.max_attempts",
+    ] {
         assert!(ended.errors.contains(part), "{part}: {}", ended.errors);
     }
 }
@@ -122,7 +164,10 @@ async fn a_wrong_configuration_ends_it_with_all_mistakes() {
 async fn a_broker_that_cannot_be_reached_is_waited_for() {
     let mut bench = Bench::new().await;
     // The listener is gone again, and nobody else has its port yet.
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     bench.set("kafka.bootstrap_servers", closed.to_string());
     let service = Service::run_unready(&bench.config_file());
     assert_eq!(service.get("/livez").0, 200);

@@ -28,7 +28,8 @@ impl Pace {
     fn carry(&self, bytes: usize) {
         let until = {
             let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-            sent.0 = sent.0.max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
+            sent.0 = sent.0.max(Instant::now())
+                + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
             sent.1 += bytes as u64;
             sent.0
         };
@@ -43,23 +44,38 @@ impl Link {
         let broker: SocketAddr = server.parse().expect("one broker, by its address");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap();
-        let pace = Arc::new(Pace { bytes_per_second: f64::from(bytes_per_second), sent: Mutex::new((Instant::now(), 0)) });
+        let pace = Arc::new(Pace {
+            bytes_per_second: f64::from(bytes_per_second),
+            sent: Mutex::new((Instant::now(), 0)),
+        });
         let shared = pace.clone();
         std::thread::spawn(move || {
             for client in listener.incoming() {
-                let (Ok(client), Ok(server)) = (client, TcpStream::connect(broker)) else { continue };
-                let (up, down) = ((client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client));
+                let (Ok(client), Ok(server)) = (client, TcpStream::connect(broker)) else {
+                    continue;
+                };
+                let (up, down) = (
+                    (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                    (server, client),
+                );
                 let pace = shared.clone();
                 std::thread::spawn(move || slowly(up.0, up.1, &pace));
                 std::thread::spawn(move || readdressed(down.0, down.1, broker, own));
             }
         });
-        Link { servers: own.to_string(), pace }
+        Link {
+            servers: own.to_string(),
+            pace,
+        }
     }
 
     /// How many bytes went to the broker.
     pub(crate) fn carried(&self) -> u64 {
-        self.pace.sent.lock().unwrap_or_else(PoisonError::into_inner).1
+        self.pace
+            .sent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
     }
 }
 
@@ -78,7 +94,13 @@ fn slowly(mut from: TcpStream, mut to: TcpStream, pace: &Pace) {
 /// Passes on answers, in which the broker's own address gives way to the link's: clients would go
 /// past it otherwise.
 fn readdressed(mut from: TcpStream, mut to: TcpStream, broker: SocketAddr, own: SocketAddr) {
-    let written = |address: SocketAddr| [address.ip().to_string().as_bytes(), &u32::from(address.port()).to_be_bytes()].concat();
+    let written = |address: SocketAddr| {
+        [
+            address.ip().to_string().as_bytes(),
+            &u32::from(address.port()).to_be_bytes(),
+        ]
+        .concat()
+    };
     let (theirs, ours) = (written(broker), written(own));
     loop {
         let mut size = [0; 4];
@@ -87,7 +109,12 @@ fn readdressed(mut from: TcpStream, mut to: TcpStream, broker: SocketAddr, own: 
         if read.and_then(|()| from.read_exact(&mut answer)).is_err() {
             break;
         }
-        let found: Vec<_> = answer.windows(theirs.len()).enumerate().filter(|(_, window)| *window == theirs).map(|(at, _)| at).collect();
+        let found: Vec<_> = answer
+            .windows(theirs.len())
+            .enumerate()
+            .filter(|(_, window)| *window == theirs)
+            .map(|(at, _)| at)
+            .collect();
         for at in found {
             answer[at..at + ours.len()].copy_from_slice(&ours);
         }

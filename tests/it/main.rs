@@ -1,7 +1,13 @@
-//! The service, as its users run it, against a real Apache Kafka: a file for each group of promises.
+//! The service, as its users run it, against a real Apache Kafka: a file for each group of
+//! promises.
 //!
-//! Needs `KAFKA_BOOTSTRAP_SERVERS`, or whatever `scripts/kafka up` needs. Every test has topics and a group of its own.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends by panicking")]
+//! Needs `KAFKA_BOOTSTRAP_SERVERS`, or whatever `scripts/kafka up` needs. Every test has topics and
+//! a group of its own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on ends by panicking"
+)]
 
 mod harness;
 

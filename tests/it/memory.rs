@@ -12,7 +12,10 @@ const MIB: f64 = (1 << 20) as f64;
 /// Resident memory of the process, in MiB.
 fn resident(service: &Service) -> f64 {
     let (_, text) = service.get("/metrics");
-    let line = text.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes ")).unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("process_resident_memory_bytes "))
+        .unwrap();
     line.parse::<f64>().unwrap() / MIB
 }
 
@@ -23,7 +26,9 @@ fn most(service: &mut Service, target: &str, all: usize) -> f64 {
     let before = std::cell::Cell::new((0, 0));
     service.wait_until("no more of them are taken", |service| {
         most.set(most.get().max(resident(service)));
-        let waiting = service.status()["targets"][target]["waiting"].as_u64().unwrap();
+        let waiting = service.status()["targets"][target]["waiting"]
+            .as_u64()
+            .unwrap();
         let (last, times) = before.get();
         before.set((waiting, if waiting == last { times + 1 } else { 0 }));
         waiting == all as u64 || waiting > 0 && times > 100
@@ -47,18 +52,39 @@ async fn large_lists_that_wait_take_no_more_than_their_text() {
     let mut service = bench.start();
     let idle = resident(&service);
     let rooms = format!(r#"{{"rooms":[{}1]}}"#, "1,".repeat(400_000));
-    let messages: Vec<_> = (1..=RECORDS).map(|user| written("valt", user, &rooms)).collect();
+    let messages: Vec<_> = (1..=RECORDS)
+        .map(|user| written("valt", user, &rooms))
+        .collect();
     let places = bench.writer.write(&messages);
     let most = most(&mut service, "valt", RECORDS as usize);
-    println!("{RECORDS} records of 800 kB: {idle:.0} MiB idle, {most:.0} MiB at most while they wait");
+    println!(
+        "{RECORDS} records of 800 kB: {idle:.0} MiB idle, {most:.0} MiB at most while they wait"
+    );
     // 64 MiB that are counted, what each of three clients has fetched ahead, and what is on its
     // way.
-    assert!(most < idle + 64.0 + 45.0, "{idle:.0} MiB idle, {most:.0} MiB");
+    assert!(
+        most < idle + 64.0 + 45.0,
+        "{idle:.0} MiB idle, {most:.0} MiB"
+    );
     bench.valt.open_port().await;
     // In steps, since each is waited for with patience.
-    (0..RECORDS as usize).step_by(10).for_each(|count| drop(bench.outcomes(count)));
-    assert!(bench.outcomes_of(&places).iter().all(|outcome| outcome.ending() == "delivered"));
-    let sent = bench.valt.calls().into_iter().rev().find(|call| call.applied).unwrap().body;
+    (0..RECORDS as usize)
+        .step_by(10)
+        .for_each(|count| drop(bench.outcomes(count)));
+    assert!(
+        bench
+            .outcomes_of(&places)
+            .iter()
+            .all(|outcome| outcome.ending() == "delivered")
+    );
+    let sent = bench
+        .valt
+        .calls()
+        .into_iter()
+        .rev()
+        .find(|call| call.applied)
+        .unwrap()
+        .body;
     assert_eq!(sent["rooms"].as_array().map(Vec::len), Some(400_001));
 }
 
@@ -73,11 +99,29 @@ async fn ten_thousand_lists_of_permissions_that_wait_take_what_is_reckoned() {
     let idle = resident(&service);
     let permissions: Vec<u64> = (100..400).collect();
     let permissions = Value::from(permissions).to_string();
-    let messages: Vec<_> = (1..=RECORDS).map(|user| written("aipix", user, &format!(r#"{{"permissions":{permissions}}}"#))).collect();
+    let messages: Vec<_> = (1..=RECORDS)
+        .map(|user| {
+            written(
+                "aipix",
+                user,
+                &format!(r#"{{"permissions":{permissions}}}"#),
+            )
+        })
+        .collect();
     let places = bench.writer.write(&messages);
     let most = most(&mut service, "aipix", RECORDS as usize);
-    println!("{RECORDS} updates of 300 permissions: {idle:.0} MiB idle, {most:.0} MiB at most while they wait");
-    assert!(most < idle + 64.0 + 45.0, "{idle:.0} MiB idle, {most:.0} MiB");
+    println!(
+        "{RECORDS} updates of 300 permissions: {idle:.0} MiB idle, {most:.0} MiB at most while they wait"
+    );
+    assert!(
+        most < idle + 64.0 + 45.0,
+        "{idle:.0} MiB idle, {most:.0} MiB"
+    );
     bench.aipix.open_port().await;
-    assert!(bench.outcomes_of(&places).iter().all(|outcome| outcome.ending() == "delivered"));
+    assert!(
+        bench
+            .outcomes_of(&places)
+            .iter()
+            .all(|outcome| outcome.ending() == "delivered")
+    );
 }

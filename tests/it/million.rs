@@ -1,5 +1,6 @@
-//! A million dead letters: how long it takes to list them and to replay a thousand of them, and how much memory. Not a test of every run:
-//! `cargo test --release --test it -- --ignored --nocapture a_million`.
+//! A million dead letters: how long it takes to list them and to replay a thousand of them, and how
+//! much memory. Not a test of every run: `cargo test --release --test it -- --ignored --nocapture
+//! a_million`.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -16,7 +17,8 @@ const CHUNK: u64 = 50_000;
 /// Every thousandth letter has another reason than the rest.
 const EVERY: u64 = 1_000;
 
-/// Runs `user-courier dead-letters`, and says how long it took, and how much memory at most, in MiB.
+/// Runs `user-courier dead-letters`, and says how long it took, and how much memory at most, in
+/// MiB.
 fn measure(bench: &Bench, arguments: &[&str]) -> (Duration, u64) {
     let began = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_user-courier"))
@@ -36,16 +38,23 @@ fn measure(bench: &Bench, arguments: &[&str]) -> (Duration, u64) {
         peak = peak.max(kib.unwrap_or(0) / 1024);
         // In hundredths of a second, of user and system.
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
-        let ticks = stat
-            .rsplit_once(')')
-            .map(|(_, rest)| rest.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum());
+        let ticks = stat.rsplit_once(')').map(|(_, rest)| {
+            rest.split_whitespace()
+                .skip(11)
+                .take(2)
+                .filter_map(|ticks| ticks.parse::<f64>().ok())
+                .sum()
+        });
         cpu = ticks.map_or(cpu, |ticks: f64| cpu.max(ticks / 100.0));
         // A sample now and then is enough for what only grows.
         std::thread::sleep(Duration::from_millis(10));
     }
     let took = began.elapsed();
     assert!(child.wait().unwrap().success(), "{arguments:?}");
-    println!("{arguments:?}: {:.1} s, {cpu:.1} s of CPU time, {peak} MiB", took.as_secs_f64());
+    println!(
+        "{arguments:?}: {:.1} s, {cpu:.1} s of CPU time, {peak} MiB",
+        took.as_secs_f64()
+    );
     (took, peak)
 }
 
@@ -58,31 +67,52 @@ async fn a_million_dead_letters_are_listed_and_a_thousand_of_them_replayed() {
     let now = jiff::Timestamp::now();
     for chunk in 0..LETTERS / CHUNK {
         let numbers = chunk * CHUNK..(chunk + 1) * CHUNK;
-        let updates: Vec<_> = numbers.clone().map(|number| Update::valt(1 + number % 100_000, "Anna").message()).collect();
+        let updates: Vec<_> = numbers
+            .clone()
+            .map(|number| Update::valt(1 + number % 100_000, "Anna").message())
+            .collect();
         let places = bench.writer.write(&updates);
         // Given up one after the other within a day, the last of them now.
-        let age = |number: u64| jiff::SignedDuration::from_millis(86 * i64::try_from(LETTERS - number).unwrap());
+        let age = |number: u64| {
+            jiff::SignedDuration::from_millis(86 * i64::try_from(LETTERS - number).unwrap())
+        };
         let failed_at = |number: u64| (now - age(number)).to_string();
-        let reason = |number: u64| if number.is_multiple_of(EVERY) { "user_not_found" } else { "rejected" };
+        let reason = |number: u64| {
+            if number.is_multiple_of(EVERY) {
+                "user_not_found"
+            } else {
+                "rejected"
+            }
+        };
         let user = |number: u64| (1 + number % 100_000).to_string();
-        let dead = numbers.clone().zip(updates).zip(&places).map(|((number, update), place)| {
-            let added = [
-                ("__connect.errors.topic", place.topic.clone()),
-                ("__connect.errors.partition", place.partition.to_string()),
-                ("__connect.errors.offset", place.offset.to_string()),
-                ("__connect.errors.stage", "TASK_PUT".to_owned()),
-                ("__connect.errors.exception.message", "The given data was invalid.".to_owned()),
-                ("dlq.reason", reason(number).to_owned()),
-                ("dlq.target", "valt".to_owned()),
-                ("dlq.user", user(number)),
-                ("dlq.attempts", "1".to_owned()),
-                ("dlq.http_status", "422".to_owned()),
-                ("dlq.failed_at", failed_at(number)),
-                ("dlq.replays", "0".to_owned()),
-            ];
-            let added = added.map(|(name, value)| (name.to_owned(), Some(value.into_bytes())));
-            Message { headers: update.headers.into_iter().chain(added).collect(), ..update }
-        });
+        let dead = numbers
+            .clone()
+            .zip(updates)
+            .zip(&places)
+            .map(|((number, update), place)| {
+                let added = [
+                    ("__connect.errors.topic", place.topic.clone()),
+                    ("__connect.errors.partition", place.partition.to_string()),
+                    ("__connect.errors.offset", place.offset.to_string()),
+                    ("__connect.errors.stage", "TASK_PUT".to_owned()),
+                    (
+                        "__connect.errors.exception.message",
+                        "The given data was invalid.".to_owned(),
+                    ),
+                    ("dlq.reason", reason(number).to_owned()),
+                    ("dlq.target", "valt".to_owned()),
+                    ("dlq.user", user(number)),
+                    ("dlq.attempts", "1".to_owned()),
+                    ("dlq.http_status", "422".to_owned()),
+                    ("dlq.failed_at", failed_at(number)),
+                    ("dlq.replays", "0".to_owned()),
+                ];
+                let added = added.map(|(name, value)| (name.to_owned(), Some(value.into_bytes())));
+                Message {
+                    headers: update.headers.into_iter().chain(added).collect(),
+                    ..update
+                }
+            });
         let dead: Vec<_> = dead.collect();
         letters.write(&dead);
         let ended = numbers.zip(&places).map(|(number, place)| {
@@ -103,7 +133,10 @@ async fn a_million_dead_letters_are_listed_and_a_thousand_of_them_replayed() {
         });
         outcomes.write(&ended.collect::<Vec<_>>());
     }
-    println!("{LETTERS} dead letters on {PARTITIONS} partitions, written in {:.0} s", began.elapsed().as_secs_f64());
+    println!(
+        "{LETTERS} dead letters on {PARTITIONS} partitions, written in {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
     let (_, peak) = measure(&bench, &["list"]);
     assert!(peak < 200, "the memory is bounded");
     measure(&bench, &["list", "--json"]);

@@ -17,19 +17,30 @@ use crate::harness::update::Update;
 fn p99<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Duration {
     let mut times: Vec<_> = outcomes
         .into_iter()
-        .map(|outcome| outcome.data.finished_at.duration_since(outcome.data.received_at.unwrap()).unsigned_abs())
+        .map(|outcome| {
+            outcome
+                .data
+                .finished_at
+                .duration_since(outcome.data.received_at.unwrap())
+                .unsigned_abs()
+        })
         .collect();
     times.sort_unstable();
     times[times.len() * 99 / 100]
 }
 
-/// Writes an update for each of these users at the target every `pace`, waits for their outcomes, and returns them in their order.
+/// Writes an update for each of these users at the target every `pace`, waits for their outcomes,
+/// and returns them in their order.
 async fn flow(bench: &mut Bench, target: &str, users: u64, pace: Duration) -> Vec<Place> {
     let mut places = Vec::new();
     let mut tick = tokio::time::interval(pace);
     for user in 1..=users {
         tick.tick().await;
-        let update = if target == "valt" { Update::valt(user, "Anna") } else { Update::aipix(user, &[9]) };
+        let update = if target == "valt" {
+            Update::valt(user, "Anna")
+        } else {
+            Update::aipix(user, &[9])
+        };
         places.extend(bench.send(&[update]));
     }
     places
@@ -42,7 +53,8 @@ fn states(service: &Service, target: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn outages_of_every_kind_dead_letter_nothing_heal_by_themselves_and_cost_the_other_target_nothing() {
+async fn outages_of_every_kind_dead_letter_nothing_heal_by_themselves_and_cost_the_other_target_nothing()
+ {
     const USERS: u64 = 30;
     let mut bench = Bench::new().await;
     bench.set("targets.valt.retry.max_attempts", 2);
@@ -77,24 +89,44 @@ async fn outages_of_every_kind_dead_letter_nothing_heal_by_themselves_and_cost_t
         let aipix = flow(&mut bench, "aipix", USERS, pace).await;
         places.extend(aipix.iter().cloned());
         other.extend(aipix);
-        assert_eq!(service.status()["targets"]["valt"]["since"], since, "one outage, one beginning");
+        assert_eq!(
+            service.status()["targets"]["valt"]["since"],
+            since,
+            "one outage, one beginning"
+        );
         match rule {
             Some(_) => bench.valt.clear_faults(),
             None => bench.valt.open_port().await,
         }
         bench.outcomes(places.len());
-        service.wait_until("it flows", |service| states(service, "valt") == ("flowing".to_owned(), "none".to_owned()));
+        service.wait_until("it flows", |service| {
+            states(service, "valt") == ("flowing".to_owned(), "none".to_owned())
+        });
     }
     let outcomes = bench.outcomes_of(&places);
-    assert!(outcomes.iter().all(|outcome| ["delivered", "merged"].contains(&outcome.ending().as_str())));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| ["delivered", "merged"].contains(&outcome.ending().as_str()))
+    );
     assert!(bench.dead_letters(0).is_empty());
-    let meanwhile = p99(outcomes.iter().filter(|outcome| other.contains(&outcome.data.record)));
-    println!("aipix, p99 from reading to answer: {quiet:?} while all was well, {meanwhile:?} while valt was away");
+    let meanwhile = p99(outcomes
+        .iter()
+        .filter(|outcome| other.contains(&outcome.data.record)));
+    println!(
+        "aipix, p99 from reading to answer: {quiet:?} while all was well, {meanwhile:?} while valt was away"
+    );
     // Both are a few milliseconds; the margin is for a machine that does much else.
-    assert!(meanwhile < quiet * 2 + Duration::from_millis(100), "{quiet:?}, {meanwhile:?}");
+    assert!(
+        meanwhile < quiet * 2 + Duration::from_millis(100),
+        "{quiet:?}, {meanwhile:?}"
+    );
     let log = service.terminate().errors;
     let told = |what: &str| log.lines().filter(|line| line.contains(what)).count();
-    assert!(told("\"holding\"") <= 60, "the log tells changes, not every failure:\n{log}");
+    assert!(
+        told("\"holding\"") <= 60,
+        "the log tells changes, not every failure:\n{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,51 +136,94 @@ async fn three_instances_share_an_api_that_throttles_without_storms() {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.merge", false);
     bench.valt.set(|settings| settings.rate_limit = LIMIT);
-    let services: Vec<_> = ["one", "two", "three"].map(|name| bench.start_as(name)).into();
-    let updates: Vec<_> = (1..=UPDATES).map(|user| Update::valt(user, "Anna")).collect();
+    let services: Vec<_> = ["one", "two", "three"]
+        .map(|name| bench.start_as(name))
+        .into();
+    let updates: Vec<_> = (1..=UPDATES)
+        .map(|user| Update::valt(user, "Anna"))
+        .collect();
     let began = Instant::now();
     let places = bench.send(&updates);
-    bench.valt.wait_for(|stats| stats.applied > UPDATES / 2).await;
+    bench
+        .valt
+        .wait_for(|stats| stats.applied > UPDATES / 2)
+        .await;
     let half = began.elapsed().as_secs_f64();
-    let shares: Vec<f64> =
-        services.iter().map(|service| service.metrics().sum("outcomes_total", &[("target", "valt"), ("outcome", "delivered")])).collect();
+    let shares: Vec<f64> = services
+        .iter()
+        .map(|service| {
+            service.metrics().sum(
+                "outcomes_total",
+                &[("target", "valt"), ("outcome", "delivered")],
+            )
+        })
+        .collect();
     let outcomes = bench.outcomes_of(&places);
-    assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered"));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.ending() == "delivered")
+    );
     let calls = bench.valt.calls();
     let refused = calls.iter().filter(|call| call.status == Some(429)).count();
     let mut seconds: BTreeMap<i64, u32> = BTreeMap::new();
-    calls.iter().for_each(|call| *seconds.entry(call.at.as_second()).or_default() += 1);
+    calls
+        .iter()
+        .for_each(|call| *seconds.entry(call.at.as_second()).or_default() += 1);
     let busiest = seconds.values().max().unwrap();
-    // As long as all three have something to do: at the end, one has more partitions left than the others.
+    // As long as all three have something to do: at the end, one has more partitions left than the
+    // others.
     let goodput = UPDATES as f64 / 2.0 / half / f64::from(LIMIT);
     println!(
         "{refused} of {} calls were refused; {:.0}% of what the API takes was used; at most {busiest} calls in one second; shares at half-time {shares:?}",
         calls.len(),
         goodput * 100.0
     );
-    assert!(refused * 5 < calls.len(), "{refused} of {} calls were refused", calls.len());
+    assert!(
+        refused * 5 < calls.len(),
+        "{refused} of {} calls were refused",
+        calls.len()
+    );
     assert!(goodput > 0.4, "{goodput}");
     assert!(shares.iter().all(|share| *share > 0.0), "{shares:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_that_slows_down_tenfold_gets_fewer_calls_at_once_and_all_of_them_back_when_it_recovers() {
+async fn an_api_that_slows_down_tenfold_gets_fewer_calls_at_once_and_all_of_them_back_when_it_recovers()
+ {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.merge", false);
     bench.set("targets.valt.delivery.max_concurrency", 64);
-    let latency = |bench: &Bench, millis| bench.valt.set(|settings| settings.latency = Duration::from_millis(millis));
+    let latency = |bench: &Bench, millis| {
+        bench
+            .valt
+            .set(|settings| settings.latency = Duration::from_millis(millis))
+    };
     latency(&bench, 20);
     let mut service = bench.start();
-    let updates: Vec<_> = (1..=30_000).map(|number| Update::valt(number % 10_000 + 1, "Anna")).collect();
-    let limit = |service: &Service| service.metrics().sum("concurrency_limit", &[("target", "valt")]);
+    let updates: Vec<_> = (1..=30_000)
+        .map(|number| Update::valt(number % 10_000 + 1, "Anna"))
+        .collect();
+    let limit = |service: &Service| {
+        service
+            .metrics()
+            .sum("concurrency_limit", &[("target", "valt")])
+    };
     let places = bench.send(&updates);
     service.wait_until("the limit has grown", |service| limit(service) == 64.0);
     latency(&bench, 200);
     service.wait_until("the limit has shrunk", |service| limit(service) <= 32.0);
     latency(&bench, 20);
-    service.wait_until("the limit has grown again", |service| limit(service) == 64.0);
+    service.wait_until("the limit has grown again", |service| {
+        limit(service) == 64.0
+    });
     latency(&bench, 0);
-    assert!(bench.outcomes_of(&places).iter().all(|outcome| outcome.ending() == "delivered"));
+    assert!(
+        bench
+            .outcomes_of(&places)
+            .iter()
+            .all(|outcome| outcome.ending() == "delivered")
+    );
     assert!(bench.dead_letters(0).is_empty());
 }
 
@@ -159,7 +234,9 @@ async fn a_user_whose_calls_always_hang_costs_the_others_nothing() {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.request_timeout", "1s");
     bench.set("targets.valt.retry.max_attempts", 1000);
-    bench.valt.set(|settings| settings.latency = Duration::from_millis(20));
+    bench
+        .valt
+        .set(|settings| settings.latency = Duration::from_millis(20));
     let _service = bench.start();
     let pace = Duration::from_millis(3);
     // By turns, so that a machine that is slow for a while is slow for both.
@@ -179,14 +256,25 @@ async fn a_user_whose_calls_always_hang_costs_the_others_nothing() {
         with.extend(sent);
     }
     let outcomes = bench.outcomes_of(&places);
-    assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered"));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.ending() == "delivered")
+    );
     let others = |places: &[Place]| {
-        let of_others = |outcome: &&Outcome| outcome.data.user != Some(STUCK) && places.contains(&outcome.data.record);
+        let of_others = |outcome: &&Outcome| {
+            outcome.data.user != Some(STUCK) && places.contains(&outcome.data.record)
+        };
         p99(outcomes.iter().filter(of_others))
     };
     let (without, with) = (others(&without), others(&with));
-    println!("p99 of the others, from reading to answer: {without:?} without, {with:?} with a user whose calls hang");
-    assert!(with < without * 3 / 2 + Duration::from_millis(20), "{without:?}, {with:?}");
+    println!(
+        "p99 of the others, from reading to answer: {without:?} without, {with:?} with a user whose calls hang"
+    );
+    assert!(
+        with < without * 3 / 2 + Duration::from_millis(20),
+        "{without:?}, {with:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,9 +283,16 @@ async fn a_poisonous_update_among_healthy_ones_ends_in_bounded_time_and_delays_o
     bench.set("targets.valt.retry.max_attempts", 4);
     bench.valt.fault(Rule::status(500).user(7));
     let _service = bench.start();
-    let mut places = bench.send(&[Update::valt(7, "poison"), Update::new("valt", 7, json!({ "rooms": [1] }))]);
+    let mut places = bench.send(&[
+        Update::valt(7, "poison"),
+        Update::new("valt", 7, json!({ "rooms": [1] })),
+    ]);
     let mut sent = 0;
-    while bench.outcomes_now().iter().all(|outcome| outcome.data.user != Some(7)) {
+    while bench
+        .outcomes_now()
+        .iter()
+        .all(|outcome| outcome.data.user != Some(7))
+    {
         sent += 1;
         assert!(sent < 400, "it is tried for ever");
         places.extend(flow(&mut bench, "valt", 6, Duration::from_millis(10)).await);
@@ -205,9 +300,19 @@ async fn a_poisonous_update_among_healthy_ones_ends_in_bounded_time_and_delays_o
     }
     bench.valt.clear_faults();
     let outcomes = bench.outcomes_of(&places);
-    let (poison, healthy): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| outcome.data.user == Some(7));
+    let (poison, healthy): (Vec<_>, Vec<_>) = outcomes
+        .iter()
+        .partition(|outcome| outcome.data.user == Some(7));
     assert_eq!(poison[0].ending(), "dead_lettered attempts_exhausted");
     // Failures before others were delivered do not count.
-    assert!((4..40).contains(&poison[0].data.attempts), "{:?}", poison[0].data.attempts);
-    assert!(healthy.iter().all(|outcome| ["delivered", "merged"].contains(&outcome.ending().as_str())));
+    assert!(
+        (4..40).contains(&poison[0].data.attempts),
+        "{:?}",
+        poison[0].data.attempts
+    );
+    assert!(
+        healthy
+            .iter()
+            .all(|outcome| ["delivered", "merged"].contains(&outcome.ending().as_str()))
+    );
 }

@@ -1,4 +1,5 @@
-//! The engine, with broker and API played to it: one round is one event from its arrival until it is settled.
+//! The engine, with broker and API played to it: one round is one event from its arrival until it
+//! is settled.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -19,26 +20,120 @@ const PACE: Duration = Duration::from_micros(200);
 const TRANSACTION: Duration = Duration::from_millis(5);
 
 pub const LOADS: &[Load] = &[
-    Load { name: "engine, 10 users", make: || rounds(Shape { users: 10, ..Shape::USUAL }), rounds: ROUNDS },
-    Load { name: "engine, 10,000 users", make: || rounds(Shape::USUAL), rounds: ROUNDS },
-    Load { name: "engine, 1,000,000 users", make: || rounds(Shape { users: 1_000_000, ..Shape::USUAL }), rounds: ROUNDS },
-    Load { name: "engine, 64 partitions", make: || rounds(Shape { partitions: 64, ..Shape::USUAL }), rounds: ROUNDS },
-    Load { name: "engine, 1,000 partitions", make: || rounds(Shape { partitions: 1000, ..Shape::USUAL }), rounds: ROUNDS },
-    Load { name: "engine, out of order", make: || rounds(Shape { out_of_order: true, ..Shape::USUAL }), rounds: ROUNDS },
+    Load {
+        name: "engine, 10 users",
+        make: || {
+            rounds(Shape {
+                users: 10,
+                ..Shape::USUAL
+            })
+        },
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "engine, 10,000 users",
+        make: || rounds(Shape::USUAL),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "engine, 1,000,000 users",
+        make: || {
+            rounds(Shape {
+                users: 1_000_000,
+                ..Shape::USUAL
+            })
+        },
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "engine, 64 partitions",
+        make: || {
+            rounds(Shape {
+                partitions: 64,
+                ..Shape::USUAL
+            })
+        },
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "engine, 1,000 partitions",
+        make: || {
+            rounds(Shape {
+                partitions: 1000,
+                ..Shape::USUAL
+            })
+        },
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "engine, out of order",
+        make: || {
+            rounds(Shape {
+                out_of_order: true,
+                ..Shape::USUAL
+            })
+        },
+        rounds: ROUNDS,
+    },
     Load {
         name: "engine, 20 of a user merged",
-        make: || rounds(Shape { users: 64, unsettled: 64 * 21, merges: true, ..Shape::USUAL }),
+        make: || {
+            rounds(Shape {
+                users: 64,
+                unsettled: 64 * 21,
+                merges: true,
+                ..Shape::USUAL
+            })
+        },
         rounds: ROUNDS,
     },
-    Load { name: "engine, 1,000 waiting", make: || rounds(Shape { unsettled: 1000, ..Shape::USUAL }), rounds: ROUNDS },
-    Load { name: "engine, 10,000 waiting", make: || rounds(Shape { unsettled: 10_000, ..Shape::USUAL }), rounds: ROUNDS },
-    Load { name: "engine, 100,000 waiting", make: || rounds(Shape { users: 100_000, unsettled: 100_000, ..Shape::USUAL }), rounds: ROUNDS },
+    Load {
+        name: "engine, 1,000 waiting",
+        make: || {
+            rounds(Shape {
+                unsettled: 1000,
+                ..Shape::USUAL
+            })
+        },
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "engine, 10,000 waiting",
+        make: || {
+            rounds(Shape {
+                unsettled: 10_000,
+                ..Shape::USUAL
+            })
+        },
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "engine, 100,000 waiting",
+        make: || {
+            rounds(Shape {
+                users: 100_000,
+                unsettled: 100_000,
+                ..Shape::USUAL
+            })
+        },
+        rounds: ROUNDS,
+    },
     Load {
         name: "engine, 10,000 of one user waiting",
-        make: || rounds(Shape { users: 1, unsettled: 10_000, ..Shape::USUAL }),
+        make: || {
+            rounds(Shape {
+                users: 1,
+                unsettled: 10_000,
+                ..Shape::USUAL
+            })
+        },
         rounds: ROUNDS,
     },
-    Load { name: "engine, a look while 10,000 are held", make: held, rounds: ROUNDS },
+    Load {
+        name: "engine, a look while 10,000 are held",
+        make: held,
+        rounds: ROUNDS,
+    },
 ];
 
 /// What kind of traffic there is.
@@ -58,7 +153,13 @@ pub struct Shape {
 
 impl Shape {
     /// As many in flight as there may be, and none that waits.
-    pub const USUAL: Shape = Shape { users: 10_000, partitions: 1, unsettled: CONCURRENCY, out_of_order: false, merges: false };
+    pub const USUAL: Shape = Shape {
+        users: 10_000,
+        partitions: 1,
+        unsettled: CONCURRENCY,
+        out_of_order: false,
+        merges: false,
+    };
 }
 
 /// An update of which only is known whether it may be sent together with others.
@@ -103,11 +204,28 @@ impl Played {
         };
         let mut engine = Engine::new(settings, 1, now);
         for partition in 0..shape.partitions {
-            engine.assigned(partition, Commit { offset: 0, metadata: String::new() }, now);
+            engine.assigned(
+                partition,
+                Commit {
+                    offset: 0,
+                    metadata: String::new(),
+                },
+                now,
+            );
         }
         let offsets = vec![0; usize::try_from(shape.partitions).unwrap()];
         let rng = fastrand::Rng::with_seed(1);
-        Played { engine, now, shape, offsets, arrived: 0, unsettled: 0, calls: VecDeque::new(), transaction: None, rng }
+        Played {
+            engine,
+            now,
+            shape,
+            offsets,
+            arrived: 0,
+            unsettled: 0,
+            calls: VecDeque::new(),
+            transaction: None,
+            rng,
+        }
     }
 
     /// One update arrives.
@@ -119,9 +237,15 @@ impl Played {
         self.offsets[index] += 1;
         self.arrived += 1;
         self.unsettled += 1;
-        let update = Arc::new(Light { merges: self.shape.merges });
-        let work = Work::Call { user: UserId::new(user).unwrap(), expires_at: None };
-        self.engine.arrived(i32::try_from(index).unwrap(), offset, 500, update, work);
+        let update = Arc::new(Light {
+            merges: self.shape.merges,
+        });
+        let work = Work::Call {
+            user: UserId::new(user).unwrap(),
+            expires_at: None,
+        };
+        self.engine
+            .arrived(i32::try_from(index).unwrap(), offset, 500, update, work);
     }
 
     /// What the loop does after each input.
@@ -129,8 +253,12 @@ impl Played {
         self.engine.lease(self.now + Duration::from_secs(15));
         for action in self.engine.step(self.now) {
             match action {
-                Action::Start { ticket, merged, .. } => self.calls.push_back((ticket, 1 + merged.len())),
-                Action::Settle(batch) => self.transaction = Some((batch.id, self.now + TRANSACTION)),
+                Action::Start { ticket, merged, .. } => {
+                    self.calls.push_back((ticket, 1 + merged.len()))
+                }
+                Action::Settle(batch) => {
+                    self.transaction = Some((batch.id, self.now + TRANSACTION))
+                }
                 Action::OrderViolation => panic!("the order is violated"),
                 Action::Fetch { .. } => panic!("nothing was put out of memory"),
                 Action::Cancel(_) | Action::Pause | Action::Resume | Action::Released(_) => {}
@@ -142,9 +270,24 @@ impl Played {
 
     /// One call finishes. Returns whether there was one.
     pub fn finish(&mut self, verdict: Verdict) -> bool {
-        let which = if self.shape.out_of_order && !self.calls.is_empty() { self.rng.usize(..self.calls.len()) } else { 0 };
-        let Some((ticket, updates)) = self.calls.swap_remove_front(which) else { return false };
-        self.engine.finished(ticket, Finding { verdict, calls: 1, of_all: false }, (), self.now);
+        let which = if self.shape.out_of_order && !self.calls.is_empty() {
+            self.rng.usize(..self.calls.len())
+        } else {
+            0
+        };
+        let Some((ticket, updates)) = self.calls.swap_remove_front(which) else {
+            return false;
+        };
+        self.engine.finished(
+            ticket,
+            Finding {
+                verdict,
+                calls: 1,
+                of_all: false,
+            },
+            (),
+            self.now,
+        );
         if verdict == Verdict::Delivered {
             self.unsettled -= updates;
         }
@@ -185,12 +328,17 @@ pub fn holding(shape: Shape) -> Played {
     let mut played = Played::new(shape);
     (0..shape.unsettled).for_each(|_| played.arrive());
     played.turn();
-    while played.finish(Verdict::Throttled { retry_after: Some(Duration::from_secs(300)) }) {}
+    while played.finish(Verdict::Throttled {
+        retry_after: Some(Duration::from_secs(300)),
+    }) {}
     played
 }
 
 fn held() -> Round {
-    let mut played = holding(Shape { unsettled: 10_000, ..Shape::USUAL });
+    let mut played = holding(Shape {
+        unsettled: 10_000,
+        ..Shape::USUAL
+    });
     Box::new(move || {
         played.wait(PACE);
         played.turn();

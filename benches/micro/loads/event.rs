@@ -1,4 +1,5 @@
-//! Records as they come, from the bytes to the claimed update, and from the ending to the messages of its transaction. One round is one record.
+//! Records as they come, from the bytes to the claimed update, and from the ending to the messages
+//! of its transaction. One round is one record.
 
 use std::hint::black_box;
 use std::sync::{Arc, OnceLock};
@@ -19,16 +20,56 @@ use user_courier::subscriber::update::{Claims, Update};
 use super::{Load, ROUNDS, Round};
 
 pub const LOADS: &[Load] = &[
-    Load { name: "decode, structured", make: || decoded(structured("valt", 0)), rounds: ROUNDS },
-    Load { name: "decode, structured, 10 more headers", make: || decoded(structured("valt", 10)), rounds: ROUNDS },
-    Load { name: "decode, binary", make: || decoded(binary("valt", 0)), rounds: ROUNDS },
-    Load { name: "decode, binary, 10 more headers", make: || decoded(binary("valt", 10)), rounds: ROUNDS },
-    Load { name: "claim, structured", make: || claimed(structured("valt", 0)), rounds: ROUNDS },
-    Load { name: "claim, binary", make: || claimed(binary("valt", 0)), rounds: ROUNDS },
-    Load { name: "claim, structured, another target's", make: || claimed(structured("aipix", 0)), rounds: ROUNDS },
-    Load { name: "claim, binary, another target's", make: || claimed(binary("aipix", 0)), rounds: ROUNDS },
-    Load { name: "outcome, delivered", make: || settled(End::Delivered), rounds: ROUNDS },
-    Load { name: "outcome and dead letter", make: || settled(End::Dead(Reason::Rejected)), rounds: ROUNDS },
+    Load {
+        name: "decode, structured",
+        make: || decoded(structured("valt", 0)),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "decode, structured, 10 more headers",
+        make: || decoded(structured("valt", 10)),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "decode, binary",
+        make: || decoded(binary("valt", 0)),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "decode, binary, 10 more headers",
+        make: || decoded(binary("valt", 10)),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "claim, structured",
+        make: || claimed(structured("valt", 0)),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "claim, binary",
+        make: || claimed(binary("valt", 0)),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "claim, structured, another target's",
+        make: || claimed(structured("aipix", 0)),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "claim, binary, another target's",
+        make: || claimed(binary("aipix", 0)),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "outcome, delivered",
+        make: || settled(End::Delivered),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "outcome and dead letter",
+        make: || settled(End::Dead(Reason::Rejected)),
+        rounds: ROUNDS,
+    },
 ];
 
 fn data(target: &str) -> Value {
@@ -36,9 +77,14 @@ fn data(target: &str) -> Value {
 }
 
 fn record(value: &Value, headers: Vec<Header>, more: usize) -> Record {
-    let more = (0..more).map(|number| Header::text(format!("x-header-{number}"), "0123456789abcdef"));
+    let more =
+        (0..more).map(|number| Header::text(format!("x-header-{number}"), "0123456789abcdef"));
     Record {
-        place: Place { topic: "user-updates".into(), partition: 3, offset: 4711 },
+        place: Place {
+            topic: "user-updates".into(),
+            partition: 3,
+            offset: 4711,
+        },
         key: Some(b"valt/52".to_vec()),
         value: Some(value.to_string().into_bytes()),
         timestamp_ms: Some(1_795_341_600_123),
@@ -53,7 +99,11 @@ pub fn structured(target: &str, more_headers: usize) -> Record {
         "specversion": "1.0", "id": "0b5a5e0c-6f0e-4f3c-9d3a-2a6f0f1f7a11", "source": "/billing/accounts", "type": "com.example.user.changed",
         "time": "2026-11-22T09:00:00Z", "data": data(target),
     });
-    record(&event, vec![Header::text("content-type", "application/cloudevents+json")], more_headers)
+    record(
+        &event,
+        vec![Header::text("content-type", "application/cloudevents+json")],
+        more_headers,
+    )
 }
 
 /// The same in binary mode.
@@ -66,13 +116,24 @@ pub fn binary(target: &str, more_headers: usize) -> Record {
         ("ce_type", "com.example.user.changed"),
         ("ce_time", "2026-11-22T09:00:00Z"),
     ];
-    record(&data(target), headers.map(|(name, value)| Header::text(name, value)).into(), more_headers)
+    record(
+        &data(target),
+        headers
+            .map(|(name, value)| Header::text(name, value))
+            .into(),
+        more_headers,
+    )
 }
 
 /// What decides whose a record is, for the target `valt`.
 pub fn claims() -> Claims {
     let router = Router::new(vec!["aipix".to_owned(), "valt".to_owned()], Vec::new());
-    Claims::new("user-courier".to_owned(), "valt".to_owned(), api::by_name("valt"), Arc::new(router))
+    Claims::new(
+        "user-courier".to_owned(),
+        "valt".to_owned(),
+        api::by_name("valt"),
+        Arc::new(router),
+    )
 }
 
 fn decoded(record: Record) -> Round {
@@ -88,12 +149,36 @@ fn claimed(record: Record) -> Round {
 
 fn settled(end: End) -> Round {
     let (group_id, subscriber) = ("user-courier".to_owned(), "valt".to_owned());
-    let settler = Settler { group_id, subscriber, topics: Topics::default(), topic_id: OnceLock::new() };
-    let update: Arc<Update> = claims().claim(structured("valt", 0)).map(Arc::from).unwrap();
-    let facts = Arc::new(Facts { http_status: Some(200), error: None, finished_at: Timestamp::now() });
+    let settler = Settler {
+        group_id,
+        subscriber,
+        topics: Topics::default(),
+        topic_id: OnceLock::new(),
+    };
+    let update: Arc<Update> = claims()
+        .claim(structured("valt", 0))
+        .map(Arc::from)
+        .unwrap();
+    let facts = Arc::new(Facts {
+        http_status: Some(200),
+        error: None,
+        finished_at: Timestamp::now(),
+    });
     Box::new(move || {
-        let ending = Ending { update: update.clone(), end, spent: Spent { calls: 1, failures: 0 }, facts: Some(facts.clone()) };
-        let batch = Batch { id: 1, endings: vec![ending], commits: Vec::new() };
+        let ending = Ending {
+            update: update.clone(),
+            end,
+            spent: Spent {
+                calls: 1,
+                failures: 0,
+            },
+            facts: Some(facts.clone()),
+        };
+        let batch = Batch {
+            id: 1,
+            endings: vec![ending],
+            commits: Vec::new(),
+        };
         drop(black_box(settler.settlement(&batch)));
     })
 }

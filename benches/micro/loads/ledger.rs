@@ -13,15 +13,41 @@ use super::{FEW, Load, ROUNDS, Round};
 const TOGETHER: i64 = 50;
 
 pub const LOADS: &[Load] = &[
-    Load { name: "ledger, 50 offsets in order", make: || rounds(0), rounds: ROUNDS },
-    Load { name: "ledger, 50 offsets below 10,000 that wait", make: || rounds(10_000), rounds: ROUNDS },
-    Load { name: "ledger, a commit above 10,000 holes", make: above_holes, rounds: FEW },
-    Load { name: "checkpoint, 10,000 holes written", make: written, rounds: FEW },
-    Load { name: "checkpoint, 10,000 holes read", make: read, rounds: FEW },
+    Load {
+        name: "ledger, 50 offsets in order",
+        make: || rounds(0),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "ledger, 50 offsets below 10,000 that wait",
+        make: || rounds(10_000),
+        rounds: ROUNDS,
+    },
+    Load {
+        name: "ledger, a commit above 10,000 holes",
+        make: above_holes,
+        rounds: FEW,
+    },
+    Load {
+        name: "checkpoint, 10,000 holes written",
+        make: written,
+        rounds: FEW,
+    },
+    Load {
+        name: "checkpoint, 10,000 holes read",
+        make: read,
+        rounds: FEW,
+    },
 ];
 
 fn empty() -> Ledger {
-    Ledger::new(Commit { offset: 0, metadata: String::new() }, Checkpoint::at(0))
+    Ledger::new(
+        Commit {
+            offset: 0,
+            metadata: String::new(),
+        },
+        Checkpoint::at(0),
+    )
 }
 
 fn arrive(ledger: &mut Ledger, offset: i64) {
@@ -63,8 +89,15 @@ fn above_holes() -> Round {
 }
 
 fn holes() -> Checkpoint {
-    let open: BTreeMap<i64, Spent> = (0..20_000).step_by(2).map(|hole| (hole, Spent::default())).collect();
-    Checkpoint { topic: TopicId([7; 16]), horizon: 20_000, open }
+    let open: BTreeMap<i64, Spent> = (0..20_000)
+        .step_by(2)
+        .map(|hole| (hole, Spent::default()))
+        .collect();
+    Checkpoint {
+        topic: TopicId([7; 16]),
+        horizon: 20_000,
+        open,
+    }
 }
 
 fn written() -> Round {

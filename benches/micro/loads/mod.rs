@@ -1,6 +1,9 @@
-//! What is measured: a table of loads, each a name and something that is done again and again. Time, instructions and allocations are all
-//! taken of the same loads.
-#![expect(clippy::unwrap_used, reason = "a load that cannot be built ends the measurement by panicking")]
+//! What is measured: a table of loads, each a name and something that is done again and again.
+//! Time, instructions and allocations are all taken of the same loads.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a load that cannot be built ends the measurement by panicking"
+)]
 
 pub mod engine;
 pub mod event;
@@ -26,5 +29,8 @@ const FEW: u32 = 20;
 
 /// Every load.
 pub fn all() -> impl Iterator<Item = &'static Load> {
-    engine::LOADS.iter().chain(event::LOADS).chain(ledger::LOADS)
+    engine::LOADS
+        .iter()
+        .chain(event::LOADS)
+        .chain(ledger::LOADS)
 }

@@ -59,14 +59,20 @@ impl Aside {
 
     /// Another ending, behind those that are there.
     pub(super) fn push_back(&mut self, who: Who, ticket: Ticket) {
-        let Some(group) = self.groups.get_mut(&who) else { return };
+        let Some(group) = self.groups.get_mut(&who) else {
+            return;
+        };
         group.tickets.push_back(ticket);
     }
 
     /// An ending that was refused, or taken and not settled, before those that are there: all are
     /// tried again then.
     pub(super) fn put_front(&mut self, who: Who, ticket: Ticket, apart: Apart, at: Instant) {
-        let group = self.groups.entry(who).or_insert(Group { apart, at, tickets: VecDeque::new() });
+        let group = self.groups.entry(who).or_insert(Group {
+            apart,
+            at,
+            tickets: VecDeque::new(),
+        });
         self.due.remove(&(group.at, who));
         (group.apart, group.at) = (apart, at);
         group.tickets.push_front(ticket);
@@ -75,12 +81,27 @@ impl Aside {
 
     /// Takes endings whose time has come, all of the first one's kind, each group's in their order,
     /// as long as `fits` says so.
-    pub(super) fn take(&mut self, now: Instant, mut fits: impl FnMut(Apart, Ticket) -> bool) -> Option<(Apart, Vec<Ticket>)> {
-        let due: Vec<_> = self.due.iter().take_while(|(at, _)| *at <= now).copied().collect();
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        mut fits: impl FnMut(Apart, Ticket) -> bool,
+    ) -> Option<(Apart, Vec<Ticket>)> {
+        let due: Vec<_> = self
+            .due
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .copied()
+            .collect();
         let apart = self.groups.get(&due.first()?.1)?.apart;
         let mut taken = Vec::new();
         for (at, who) in due {
-            let Some(group) = self.groups.get_mut(&who).filter(|group| group.apart == apart) else { continue };
+            let Some(group) = self
+                .groups
+                .get_mut(&who)
+                .filter(|group| group.apart == apart)
+            else {
+                continue;
+            };
             while let Some(ticket) = group.tickets.pop_front_if(|ticket| fits(apart, *ticket)) {
                 taken.push(ticket);
             }
@@ -131,19 +152,34 @@ mod tests {
         aside.put_front(user(1), Ticket(7), Apart::Refused, later);
         aside.push_back(user(1), Ticket(9));
         aside.put_front(Who::Record(Ticket(8)), Ticket(8), Apart::Slow, later);
-        assert_eq!((aside.len(), aside.holds(user(1)), aside.holds(user(2))), (3, true, false));
+        assert_eq!(
+            (aside.len(), aside.holds(user(1)), aside.holds(user(2))),
+            (3, true, false)
+        );
         assert!(aside.take(start, |_, _| true).is_none());
-        assert_eq!(aside.take(later, |_, ticket| ticket != Ticket(9)), Some((Apart::Refused, vec![Ticket(7)])));
-        assert_eq!(aside.take(later, |_, _| true), Some((Apart::Refused, vec![Ticket(9)])));
+        assert_eq!(
+            aside.take(later, |_, ticket| ticket != Ticket(9)),
+            Some((Apart::Refused, vec![Ticket(7)]))
+        );
+        assert_eq!(
+            aside.take(later, |_, _| true),
+            Some((Apart::Refused, vec![Ticket(9)]))
+        );
         // Both are being settled, and are not.
         assert!(!aside.holds(user(1)));
         aside.put_front(user(1), Ticket(9), Apart::Refused, later);
         aside.put_front(user(1), Ticket(7), Apart::Refused, later);
         aside.push_back(user(1), Ticket(10));
-        let mut taken = [aside.take(later, |_, _| true).unwrap(), aside.take(later, |_, _| true).unwrap()];
+        let mut taken = [
+            aside.take(later, |_, _| true).unwrap(),
+            aside.take(later, |_, _| true).unwrap(),
+        ];
         taken.sort_by_key(|(_, tickets)| tickets.len());
         assert_eq!(taken[0], (Apart::Slow, vec![Ticket(8)]));
-        assert_eq!(taken[1], (Apart::Refused, vec![Ticket(7), Ticket(9), Ticket(10)]));
+        assert_eq!(
+            taken[1],
+            (Apart::Refused, vec![Ticket(7), Ticket(9), Ticket(10)])
+        );
         assert_eq!((aside.len(), aside.next_at()), (0, None));
     }
 
@@ -157,6 +193,9 @@ mod tests {
         aside.hurry(start, |ticket| *ticket == Ticket(9));
         assert_eq!(aside.next_at(), Some(later));
         aside.hurry(start, |ticket| *ticket == Ticket(8));
-        assert_eq!(aside.take(start, |_, _| true), Some((Apart::Refused, vec![Ticket(7), Ticket(8)])));
+        assert_eq!(
+            aside.take(start, |_, _| true),
+            Some((Apart::Refused, vec![Ticket(7), Ticket(8)]))
+        );
     }
 }

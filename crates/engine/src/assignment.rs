@@ -35,11 +35,13 @@ impl Partition {
 
     /// When its calls in flight are given up.
     pub fn give_up_at(&self) -> Option<Instant> {
-        self.going.filter(|going| !going.gave_up).map(|going| going.give_up_at)
+        self.going
+            .filter(|going| !going.gave_up)
+            .map(|going| going.give_up_at)
     }
 
-    /// The ending at that offset is left to the next owner, which calls the update again. So nothing
-    /// above it must be settled here: it may be a later update of the same user.
+    /// The ending at that offset is left to the next owner, which calls the update again. So
+    /// nothing above it must be settled here: it may be a later update of the same user.
     pub(super) fn leave_from(&mut self, offset: i64) {
         if let Some(going) = &mut self.going {
             going.left_from = going.left_from.min(offset);
@@ -48,7 +50,9 @@ impl Partition {
 
     /// How many of these endings, lowest first, are not left to the next owner.
     pub(super) fn may_settle(&self, offsets: &[i64]) -> usize {
-        self.going.map_or(offsets.len(), |going| offsets.partition_point(|offset| *offset < going.left_from))
+        self.going.map_or(offsets.len(), |going| {
+            offsets.partition_point(|offset| *offset < going.left_from)
+        })
     }
 }
 
@@ -58,23 +62,36 @@ impl<U, F> Engine<U, F> {
         self.topic = topic;
     }
 
-    /// The log of a partition was cut at `end` and goes on there with other records. The partition is lost; returned is
-    /// with what it must be assigned again, and read again.
+    /// The log of a partition was cut at `end` and goes on there with other records. The partition
+    /// is lost; returned is with what it must be assigned again, and read again.
     pub fn cut_back(&mut self, partition: i32, end: i64, now: Instant) -> Option<Commit> {
-        let assigned = self.partitions.get(&partition).filter(|assigned| !assigned.is_going())?;
+        let assigned = self
+            .partitions
+            .get(&partition)
+            .filter(|assigned| !assigned.is_going())?;
         let spent = |ticket| {
-            let Some(entry) = self.entries.get(&ticket) else { return Spent::default() };
+            let Some(entry) = self.entries.get(&ticket) else {
+                return Spent::default();
+            };
             let given_up = u32::from(entry.phase == Phase::InFlight);
-            Spent { calls: entry.spent.calls.saturating_add(given_up), ..entry.spent }
+            Spent {
+                calls: entry.spent.calls.saturating_add(given_up),
+                ..entry.spent
+            }
         };
         let commit = assigned.ledger.cut(end, spent);
         self.lost(partition, now);
         Some(commit)
     }
 
-    /// A partition was assigned, with what its last owner committed. Returns the assignment's epoch, and what was wrong with
-    /// the committed text, if anything: then only the offset counts.
-    pub fn assigned(&mut self, partition: i32, committed: Commit, now: Instant) -> (u64, Option<Unreadable>) {
+    /// A partition was assigned, with what its last owner committed. Returns the assignment's
+    /// epoch, and what was wrong with the committed text, if anything: then only the offset counts.
+    pub fn assigned(
+        &mut self,
+        partition: i32,
+        committed: Commit,
+        now: Instant,
+    ) -> (u64, Option<Unreadable>) {
         self.lost(partition, now);
         self.next_epoch += 1;
         let epoch = self.next_epoch;
@@ -82,53 +99,86 @@ impl<U, F> Engine<U, F> {
             Ok(checkpoint) => (checkpoint, None),
             Err(unreadable) => (Checkpoint::at(committed.offset), Some(unreadable)),
         };
-        let ledger = Ledger::new(committed, Checkpoint { topic: self.topic, ..checkpoint });
-        self.partitions.insert(partition, Partition { ledger, epoch, going: None });
+        let ledger = Ledger::new(
+            committed,
+            Checkpoint {
+                topic: self.topic,
+                ..checkpoint
+            },
+        );
+        self.partitions.insert(
+            partition,
+            Partition {
+                ledger,
+                epoch,
+                going: None,
+            },
+        );
         (epoch, unreadable)
     }
 
-    /// A partition must be let go. Its waiting updates are left to the next owner; calls in flight may finish until `give_up_at`;
-    /// what finished is settled; then comes [`Action::Released`].
+    /// A partition must be let go. Its waiting updates are left to the next owner; calls in flight
+    /// may finish until `give_up_at`; what finished is settled; then comes [`Action::Released`].
     pub fn revoked(&mut self, partition: i32, give_up_at: Instant) {
         let Some(assigned) = self.partitions.get_mut(&partition) else {
             self.actions.push(Action::Released(partition));
             return;
         };
         if assigned.going.is_none() {
-            assigned.going = Some(Going { give_up_at, gave_up: false, left_from: i64::MAX });
+            assigned.going = Some(Going {
+                give_up_at,
+                gave_up: false,
+                left_from: i64::MAX,
+            });
             self.going.insert(partition);
             self.forget_deferred(partition);
             self.abandon_waiting(partition);
         }
     }
 
-    /// A partition is gone already: another instance may own it. Nothing of it is called or settled any more.
+    /// A partition is gone already: another instance may own it. Nothing of it is called or settled
+    /// any more.
     pub fn lost(&mut self, partition: i32, now: Instant) {
-        let Some(gone) = self.partitions.remove(&partition) else { return };
+        let Some(gone) = self.partitions.remove(&partition) else {
+            return;
+        };
         self.going.remove(&partition);
         self.forget_deferred(partition);
         let tickets: Vec<Ticket> = gone.ledger.tickets().collect();
         for ticket in &tickets {
             self.abandon_call(*ticket, now);
         }
-        let ended = |ticket| self.entries.get(ticket).is_some_and(|entry| matches!(entry.phase, Phase::Ended(_)));
+        let ended = |ticket| {
+            self.entries
+                .get(ticket)
+                .is_some_and(|entry| matches!(entry.phase, Phase::Ended(_)))
+        };
         let some_ended = tickets.iter().any(ended);
         for ticket in tickets {
             self.forget(ticket);
         }
         if some_ended {
-            self.ended.retain(|ticket| self.entries.contains_key(ticket));
-            self.aside.retain(|ticket| self.entries.contains_key(ticket));
+            self.ended
+                .retain(|ticket| self.entries.contains_key(ticket));
+            self.aside
+                .retain(|ticket| self.entries.contains_key(ticket));
         }
         debug_assert!(!self.partitions.is_empty() || self.entries.is_empty() && self.waiting == 0);
     }
 
     fn abandon_waiting(&mut self, partition: i32) {
-        let Some(assigned) = self.partitions.get(&partition) else { return };
+        let Some(assigned) = self.partitions.get(&partition) else {
+            return;
+        };
         let tickets: Vec<Ticket> = assigned.ledger.tickets().collect();
-        // From the back, so that nothing dead moves up to a head and ends while its predecessors are left to the next owner.
+        // From the back, so that nothing dead moves up to a head and ends while its predecessors
+        // are left to the next owner.
         for ticket in tickets.into_iter().rev() {
-            if self.entries.get(&ticket).is_some_and(|entry| entry.phase == Phase::Waiting) {
+            if self
+                .entries
+                .get(&ticket)
+                .is_some_and(|entry| entry.phase == Phase::Waiting)
+            {
                 self.abandon(ticket);
             }
         }
@@ -138,9 +188,17 @@ impl<U, F> Engine<U, F> {
     pub(super) fn give_up(&mut self, now: Instant) {
         let mut tickets: Vec<Ticket> = Vec::new();
         for number in &self.going {
-            let Some(partition) = self.partitions.get_mut(number) else { continue };
-            if partition.give_up_at().is_some_and(|give_up_at| give_up_at <= now) {
-                partition.going = partition.going.map(|going| Going { gave_up: true, ..going });
+            let Some(partition) = self.partitions.get_mut(number) else {
+                continue;
+            };
+            if partition
+                .give_up_at()
+                .is_some_and(|give_up_at| give_up_at <= now)
+            {
+                partition.going = partition.going.map(|going| Going {
+                    gave_up: true,
+                    ..going
+                });
                 tickets.extend(partition.ledger.tickets());
             }
         }
@@ -151,7 +209,9 @@ impl<U, F> Engine<U, F> {
 
     /// Leaves an unfinished update to the next owner. A call in flight was made, so it counts.
     fn abandon_call(&mut self, ticket: Ticket, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        let Some(entry) = self.entries.get_mut(&ticket) else {
+            return;
+        };
         match entry.phase {
             Phase::Waiting => {}
             Phase::InFlight => {
@@ -176,8 +236,11 @@ impl<U, F> Engine<U, F> {
 
     /// Lets those partitions go that are drained and have nothing left to commit.
     pub(super) fn release(&mut self, now: Instant) {
-        let done =
-            |number: &&i32| self.partitions.get(number).is_some_and(|partition| self.is_drained(partition) && !self.has_news(partition));
+        let done = |number: &&i32| {
+            self.partitions
+                .get(number)
+                .is_some_and(|partition| self.is_drained(partition) && !self.has_news(partition))
+        };
         let done: Vec<i32> = self.going.iter().filter(done).copied().collect();
         for partition in done {
             self.lost(partition, now);
@@ -187,7 +250,13 @@ impl<U, F> Engine<U, F> {
 
     /// Nothing is waited for but what its topics refuse.
     fn is_drained(&self, partition: &Partition) -> bool {
-        let is_left = |entry: &Entry<U, F>| entry.phase == Phase::Abandoned || entry.in_vain && matches!(entry.phase, Phase::Ended(_));
-        partition.ledger.tickets().all(|ticket| self.entries.get(&ticket).is_none_or(is_left))
+        let is_left = |entry: &Entry<U, F>| {
+            entry.phase == Phase::Abandoned
+                || entry.in_vain && matches!(entry.phase, Phase::Ended(_))
+        };
+        partition
+            .ledger
+            .tickets()
+            .all(|ticket| self.entries.get(&ticket).is_none_or(is_left))
     }
 }

@@ -1,14 +1,18 @@
-//! Unpadded URL-safe base64 (RFC 4648, section 5): commit metadata is text. Own code, since this crate
-//! depends on nothing; its tests compare it with the `base64` crate.
+//! Unpadded URL-safe base64 (RFC 4648, section 5): commit metadata is text. Own code, since this
+//! crate depends on nothing; its tests compare it with the `base64` crate.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Appends the bytes in base64 to `text`.
 pub(crate) fn encode(bytes: &[u8], text: &mut String) {
     for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or(0)));
+        let bits = (0..3).fold(0, |bits, at| {
+            bits << 8 | u32::from(group.get(at).copied().unwrap_or(0))
+        });
         for place in 0..=group.len() {
-            text.push(char::from(ALPHABET[(bits >> (18 - 6 * place) & 63) as usize]));
+            text.push(char::from(
+                ALPHABET[(bits >> (18 - 6 * place) & 63) as usize],
+            ));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Deferral: updates of users who fail make room for others. They stay unsettled in the ledger, as offsets without a record, and are read
-//! again once their lane has become short.
+//! Deferral: updates of users who fail make room for others. They stay unsettled in the ledger, as
+//! offsets without a record, and are read again once their lane has become short.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -57,29 +57,52 @@ impl Deferred {
     /// Defers the update at that offset, which is the user's last one.
     pub(super) fn push(&mut self, partition: i32, user: UserId, offset: i64) {
         self.count += 1;
-        let rest = self.waiting.entry((partition, user)).or_insert_with(|| Rest { offsets: VecDeque::new(), kept: 1, hungry: false });
+        let rest = self
+            .waiting
+            .entry((partition, user))
+            .or_insert_with(|| Rest {
+                offsets: VecDeque::new(),
+                kept: 1,
+                hungry: false,
+            });
         rest.offsets.push_back(offset);
     }
 
     /// Defers the update at that offset, which stood right before those that are deferred already.
     fn push_front(&mut self, key: Key, offset: i64, kept: usize) {
         self.count += 1;
-        let rest = self.waiting.entry(key).or_insert_with(|| Rest { offsets: VecDeque::new(), kept, hungry: false });
+        let rest = self.waiting.entry(key).or_insert_with(|| Rest {
+            offsets: VecDeque::new(),
+            kept,
+            hungry: false,
+        });
         rest.offsets.push_front(offset);
         rest.kept = kept;
     }
 
     /// The partition went: the offsets are its next owner's. Returns whose they are.
     fn forget(&mut self, partition: i32) -> Vec<UserId> {
-        let gone: Vec<(Key, Rest)> = self.waiting.extract_if(|(of, _), _| *of == partition).collect();
-        self.count -= gone.iter().map(|(_, rest)| rest.offsets.len()).sum::<usize>();
+        let gone: Vec<(Key, Rest)> = self
+            .waiting
+            .extract_if(|(of, _), _| *of == partition)
+            .collect();
+        self.count -= gone
+            .iter()
+            .map(|(_, rest)| rest.offsets.len())
+            .sum::<usize>();
         self.hungry.retain(|(of, _)| *of != partition);
         gone.into_iter().map(|((_, user), _)| user).collect()
     }
 
     /// The update at that offset is in memory again, or is gone from the topic.
     fn pop(&mut self, key: Key, offset: i64) -> bool {
-        let Some(rest) = self.waiting.get_mut(&key).filter(|rest| rest.offsets.front() == Some(&offset)) else { return false };
+        let Some(rest) = self
+            .waiting
+            .get_mut(&key)
+            .filter(|rest| rest.offsets.front() == Some(&offset))
+        else {
+            return false;
+        };
         rest.offsets.pop_front();
         self.count -= 1;
         if rest.offsets.is_empty() {
@@ -90,7 +113,11 @@ impl Deferred {
 
     /// A lane has so many updates left in memory.
     fn shrank(&mut self, key: Key, left: usize) {
-        if let Some(rest) = self.waiting.get_mut(&key).filter(|rest| !rest.hungry && left <= rest.kept / 2) {
+        if let Some(rest) = self
+            .waiting
+            .get_mut(&key)
+            .filter(|rest| !rest.hungry && left <= rest.kept / 2)
+        {
             rest.hungry = true;
             self.hungry.push_back(key);
         }
@@ -99,8 +126,15 @@ impl Deferred {
     /// One of the hungry whose first offset is the lowest unsettled one of its partition, which
     /// `lowest` tells, with that offset alone.
     fn lowest(&mut self, lowest: impl Fn(i32) -> Option<i64>) -> Option<(Key, Vec<i64>)> {
-        let first = |key: &Key| self.waiting.get(key).and_then(|rest| rest.offsets.front().copied());
-        let place = self.hungry.iter().position(|key| first(key).is_some_and(|first| lowest(key.0) == Some(first)))?;
+        let first = |key: &Key| {
+            self.waiting
+                .get(key)
+                .and_then(|rest| rest.offsets.front().copied())
+        };
+        let place = self
+            .hungry
+            .iter()
+            .position(|key| first(key).is_some_and(|first| lowest(key.0) == Some(first)))?;
         let key = self.hungry.remove(place)?;
         let rest = self.waiting.get_mut(&key)?;
         rest.hungry = false;
@@ -120,20 +154,27 @@ impl Deferred {
 }
 
 impl<U, F> Engine<U, F> {
-    /// The records that count for `max_waiting`. A user who fails keeps one, which must not hold up all others: those heads do not count, as
-    /// long as they are fewer than half as many.
+    /// The records that count for `max_waiting`. A user who fails keeps one, which must not hold up
+    /// all others: those heads do not count, as long as they are fewer than half as many.
     pub(super) fn counted(&self) -> usize {
         let exempt = (self.settings.max_waiting / 2).max(1);
-        self.entries.len().saturating_sub(self.lanes.failed().len().min(exempt))
+        self.entries
+            .len()
+            .saturating_sub(self.lanes.failed().len().min(exempt))
     }
 
-    /// Makes room in a memory that is full by deferring what stands at the end of lanes that fail, the longest first.
+    /// Makes room in a memory that is full by deferring what stands at the end of lanes that fail,
+    /// the longest first.
     pub(super) fn make_room(&mut self) {
         // Where the API cannot be used at all, nobody else is called either.
         if self.deferred.is_full() || !self.health.may_be_of_users() {
             return;
         }
-        let lengths: Vec<(UserId, usize)> = self.lanes.failed().map(|user| (user, self.lanes.waiting(user))).collect();
+        let lengths: Vec<(UserId, usize)> = self
+            .lanes
+            .failed()
+            .map(|user| (user, self.lanes.waiting(user)))
+            .collect();
         let need = self.counted().saturating_sub(self.settings.max_waiting / 2);
         let kept = match need {
             _ if self.bytes > self.settings.max_bytes / 2 => 1,
@@ -152,7 +193,13 @@ impl<U, F> Engine<U, F> {
     }
 
     fn defer(&mut self, user: UserId, ticket: Ticket, kept: usize) -> bool {
-        let Some(entry) = self.entries.get_mut(&ticket).filter(|entry| entry.phase == Phase::Waiting) else { return false };
+        let Some(entry) = self
+            .entries
+            .get_mut(&ticket)
+            .filter(|entry| entry.phase == Phase::Waiting)
+        else {
+            return false;
+        };
         entry.enter(Phase::Abandoned, &mut self.waiting);
         let (partition, offset, spent) = (entry.partition, entry.offset, entry.spent);
         self.leave_lane(ticket);
@@ -174,7 +221,8 @@ impl<U, F> Engine<U, F> {
     /// A lane became shorter.
     pub(super) fn shrank(&mut self, partition: i32, user: UserId) {
         if self.deferred.has(partition, user) {
-            self.deferred.shrank((partition, user), self.lanes.waiting(user));
+            self.deferred
+                .shrank((partition, user), self.lanes.waiting(user));
         }
     }
 
@@ -185,25 +233,48 @@ impl<U, F> Engine<U, F> {
         }
         let room = self.settings.max_waiting.saturating_sub(self.counted());
         let next = if !self.paused && room > 0 {
-            self.deferred.next((self.settings.max_waiting / SHARE).max(1).min(room))
+            self.deferred
+                .next((self.settings.max_waiting / SHARE).max(1).min(room))
         } else {
-            // What has ended above it may have to wait for it, and then no room comes about without it.
-            let lowest = |partition: i32| self.partitions.get(&partition).map(|partition| partition.ledger.lowest_unsettled());
+            // What has ended above it may have to wait for it, and then no room comes about without
+            // it.
+            let lowest = |partition: i32| {
+                self.partitions
+                    .get(&partition)
+                    .map(|partition| partition.ledger.lowest_unsettled())
+            };
             self.deferred.lowest(lowest)
         };
         let Some((key, offsets)) = next else { return };
-        let Some(assigned) = self.partitions.get(&key.0) else { return };
+        let Some(assigned) = self.partitions.get(&key.0) else {
+            return;
+        };
         self.deferred.fetching = Some(key);
-        self.actions.push(Action::Fetch { partition: key.0, epoch: assigned.epoch, offsets });
+        self.actions.push(Action::Fetch {
+            partition: key.0,
+            epoch: assigned.epoch,
+            offsets,
+        });
     }
 
-    /// Offsets were read again, as an [`Action::Fetch`] asked: the first of them, in their order, each with its update unless that is gone
-    /// from the topic. Returns those that are to be worked on.
-    pub fn fetched(&mut self, partition: i32, epoch: u64, found: Vec<(i64, Option<Refetched<U>>)>) -> Vec<Arc<U>> {
-        let Some(key) = self.deferred.fetching.take() else { return Vec::new() };
+    /// Offsets were read again, as an [`Action::Fetch`] asked: the first of them, in their order,
+    /// each with its update unless that is gone from the topic. Returns those that are to be worked
+    /// on.
+    pub fn fetched(
+        &mut self,
+        partition: i32,
+        epoch: u64,
+        found: Vec<(i64, Option<Refetched<U>>)>,
+    ) -> Vec<Arc<U>> {
+        let Some(key) = self.deferred.fetching.take() else {
+            return Vec::new();
+        };
         let mut taken = Vec::new();
         for (offset, refetched) in found {
-            let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.epoch == epoch && !assigned.is_going())
+            let Some(assigned) = self
+                .partitions
+                .get_mut(&partition)
+                .filter(|assigned| assigned.epoch == epoch && !assigned.is_going())
             else {
                 return taken;
             };
@@ -222,13 +293,23 @@ impl<U, F> Engine<U, F> {
     }
 }
 
-/// How many updates each lane may keep, so that `need` of them are cut in all, or as many as can be.
+/// How many updates each lane may keep, so that `need` of them are cut in all, or as many as can
+/// be.
 fn kept(lengths: impl Iterator<Item = usize> + Clone, need: usize) -> usize {
-    let cut = |kept: usize| lengths.clone().map(|length| length.saturating_sub(kept)).sum::<usize>();
+    let cut = |kept: usize| {
+        lengths
+            .clone()
+            .map(|length| length.saturating_sub(kept))
+            .sum::<usize>()
+    };
     let (mut enough, mut too_many) = (1, lengths.clone().max().unwrap_or(1).max(2));
     while enough + 1 < too_many {
         let middle = enough.midpoint(too_many);
-        if cut(middle) >= need { enough = middle } else { too_many = middle }
+        if cut(middle) >= need {
+            enough = middle
+        } else {
+            too_many = middle
+        }
     }
     enough
 }
@@ -239,10 +320,19 @@ mod tests {
 
     #[test]
     fn the_longest_lanes_are_cut_first_and_one_update_is_kept() {
-        for (lengths, need, expected) in
-            [(&[10, 3, 2][..], 6, 4), (&[10, 3, 2], 7, 3), (&[10, 10], 4, 8), (&[10, 3, 2], 100, 1), (&[1, 1, 1], 5, 1), (&[], 5, 1)]
-        {
-            assert_eq!(kept(lengths.iter().copied(), need), expected, "{lengths:?} {need}");
+        for (lengths, need, expected) in [
+            (&[10, 3, 2][..], 6, 4),
+            (&[10, 3, 2], 7, 3),
+            (&[10, 10], 4, 8),
+            (&[10, 3, 2], 100, 1),
+            (&[1, 1, 1], 5, 1),
+            (&[], 5, 1),
+        ] {
+            assert_eq!(
+                kept(lengths.iter().copied(), need),
+                expected,
+                "{lengths:?} {need}"
+            );
         }
     }
 
@@ -266,6 +356,9 @@ mod tests {
         assert_eq!(deferred.next(1), None);
         assert!(deferred.pop((0, user), 30) && !deferred.has(0, user));
         deferred.forget(1);
-        assert_eq!((deferred.count, deferred.waiting.len(), deferred.next(9)), (0, 0, None));
+        assert_eq!(
+            (deferred.count, deferred.waiting.len(), deferred.next(9)),
+            (0, 0, None)
+        );
     }
 }

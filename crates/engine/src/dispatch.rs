@@ -7,15 +7,22 @@ use crate::engine::{Engine, Phase};
 use crate::health::State;
 use crate::{Action, Merge, Ticket};
 
-/// The sentinel forgets what it saw when it has seen this many users: it watches, it need not remember for ever.
+/// The sentinel forgets what it saw when it has seen this many users: it watches, it need not
+/// remember for ever.
 const SENTINEL_USERS: usize = 100_000;
 
 impl<U: Merge, F> Engine<U, F> {
     /// Starts what may start: freely while the target flows, a single probe when one is due.
     pub(super) fn dispatch(&mut self, now: Instant) {
         while self.may_call(now) {
-            let Some(timeout) = self.leased_timeout(now) else { return };
-            let lane = if self.health.is_flowing() { self.lanes.take() } else { self.lanes.take_probe(self.health.last_probe()) };
+            let Some(timeout) = self.leased_timeout(now) else {
+                return;
+            };
+            let lane = if self.health.is_flowing() {
+                self.lanes.take()
+            } else {
+                self.lanes.take_probe(self.health.last_probe())
+            };
             let Some((user, head)) = lane else { return };
             let run = self.run(user, head, now);
             self.start(user, run, timeout, now);
@@ -25,7 +32,9 @@ impl<U: Merge, F> Engine<U, F> {
     fn start(&mut self, user: UserId, mut run: Vec<Ticket>, timeout: Duration, now: Instant) {
         let mut updates = Vec::with_capacity(run.len());
         for ticket in &run {
-            let Some(entry) = self.entries.get_mut(ticket) else { return };
+            let Some(entry) = self.entries.get_mut(ticket) else {
+                return;
+            };
             entry.enter(Phase::InFlight, &mut self.waiting);
             entry.first_started.get_or_insert(now);
             entry.started = Some(now);
@@ -34,7 +43,9 @@ impl<U: Merge, F> Engine<U, F> {
             }
             updates.push(entry.update.clone());
         }
-        let Some((head, ticket)) = run.first().copied().zip(run.pop()) else { return };
+        let Some((head, ticket)) = run.first().copied().zip(run.pop()) else {
+            return;
+        };
         let Some(update) = updates.pop() else { return };
         if !self.health.is_flowing() {
             self.health.probe(ticket, user);
@@ -46,7 +57,12 @@ impl<U: Merge, F> Engine<U, F> {
             self.merged.insert(ticket, run);
         }
         self.rate.started(now);
-        self.actions.push(Action::Start { ticket, update, merged: updates, timeout });
+        self.actions.push(Action::Start {
+            ticket,
+            update,
+            merged: updates,
+            timeout,
+        });
     }
 }
 
@@ -59,11 +75,17 @@ impl<U, F> Engine<U, F> {
         let rate = self.rate.wait_until(now);
         match self.health.state() {
             State::Probing { .. } => None,
-            State::Holding { probe_at, .. } if self.in_flight.len() < self.settings.max_concurrency => {
+            State::Holding { probe_at, .. }
+                if self.in_flight.len() < self.settings.max_concurrency =>
+            {
                 Some(self.ask_at(probe_at).max(rate.unwrap_or(now)))
             }
             State::Holding { .. } => None,
-            State::Flowing if self.lanes.any_ready() && self.in_flight.len() < self.limit.current() => rate,
+            State::Flowing
+                if self.lanes.any_ready() && self.in_flight.len() < self.limit.current() =>
+            {
+                rate
+            }
             State::Flowing => None,
         }
     }
@@ -72,32 +94,41 @@ impl<U, F> Engine<U, F> {
         let may = match self.health.state() {
             State::Flowing => self.in_flight.len() < self.limit.current(),
             // Calls from before a maximum was lowered may still be in flight.
-            State::Holding { probe_at, .. } => self.ask_at(probe_at) <= now && self.in_flight.len() < self.settings.max_concurrency,
+            State::Holding { probe_at, .. } => {
+                self.ask_at(probe_at) <= now && self.in_flight.len() < self.settings.max_concurrency
+            }
             State::Probing { .. } => false,
         };
         may && self.rate.wait_until(now).is_none()
     }
 
-    /// When the next probe may start. A user who has not failed may be asked before it is due, to show whether the failures
-    /// are those of some users.
+    /// When the next probe may start. A user who has not failed may be asked before it is due, to
+    /// show whether the failures are those of some users.
     fn ask_at(&self, probe_at: Instant) -> Instant {
-        let clean_at = self.health.clean_at().filter(|_| self.lanes.any_clean_ready(self.health.last_probe()));
+        let clean_at = self
+            .health
+            .clean_at()
+            .filter(|_| self.lanes.any_clean_ready(self.health.last_probe()));
         clean_at.map_or(probe_at, |clean_at| clean_at.min(probe_at))
     }
 
-    /// How long a call that starts now may take: the partition's next owner may begin when the lease ends, and no call
-    /// of ours may be under way then. `None`: too little of the lease is certain.
+    /// How long a call that starts now may take: the partition's next owner may begin when the
+    /// lease ends, and no call of ours may be under way then. `None`: too little of the lease is
+    /// certain.
     fn leased_timeout(&self, now: Instant) -> Option<Duration> {
         let left = self.lease_until?.saturating_duration_since(now);
         let timeout = self.settings.request_timeout.min(left);
         (timeout * 2 >= self.settings.request_timeout).then_some(timeout)
     }
 
-    /// Whether a call that began with a later update of this user was started before this one. Tickets count up in the order of arrival.
+    /// Whether a call that began with a later update of this user was started before this one.
+    /// Tickets count up in the order of arrival.
     fn overtakes(&mut self, user: UserId, ticket: Ticket) -> bool {
         if self.sentinel.len() >= SENTINEL_USERS {
             self.sentinel.clear();
         }
-        self.sentinel.insert(user, ticket).is_some_and(|last| last > ticket)
+        self.sentinel
+            .insert(user, ticket)
+            .is_some_and(|last| last > ticket)
     }
 }

@@ -74,7 +74,8 @@ impl<U, F> Entry<U, F> {
     }
 }
 
-/// The engine of one target. `U` is an update, `F` what an attempt leaves for people to read; it looks into neither.
+/// The engine of one target. `U` is an update, `F` what an attempt leaves for people to read; it
+/// looks into neither.
 #[derive(Debug)]
 pub struct Engine<U, F> {
     pub(super) settings: Settings,
@@ -177,7 +178,8 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    /// These settings hold from now on. What is in flight, waits already begun, attempts spent and the target's state stay as they are.
+    /// These settings hold from now on. What is in flight, waits already begun, attempts spent and
+    /// the target's state stay as they are.
     pub fn settings(&mut self, settings: Settings, now: Instant) {
         self.backoff = Backoff::new(settings.initial_backoff, settings.max_backoff);
         self.health.pace(self.backoff);
@@ -186,24 +188,43 @@ impl<U, F> Engine<U, F> {
         self.settings = settings;
     }
 
-    /// A record that is not ours, or a gap: everything of the partition below `position` has arrived.
+    /// A record that is not ours, or a gap: everything of the partition below `position` has
+    /// arrived.
     pub fn passed(&mut self, partition: i32, position: i64) {
         // What arrives while a partition goes is not taken, and so must not be passed over either.
-        if let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| !assigned.is_going()) {
+        if let Some(assigned) = self
+            .partitions
+            .get_mut(&partition)
+            .filter(|assigned| !assigned.is_going())
+        {
             assigned.ledger.advance(position);
         }
     }
 
-    /// A record of ours. Returns whether it is to be worked on now (and not settled already, or of a partition that went, or behind others
-    /// that are deferred).
-    pub fn arrived(&mut self, partition: i32, offset: i64, size: usize, update: Arc<U>, work: Work) -> bool {
-        let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| !assigned.is_going()) else {
+    /// A record of ours. Returns whether it is to be worked on now (and not settled already, or of
+    /// a partition that went, or behind others that are deferred).
+    pub fn arrived(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        size: usize,
+        update: Arc<U>,
+        work: Work,
+    ) -> bool {
+        let Some(assigned) = self
+            .partitions
+            .get_mut(&partition)
+            .filter(|assigned| !assigned.is_going())
+        else {
             return false;
         };
         let Some(Arrival::Open(spent)) = assigned.ledger.arrive(offset) else {
             return false;
         };
-        if let Work::Call { user, .. } | Work::Dead { user: Some(user), .. } = work
+        if let Work::Call { user, .. }
+        | Work::Dead {
+            user: Some(user), ..
+        } = work
             && self.deferred.has(partition, user)
         {
             assigned.ledger.defer(offset, spent);
@@ -215,7 +236,15 @@ impl<U, F> Engine<U, F> {
     }
 
     /// Takes a record into memory, at the end of its lane.
-    pub(super) fn open(&mut self, partition: i32, offset: i64, size: usize, update: Arc<U>, work: Work, spent: Spent) {
+    pub(super) fn open(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        size: usize,
+        update: Arc<U>,
+        work: Work,
+        spent: Spent,
+    ) {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         if let Some(assigned) = self.partitions.get_mut(&partition) {
@@ -253,7 +282,9 @@ impl<U, F> Engine<U, F> {
             self.expiries.insert((expires_at, ticket));
         }
         match (user, dead) {
-            (Some(user), Some(reason)) if self.lanes.is_free(user) => self.end(ticket, End::Dead(reason)),
+            (Some(user), Some(reason)) if self.lanes.is_free(user) => {
+                self.end(ticket, End::Dead(reason))
+            }
             (Some(user), _) => self.lanes.push(user, ticket),
             (None, Some(reason)) => self.end(ticket, End::Dead(reason)),
             (None, None) => {}
@@ -264,7 +295,9 @@ impl<U, F> Engine<U, F> {
     pub(super) fn end(&mut self, ticket: Ticket, end: End) {
         let mut next = Some((ticket, end));
         while let Some((ticket, end)) = next {
-            let Some(entry) = self.entries.get_mut(&ticket) else { return };
+            let Some(entry) = self.entries.get_mut(&ticket) else {
+                return;
+            };
             entry.enter(Phase::Ended(end), &mut self.waiting);
             self.ended.push_back(ticket);
             next = self.leave_lane(ticket);
@@ -273,14 +306,17 @@ impl<U, F> Engine<U, F> {
 
     /// The update is left to the next owner of its partition.
     pub(super) fn abandon(&mut self, ticket: Ticket) {
-        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        let Some(entry) = self.entries.get_mut(&ticket) else {
+            return;
+        };
         entry.enter(Phase::Abandoned, &mut self.waiting);
         if let Some((next, end)) = self.leave_lane(ticket) {
             self.end(next, end);
         }
     }
 
-    /// Takes a ticket out of its lane. Returns the new head if it needs no call to end: a lane's head always needs one.
+    /// Takes a ticket out of its lane. Returns the new head if it needs no call to end: a lane's
+    /// head always needs one.
     pub(super) fn leave_lane(&mut self, ticket: Ticket) -> Option<(Ticket, End)> {
         let entry = self.entries.get(&ticket)?;
         if let Some(expires_at) = entry.expires_at {
@@ -325,12 +361,29 @@ impl<U, F> Engine<U, F> {
     /// When `step` has something to do though nothing happened.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let expiry = self.expiries.first().map(|(at, _)| *at);
-        let going = self.going.iter().filter_map(|partition| self.partitions.get(partition)?.give_up_at()).min();
-        let settle = (self.settling.is_none() && !self.ended.is_empty()).then_some(self.settle_not_before);
+        let going = self
+            .going
+            .iter()
+            .filter_map(|partition| self.partitions.get(partition)?.give_up_at())
+            .min();
+        let settle =
+            (self.settling.is_none() && !self.ended.is_empty()).then_some(self.settle_not_before);
         let aside = self.aside.next_at().filter(|_| self.settling.is_none());
-        let commit = (self.settling.is_none() && !self.partitions.is_empty()).then_some(self.commit_at);
+        let commit =
+            (self.settling.is_none() && !self.partitions.is_empty()).then_some(self.commit_at);
         let call = self.call_at(now);
-        [expiry, going, settle, aside, commit, call, self.lanes.wake_at()].into_iter().flatten().min()
+        [
+            expiry,
+            going,
+            settle,
+            aside,
+            commit,
+            call,
+            self.lanes.wake_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn expire(&mut self, now: Instant) {
@@ -339,14 +392,22 @@ impl<U, F> Engine<U, F> {
         {
             self.expiries.pop_first();
             // A call in flight may still deliver it.
-            if self.entries.get(&ticket).is_some_and(|entry| entry.phase == Phase::Waiting) {
+            if self
+                .entries
+                .get(&ticket)
+                .is_some_and(|entry| entry.phase == Phase::Waiting)
+            {
                 self.end(ticket, End::Dead(Reason::Expired));
             }
         }
     }
 
     fn pause_or_resume(&mut self) {
-        let Settings { max_waiting, max_bytes, .. } = self.settings;
+        let Settings {
+            max_waiting,
+            max_bytes,
+            ..
+        } = self.settings;
         if self.paused || self.counted() >= max_waiting || self.bytes >= max_bytes {
             self.make_room();
         }
@@ -358,7 +419,11 @@ impl<U, F> Engine<U, F> {
         if !self.paused && full {
             self.paused = true;
             self.actions.push(Action::Pause);
-        } else if self.paused && counted <= max_waiting / 2 && bytes <= max_bytes / 2 && self.deferred.has_room() {
+        } else if self.paused
+            && counted <= max_waiting / 2
+            && bytes <= max_bytes / 2
+            && self.deferred.has_room()
+        {
             self.breath = None;
             self.paused = false;
             self.actions.push(Action::Resume);
@@ -370,12 +435,16 @@ impl<U, F> Engine<U, F> {
     /// Memory is full of what cannot be settled before the updates that fail do: nobody else can be
     /// called until then.
     pub(super) fn is_choked(&self) -> bool {
-        self.choked && self.paused && self.health.is_flowing() && self.in_flight.is_empty() && !self.lanes.any_ready()
+        self.choked
+            && self.paused
+            && self.health.is_flowing()
+            && self.in_flight.is_empty()
+            && !self.lanes.any_ready()
     }
 
     /// Reads one update past the bound, so that somebody else is called: only a delivery shows that
-    /// the updates that fail are themselves at fault, and ends them. It takes one for each that waits
-    /// at the most, so this is bounded by `max_waiting` as well.
+    /// the updates that fail are themselves at fault, and ends them. It takes one for each that
+    /// waits at the most, so this is bounded by `max_waiting` as well.
     fn breathe(&mut self) {
         if self.waiting == 0 {
             return;
@@ -386,7 +455,8 @@ impl<U, F> Engine<U, F> {
     }
 }
 
-/// How long a transaction is waited with, so that endings gather: a commit costs the broker the same for one as for hundreds.
+/// How long a transaction is waited with, so that endings gather: a commit costs the broker the
+/// same for one as for hundreds.
 pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
 /// How often offsets are committed where no ending carries them along.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_secs(2);

@@ -12,8 +12,9 @@ use crate::proof::Failure;
 use crate::verdict::{Finding, Reason, Verdict};
 use crate::{End, Ticket};
 
-/// A user whom the API asks for pauses counts as the only one after so many of them, each with deliveries of others after
-/// it: an API that throttles everybody is unlikely to pick the same update again and again.
+/// A user whom the API asks for pauses counts as the only one after so many of them, each with
+/// deliveries of others after it: an API that throttles everybody is unlikely to pick the same
+/// update again and again.
 const PAUSES_OF_ONE: u32 = 2;
 
 /// Before what an update is called again.
@@ -27,9 +28,19 @@ enum Wait {
 }
 
 impl<U, F> Engine<U, F> {
-    /// An attempt finished. Returns how many failures count against the update, if this one does and it was sent by itself.
-    pub fn finished(&mut self, ticket: Ticket, finding: Finding, facts: F, now: Instant) -> Option<u32> {
-        let entry = self.entries.get(&ticket).filter(|entry| entry.phase == Phase::InFlight)?;
+    /// An attempt finished. Returns how many failures count against the update, if this one does
+    /// and it was sent by itself.
+    pub fn finished(
+        &mut self,
+        ticket: Ticket,
+        finding: Finding,
+        facts: F,
+        now: Instant,
+    ) -> Option<u32> {
+        let entry = self
+            .entries
+            .get(&ticket)
+            .filter(|entry| entry.phase == Phase::InFlight)?;
         let (user, offset, started) = (entry.user?, entry.offset, entry.started?);
         let mut run = self.merged.remove(&ticket).unwrap_or_default();
         run.push(ticket);
@@ -45,8 +56,18 @@ impl<U, F> Engine<U, F> {
                 self.limit.succeeded(busy, latency);
                 self.delivered(started, caller, now);
                 for ticket in run {
-                    let last = self.entries.get(&ticket).is_some_and(|entry| entry.offset == offset);
-                    self.end(ticket, if last { End::Delivered } else { End::Merged { into: offset } });
+                    let last = self
+                        .entries
+                        .get(&ticket)
+                        .is_some_and(|entry| entry.offset == offset);
+                    self.end(
+                        ticket,
+                        if last {
+                            End::Delivered
+                        } else {
+                            End::Merged { into: offset }
+                        },
+                    );
                 }
                 None
             }
@@ -57,7 +78,11 @@ impl<U, F> Engine<U, F> {
                     self.take_apart(&run);
                     self.again(&run, user, now, Wait::None);
                 } else {
-                    let reason = if user_not_found { Reason::UserNotFound } else { Reason::Rejected };
+                    let reason = if user_not_found {
+                        Reason::UserNotFound
+                    } else {
+                        Reason::Rejected
+                    };
                     self.end(ticket, End::Dead(reason));
                 }
                 None
@@ -70,11 +95,17 @@ impl<U, F> Engine<U, F> {
     fn note(&mut self, run: &[Ticket], finding: Finding, facts: F) {
         let facts = Arc::new(facts);
         for ticket in run {
-            let Some(entry) = self.entries.get_mut(ticket) else { continue };
+            let Some(entry) = self.entries.get_mut(ticket) else {
+                continue;
+            };
             entry.spent.calls = entry.spent.calls.saturating_add(finding.calls);
             entry.facts = Some(facts.clone());
             // What was delivered is settled with the next commit.
-            if let Some(partition) = self.partitions.get_mut(&entry.partition).filter(|_| finding.verdict != Verdict::Delivered) {
+            if let Some(partition) = self
+                .partitions
+                .get_mut(&entry.partition)
+                .filter(|_| finding.verdict != Verdict::Delivered)
+            {
                 partition.ledger.tried(entry.offset);
             }
         }
@@ -83,22 +114,34 @@ impl<U, F> Engine<U, F> {
     /// What is known of the user whose call was led by the update `head`.
     fn caller(&self, head: Ticket, user: UserId, verdict: Verdict) -> Caller {
         let standing = self.lanes.standing(user);
-        let failures = self.entries.get(&head).map_or(0, |head| head.spent.failures.max(head.merged_failures));
+        let failures = self
+            .entries
+            .get(&head)
+            .map_or(0, |head| head.spent.failures.max(head.merged_failures));
         let enough = !matches!(verdict, Verdict::Throttled { .. }) || failures >= PAUSES_OF_ONE;
-        Caller { user, clean: standing == Standing::Clean, odd: standing == Standing::Odd && enough }
+        Caller {
+            user,
+            clean: standing == Standing::Clean,
+            odd: standing == Standing::Odd && enough,
+        }
     }
 
     /// What the verdict says of the target.
     fn judge(&mut self, ticket: Ticket, caller: Caller, finding: Finding, now: Instant) {
         let was_flowing = self.health.is_flowing();
-        if self.health.judge(ticket, caller, finding, now, &mut self.rng) == Turn::Over {
+        if self
+            .health
+            .judge(ticket, caller, finding, now, &mut self.rng)
+            == Turn::Over
+        {
             self.limit.restart();
         }
         if let Verdict::Throttled { retry_after } = finding.verdict
             && !caller.odd
         {
-            // The first of its kind only: the calls that were under way with it say the same, and a probe that is throttled was no rate.
-            // Nor does a user say it twice whom nobody else has joined since.
+            // The first of its kind only: the calls that were under way with it say the same, and a
+            // probe that is throttled was no rate. Nor does a user say it twice whom nobody else
+            // has joined since.
             if was_flowing && caller.clean {
                 self.rate.throttled(now, retry_after.unwrap_or_default());
             }
@@ -115,7 +158,9 @@ impl<U, F> Engine<U, F> {
             return self.proof.recovered(now);
         }
         for ticket in self.proof.delivered(started, now) {
-            let Some(entry) = self.entries.get_mut(&ticket) else { continue };
+            let Some(entry) = self.entries.get_mut(&ticket) else {
+                continue;
+            };
             if let (Some(failure), Some(user)) = (&mut entry.failure, entry.user) {
                 failure.proven = true;
                 self.lanes.is_odd(user);
@@ -123,13 +168,28 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    fn failed(&mut self, ticket: Ticket, run: &[Ticket], caller: Caller, finding: Finding, now: Instant) -> Option<u32> {
+    fn failed(
+        &mut self,
+        ticket: Ticket,
+        run: &[Ticket],
+        caller: Caller,
+        finding: Finding,
+        now: Instant,
+    ) -> Option<u32> {
         let user = caller.user;
-        if matches!(finding.verdict, Verdict::Retry { .. } | Verdict::Throttled { .. }) && !caller.odd {
+        if matches!(
+            finding.verdict,
+            Verdict::Retry { .. } | Verdict::Throttled { .. }
+        ) && !caller.odd
+        {
             self.limit.failed(user);
         }
         // An attempt without a call failed over the login or the lease, which is no update's fault.
-        let may_be_its_own = finding.calls > 0 && !matches!(finding.verdict, Verdict::Retry { unreachable: true } | Verdict::NotCalled);
+        let may_be_its_own = finding.calls > 0
+            && !matches!(
+                finding.verdict,
+                Verdict::Retry { unreachable: true } | Verdict::NotCalled
+            );
         let mut counted = None;
         if may_be_its_own {
             let charged = self.charge(run, user, finding, now);
@@ -146,7 +206,8 @@ impl<U, F> Engine<U, F> {
             _ => Duration::ZERO,
         };
         let was_probe = self.health.last_probe() == Some(user);
-        let waits_itself = self.health.is_flowing() || may_be_its_own && self.health.is_doubted() && !was_probe;
+        let waits_itself =
+            self.health.is_flowing() || may_be_its_own && self.health.is_doubted() && !was_probe;
         let wait = match finding.verdict {
             Verdict::NotCalled => Wait::None,
             _ if waits_itself => Wait::Own(asked),
@@ -156,48 +217,79 @@ impl<U, F> Engine<U, F> {
         counted
     }
 
-    /// How many failures count against the update now: this one if others were delivered since the last one, and then that
-    /// one too; or if the update is known to fail and nothing speaks against the target.
+    /// How many failures count against the update now: this one if others were delivered since the
+    /// last one, and then that one too; or if the update is known to fail and nothing speaks
+    /// against the target.
     fn charge(&mut self, run: &[Ticket], user: UserId, finding: Finding, now: Instant) -> u32 {
         let head = run[0];
         let lasts = self.lasts(run, user, finding, now);
         let may_tell = self.health.is_flowing() || self.health.is_doubted();
-        let Some(entry) = self.entries.get_mut(&head) else { return 0 };
-        let Some(started) = entry.started else { return 0 };
+        let Some(entry) = self.entries.get_mut(&head) else {
+            return 0;
+        };
+        let Some(started) = entry.started else {
+            return 0;
+        };
         let before = entry.failure.take();
         let charged = match before {
-            Some(Failure { proven: true, counted, merged, .. }) if merged == (run.len() > 1) => 1 + u32::from(!counted),
+            Some(Failure {
+                proven: true,
+                counted,
+                merged,
+                ..
+            }) if merged == (run.len() > 1) => 1 + u32::from(!counted),
             _ => u32::from(lasts),
         };
         if let Some(before) = before {
             self.proof.forget(before.started, Some(started), head);
         }
-        entry.failure = Some(Failure { started, merged: run.len() > 1, proven: false, counted: charged > 0 });
+        entry.failure = Some(Failure {
+            started,
+            merged: run.len() > 1,
+            proven: false,
+            counted: charged > 0,
+        });
         if may_tell {
             self.proof.failed(started, head);
         }
         charged
     }
 
-    /// An update that failed while others were delivered goes on to be the one at fault when nobody else is called any more.
+    /// An update that failed while others were delivered goes on to be the one at fault when nobody
+    /// else is called any more.
     fn lasts(&self, run: &[Ticket], user: UserId, finding: Finding, now: Instant) -> bool {
-        let Some(entry) = self.entries.get(&run[0]) else { return false };
+        let Some(entry) = self.entries.get(&run[0]) else {
+            return false;
+        };
         // The fault of a merged call may be any of its updates'.
-        let is_known = if run.len() > 1 { entry.merged_failures > 0 } else { entry.spent.failures > 0 };
+        let is_known = if run.len() > 1 {
+            entry.merged_failures > 0
+        } else {
+            entry.spent.failures > 0
+        };
         let of_one = !finding.of_all && !matches!(finding.verdict, Verdict::Throttled { .. });
         if !of_one || self.health.others_fail(user) {
             return false;
         }
-        // Nothing can show any more that the target delivers others: what is known of the user must do.
-        let is_of_odd = self.is_choked() && (is_known || self.lanes.standing(user) == Standing::Odd);
-        is_of_odd || is_known && entry.first_started.is_some_and(|since| self.proof.lasts(since, now))
+        // Nothing can show any more that the target delivers others: what is known of the user must
+        // do.
+        let is_of_odd =
+            self.is_choked() && (is_known || self.lanes.standing(user) == Standing::Odd);
+        is_of_odd
+            || is_known
+                && entry
+                    .first_started
+                    .is_some_and(|since| self.proof.lasts(since, now))
     }
 
-    /// The call of these updates failed: each ends, is left to its partition's next owner, or waits for another attempt.
+    /// The call of these updates failed: each ends, is left to its partition's next owner, or waits
+    /// for another attempt.
     fn again(&mut self, run: &[Ticket], user: UserId, now: Instant, wait: Wait) {
         let mut left = Vec::with_capacity(run.len());
         for &ticket in run {
-            let Some(entry) = self.entries.get_mut(&ticket) else { continue };
+            let Some(entry) = self.entries.get_mut(&ticket) else {
+                continue;
+            };
             entry.failures = entry.failures.saturating_add(1);
             if entry.spent.failures >= self.settings.max_attempts {
                 self.end(ticket, End::Dead(Reason::AttemptsExhausted));
@@ -208,18 +300,30 @@ impl<U, F> Engine<U, F> {
                 left.push((ticket, entry.failures, entry.partition));
             }
         }
-        let Some(&(_, failures, partition)) = left.first() else { return };
-        if self.partitions.get(&partition).is_none_or(Partition::is_going) {
+        let Some(&(_, failures, partition)) = left.first() else {
+            return;
+        };
+        if self
+            .partitions
+            .get(&partition)
+            .is_none_or(Partition::is_going)
+        {
             // From the back, as in `abandon_waiting`.
-            left.into_iter().rev().for_each(|(ticket, ..)| self.abandon(ticket));
+            left.into_iter()
+                .rev()
+                .for_each(|(ticket, ..)| self.abandon(ticket));
             return;
         }
         if let Wait::Own(at_least) = wait {
-            let wait = self.backoff.full_jitter(failures, &mut self.rng).max(at_least);
+            let wait = self
+                .backoff
+                .full_jitter(failures, &mut self.rng)
+                .max(at_least);
             return self.lanes.retry(user, now + wait);
         }
         if wait == Wait::None || !self.health.is_doubted() {
-            // At once, or at the target's own pace: in both cases the update's own backoff is reset.
+            // At once, or at the target's own pace: in both cases the update's own backoff is
+            // reset.
             for (ticket, ..) in left {
                 if let Some(entry) = self.entries.get_mut(&ticket) {
                     entry.failures = 0;

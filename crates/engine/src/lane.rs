@@ -39,10 +39,12 @@ struct Lane {
     phase: Phase,
 }
 
-/// Where lanes wait for their turn. A lane stands in one of the lines, or in none while its head is being called.
+/// Where lanes wait for their turn. A lane stands in one of the lines, or in none while its head is
+/// being called.
 #[derive(Debug, Default)]
 struct Lines {
-    /// Users whose head may be called, by their place in line, the longest-waiting first: those who have not failed,
+    /// Users whose head may be called, by their place in line, the longest-waiting first: those who
+    /// have not failed,
     clean: BTreeMap<u64, UserId>,
     /// and those who have.
     failed: BTreeMap<u64, UserId>,
@@ -55,7 +57,11 @@ impl Lines {
     fn ready(&mut self, user: UserId, standing: Standing) -> Phase {
         let place = self.next_place;
         self.next_place += 1;
-        let line = if standing == Standing::Clean { &mut self.clean } else { &mut self.failed };
+        let line = if standing == Standing::Clean {
+            &mut self.clean
+        } else {
+            &mut self.failed
+        };
         line.insert(place, user);
         Phase::Ready(place)
     }
@@ -65,10 +71,15 @@ impl Lines {
         Phase::Backoff(at)
     }
 
-    /// Nothing is left behind of a lane that goes: who comes and goes while nobody is called must not lengthen the line.
+    /// Nothing is left behind of a lane that goes: who comes and goes while nobody is called must
+    /// not lengthen the line.
     fn leave(&mut self, user: UserId, phase: Phase) {
         match phase {
-            Phase::Ready(place) => drop(self.clean.remove(&place).or_else(|| self.failed.remove(&place))),
+            Phase::Ready(place) => drop(
+                self.clean
+                    .remove(&place)
+                    .or_else(|| self.failed.remove(&place)),
+            ),
             Phase::Backoff(at) => drop(self.backoff.remove(&(at, user))),
             Phase::InFlight => {}
         }
@@ -80,14 +91,17 @@ impl Lines {
         firsts.into_iter().flatten().min().map(|(_, user)| *user)
     }
 
-    /// The user to ask how the target is: one who has not failed tells most, and not the one who was asked `last` if
-    /// anybody else waits, be it for another attempt.
+    /// The user to ask how the target is: one who has not failed tells most, and not the one who
+    /// was asked `last` if anybody else waits, be it for another attempt.
     fn best_probe(&self, last: Option<UserId>) -> Option<UserId> {
         let ready = || self.clean.values().chain(self.failed.values());
         let waiting = || self.backoff.iter().map(|(_, user)| user);
         let other = |user: &&UserId| Some(**user) != last;
         let others = ready().find(other).or_else(|| waiting().find(other));
-        others.or_else(|| ready().next()).or_else(|| waiting().next()).copied()
+        others
+            .or_else(|| ready().next())
+            .or_else(|| waiting().next())
+            .copied()
     }
 }
 
@@ -105,7 +119,10 @@ impl Lanes {
     pub fn push(&mut self, user: UserId, ticket: Ticket) {
         let lane = self.lanes.entry(user).or_insert_with(|| {
             let phase = self.lines.ready(user, standing(&self.failed, user));
-            Lane { queue: VecDeque::with_capacity(1), phase }
+            Lane {
+                queue: VecDeque::with_capacity(1),
+                phase,
+            }
         });
         lane.queue.push_back(ticket);
     }
@@ -184,12 +201,18 @@ impl Lanes {
 
     /// What waits in a lane behind the first so many, in order.
     pub fn tail(&self, user: UserId, kept: usize) -> impl Iterator<Item = Ticket> {
-        self.lanes.get(&user).into_iter().flat_map(move |lane| lane.queue.iter().skip(kept).copied())
+        self.lanes
+            .get(&user)
+            .into_iter()
+            .flat_map(move |lane| lane.queue.iter().skip(kept).copied())
     }
 
     /// What waits behind the head of that user's lane, in order.
     pub fn behind_head(&self, user: UserId) -> impl Iterator<Item = Ticket> {
-        self.lanes.get(&user).into_iter().flat_map(|lane| lane.queue.iter().skip(1).copied())
+        self.lanes
+            .get(&user)
+            .into_iter()
+            .flat_map(|lane| lane.queue.iter().skip(1).copied())
     }
 
     /// The head that was in flight must be called again, not before `at`.
@@ -213,7 +236,8 @@ impl Lanes {
         !self.lanes.contains_key(&user)
     }
 
-    /// A ticket is done with, wherever it stands in its lane. Returns the next one where it moved up to the head.
+    /// A ticket is done with, wherever it stands in its lane. Returns the next one where it moved
+    /// up to the head.
     pub fn remove(&mut self, user: UserId, ticket: Ticket) -> Option<Ticket> {
         let lane = self.lanes.get_mut(&user)?;
         let was_head = lane.queue.front() == Some(&ticket);
@@ -323,7 +347,8 @@ mod tests {
 
     #[test]
     fn who_goes_before_the_call_leaves_nothing_behind() {
-        // An outage of hours: somebody waits in front, while updates of others expire and new ones of theirs arrive.
+        // An outage of hours: somebody waits in front, while updates of others expire and new ones
+        // of theirs arrive.
         let mut lanes = Lanes::default();
         lanes.push(user(1), Ticket(0));
         for ticket in 1..1000 {
@@ -353,11 +378,23 @@ mod tests {
         fail(&mut lanes, 1, None);
         assert_eq!(lanes.take_probe(None), Some((user(2), Ticket(2))));
         fail(&mut lanes, 2, Some(now + Duration::from_secs(9)));
-        assert_eq!(lanes.take_probe(Some(user(2))), Some((user(3), Ticket(3))), "it has not failed");
+        assert_eq!(
+            lanes.take_probe(Some(user(2))),
+            Some((user(3), Ticket(3))),
+            "it has not failed"
+        );
         lanes.remove(user(3), Ticket(3));
-        assert_eq!(lanes.take_probe(Some(user(1))), Some((user(2), Ticket(2))), "its own wait is over when it is asked");
+        assert_eq!(
+            lanes.take_probe(Some(user(1))),
+            Some((user(2), Ticket(2))),
+            "its own wait is over when it is asked"
+        );
         fail(&mut lanes, 2, None);
         assert_eq!(lanes.take_probe(Some(user(2))), Some((user(1), Ticket(1))));
-        assert_eq!(lanes.take_probe(Some(user(2))), Some((user(2), Ticket(2))), "nobody else waits");
+        assert_eq!(
+            lanes.take_probe(Some(user(2))),
+            Some((user(2), Ticket(2))),
+            "nobody else waits"
+        );
     }
 }

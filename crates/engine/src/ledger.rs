@@ -53,7 +53,8 @@ impl Ledger {
         }
     }
 
-    /// A record arrived at `offset`. `None`: it was here already (the consumer went back), and must not be worked on again.
+    /// A record arrived at `offset`. `None`: it was here already (the consumer went back), and must
+    /// not be worked on again.
     pub fn arrive(&mut self, offset: i64) -> Option<Arrival> {
         if offset < self.position {
             return None;
@@ -97,7 +98,8 @@ impl Ledger {
         self.deferred.insert(offset, spent);
     }
 
-    /// The record at `offset` is in memory again, or was deleted from the topic. Returns the attempts spent on it.
+    /// The record at `offset` is in memory again, or was deleted from the topic. Returns the
+    /// attempts spent on it.
     pub fn fetched(&mut self, offset: i64) -> Option<Spent> {
         let spent = self.deferred.remove(&offset)?;
         if spent != Spent::default() {
@@ -129,41 +131,94 @@ impl Ledger {
         self.position.min(open).min(expected).min(deferred)
     }
 
-    /// What would be committed if the offsets `settling`, lowest first, were settled; `None` if the text would not fit.
-    /// `spent` tells the attempts spent on a ticket.
+    /// What would be committed if the offsets `settling`, lowest first, were settled; `None` if the
+    /// text would not fit. `spent` tells the attempts spent on a ticket.
     ///
-    /// What waits above the horizon without an attempt is not looked at: there may be thousands of them.
+    /// What waits above the horizon without an attempt is not looked at: there may be thousands of
+    /// them.
     pub fn commit(&self, settling: &[i64], spent: impl Fn(Ticket) -> Spent) -> Option<Commit> {
-        let horizon = settling.last().map_or(self.horizon, |last| self.horizon.max(last + 1));
+        let horizon = settling
+            .last()
+            .map_or(self.horizon, |last| self.horizon.max(last + 1));
         let stays = |offset: &i64| settling.binary_search(offset).is_err();
-        let mut open: Vec<(i64, Spent)> = self.expected.iter().map(|(offset, spent)| (*offset, *spent)).collect();
+        let mut open: Vec<(i64, Spent)> = self
+            .expected
+            .iter()
+            .map(|(offset, spent)| (*offset, *spent))
+            .collect();
         let below = self.open.range(..horizon);
-        let above = self.tried.range(horizon..).filter_map(|offset| self.open.get_key_value(offset));
+        let above = self
+            .tried
+            .range(horizon..)
+            .filter_map(|offset| self.open.get_key_value(offset));
         for (offset, ticket) in below.chain(above).filter(|(offset, _)| stays(offset)) {
-            let spent = if self.tried.contains(offset) { spent(*ticket) } else { Spent::default() };
+            let spent = if self.tried.contains(offset) {
+                spent(*ticket)
+            } else {
+                Spent::default()
+            };
             open.push((*offset, spent));
         }
-        let is_news = |(offset, spent): &(&i64, &Spent)| **offset < horizon || **spent != Spent::default();
-        open.extend(self.deferred.iter().filter(is_news).map(|(offset, spent)| (*offset, *spent)));
+        let is_news =
+            |(offset, spent): &(&i64, &Spent)| **offset < horizon || **spent != Spent::default();
+        open.extend(
+            self.deferred
+                .iter()
+                .filter(is_news)
+                .map(|(offset, spent)| (*offset, *spent)),
+        );
         // Runs that are in order each, or one.
         open.sort_by_key(|(offset, _)| *offset);
         let waits = self.open.range(horizon..).next().map(|(offset, _)| *offset);
         let deferred = self.deferred.keys().next().copied();
-        let lowest = open.first().map(|(offset, _)| *offset).into_iter().chain(waits).chain(deferred).fold(self.position, i64::min);
+        let lowest = open
+            .first()
+            .map(|(offset, _)| *offset)
+            .into_iter()
+            .chain(waits)
+            .chain(deferred)
+            .fold(self.position, i64::min);
         checkpoint::write(self.topic, lowest, horizon, &open)
     }
 
-    /// What the next owner should begin with if the log was cut at `end` and goes on there with other records: what was
-    /// settled below it stays so, and nothing from there on was read. It names no topic, so that it is news to be
-    /// committed at once.
+    /// What the next owner should begin with if the log was cut at `end` and goes on there with
+    /// other records: what was settled below it stays so, and nothing from there on was read. It
+    /// names no topic, so that it is news to be committed at once.
     pub fn cut(&self, end: i64, spent: impl Fn(Ticket) -> Spent) -> Commit {
         let horizon = self.horizon.min(end);
-        let mut open: BTreeMap<i64, Spent> = self.expected.range(..end).map(|(offset, spent)| (*offset, *spent)).collect();
-        open.extend(self.deferred.range(..end).map(|(offset, spent)| (*offset, *spent)));
-        open.extend(self.open.range(..end).map(|(offset, ticket)| (*offset, spent(*ticket))));
-        let offset = open.keys().next().copied().unwrap_or(end).min(self.position);
-        // It has fewer holes than what was committed, so it fits. Without it, some are called again.
-        Checkpoint { topic: TopicId::UNKNOWN, horizon, open }.write(offset).unwrap_or(Commit { offset, metadata: String::new() })
+        let mut open: BTreeMap<i64, Spent> = self
+            .expected
+            .range(..end)
+            .map(|(offset, spent)| (*offset, *spent))
+            .collect();
+        open.extend(
+            self.deferred
+                .range(..end)
+                .map(|(offset, spent)| (*offset, *spent)),
+        );
+        open.extend(
+            self.open
+                .range(..end)
+                .map(|(offset, ticket)| (*offset, spent(*ticket))),
+        );
+        let offset = open
+            .keys()
+            .next()
+            .copied()
+            .unwrap_or(end)
+            .min(self.position);
+        // It has fewer holes than what was committed, so it fits. Without it, some are called
+        // again.
+        Checkpoint {
+            topic: TopicId::UNKNOWN,
+            horizon,
+            open,
+        }
+        .write(offset)
+        .unwrap_or(Commit {
+            offset,
+            metadata: String::new(),
+        })
     }
 
     /// Whether this commit says anything new.
@@ -187,7 +242,10 @@ mod tests {
     use super::*;
 
     fn ledger(offset: i64) -> Ledger {
-        let commit = Commit { offset, metadata: String::new() };
+        let commit = Commit {
+            offset,
+            metadata: String::new(),
+        };
         Ledger::new(commit, Checkpoint::at(offset))
     }
 
@@ -208,9 +266,21 @@ mod tests {
 
         // The next owner works on 10 and 11 only.
         let mut next = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
-        let arrivals: Vec<_> = (10..16).map(|offset| next.arrive(offset).unwrap()).collect();
+        let arrivals: Vec<_> = (10..16)
+            .map(|offset| next.arrive(offset).unwrap())
+            .collect();
         let open = Arrival::Open(Spent::default());
-        assert_eq!(arrivals, [open, open, Arrival::Settled, Arrival::Settled, Arrival::Settled, open]);
+        assert_eq!(
+            arrivals,
+            [
+                open,
+                open,
+                Arrival::Settled,
+                Arrival::Settled,
+                Arrival::Settled,
+                open
+            ]
+        );
     }
 
     #[test]
@@ -227,7 +297,13 @@ mod tests {
     #[test]
     fn a_hole_that_was_deleted_from_the_topic_does_not_hold_it_up() {
         let open = [(10, Spent::default()), (15, Spent::default())].into();
-        let commit = Checkpoint { horizon: 20, open, ..Checkpoint::default() }.write(10).unwrap();
+        let commit = Checkpoint {
+            horizon: 20,
+            open,
+            ..Checkpoint::default()
+        }
+        .write(10)
+        .unwrap();
         let mut ledger = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
         assert_eq!(ledger.arrive(18), Some(Arrival::Settled));
         assert_eq!(ledger.lowest_unsettled(), 19);
@@ -243,7 +319,13 @@ mod tests {
 
     #[test]
     fn the_topic_that_it_is_of_is_committed_even_if_nothing_was_read() {
-        let mut ledger = Ledger::new(Commit::none(), Checkpoint { topic: TopicId([7; 16]), ..Checkpoint::at(0) });
+        let mut ledger = Ledger::new(
+            Commit::none(),
+            Checkpoint {
+                topic: TopicId([7; 16]),
+                ..Checkpoint::at(0)
+            },
+        );
         let commit = ledger.commit(&[], no_attempts).unwrap();
         assert!(ledger.is_news(&commit));
         assert_eq!(Checkpoint::read(&commit).unwrap().topic, TopicId([7; 16]));
@@ -252,7 +334,8 @@ mod tests {
     }
 
     #[test]
-    fn of_a_log_that_was_cut_what_is_settled_below_the_cut_stays_so_and_nothing_above_it_is_known() {
+    fn of_a_log_that_was_cut_what_is_settled_below_the_cut_stays_so_and_nothing_above_it_is_known()
+    {
         let mut ledger = ledger(10);
         for offset in 10..20 {
             ledger.arrive(offset);
@@ -260,14 +343,39 @@ mod tests {
         }
         let commit = ledger.commit(&[11, 12, 14, 16, 18], no_attempts).unwrap();
         ledger.committed(commit, [11, 12, 14, 16, 18]);
-        let cut = ledger.cut(15, |ticket| Spent { calls: (ticket.0 == 13).into(), failures: 0 });
+        let cut = ledger.cut(15, |ticket| Spent {
+            calls: (ticket.0 == 13).into(),
+            failures: 0,
+        });
         let mut next = Ledger::new(cut.clone(), Checkpoint::read(&cut).unwrap());
-        let arrivals: Vec<_> = (cut.offset..20).map(|offset| next.arrive(offset).unwrap()).collect();
+        let arrivals: Vec<_> = (cut.offset..20)
+            .map(|offset| next.arrive(offset).unwrap())
+            .collect();
         let [open, called] = [0, 1].map(|calls| Arrival::Open(Spent { calls, failures: 0 }));
         let settled = Arrival::Settled;
-        assert_eq!((cut.offset, arrivals), (10, vec![open, settled, settled, called, settled, open, open, open, open, open]));
-        assert_eq!(ledger.cut(10, no_attempts), Commit { offset: 10, metadata: String::new() });
-        assert_eq!(ledger.cut(3, no_attempts), Commit { offset: 3, metadata: String::new() });
+        assert_eq!(
+            (cut.offset, arrivals),
+            (
+                10,
+                vec![
+                    open, settled, settled, called, settled, open, open, open, open, open
+                ]
+            )
+        );
+        assert_eq!(
+            ledger.cut(10, no_attempts),
+            Commit {
+                offset: 10,
+                metadata: String::new()
+            }
+        );
+        assert_eq!(
+            ledger.cut(3, no_attempts),
+            Commit {
+                offset: 3,
+                metadata: String::new()
+            }
+        );
     }
 
     #[test]
@@ -275,7 +383,10 @@ mod tests {
         let mut ledger = ledger(0);
         ledger.arrive(0);
         ledger.open(0, Ticket(0));
-        let spent = Spent { calls: 4, failures: 3 };
+        let spent = Spent {
+            calls: 4,
+            failures: 3,
+        };
         ledger.tried(0);
         let commit = ledger.commit(&[], |_| spent).unwrap();
         let mut next = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
@@ -289,14 +400,24 @@ mod tests {
             ledger.arrive(offset);
             ledger.open(offset, Ticket(offset as u64));
         }
-        let spent = Spent { calls: 2, failures: 1 };
+        let spent = Spent {
+            calls: 2,
+            failures: 1,
+        };
         ledger.defer(1, spent);
         ledger.defer(2, Spent::default());
         let commit = ledger.commit(&[0, 3], no_attempts).unwrap();
         assert_eq!((commit.offset, ledger.lowest_unsettled()), (1, 0));
         let mut next = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
         let arrivals: Vec<_> = (1..4).map(|offset| next.arrive(offset).unwrap()).collect();
-        assert_eq!(arrivals, [Arrival::Open(spent), Arrival::Open(Spent::default()), Arrival::Settled]);
+        assert_eq!(
+            arrivals,
+            [
+                Arrival::Open(spent),
+                Arrival::Open(Spent::default()),
+                Arrival::Settled
+            ]
+        );
 
         ledger.committed(commit, [0, 3]);
         assert_eq!((ledger.fetched(1), ledger.fetched(1)), (Some(spent), None));

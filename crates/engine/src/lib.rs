@@ -1,8 +1,9 @@
 //! The engine: everything that decides, without Kafka, HTTP, clock or lock.
 //!
-//! It takes an input and the time and tells what to do: which calls to start, what to settle, when to pause. One engine serves
-//! one target. Each user is a *lane* with at most one call in flight; each partition has a *ledger* of what is settled; the target
-//! has a *health* (flowing, holding, probing) and a *limit*. The shell around it moves bytes (`subscriber.rs`), and the simulation
+//! It takes an input and the time and tells what to do: which calls to start, what to settle, when
+//! to pause. One engine serves one target. Each user is a *lane* with at most one call in flight;
+//! each partition has a *ledger* of what is settled; the target has a *health* (flowing, holding,
+//! probing) and a *limit*. The shell around it moves bytes (`subscriber.rs`), and the simulation
 //! (`tests/sim`) plays broker, APIs and clock to it.
 
 mod aside;
@@ -44,8 +45,8 @@ pub use self::user::UserId;
 pub use self::views::Gauges;
 use crate::verdict::Reason;
 
-/// One record in one engine, never used again: a completion that comes late, after its partition was taken away and perhaps
-/// given back, finds its ticket gone and changes nothing.
+/// One record in one engine, never used again: a completion that comes late, after its partition
+/// was taken away and perhaps given back, finds its ticket gone and changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
@@ -82,7 +83,8 @@ pub enum Work {
         /// When the update stops being worth delivering.
         expires_at: Option<Instant>,
     },
-    /// Nothing to call: dead-letter it, behind what waits for the same user where the user is known.
+    /// Nothing to call: dead-letter it, behind what waits for the same user where the user is
+    /// known.
     Dead {
         /// The lane, where there is one.
         user: Option<UserId>,
@@ -96,7 +98,8 @@ pub enum Work {
 pub enum End {
     /// The API confirmed it.
     Delivered,
-    /// It was delivered inside the call of a later update of its user, which stands at that offset of the same partition.
+    /// It was delivered inside the call of a later update of its user, which stands at that offset
+    /// of the same partition.
     Merged {
         /// The offset.
         into: i64,
@@ -160,7 +163,8 @@ pub enum Action<U, F> {
         ticket: Ticket,
         /// What to send.
         update: Arc<U>,
-        /// Earlier updates of the same user to be sent in the same call, the first first: a later one's value of a field wins.
+        /// Earlier updates of the same user to be sent in the same call, the first first: a later
+        /// one's value of a field wins.
         merged: Vec<Arc<U>>,
         /// The bound of this attempt: never longer than the lease on the partition certainly lasts.
         timeout: Duration,
@@ -173,7 +177,8 @@ pub enum Action<U, F> {
     Pause,
     /// Consume again.
     Resume,
-    /// Read these offsets again, the lowest first, and tell [`Engine::fetched`] of them, or of the first of them.
+    /// Read these offsets again, the lowest first, and tell [`Engine::fetched`] of them, or of the
+    /// first of them.
     Fetch {
         /// The partition.
         partition: i32,
@@ -184,6 +189,7 @@ pub enum Action<U, F> {
     },
     /// The engine is done with this partition: it may go.
     Released(i32),
-    /// Two calls of one user would have been in flight, or out of order: the sentinel. The call is made all the same.
+    /// Two calls of one user would have been in flight, or out of order: the sentinel. The call is
+    /// made all the same.
     OrderViolation,
 }

@@ -1,4 +1,5 @@
-//! The concurrency limit of one target: how many calls may be in flight, adapted to how the API bears them.
+//! The concurrency limit of one target: how many calls may be in flight, adapted to how the API
+//! bears them.
 
 use std::time::Duration;
 
@@ -15,11 +16,11 @@ const SLOW_MARGIN: f64 = 0.005;
 /// What is left of the limit after a round of slow answers.
 const AFTER_SLOW: f64 = 0.8;
 
-/// Grows while calls succeed (doubling first, then by one a round), halves when several users' calls fail in one round, and shrinks by a
-/// fifth when answers take much longer than they use to.
+/// Grows while calls succeed (doubling first, then by one a round), halves when several users'
+/// calls fail in one round, and shrinks by a fifth when answers take much longer than they use to.
 ///
-/// A round is as many finished calls as the limit allows at once. One user's failures alone never lower it:
-/// a poisonous update must not slow down the others.
+/// A round is as many finished calls as the limit allows at once. One user's failures alone never
+/// lower it: a poisonous update must not slow down the others.
 #[derive(Debug)]
 pub struct Limit {
     max: usize,
@@ -40,7 +41,8 @@ struct Latency {
 }
 
 impl Latency {
-    /// Takes note of an answer. Once there are enough, returns whether they were slow, and begins anew.
+    /// Takes note of an answer. Once there are enough, returns whether they were slow, and begins
+    /// anew.
     fn answered(&mut self, latency: Duration, enough: usize) -> bool {
         self.sum += latency.as_secs_f64();
         self.answers += 1;
@@ -51,7 +53,8 @@ impl Latency {
         let mean = self.sum / self.answers as f64;
         (self.sum, self.answers) = (0.0, 0);
         let usual = self.usual.unwrap_or(mean);
-        // Better is believed soon; worse slowly, so that what the calls themselves bring about does not become usual while it lasts.
+        // Better is believed soon; worse slowly, so that what the calls themselves bring about does
+        // not become usual while it lasts.
         let weight = if mean < usual { 0.3 } else { 0.05 };
         self.usual = Some(usual + (mean - usual) * weight);
         mean > usual * SLOW_FACTOR + SLOW_MARGIN
@@ -62,13 +65,25 @@ impl Limit {
     /// A limit that never passes `max` calls.
     pub fn new(max: usize) -> Self {
         let latency = Latency::default();
-        Limit { max, current: max.min(START), threshold: max, finished: 0, failed_users: Vec::new(), latency }
+        Limit {
+            max,
+            current: max.min(START),
+            threshold: max,
+            finished: 0,
+            failed_users: Vec::new(),
+            latency,
+        }
     }
 
-    /// From now on it never passes `max` calls. Calls above it that are in flight end by themselves.
+    /// From now on it never passes `max` calls. Calls above it that are in flight end by
+    /// themselves.
     pub fn bound(&mut self, max: usize) {
         // A limit that was never cut doubles up to the new maximum as well.
-        self.threshold = if self.threshold == self.max { max } else { self.threshold.min(max) };
+        self.threshold = if self.threshold == self.max {
+            max
+        } else {
+            self.threshold.min(max)
+        };
         self.max = max;
         self.current = self.current.min(max);
     }
@@ -78,7 +93,8 @@ impl Limit {
         self.current
     }
 
-    /// A call was answered well, after `latency` where that is the API's own. `busy`: the limit was (nearly) used up, so more might be borne.
+    /// A call was answered well, after `latency` where that is the API's own. `busy`: the limit was
+    /// (nearly) used up, so more might be borne.
     pub fn succeeded(&mut self, busy: bool, latency: Option<Duration>) {
         self.finished += 1;
         if latency.is_some_and(|latency| self.latency.answered(latency, self.current)) {
@@ -120,7 +136,12 @@ impl Limit {
     }
 
     fn shrink(&mut self, factor: f64) {
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive count")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive count"
+        )]
         let left = (self.current as f64 * factor) as usize;
         self.current = left.max(1);
         self.threshold = self.current;
@@ -209,7 +230,9 @@ mod tests {
     #[test]
     fn an_api_that_slows_down_tenfold_is_asked_less_and_more_again_when_it_recovers() {
         let mut limit = Limit::new(100);
-        let answers = |limit: &mut Limit, count, latency| (0..count).for_each(|_| limit.succeeded(true, millis(latency)));
+        let answers = |limit: &mut Limit, count, latency| {
+            (0..count).for_each(|_| limit.succeeded(true, millis(latency)))
+        };
         answers(&mut limit, 2000, 20);
         assert_eq!(limit.current(), 100);
         answers(&mut limit, 500, 200);

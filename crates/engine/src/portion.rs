@@ -11,7 +11,10 @@ const MAX_ENDINGS: usize = 10_000;
 /// …and bytes of their records, since dead letters carry them along.
 const MAX_BYTES: usize = 32 << 20;
 /// The first transaction takes less, as nothing is known of the link yet.
-const FIRST: Portion = Portion { endings: 1000, bytes: 4 << 20 };
+const FIRST: Portion = Portion {
+    endings: 1000,
+    bytes: 4 << 20,
+};
 /// Twice as much would be done well within the time that a transaction has (5 s).
 const QUICK: Duration = Duration::from_secs(1);
 
@@ -54,7 +57,14 @@ pub(super) struct Portions([Portion; 3]);
 impl Default for Portions {
     fn default() -> Self {
         // An ending that was too large by itself is not tried together with another.
-        Portions([FIRST, FIRST, Portion { endings: 1, bytes: 1 }])
+        Portions([
+            FIRST,
+            FIRST,
+            Portion {
+                endings: 1,
+                bytes: 1,
+            },
+        ])
     }
 }
 
@@ -74,7 +84,13 @@ mod tests {
         for _ in 0..30 {
             portion.halve(portion.endings, portion.bytes);
         }
-        assert_eq!(portion, Portion { endings: 1, bytes: 1 });
+        assert_eq!(
+            portion,
+            Portion {
+                endings: 1,
+                bytes: 1
+            }
+        );
         portion.got_through(1, 900, Duration::from_secs(2));
         assert_eq!(portion.endings, 1, "it was slow");
         for _ in 0..20 {
@@ -83,8 +99,21 @@ mod tests {
         assert_eq!(portion.endings, MAX_ENDINGS);
         portion.halve(300, 6000);
         portion.got_through(20, 400, Duration::from_millis(20));
-        assert_eq!(portion, Portion { endings: 150, bytes: 3000 }, "so little proves nothing");
+        assert_eq!(
+            portion,
+            Portion {
+                endings: 150,
+                bytes: 3000
+            },
+            "so little proves nothing"
+        );
         portion.got_through(20, 2900, Duration::from_millis(20));
-        assert_eq!(portion, Portion { endings: 300, bytes: 6000 });
+        assert_eq!(
+            portion,
+            Portion {
+                endings: 300,
+                bytes: 6000
+            }
+        );
     }
 }

@@ -1,9 +1,9 @@
 //! Proof: whether a failed call says something of its own update or of the target.
 //!
 //! It is the update's own if the target delivers another user's update by a call that began no
-//! earlier, and the update fails again by a call that began no earlier than that one. An outage that
-//! began before the failed call would fail the other user's as well; one that began later is over,
-//! and the update would not fail again.
+//! earlier, and the update fails again by a call that began no earlier than that one. An outage
+//! that began before the failed call would fail the other user's as well; one that began later is
+//! over, and the update would not fail again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -31,7 +31,8 @@ pub(super) struct Failure {
 pub(super) struct Proof {
     /// Failures that nothing is known of yet, by when their calls began.
     pending: BTreeSet<(Instant, Ticket)>,
-    /// Those whose updates are being called again: by when these calls began, when the failed ones did.
+    /// Those whose updates are being called again: by when these calls began, when the failed ones
+    /// did.
     retried: BTreeMap<(Instant, Ticket), Instant>,
     last_delivered: Option<Instant>,
     last_recovery: Option<Instant>,
@@ -59,8 +60,8 @@ impl Proof {
         }
     }
 
-    /// An update was delivered that had not failed before, by a call that began at `started`. Returns
-    /// the updates whose failures this proves to be their own.
+    /// An update was delivered that had not failed before, by a call that began at `started`.
+    /// Returns the updates whose failures this proves to be their own.
     pub(super) fn delivered(&mut self, started: Instant, now: Instant) -> Vec<Ticket> {
         self.last_delivered = Some(now);
         let later = self.pending.split_off(&(started, Ticket(u64::MAX)));
@@ -76,7 +77,8 @@ impl Proof {
         proven
     }
 
-    /// An update was delivered that had failed before: what failed with it may have failed as it did.
+    /// An update was delivered that had failed before: what failed with it may have failed as it
+    /// did.
     pub(super) fn recovered(&mut self, now: Instant) {
         self.last_recovery = Some(now);
         self.outage();
@@ -92,7 +94,8 @@ impl Proof {
     /// it did a while ago, and updates that failed are not delivered later all the same.
     pub(super) fn lasts(&self, since: Instant, now: Instant) -> bool {
         let recently = |at: &Instant| now.saturating_duration_since(*at) <= DELIVERS;
-        self.last_delivered.is_some_and(|delivered| delivered > since && recently(&delivered))
+        self.last_delivered
+            .is_some_and(|delivered| delivered > since && recently(&delivered))
             && !self.last_recovery.as_ref().is_some_and(recently)
     }
 }
@@ -108,7 +111,11 @@ mod tests {
         let mut proof = Proof::default();
         proof.failed(at(1), Ticket(1));
         proof.failed(at(3), Ticket(3));
-        assert_eq!(proof.delivered(at(0), at(4)), [], "its call began before theirs, perhaps before the outage");
+        assert_eq!(
+            proof.delivered(at(0), at(4)),
+            [],
+            "its call began before theirs, perhaps before the outage"
+        );
         assert_eq!(proof.delivered(at(2), at(5)), [Ticket(1)]);
         assert_eq!(proof.delivered(at(2), at(5)), []);
         assert_eq!(proof.delivered(at(3), at(6)), [Ticket(3)]);
@@ -124,9 +131,17 @@ mod tests {
         }
         proof.retried(at(1), at(3), Ticket(1));
         proof.retried(at(1), at(5), Ticket(2));
-        assert_eq!(proof.delivered(at(4), at(6)), [Ticket(3), Ticket(2)], "the first may have hung since the outage");
+        assert_eq!(
+            proof.delivered(at(4), at(6)),
+            [Ticket(3), Ticket(2)],
+            "the first may have hung since the outage"
+        );
         assert_eq!(proof.delivered(at(0), at(6)), []);
-        assert_eq!(proof.delivered(at(2), at(7)), [Ticket(1)], "that call began before the retry");
+        assert_eq!(
+            proof.delivered(at(2), at(7)),
+            [Ticket(1)],
+            "that call began before the retry"
+        );
         proof.failed(at(8), Ticket(4));
         proof.retried(at(8), at(9), Ticket(4));
         proof.forget(at(8), Some(at(9)), Ticket(4));
@@ -140,7 +155,10 @@ mod tests {
         proof.failed(now, Ticket(1));
         proof.delivered(now - Duration::from_secs(1), now + Duration::from_secs(1));
         assert!(proof.lasts(now, now + Duration::from_secs(61)));
-        assert!(!proof.lasts(now, now + Duration::from_secs(62)), "a minute after the last delivery");
+        assert!(
+            !proof.lasts(now, now + Duration::from_secs(62)),
+            "a minute after the last delivery"
+        );
         proof.recovered(now + Duration::from_secs(2));
         assert!(!proof.lasts(now, now + Duration::from_secs(3)));
         assert_eq!(proof.delivered(now, now + Duration::from_secs(4)), []);

@@ -1,4 +1,5 @@
-//! The rate of one target: how many calls a second may start, as configured, and as an API that throttles has taught.
+//! The rate of one target: how many calls a second may start, as configured, and as an API that
+//! throttles has taught.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,12 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 const AFTER_THROTTLE: f64 = 0.8;
 /// …but never less than this many calls a second.
 const MIN_LEARNED: f64 = 1.0;
-/// What was learned grows by this share of itself, and by this many calls a second, each second. The second makes several instances equal
-/// in the end: they shrink by a share of what they have, and all grow alike.
+/// What was learned grows by this share of itself, and by this many calls a second, each second.
+/// The second makes several instances equal in the end: they shrink by a share of what they have,
+/// and all grow alike.
 const GROWTH: (f64, f64) = (0.03, 0.5);
-/// In so many seconds without a throttled call that growth doubles, in twice as many it trebles, and so on: others may have left…
+/// In so many seconds without a throttled call that growth doubles, in twice as many it trebles,
+/// and so on: others may have left…
 const HASTE: f64 = 3.0;
 /// …up to this many times.
 const MAX_HASTE: f64 = 10.0;
@@ -50,20 +53,36 @@ impl Rate {
     /// At most `per_second` calls a second; 0 is no limit.
     pub fn new(per_second: u32, now: Instant) -> Self {
         let configured = (per_second > 0).then(|| f64::from(per_second));
-        Rate { configured, learned: None, next: None, counted: [Counted { since: now, calls: 0 }; 2] }
+        Rate {
+            configured,
+            learned: None,
+            next: None,
+            counted: [Counted {
+                since: now,
+                calls: 0,
+            }; 2],
+        }
     }
 
-    /// At most `per_second` calls a second from now on; 0 is no limit. What an API has taught stays.
+    /// At most `per_second` calls a second from now on; 0 is no limit. What an API has taught
+    /// stays.
     pub fn configure(&mut self, per_second: u32, now: Instant) {
         self.configured = (per_second > 0).then(|| f64::from(per_second));
         // A wait begun at a slower rate is cut to one step of the new one.
-        self.next = self.per_second().and_then(|per_second| Some(self.next?.min(now + Duration::from_secs_f64(1.0 / per_second))));
+        self.next = self.per_second().and_then(|per_second| {
+            Some(
+                self.next?
+                    .min(now + Duration::from_secs_f64(1.0 / per_second)),
+            )
+        });
     }
 
     /// The lower of what is configured and what was learned.
     fn per_second(&self) -> Option<f64> {
         let learned = self.learned.map(|learned| learned.per_second);
-        self.configured.map_or(learned, |configured| Some(configured.min(learned.unwrap_or(configured))))
+        self.configured.map_or(learned, |configured| {
+            Some(configured.min(learned.unwrap_or(configured)))
+        })
     }
 
     /// When the next call may start, if not now.
@@ -74,13 +93,20 @@ impl Rate {
     /// A call starts.
     pub fn started(&mut self, now: Instant) {
         if now.saturating_duration_since(self.counted[1].since) >= WINDOW {
-            self.counted = [self.counted[1], Counted { since: now, calls: 0 }];
+            self.counted = [
+                self.counted[1],
+                Counted {
+                    since: now,
+                    calls: 0,
+                },
+            ];
         }
         self.counted[1].calls += 1;
         self.grow(now);
         self.next = self.per_second().map(|per_second| {
             let earliest = now.checked_sub(CATCH_UP).unwrap_or(now);
-            self.next.map_or(now, |next| next.max(earliest)) + Duration::from_secs_f64(1.0 / per_second)
+            self.next.map_or(now, |next| next.max(earliest))
+                + Duration::from_secs_f64(1.0 / per_second)
         });
     }
 
@@ -89,9 +115,15 @@ impl Rate {
         if pause > MAX_PAUSE {
             return;
         }
-        let before = self.learned.map_or_else(|| self.measured(now, pause), |learned| learned.per_second);
+        let before = self
+            .learned
+            .map_or_else(|| self.measured(now, pause), |learned| learned.per_second);
         let per_second = (before * AFTER_THROTTLE).max(MIN_LEARNED);
-        self.learned = Some(Learned { per_second, throttled_at: now, grown_at: now });
+        self.learned = Some(Learned {
+            per_second,
+            throttled_at: now,
+            grown_at: now,
+        });
     }
 
     /// How many calls a second were made lately, if none are made in the pause to come.
@@ -99,19 +131,33 @@ impl Rate {
         let [last, this] = self.counted;
         let seconds = (now.saturating_duration_since(last.since) + pause).as_secs_f64();
         // The two are the same window until the first is full.
-        let calls = if last.since == this.since { this.calls } else { last.calls + this.calls };
+        let calls = if last.since == this.since {
+            this.calls
+        } else {
+            last.calls + this.calls
+        };
         f64::from(calls) / seconds.max(0.001)
     }
 
     /// Grows what was learned, for as long as calls are made: silence teaches nothing.
     fn grow(&mut self, now: Instant) {
-        let Some(learned) = &mut self.learned else { return };
+        let Some(learned) = &mut self.learned else {
+            return;
+        };
         if now.saturating_duration_since(learned.throttled_at) >= FORGET {
             self.learned = None;
             return;
         }
-        let seconds = now.saturating_duration_since(learned.grown_at).as_secs_f64().min(1.0);
-        let haste = (1.0 + now.saturating_duration_since(learned.throttled_at).as_secs_f64() / HASTE).min(MAX_HASTE);
+        let seconds = now
+            .saturating_duration_since(learned.grown_at)
+            .as_secs_f64()
+            .min(1.0);
+        let haste = (1.0
+            + now
+                .saturating_duration_since(learned.throttled_at)
+                .as_secs_f64()
+                / HASTE)
+            .min(MAX_HASTE);
         learned.per_second += (learned.per_second * GROWTH.0 + GROWTH.1) * haste * seconds;
         learned.grown_at = now;
     }
@@ -143,7 +189,10 @@ mod tests {
         let mut rate = Rate::new(100, start);
         assert_eq!(rate.wait_until(start), None);
         rate.started(start);
-        assert_eq!(rate.wait_until(start), Some(start + Duration::from_millis(10)));
+        assert_eq!(
+            rate.wait_until(start),
+            Some(start + Duration::from_millis(10))
+        );
         // A second of silence earns no burst: at most what 10 ms are worth.
         let later = start + Duration::from_secs(1);
         let mut at_once = 0;
@@ -175,7 +224,10 @@ mod tests {
         let next_second = calls(&mut rate, &mut now, start + Duration::from_secs(2));
         assert!((75..=90).contains(&next_second), "{next_second}");
         // It tries for more, slowly.
-        let more = (0..10).map(|second| calls(&mut rate, &mut now, start + Duration::from_secs(3 + second))).last().unwrap();
+        let more = (0..10)
+            .map(|second| calls(&mut rate, &mut now, start + Duration::from_secs(3 + second)))
+            .last()
+            .unwrap();
         assert!((140..=400).contains(&more), "{more}");
     }
 
@@ -215,12 +267,20 @@ mod tests {
         let mut shares = [0; 3];
         for second in 1..600 {
             let from = start + Duration::from_secs(second);
-            let counts: Vec<u32> = rates.iter_mut().map(|rate| calls(rate, &mut from.clone(), from + Duration::from_secs(1))).collect();
+            let counts: Vec<u32> = rates
+                .iter_mut()
+                .map(|rate| calls(rate, &mut from.clone(), from + Duration::from_secs(1)))
+                .collect();
             if counts.iter().sum::<u32>() > 300 {
-                rates.iter_mut().for_each(|rate| rate.throttled(from + Duration::from_secs(1), Duration::from_secs(1)));
+                rates.iter_mut().for_each(|rate| {
+                    rate.throttled(from + Duration::from_secs(1), Duration::from_secs(1))
+                });
             }
             if second > 500 {
-                shares.iter_mut().zip(&counts).for_each(|(share, calls)| *share += calls);
+                shares
+                    .iter_mut()
+                    .zip(&counts)
+                    .for_each(|(share, calls)| *share += calls);
             }
         }
         let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());

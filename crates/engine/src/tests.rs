@@ -43,8 +43,22 @@ impl Played {
             merge: true,
         };
         let mut engine = Engine::new(settings, 1, now);
-        engine.assigned(0, Commit { offset: 0, metadata: String::new() }, now);
-        Played { engine, now, offset: 0, in_flight: Vec::new(), fetches: Vec::new(), paused: false }
+        engine.assigned(
+            0,
+            Commit {
+                offset: 0,
+                metadata: String::new(),
+            },
+            now,
+        );
+        Played {
+            engine,
+            now,
+            offset: 0,
+            in_flight: Vec::new(),
+            fetches: Vec::new(),
+            paused: false,
+        }
     }
 
     fn step(&mut self) {
@@ -63,18 +77,36 @@ impl Played {
     }
 
     fn arrive(&mut self, user: u64) {
-        let work = Work::Call { user: UserId::new(user).unwrap(), expires_at: None };
-        self.engine.arrived(0, self.offset, 1, Arc::new(Update(user)), work);
+        let work = Work::Call {
+            user: UserId::new(user).unwrap(),
+            expires_at: None,
+        };
+        self.engine
+            .arrived(0, self.offset, 1, Arc::new(Update(user)), work);
         self.offset += 1;
         self.step();
     }
 
-    /// The user's call in flight is answered so, a millisecond later. Returns the failures that count.
+    /// The user's call in flight is answered so, a millisecond later. Returns the failures that
+    /// count.
     fn answer(&mut self, user: u64, verdict: Verdict) -> Option<u32> {
         self.now += Duration::from_millis(1);
-        let index = self.in_flight.iter().position(|(of, _)| *of == user).expect("a call of this user is in flight");
+        let index = self
+            .in_flight
+            .iter()
+            .position(|(of, _)| *of == user)
+            .expect("a call of this user is in flight");
         let (_, ticket) = self.in_flight.remove(index);
-        let counted = self.engine.finished(ticket, Finding { verdict, calls: 1, of_all: false }, (), self.now);
+        let counted = self.engine.finished(
+            ticket,
+            Finding {
+                verdict,
+                calls: 1,
+                of_all: false,
+            },
+            (),
+            self.now,
+        );
         self.step();
         counted
     }
@@ -88,7 +120,11 @@ impl Played {
 
     /// Time goes on until the engine wants to be asked.
     fn wake(&mut self) {
-        self.now = self.engine.wake_at(self.now).expect("something is to come").max(self.now + Duration::from_millis(1));
+        self.now = self
+            .engine
+            .wake_at(self.now)
+            .expect("something is to come")
+            .max(self.now + Duration::from_millis(1));
         self.step();
     }
 
@@ -121,7 +157,12 @@ impl Played {
 
 #[test]
 fn an_odd_update_ends_with_its_last_attempt_while_others_are_delivered() {
-    for verdict in [ODD, Verdict::Unauthorized, FAILED, Verdict::Throttled { retry_after: None }] {
+    for verdict in [
+        ODD,
+        Verdict::Unauthorized,
+        FAILED,
+        Verdict::Throttled { retry_after: None },
+    ] {
         let mut played = Played::new(100);
         played.deliver(9);
         played.arrive(1);
@@ -151,7 +192,11 @@ fn nothing_counts_while_nobody_else_is_delivered_or_by_a_call_that_began_before(
         played.until_called(1);
         assert_eq!(played.answer(1, ODD), None);
     }
-    assert_eq!(played.engine.state(), State::Flowing, "one user is no outage");
+    assert_eq!(
+        played.engine.state(),
+        State::Flowing,
+        "one user is no outage"
+    );
 }
 
 #[test]
@@ -198,7 +243,10 @@ fn a_hold_that_a_good_user_refutes_costs_one_call_and_the_limit_stays() {
     played.arrive(51);
     assert_eq!(played.in_flight.len(), 1, "one probe");
     played.answer(50, Verdict::Delivered);
-    assert_eq!((played.engine.state(), played.limit()), (State::Flowing, limit));
+    assert_eq!(
+        (played.engine.state(), played.limit()),
+        (State::Flowing, limit)
+    );
     played.answer(51, Verdict::Delivered);
     // Both are known to be odd now, and no hold comes of them again.
     for _ in 0..4 {
@@ -239,7 +287,11 @@ fn a_lane_that_fails_makes_room_and_is_read_again_in_its_order() {
     for _ in 0..30 {
         played.arrive(1);
     }
-    assert!(!played.paused && played.engine.held() <= 20, "{}", played.engine.held());
+    assert!(
+        !played.paused && played.engine.held() <= 20,
+        "{}",
+        played.engine.held()
+    );
     played.deliver(9);
     for user in 100..130 {
         played.deliver(user);
@@ -260,5 +312,8 @@ fn a_lane_that_fails_makes_room_and_is_read_again_in_its_order() {
     played.engine.fetched(0, epoch, gone);
     played.step();
     let (_, next) = played.fetches.pop().expect("what is left is asked for");
-    assert!(next[0] > *offsets.last().unwrap(), "what is gone from the topic is not asked for again");
+    assert!(
+        next[0] > *offsets.last().unwrap(),
+        "what is gone from the topic is not asked for again"
+    );
 }

@@ -60,8 +60,16 @@ mod tests {
     #[test]
     fn it_is_written_as_kafka_writes_it_and_read_back() {
         let id: TopicId = "G1hdFbGhSJCsPnAR1Kc_8Q".parse().unwrap();
-        assert_eq!((id.to_string().as_str(), id.0[0]), ("G1hdFbGhSJCsPnAR1Kc_8Q", 0x1b));
-        for wrong in ["", "G1hdFbGhSJCsPnAR1Kc_8", "G1hdFbGhSJCsPnAR1Kc/8Q", "G1hdFbGhSJCsPnAR1Kc_8QAA"] {
+        assert_eq!(
+            (id.to_string().as_str(), id.0[0]),
+            ("G1hdFbGhSJCsPnAR1Kc_8Q", 0x1b)
+        );
+        for wrong in [
+            "",
+            "G1hdFbGhSJCsPnAR1Kc_8",
+            "G1hdFbGhSJCsPnAR1Kc/8Q",
+            "G1hdFbGhSJCsPnAR1Kc_8QAA",
+        ] {
             assert_eq!(wrong.parse::<TopicId>(), Err(NotAnId), "{wrong}");
         }
     }
@@ -70,6 +78,8 @@ mod tests {
     fn only_two_known_ids_differ() {
         let [one, other] = [TopicId([1; 16]), TopicId([2; 16])];
         assert!(one.differs(other));
-        assert!(!one.differs(one) && !one.differs(TopicId::UNKNOWN) && !TopicId::UNKNOWN.differs(other));
+        assert!(
+            !one.differs(one) && !one.differs(TopicId::UNKNOWN) && !TopicId::UNKNOWN.differs(other)
+        );
     }
 }

@@ -9,7 +9,9 @@ pub struct UserId(u64);
 impl UserId {
     /// The number as a user id, if it is one.
     pub fn new(number: u64) -> Option<Self> {
-        (1..=i64::MAX as u64).contains(&number).then_some(UserId(number))
+        (1..=i64::MAX as u64)
+            .contains(&number)
+            .then_some(UserId(number))
     }
 
     /// The number.

@@ -1,4 +1,5 @@
-//! A verdict: how the answer to one attempt is judged. What follows from it is the engine's business.
+//! A verdict: how the answer to one attempt is judged. What follows from it is the engine's
+//! business.
 
 use std::time::Duration;
 
@@ -41,7 +42,9 @@ impl Reason {
             Reason::InvalidChanges => "`changes` or `user` are not what the API takes.",
             Reason::Rejected => "The API refused this very update.",
             Reason::UserNotFound => "The API knows no such user.",
-            Reason::AttemptsExhausted => "The update kept failing while its target delivered others.",
+            Reason::AttemptsExhausted => {
+                "The update kept failing while its target delivered others."
+            }
             Reason::Expired => "The event's `expirytime` passed before it was delivered.",
         }
     }
@@ -72,7 +75,8 @@ pub enum Verdict {
     },
     /// It may work later: try again.
     Retry {
-        /// The API could not even be connected to (refused, no such host, TLS cut off), so nothing was sent.
+        /// The API could not even be connected to (refused, no such host, TLS cut off), so nothing
+        /// was sent.
         unreachable: bool,
     },
     /// The API asks for a pause.
@@ -95,8 +99,9 @@ pub struct Finding {
     pub verdict: Verdict,
     /// The calls made, logins apart.
     pub calls: u32,
-    /// It speaks of the account or the connection, and so of every update: a refused login, a 401 to a
-    /// new token, a certificate that is not accepted, no HTTP. Any other answer may be about one user.
+    /// It speaks of the account or the connection, and so of every update: a refused login, a 401
+    /// to a new token, a certificate that is not accepted, no HTTP. Any other answer may be about
+    /// one user.
     pub of_all: bool,
 }
 

@@ -48,7 +48,12 @@ impl<U, F> Engine<U, F> {
 
     /// How many records have ended and are not settled.
     pub fn unsettled(&self) -> usize {
-        self.ended.len() + self.aside.len() + self.settling.as_ref().map_or(0, crate::settlement::Settling::len)
+        self.ended.len()
+            + self.aside.len()
+            + self
+                .settling
+                .as_ref()
+                .map_or(0, crate::settlement::Settling::len)
     }
 
     /// Whether the record at that place is in memory, waiting.
@@ -58,7 +63,10 @@ impl<U, F> Engine<U, F> {
 
     /// Whether the record at that place has ended here and is not settled yet.
     pub fn has_ended(&self, partition: i32, offset: i64) -> bool {
-        matches!(self.phase(partition, offset), Some(Phase::Ended(_) | Phase::Settling(_)))
+        matches!(
+            self.phase(partition, offset),
+            Some(Phase::Ended(_) | Phase::Settling(_))
+        )
     }
 
     fn phase(&self, partition: i32, offset: i64) -> Option<Phase> {
@@ -69,7 +77,12 @@ impl<U, F> Engine<U, F> {
     /// The lowest unsettled offset of each partition, and the update at it where it is in memory.
     pub fn oldest(&self) -> impl Iterator<Item = (i32, i64, Option<&U>)> {
         self.partitions.iter().map(|(number, partition)| {
-            let update = partition.ledger.tickets().next().and_then(|ticket| self.entries.get(&ticket)).map(|entry| &*entry.update);
+            let update = partition
+                .ledger
+                .tickets()
+                .next()
+                .and_then(|ticket| self.entries.get(&ticket))
+                .map(|entry| &*entry.update);
             (*number, partition.ledger.lowest_unsettled(), update)
         })
     }

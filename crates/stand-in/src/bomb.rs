@@ -19,7 +19,8 @@ pub(super) fn gzip_bomb() -> Bytes {
 
 fn build() -> Bytes {
     let mut bits = Bits::default();
-    // RFC 1951: the only block, with the fixed codes; a zero; "258 bytes from 1 byte back" many times; the end.
+    // RFC 1951: the only block, with the fixed codes; a zero; "258 bytes from 1 byte back" many
+    // times; the end.
     bits.push(0b110, 3);
     bits.push(0b0011_0000, 8);
     for _ in 0..MATCHES {

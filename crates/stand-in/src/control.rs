@@ -52,7 +52,12 @@ pub(super) fn answer(shared: &Shared, request: &Request, path: &str) -> (Answer,
 
 fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String> {
     let mut core = shared.lock();
-    let rules = |rules: &[(u64, Rule)]| -> Value { rules.iter().map(|(number, rule)| json!({ "number": number, "rule": rule })).collect() };
+    let rules = |rules: &[(u64, Rule)]| -> Value {
+        rules
+            .iter()
+            .map(|(number, rule)| json!({ "number": number, "rule": rule }))
+            .collect()
+    };
     let answer = match (request.parts.method.as_str(), path) {
         ("GET", "" | "/") => json!({
             "api": core.api.name(),
@@ -64,8 +69,13 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
         ("GET", "/faults") => json!({ "faults": rules(core.faults.list()) }),
         ("POST", "/faults") => {
             let rule: Rule = read(request)?;
-            let is_id = rule.user.as_ref().is_none_or(|user| core.api.user(&user.to_string()).is_some());
-            rule.mistake().or((!is_id).then_some(NO_ID)).map_or(Ok(()), |mistake| Err(mistake.to_owned()))?;
+            let is_id = rule
+                .user
+                .as_ref()
+                .is_none_or(|user| core.api.user(&user.to_string()).is_some());
+            rule.mistake()
+                .or((!is_id).then_some(NO_ID))
+                .map_or(Ok(()), |mistake| Err(mistake.to_owned()))?;
             json!({ "number": core.faults.add(rule) })
         }
         ("DELETE", "/faults") => {
@@ -74,7 +84,10 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
         }
         ("GET", "/journal") => {
             let wanted = wanted(request, &*core.api)?;
-            let calls = core.journal.calls().filter(|call| wanted.is_none() || call.user == wanted);
+            let calls = core
+                .journal
+                .calls()
+                .filter(|call| wanted.is_none() || call.user == wanted);
             json!({ "stats": core.journal.stats, "calls": calls.collect::<Vec<_>>() })
         }
         ("DELETE", "/journal") => {
@@ -83,8 +96,14 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
         }
         ("GET", "/state") => {
             let wanted = wanted(request, &*core.api)?;
-            let users = core.state.users.all().filter(|(user, _)| wanted.as_ref().is_none_or(|wanted| wanted == *user));
-            let users: Map<String, Value> = users.map(|(user, fields)| (user.to_string(), Value::Object(fields.clone()))).collect();
+            let users = core
+                .state
+                .users
+                .all()
+                .filter(|(user, _)| wanted.as_ref().is_none_or(|wanted| wanted == *user));
+            let users: Map<String, Value> = users
+                .map(|(user, fields)| (user.to_string(), Value::Object(fields.clone())))
+                .collect();
             json!({ "users": users })
         }
         ("GET", "/settings") => json!(core.state.settings),
@@ -102,9 +121,16 @@ fn page(shared: &Shared, request: &Request, path: &str) -> Result<Answer, String
             json!({})
         }
         ("DELETE", path) if path.starts_with("/faults/") => {
-            let number = path.trim_start_matches("/faults/").parse().map_err(|_| "a fault has a number")?;
+            let number = path
+                .trim_start_matches("/faults/")
+                .parse()
+                .map_err(|_| "a fault has a number")?;
             let removed = core.faults.remove(number);
-            return Ok(if removed { ok(&json!({})) } else { unknown("there is no such fault any more") });
+            return Ok(if removed {
+                ok(&json!({}))
+            } else {
+                unknown("there is no such fault any more")
+            });
         }
         _ => return Ok(unknown("there is no such page")),
     };
@@ -143,7 +169,10 @@ fn read<T: DeserializeOwned>(request: &Request) -> Result<T, String> {
 
 /// The user that the page is asked about.
 fn wanted(request: &Request, api: &dyn ApiServer) -> Result<Option<User>, String> {
-    request.query("user").map(|id| api.user(&id).ok_or_else(|| NO_ID.to_owned())).transpose()
+    request
+        .query("user")
+        .map(|id| api.user(&id).ok_or_else(|| NO_ID.to_owned()))
+        .transpose()
 }
 
 fn ok(body: &Value) -> Answer {
@@ -155,5 +184,8 @@ fn wrong(mistake: &str) -> Answer {
 }
 
 fn unknown(what: &str) -> Answer {
-    Answer::json(StatusCode::NOT_FOUND, &json!({ "error": what, "pages": PAGES }))
+    Answer::json(
+        StatusCode::NOT_FOUND,
+        &json!({ "error": what, "pages": PAGES }),
+    )
 }

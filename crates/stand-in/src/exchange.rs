@@ -25,7 +25,10 @@ pub(super) async fn exchange(shared: &Arc<Shared>, request: &Request) -> Result<
         tokio::time::sleep(visit.wait).await;
     }
     let substitute = visit.substitute();
-    let (fault, applied) = visit.rule.as_ref().map_or((None, false), |rule| (rule.fault, rule.applied));
+    let (fault, applied) = visit
+        .rule
+        .as_ref()
+        .map_or((None, false), |rule| (rule.fault, rule.applied));
     let silent = matches!(fault, Some(Fault::Hang | Fault::Reset | Fault::ResetKept));
     let truth = (applied || !silent && substitute.is_none()).then(|| visit.answer(request));
     match (substitute.or(truth), fault) {
@@ -58,7 +61,10 @@ fn distorted(answer: Answer, fault: Option<Fault>) -> Result<Answer, Reply> {
             let body = wire::gzip(&answer.body).into();
             Ok(Answer { body, ..answer }.with(CONTENT_ENCODING, "gzip"))
         }
-        Some(Fault::Oversized) => Ok(Answer { body: wire::padded(&answer.body, true).into(), ..answer }),
+        Some(Fault::Oversized) => Ok(Answer {
+            body: wire::padded(&answer.body, true).into(),
+            ..answer
+        }),
         _ => Ok(answer),
     }
 }
@@ -84,7 +90,8 @@ impl Visit {
         let core = &mut *guard;
         let purpose = core.api.purpose(&request.parts.method, request.path());
         let settings = &core.state.settings;
-        let (latency, rate_limit, size) = (settings.latency, settings.rate_limit, settings.journal_size);
+        let (latency, rate_limit, size) =
+            (settings.latency, settings.rate_limit, settings.journal_size);
         let number = core.journal.arrive(request, &purpose, size);
         let on = match &purpose {
             Purpose::Update(_) => Some(On::Updates),
@@ -92,25 +99,44 @@ impl Visit {
             Purpose::Other => None,
         };
         let limited = on == Some(On::Updates) && !core.state.rate_limit.admits(rate_limit, now);
-        let rule = on.filter(|_| !limited).and_then(|on| core.faults.take(on, purpose.user(), request.number > 0));
+        let rule = on
+            .filter(|_| !limited)
+            .and_then(|on| core.faults.take(on, purpose.user(), request.number > 0));
         drop(guard);
         shared.changed.notify_waiters();
-        let wait = latency + rule.as_ref().and_then(|rule| rule.delay).unwrap_or_default();
-        Visit { shared: Arc::clone(shared), number, purpose, wait, limited, rule, status: None }
+        let wait = latency
+            + rule
+                .as_ref()
+                .and_then(|rule| rule.delay)
+                .unwrap_or_default();
+        Visit {
+            shared: Arc::clone(shared),
+            number,
+            purpose,
+            wait,
+            limited,
+            rule,
+            status: None,
+        }
     }
 
     /// The answer that replaces the API's own, if one does.
     fn substitute(&self) -> Option<Answer> {
         let api = &self.shared.lock().api;
         if self.limited {
-            return Some(api.refusal(StatusCode::TOO_MANY_REQUESTS, None).with(RETRY_AFTER, "1"));
+            return Some(
+                api.refusal(StatusCode::TOO_MANY_REQUESTS, None)
+                    .with(RETRY_AFTER, "1"),
+            );
         }
         let rule = self.rule.as_ref()?;
         if let Some(status) = rule.status {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let answer = match &rule.body {
                 None => api.refusal(status, self.purpose.user()),
-                Some(Value::String(text)) if text.starts_with('<') => Answer::text(status, "text/html", text.clone()),
+                Some(Value::String(text)) if text.starts_with('<') => {
+                    Answer::text(status, "text/html", text.clone())
+                }
                 Some(Value::String(text)) => Answer::text(status, "application/json", text.clone()),
                 Some(json) => Answer::json(status, json),
             };
@@ -121,14 +147,23 @@ impl Visit {
         }
         match rule.fault? {
             Fault::Html => Some(Answer::page(StatusCode::OK)),
-            Fault::NotJson => Some(Answer::text(StatusCode::OK, "application/json", "{\"id\": 1, \"data\": {\"id\"")),
+            Fault::NotJson => Some(Answer::text(
+                StatusCode::OK,
+                "application/json",
+                "{\"id\": 1, \"data\": {\"id\"",
+            )),
             Fault::Redirect => Some(Answer::page(StatusCode::FOUND).with(LOCATION, "/elsewhere")),
             Fault::GzipBomb => {
                 let bomb = Answer::text(StatusCode::OK, "application/json", gzip_bomb());
                 Some(bomb.with(CONTENT_ENCODING, "gzip"))
             }
             Fault::Hang | Fault::Reset | Fault::ResetKept => None,
-            Fault::Gzip | Fault::HalfClose | Fault::WrongLength | Fault::Oversized | Fault::Endless | Fault::SlowDrip => None,
+            Fault::Gzip
+            | Fault::HalfClose
+            | Fault::WrongLength
+            | Fault::Oversized
+            | Fault::Endless
+            | Fault::SlowDrip => None,
         }
     }
 
@@ -137,9 +172,11 @@ impl Visit {
         let mut guard = self.shared.lock();
         let core = &mut *guard;
         let answer = if core.state.knows_key_otherwise(request) {
-            core.api.refusal(StatusCode::UNPROCESSABLE_ENTITY, self.purpose.user())
+            core.api
+                .refusal(StatusCode::UNPROCESSABLE_ENTITY, self.purpose.user())
         } else {
-            core.api.answer(request, &self.purpose, &mut core.state, Instant::now())
+            core.api
+                .answer(request, &self.purpose, &mut core.state, Instant::now())
         };
         if answer.applied {
             core.journal.apply(self.number);
@@ -159,7 +196,10 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         let status = self.status.map(|status| status.as_u16());
-        self.shared.lock().journal.leave(self.number, &self.purpose, status);
+        self.shared
+            .lock()
+            .journal
+            .leave(self.number, &self.purpose, status);
         self.shared.changed.notify_waiters();
     }
 }

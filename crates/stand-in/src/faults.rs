@@ -28,9 +28,11 @@ pub enum Fault {
     Gzip,
     /// A body that unpacks to 67 MB, in a `Content-Encoding` that nobody asked for.
     GzipBomb,
-    /// The true answer, cut in half; then the server's side of the connection ends, while it still reads.
+    /// The true answer, cut in half; then the server's side of the connection ends, while it still
+    /// reads.
     HalfClose,
-    /// The true answer under a `Content-Length` that is 1000 bytes too long; then the connection ends.
+    /// The true answer under a `Content-Length` that is 1000 bytes too long; then the connection
+    /// ends.
     WrongLength,
     /// The true answer with a megabyte of padding.
     Oversized,
@@ -51,7 +53,8 @@ pub enum On {
     Logins,
 }
 
-/// One fault with its conditions. Build it with [`Rule::status`], [`Rule::fault`] or [`Rule::delay`].
+/// One fault with its conditions. Build it with [`Rule::status`], [`Rule::fault`] or
+/// [`Rule::delay`].
 ///
 /// The rules are asked in the order in which they were set; the first that applies decides. A call
 /// whose answer a rule replaces takes no effect, unless [`Rule::applied`] says so.
@@ -85,57 +88,90 @@ pub struct Rule {
 impl Rule {
     /// Calls are answered with this status.
     pub fn status(status: u16) -> Self {
-        Rule { status: Some(status), ..Rule::default() }
+        Rule {
+            status: Some(status),
+            ..Rule::default()
+        }
     }
 
     /// Calls meet this fault.
     pub fn fault(fault: Fault) -> Self {
-        Rule { fault: Some(fault), ..Rule::default() }
+        Rule {
+            fault: Some(fault),
+            ..Rule::default()
+        }
     }
 
     /// Calls wait so long, then are answered as ever.
     pub fn delay(delay: Duration) -> Self {
-        Rule { delay: Some(delay), ..Rule::default() }
+        Rule {
+            delay: Some(delay),
+            ..Rule::default()
+        }
     }
 
     /// Only for calls of this user.
     pub fn user(self, user: impl Into<User>) -> Self {
-        Rule { user: Some(user.into()), ..self }
+        Rule {
+            user: Some(user.into()),
+            ..self
+        }
     }
 
     /// For logins instead of updates.
     pub fn logins(self) -> Self {
-        Rule { on: On::Logins, ..self }
+        Rule {
+            on: On::Logins,
+            ..self
+        }
     }
 
     /// Only for the next so many calls.
     pub fn times(self, times: u32) -> Self {
-        Rule { times: Some(times), ..self }
+        Rule {
+            times: Some(times),
+            ..self
+        }
     }
 
     /// Only for this share of the calls, from 0 to 1.
     pub fn probability(self, probability: f64) -> Self {
-        Rule { probability: Some(probability), ..self }
+        Rule {
+            probability: Some(probability),
+            ..self
+        }
     }
 
     /// With this body (a string is sent as it is) where the rule sets a status.
     pub fn body(self, body: impl Into<Value>) -> Self {
-        Rule { body: Some(body.into()), ..self }
+        Rule {
+            body: Some(body.into()),
+            ..self
+        }
     }
 
     /// With this `Retry-After` where the rule sets a status.
     pub fn retry_after(self, value: impl ToString) -> Self {
-        Rule { retry_after: Some(value.to_string()), ..self }
+        Rule {
+            retry_after: Some(value.to_string()),
+            ..self
+        }
     }
 
     /// After waiting so long.
     pub fn after(self, delay: Duration) -> Self {
-        Rule { delay: Some(delay), ..self }
+        Rule {
+            delay: Some(delay),
+            ..self
+        }
     }
 
     /// The call takes effect all the same.
     pub fn applied(self) -> Self {
-        Rule { applied: true, ..self }
+        Rule {
+            applied: true,
+            ..self
+        }
     }
 
     /// What is wrong with the rule, if it makes no sense.
@@ -149,16 +185,26 @@ impl Rule {
         if self.status.is_none() && (self.body.is_some() || self.retry_after.is_some()) {
             return Some("`body` and `retry_after` go with a `status`");
         }
-        if self.status.is_some_and(|status| !(200..=999).contains(&status)) {
+        if self
+            .status
+            .is_some_and(|status| !(200..=999).contains(&status))
+        {
             return Some("`status` is a number from 200 to 999");
         }
         if self.times == Some(0) {
             return Some("`times` is at least 1");
         }
-        if self.probability.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+        if self
+            .probability
+            .is_some_and(|share| !(0.0..=1.0).contains(&share))
+        {
             return Some("`probability` is a number from 0 to 1");
         }
-        if self.retry_after.as_ref().is_some_and(|value| hyper::header::HeaderValue::from_str(value).is_err()) {
+        if self
+            .retry_after
+            .as_ref()
+            .is_some_and(|value| hyper::header::HeaderValue::from_str(value).is_err())
+        {
             return Some("`retry_after` holds a character that no header may hold");
         }
         None
@@ -206,7 +252,10 @@ impl Faults {
 
     /// The rule that decides this call, counted as used. `kept`: its connection has carried others.
     pub(super) fn take(&mut self, on: On, user: Option<&User>, kept: bool) -> Option<Rule> {
-        let at = self.rules.iter().position(|(_, rule)| rule.applies(on, user, kept))?;
+        let at = self
+            .rules
+            .iter()
+            .position(|(_, rule)| rule.applies(on, user, kept))?;
         let rule = &mut self.rules[at].1;
         let taken = rule.clone();
         if let Some(times) = &mut rule.times {
@@ -225,7 +274,9 @@ fn text_or_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>,
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(_) => Err(serde::de::Error::custom("`retry_after` is a number of seconds or a string")),
+        Some(_) => Err(serde::de::Error::custom(
+            "`retry_after` is a number of seconds or a string",
+        )),
     }
 }
 
@@ -244,17 +295,27 @@ mod tests {
         let everyone = faults.add(Rule::status(500));
         let mut take = |user| faults.take(On::Updates, Some(&User::Number(user)), true);
         let mut status = |user| take(user).and_then(|rule| rule.status);
-        assert_eq!([status(52), status(7), status(52), status(52)], [Some(503), Some(500), Some(503), Some(500)]);
+        assert_eq!(
+            [status(52), status(7), status(52), status(52)],
+            [Some(503), Some(500), Some(503), Some(500)]
+        );
         assert!(faults.take(On::Logins, None, true).is_none());
         assert!(faults.remove(everyone) && !faults.remove(everyone));
-        assert!(faults.take(On::Updates, Some(&User::Number(7)), true).is_none());
+        assert!(
+            faults
+                .take(On::Updates, Some(&User::Number(7)), true)
+                .is_none()
+        );
     }
 
     #[test]
     fn a_rule_is_written_as_flat_json() {
         let written = rule(r#"{"user":52,"status":503,"times":3,"retry_after":5}"#);
         assert_eq!(written, Rule::status(503).user(52).times(3).retry_after(5));
-        assert_eq!(rule(r#"{"fault":"half_close","delay":"250ms"}"#).delay, Some(Duration::from_millis(250)));
+        assert_eq!(
+            rule(r#"{"fault":"half_close","delay":"250ms"}"#).delay,
+            Some(Duration::from_millis(250))
+        );
         assert!(serde_json::from_str::<Rule>(r#"{"stauts":503}"#).is_err());
     }
 
@@ -262,7 +323,10 @@ mod tests {
     fn a_rule_without_sense_is_refused() {
         let wrong = [
             Rule::default(),
-            Rule { fault: Some(Fault::Hang), ..Rule::status(500) },
+            Rule {
+                fault: Some(Fault::Hang),
+                ..Rule::status(500)
+            },
             Rule::fault(Fault::Reset).retry_after(1),
             Rule::status(99),
             Rule::status(500).times(0),

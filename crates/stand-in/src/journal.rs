@@ -12,7 +12,8 @@ use super::api::Purpose;
 use super::message::Request;
 use super::user::User;
 
-/// One call as the API saw it. Holds what was sent, secrets included, so its `Debug` leaves the body out.
+/// One call as the API saw it. Holds what was sent, secrets included, so its `Debug` leaves the
+/// body out.
 #[derive(Clone, Serialize)]
 pub struct Call {
     /// Its number, counted from 0 over the stand-in's life.
@@ -35,7 +36,8 @@ pub struct Call {
     pub status: Option<u16>,
     /// It changed the user's state.
     pub applied: bool,
-    /// The calls in progress for this user when it arrived, itself included. More than 1 breaks the order.
+    /// The calls in progress for this user when it arrived, itself included. More than 1 breaks the
+    /// order.
     pub concurrent: u32,
 }
 
@@ -167,7 +169,10 @@ impl Journal {
 
     // The numbers remembered are without gaps unless the journal was switched off meanwhile.
     fn call(&mut self, number: u64) -> Option<&mut Call> {
-        let at = self.calls.binary_search_by_key(&number, |call| call.number).ok()?;
+        let at = self
+            .calls
+            .binary_search_by_key(&number, |call| call.number)
+            .ok()?;
         self.calls.get_mut(at)
     }
 }

@@ -1,7 +1,9 @@
-//! Stand-ins: user-management APIs as local servers with the documented behaviour and faults on command.
+//! Stand-ins: user-management APIs as local servers with the documented behaviour and faults on
+//! command.
 //!
-//! A call goes `port → connection → exchange → faults → api → journal → wire`. An API is one file in `api/` and one line there.
-//! For answers that no API gives there is [`scripted::Server`], which answers each request as a test tells it to.
+//! A call goes `port → connection → exchange → faults → api → journal → wire`. An API is one file
+//! in `api/` and one line there. For answers that no API gives there is [`scripted::Server`], which
+//! answers each request as a test tells it to.
 
 mod api;
 mod bomb;
@@ -49,19 +51,36 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Starts one of the API of that name on a listener. Fails if there is no such API, or the listener has no local address.
+    /// Starts one of the API of that name on a listener. Fails if there is no such API, or the
+    /// listener has no local address.
     pub fn spawn(listener: TcpListener, api: &str) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("there is no stand-in for an API called `{api}`"));
+        let unknown = || {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("there is no stand-in for an API called `{api}`"),
+            )
+        };
         let api = api::by_name(api).ok_or_else(unknown)?;
         let shared = Arc::new(Shared::new(api));
         let (sender, commands) = mpsc::channel(8);
-        let port = Port { address, shared: Arc::clone(&shared), sender: sender.clone(), commands };
+        let port = Port {
+            address,
+            shared: Arc::clone(&shared),
+            sender: sender.clone(),
+            commands,
+        };
         let task = tokio::spawn(port.serve(listener));
-        Ok(StandIn { address, shared, port: sender, task })
+        Ok(StandIn {
+            address,
+            shared,
+            port: sender,
+            task,
+        })
     }
 
-    /// Starts one on a free port of the loopback address. Fails if there is none, or no API of that name.
+    /// Starts one on a free port of the loopback address. Fails if there is none, or no API of that
+    /// name.
     pub async fn on_loopback(api: &str) -> io::Result<Self> {
         StandIn::spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, api)
     }
@@ -106,10 +125,17 @@ impl StandIn {
         self.shared.lock().state.tokens.accept(token.into());
     }
 
-    /// Refuses connections and cuts those that exist, until [`StandIn::open_port`]. Returns once that is so.
+    /// Refuses connections and cuts those that exist, until [`StandIn::open_port`]. Returns once
+    /// that is so.
     pub async fn close_port(&self) {
         let (done, closed) = oneshot::channel();
-        self.port.send(PortCommand::Close { reopen_after: None, done: Some(done) }).await.ok();
+        self.port
+            .send(PortCommand::Close {
+                reopen_after: None,
+                done: Some(done),
+            })
+            .await
+            .ok();
         closed.await.ok();
     }
 
@@ -123,13 +149,22 @@ impl StandIn {
     /// Refuses connections and cuts those that exist, for that long. Returns once it has begun.
     pub async fn close_port_for(&self, time: Duration) {
         let (done, closed) = oneshot::channel();
-        self.port.send(PortCommand::Close { reopen_after: Some(time), done: Some(done) }).await.ok();
+        self.port
+            .send(PortCommand::Close {
+                reopen_after: Some(time),
+                done: Some(done),
+            })
+            .await
+            .ok();
         closed.await.ok();
     }
 
     /// The updates remembered, in the order of their arrival.
     pub fn calls(&self) -> Vec<Call> {
-        self.journal().into_iter().filter(|call| call.user.is_some()).collect()
+        self.journal()
+            .into_iter()
+            .filter(|call| call.user.is_some())
+            .collect()
     }
 
     /// All calls remembered, logins and unknown routes too, in the order of their arrival.

@@ -28,19 +28,33 @@ pub struct Request {
 impl Request {
     pub(super) fn new(parts: Parts, body: &[u8], [connection, number]: [u64; 2]) -> Self {
         let json = serde_json::from_slice(body).ok();
-        Request { parts, body: String::from_utf8_lossy(body).into_owned(), json, connection, number }
+        Request {
+            parts,
+            body: String::from_utf8_lossy(body).into_owned(),
+            json,
+            connection,
+            number,
+        }
     }
 
     /// The request line, such as `GET /users?page=2 HTTP/1.1`.
     pub fn line(&self) -> String {
-        format!("{} {} {:?}", self.parts.method, self.parts.uri, self.parts.version)
+        format!(
+            "{} {} {:?}",
+            self.parts.method, self.parts.uri, self.parts.version
+        )
     }
 
     /// The request line and the headers, as they may stand in a log of the whole.
     pub fn head(&self) -> String {
         let headers = self.parts.headers.iter();
-        let lines = headers.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
-        [self.line()].into_iter().chain(lines).collect::<Vec<_>>().join("\r\n")
+        let lines = headers
+            .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+        [self.line()]
+            .into_iter()
+            .chain(lines)
+            .collect::<Vec<_>>()
+            .join("\r\n")
     }
 
     /// A header, if it is text.
@@ -70,13 +84,18 @@ pub(super) fn unescaped(segment: &str) -> Cow<'_, str> {
 }
 
 fn parameter(pairs: &[u8], name: &str) -> Option<String> {
-    form_urlencoded::parse(pairs).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    form_urlencoded::parse(pairs)
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
 }
 
 impl fmt::Debug for Request {
     /// Leaves out what may be secret: the query, the headers and the body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("method", &self.parts.method).field("path", &self.path()).finish_non_exhaustive()
+        f.debug_struct("Request")
+            .field("method", &self.parts.method)
+            .field("path", &self.path())
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,15 +115,27 @@ impl Answer {
     }
 
     /// Any text under that status.
-    pub(super) fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-        Answer { status, headers, body: body.into(), applied: false }
+    pub(super) fn text(
+        status: StatusCode,
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+    ) -> Self {
+        let headers =
+            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        Answer {
+            status,
+            headers,
+            body: body.into(),
+            applied: false,
+        }
     }
 
     /// The web page of a server that is not the API.
     pub(super) fn page(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        let page = format!("<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n");
+        let page = format!(
+            "<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
+        );
         Answer::text(status, "text/html; charset=utf-8", page)
     }
 
@@ -116,7 +147,8 @@ impl Answer {
         self
     }
 
-    /// What is written of it before its body; without a length the body goes on until the connection ends.
+    /// What is written of it before its body; without a length the body goes on until the
+    /// connection ends.
     pub(super) fn head(&self, length: Option<usize>) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {}\r\nconnection: close\r\n", self.status).into_bytes();
         for (name, value) in &self.headers {

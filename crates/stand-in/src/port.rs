@@ -22,7 +22,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// What to do with the port. Whoever sent it may wait until it is `done`.
 pub(super) enum PortCommand {
     /// Refuse connections and cut those that exist.
-    Close { reopen_after: Option<Duration>, done: Option<oneshot::Sender<()>> },
+    Close {
+        reopen_after: Option<Duration>,
+        done: Option<oneshot::Sender<()>>,
+    },
     /// Accept connections again.
     Open { done: oneshot::Sender<()> },
 }
@@ -43,7 +46,8 @@ impl Port {
                 continue;
             };
             drop(listener);
-            // A socket that is bound and does not listen refuses connections, and keeps the port from others.
+            // A socket that is bound and does not listen refuses connections, and keeps the port
+            // from others.
             let reserved = self.reserve();
             drop(done);
             let opened = self.stay_closed(reopen_after).await;
@@ -101,7 +105,11 @@ impl Port {
     }
 
     fn reserve(&self) -> io::Result<TcpSocket> {
-        let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        let socket = if self.address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
         socket.set_reuseaddr(true)?;
         socket.bind(self.address)?;
         Ok(socket)
@@ -112,7 +120,8 @@ impl Port {
             let socket = reserved.take().map_or_else(|| self.reserve(), Ok);
             match socket.and_then(|socket| socket.listen(BACKLOG)) {
                 Ok(listener) => return listener,
-                // Another process may have taken the port meanwhile: it is wanted back all the same.
+                // Another process may have taken the port meanwhile: it is wanted back all the
+                // same.
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
@@ -120,7 +129,12 @@ impl Port {
 }
 
 /// Serves one connection until it ends, and closes the port afterwards if a control page says so.
-async fn serve(stream: TcpStream, number: u64, shared: Arc<Shared>, port: mpsc::Sender<PortCommand>) {
+async fn serve(
+    stream: TcpStream,
+    number: u64,
+    shared: Arc<Shared>,
+    port: mpsc::Sender<PortCommand>,
+) {
     // Answers are small and waited for. If the system refuses, they come later, no more.
     stream.set_nodelay(true).ok();
     let closed_for = Mutex::new(None);
@@ -132,13 +146,22 @@ async fn serve(stream: TcpStream, number: u64, shared: Arc<Shared>, port: mpsc::
             };
             let (answer, time) = control::answer(shared, &request, path);
             *lock(closed_for) = time;
-            Ok(if time.is_some() { answer.with(CONNECTION, "close") } else { answer })
+            Ok(if time.is_some() {
+                answer.with(CONNECTION, "close")
+            } else {
+                answer
+            })
         }
     })
     .await;
     let time = lock(&closed_for).take();
     if let Some(time) = time {
         // The port outlives its connections; if not, there is nothing left to close.
-        port.send(PortCommand::Close { reopen_after: Some(time), done: None }).await.ok();
+        port.send(PortCommand::Close {
+            reopen_after: Some(time),
+            done: None,
+        })
+        .await
+        .ok();
     }
 }

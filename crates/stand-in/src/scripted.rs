@@ -1,4 +1,5 @@
-//! A scripted server: for tests of a client that meets exact bytes, cut connections, TLS, or answers that no API gives.
+//! A scripted server: for tests of a client that meets exact bytes, cut connections, TLS, or
+//! answers that no API gives.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,8 @@ use super::wire::Socket;
 pub use super::message::Request;
 pub use super::wire::Reply;
 
-/// A server on a free port of the loopback address that remembers what it is asked. It serves until the runtime ends.
+/// A server on a free port of the loopback address that remembers what it is asked. It serves until
+/// the runtime ends.
 ///
 /// ```
 /// use stand_in::scripted::{Reply, Server, json};
@@ -52,7 +54,10 @@ impl Server {
     ///
     /// # Panics
     /// If it has no address, or there is no runtime.
-    pub fn on(listener: TcpListener, reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub fn on(
+        listener: TcpListener,
+        reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let reply = Arc::new(reply);
         Server::spawn(listener, "http", move |stream, number, seen| {
             let reply = reply.clone();
@@ -64,7 +69,10 @@ impl Server {
     ///
     /// # Panics
     /// If no port is free.
-    pub async fn start_tls(config: ServerConfig, reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub async fn start_tls(
+        config: ServerConfig,
+        reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         Server::on_tls(listen().await.0, config, reply)
     }
 
@@ -72,7 +80,11 @@ impl Server {
     ///
     /// # Panics
     /// If it has no address, or there is no runtime.
-    pub fn on_tls(listener: TcpListener, config: ServerConfig, reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub fn on_tls(
+        listener: TcpListener,
+        config: ServerConfig,
+        reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let (acceptor, reply) = (TlsAcceptor::from(Arc::new(config)), Arc::new(reply));
         Server::spawn(listener, "https", move |stream, number, seen| {
             let (acceptor, reply) = (acceptor.clone(), reply.clone());
@@ -104,7 +116,11 @@ impl Server {
         scheme: &str,
         serve: impl Fn(TcpStream, u64, Arc<Mutex<Vec<Request>>>) -> F + Send + 'static,
     ) -> Self {
-        let server = Server { url: url(scheme, address(&listener)), seen: Arc::default(), connections: Arc::default() };
+        let server = Server {
+            url: url(scheme, address(&listener)),
+            seen: Arc::default(),
+            connections: Arc::default(),
+        };
         let (seen, connections) = (server.seen.clone(), server.connections.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -122,7 +138,10 @@ impl Server {
 
     /// How many requests had this in their first line.
     pub fn count(&self, part: &str) -> usize {
-        lock(&self.seen).iter().filter(|request| request.line().contains(part)).count()
+        lock(&self.seen)
+            .iter()
+            .filter(|request| request.line().contains(part))
+            .count()
     }
 
     /// How many connections were accepted.
@@ -131,7 +150,8 @@ impl Server {
     }
 }
 
-/// Serves one connection by a script: for a listener of one's own, such as one that is closed meanwhile.
+/// Serves one connection by a script: for a listener of one's own, such as one that is closed
+/// meanwhile.
 pub async fn serve(stream: TcpStream, reply: impl Fn(&Request) -> Reply + Send + Sync) {
     follow(stream, 0, Arc::default(), &reply).await;
 }
@@ -158,7 +178,11 @@ pub fn json(status: u16, body: &str) -> Vec<u8> {
 
 /// An answer with these header lines.
 pub fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!(
+        "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// An address where nothing listens.
@@ -171,7 +195,9 @@ pub async fn nowhere() -> Url {
 
 #[expect(clippy::expect_used, reason = "a test that has no server cannot go on")]
 async fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a free port");
     let address = address(&listener);
     (listener, address)
 }
@@ -184,6 +210,10 @@ fn address(listener: &TcpListener) -> SocketAddr {
 #[expect(clippy::expect_used, reason = "made of parts that are known")]
 fn url(scheme: &str, address: SocketAddr) -> Url {
     // A certificate is made out to a name.
-    let host = if scheme == "https" { format!("localhost:{}", address.port()) } else { address.to_string() };
+    let host = if scheme == "https" {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    };
     format!("{scheme}://{host}").parse().expect("a URL")
 }

@@ -61,7 +61,8 @@ impl Default for Settings {
     }
 }
 
-/// The users that exist: `"all"`, `{"only": [1, 2]}`, `{"except": [3]}` or `{"range": {"start": 1, "end": 9}}`.
+/// The users that exist: `"all"`, `{"only": [1, 2]}`, `{"except": [3]}` or `{"range": {"start": 1,
+/// "end": 9}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Users {

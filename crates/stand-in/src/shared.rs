@@ -27,8 +27,16 @@ pub(super) struct Core {
 impl Shared {
     /// For an API that nobody has called yet.
     pub(super) fn new(api: Box<dyn ApiServer>) -> Self {
-        let core = Core { api, state: ServerState::default(), faults: Faults::default(), journal: Journal::default() };
-        Shared { core: Mutex::new(core), changed: Notify::new() }
+        let core = Core {
+            api,
+            state: ServerState::default(),
+            faults: Faults::default(),
+            journal: Journal::default(),
+        };
+        Shared {
+            core: Mutex::new(core),
+            changed: Notify::new(),
+        }
     }
 
     /// The core, for as short as possible.

@@ -24,9 +24,16 @@ pub(super) struct ServerState {
 impl ServerState {
     /// Whether that call's `Idempotency-Key` came with another body before.
     pub(super) fn knows_key_otherwise(&mut self, request: &Request) -> bool {
-        let key = request.header("idempotency-key").filter(|_| self.settings.idempotency_keys);
-        let Some((key, body)) = key.zip(request.json.as_ref()) else { return false };
-        self.keys.entry(key.to_owned()).or_insert_with(|| body.clone()) != body
+        let key = request
+            .header("idempotency-key")
+            .filter(|_| self.settings.idempotency_keys);
+        let Some((key, body)) = key.zip(request.json.as_ref()) else {
+            return false;
+        };
+        self.keys
+            .entry(key.to_owned())
+            .or_insert_with(|| body.clone())
+            != body
     }
 }
 
@@ -36,7 +43,11 @@ pub(super) struct Directory(HashMap<User, Map<String, Value>>);
 
 impl Directory {
     /// Sets these fields of a user.
-    pub(super) fn set<'a>(&mut self, user: &User, fields: impl Iterator<Item = (&'a str, &'a Value)>) {
+    pub(super) fn set<'a>(
+        &mut self,
+        user: &User,
+        fields: impl Iterator<Item = (&'a str, &'a Value)>,
+    ) {
         let known = self.0.entry(user.clone()).or_default();
         for (name, value) in fields {
             match (known.get_mut(name), value) {
@@ -77,7 +88,9 @@ impl Tokens {
 
     /// Whether this token is valid.
     pub(super) fn knows(&self, token: &str, now: Instant) -> bool {
-        self.0.get(token).is_some_and(|end| end.is_none_or(|end| now < end))
+        self.0
+            .get(token)
+            .is_some_and(|end| end.is_none_or(|end| now < end))
     }
 
     /// Makes every token invalid.
@@ -96,8 +109,14 @@ pub(super) struct RateLimit {
 impl RateLimit {
     /// Counts an update; whether the limit (0 for none) lets it pass.
     pub(super) fn admits(&mut self, limit: u32, now: Instant) -> bool {
-        if self.start.is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1)) {
-            *self = RateLimit { start: Some(now), count: 0 };
+        if self
+            .start
+            .is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1))
+        {
+            *self = RateLimit {
+                start: Some(now),
+                count: 0,
+            };
         }
         self.count = self.count.saturating_add(1);
         limit == 0 || self.count <= limit
@@ -125,9 +144,13 @@ mod tests {
     fn the_rate_limit_counts_by_the_second() {
         let start = Instant::now();
         let mut rate_limit = RateLimit::default();
-        let admitted = |rate_limit: &mut RateLimit, now| (0..5).filter(|_| rate_limit.admits(3, now)).count();
+        let admitted =
+            |rate_limit: &mut RateLimit, now| (0..5).filter(|_| rate_limit.admits(3, now)).count();
         assert_eq!(admitted(&mut rate_limit, start), 3);
-        assert_eq!(admitted(&mut rate_limit, start + Duration::from_millis(999)), 0);
+        assert_eq!(
+            admitted(&mut rate_limit, start + Duration::from_millis(999)),
+            0
+        );
         assert_eq!(admitted(&mut rate_limit, start + Duration::from_secs(1)), 3);
         assert!((0..100).all(|_| rate_limit.admits(0, start)));
     }

@@ -5,7 +5,8 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
-/// The id of a user. In JSON it is a number or a string, as the API has it; `52` and `"52"` are the same user.
+/// The id of a user. In JSON it is a number or a string, as the API has it; `52` and `"52"` are the
+/// same user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum User {
@@ -73,9 +74,16 @@ mod tests {
     fn an_id_is_the_same_as_a_number_and_as_text() {
         let read = |json: &str| serde_json::from_str::<User>(json).unwrap();
         let seen = HashSet::from([User::from(52), User::from("jane")]);
-        assert!(seen.contains(&read("52")) && seen.contains(&read("\"52\"")) && seen.contains(&read("\"jane\"")));
+        assert!(
+            seen.contains(&read("52"))
+                && seen.contains(&read("\"52\""))
+                && seen.contains(&read("\"jane\""))
+        );
         assert!(!seen.contains(&read("\"052\"")));
-        assert_eq!(serde_json::to_string(&[User::from(52), User::from("52")]).unwrap(), r#"[52,"52"]"#);
+        assert_eq!(
+            serde_json::to_string(&[User::from(52), User::from("52")]).unwrap(),
+            r#"[52,"52"]"#
+        );
         assert!(serde_json::from_str::<User>("-1").is_err());
     }
 }

@@ -32,7 +32,8 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// Plays it; whether the connection goes on. An error means that the client went first, which is fine.
+    /// Plays it; whether the connection goes on. An error means that the client went first, which
+    /// is fine.
     pub(super) async fn play(self, stream: &mut impl Socket) -> io::Result<bool> {
         match self {
             Reply::Bytes(bytes) => {
@@ -83,7 +84,10 @@ impl Reply {
 pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     // Into memory, which does not fail.
-    encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default()
+    encoder
+        .write_all(body)
+        .and_then(|()| encoder.finish())
+        .unwrap_or_default()
 }
 
 /// A connection, with or without TLS.

@@ -1,8 +1,10 @@
-//! What librdkafka knows of a topic and rdkafka 0.39 has no safe function for: its id, and what the last answer of its
-//! leader said of a partition's log. This is all the `unsafe` code of the service.
+//! What librdkafka knows of a topic and rdkafka 0.39 has no safe function for: its id, and what the
+//! last answer of its leader said of a partition's log. This is all the `unsafe` code of the
+//! service.
 //!
-//! A topic that is deleted and created again under its name gets another id, and nothing else tells the two apart for
-//! sure: offsets, leader epochs and the number of partitions of the new one may be those of the old one.
+//! A topic that is deleted and created again under its name gets another id, and nothing else tells
+//! the two apart for sure: offsets, leader epochs and the number of partitions of the new one may
+//! be those of the old one.
 
 use std::ffi::CString;
 use std::marker::PhantomData;
@@ -31,13 +33,26 @@ pub struct Log {
 
 impl Log {
     /// `None`: nothing was fetched of the partition, or the last fetch failed.
-    pub fn last_seen<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32) -> Option<Self> {
+    pub fn last_seen<C: ClientContext>(
+        client: &Client<C>,
+        topic: &str,
+        partition: i32,
+    ) -> Option<Self> {
         let name = CString::new(topic).ok()?;
         let (mut start, mut end) = (-1, -1);
-        // SAFETY: the client lives as long as it is borrowed. The name is copied, and the numbers are written, during
-        // the call.
-        let code = unsafe { sys::rd_kafka_get_watermark_offsets(client.native_ptr(), name.as_ptr(), partition, &mut start, &mut end) };
-        (code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && start >= 0 && end >= start).then_some(Log { start, end })
+        // SAFETY: the client lives as long as it is borrowed. The name is copied, and the numbers
+        // are written, during the call.
+        let code = unsafe {
+            sys::rd_kafka_get_watermark_offsets(
+                client.native_ptr(),
+                name.as_ptr(),
+                partition,
+                &mut start,
+                &mut end,
+            )
+        };
+        (code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && start >= 0 && end >= start)
+            .then_some(Log { start, end })
     }
 }
 
@@ -49,34 +64,47 @@ pub struct Question<'c> {
 }
 
 impl<'c> Question<'c> {
-    /// Asks for the id of the topic of that name. Needs the right to describe it, which whoever reads it has. Returns at
-    /// once. `None`: the name has a zero byte, so there is no such topic.
+    /// Asks for the id of the topic of that name. Needs the right to describe it, which whoever
+    /// reads it has. Returns at once. `None`: the name has a zero byte, so there is no such topic.
     pub fn ask<C: ClientContext>(client: &'c Client<C>, topic: &str) -> Option<Self> {
         let name = CString::new(topic).ok()?;
         let rk = client.native_ptr();
-        // SAFETY: `rk` is a live client as long as `client` is borrowed. All pointers handed over are valid during the
-        // calls, which copy what they keep: the name and the options. What was made here is destroyed here, but for the
-        // queue, which `Drop` destroys.
+        // SAFETY: `rk` is a live client as long as `client` is borrowed. All pointers handed over
+        // are valid during the calls, which copy what they keep: the name and the options. What was
+        // made here is destroyed here, but for the queue, which `Drop` destroys.
         unsafe {
             let queue = NonNull::new(sys::rd_kafka_queue_new(rk))?;
             let mut names = [name.as_ptr()];
-            let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
-            let options = sys::rd_kafka_AdminOptions_new(rk, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
-            // It cannot fail for a timeout within the documented range; failing, it would leave the default.
-            let _ = sys::rd_kafka_AdminOptions_set_request_timeout(options, REQUEST_TIMEOUT_MS, ptr::null_mut(), 0);
+            let topics =
+                sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+            let options = sys::rd_kafka_AdminOptions_new(
+                rk,
+                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+            );
+            // It cannot fail for a timeout within the documented range; failing, it would leave the
+            // default.
+            let _ = sys::rd_kafka_AdminOptions_set_request_timeout(
+                options,
+                REQUEST_TIMEOUT_MS,
+                ptr::null_mut(),
+                0,
+            );
             sys::rd_kafka_DescribeTopics(rk, topics, options, queue.as_ptr());
             sys::rd_kafka_AdminOptions_destroy(options);
             sys::rd_kafka_TopicCollection_destroy(topics);
-            Some(Question { queue, client: PhantomData })
+            Some(Question {
+                queue,
+                client: PhantomData,
+            })
         }
     }
 
-    /// Waits for the answer: the id, or why there is none (`UnknownTopicOrPartition`: there is no such topic). `None`:
-    /// not yet.
+    /// Waits for the answer: the id, or why there is none (`UnknownTopicOrPartition`: there is no
+    /// such topic). `None`: not yet.
     pub fn answer(&self, wait: Duration) -> Option<Result<Id, RDKafkaErrorCode>> {
         let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the queue lives until `self` is dropped. The event is ours until it is destroyed, which happens after
-        // everything in it was read.
+        // SAFETY: the queue lives until `self` is dropped. The event is ours until it is destroyed,
+        // which happens after everything in it was read.
         unsafe {
             let event = NonNull::new(sys::rd_kafka_queue_poll(self.queue.as_ptr(), wait_ms))?;
             let answer = read(event.as_ptr());
@@ -88,7 +116,8 @@ impl<'c> Question<'c> {
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
-        // SAFETY: made in `ask`, destroyed only here. An answer that is still to come finds the queue disabled.
+        // SAFETY: made in `ask`, destroyed only here. An answer that is still to come finds the
+        // queue disabled.
         unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) }
     }
 }
@@ -98,7 +127,8 @@ impl Drop for Question<'_> {
 /// # Safety
 /// `event` must be a live event.
 unsafe fn read(event: *mut sys::rd_kafka_event_t) -> Option<Result<Id, RDKafkaErrorCode>> {
-    // SAFETY: the event is live, and so is all that is reached through it. A result's topics are as many as it says.
+    // SAFETY: the event is live, and so is all that is reached through it. A result's topics are as
+    // many as it says.
     unsafe {
         if sys::rd_kafka_event_type(event) != sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT {
             return None;
@@ -108,14 +138,21 @@ unsafe fn read(event: *mut sys::rd_kafka_event_t) -> Option<Result<Id, RDKafkaEr
             return Some(Err(code.into()));
         }
         let mut count = 0;
-        let topics = sys::rd_kafka_DescribeTopics_result_topics(sys::rd_kafka_event_DescribeTopics_result(event), &mut count);
+        let topics = sys::rd_kafka_DescribeTopics_result_topics(
+            sys::rd_kafka_event_DescribeTopics_result(event),
+            &mut count,
+        );
         if count == 0 || topics.is_null() {
             return Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition));
         }
         let topic = *topics;
         // An error object says nothing if its code is 0.
         let error = sys::rd_kafka_TopicDescription_error(topic);
-        let code = if error.is_null() { RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR } else { sys::rd_kafka_error_code(error) };
+        let code = if error.is_null() {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+        } else {
+            sys::rd_kafka_error_code(error)
+        };
         if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Some(Err(code.into()));
         }

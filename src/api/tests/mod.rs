@@ -9,8 +9,12 @@ use super::*;
 mod login;
 mod requests;
 
-const REJECTED: Verdict = Verdict::Rejected { user_not_found: false };
-const NOT_FOUND: Verdict = Verdict::Rejected { user_not_found: true };
+const REJECTED: Verdict = Verdict::Rejected {
+    user_not_found: false,
+};
+const NOT_FOUND: Verdict = Verdict::Rejected {
+    user_not_found: true,
+};
 const RETRY: Verdict = Verdict::Retry { unreachable: false };
 const NO_PAUSE: Verdict = Verdict::Throttled { retry_after: None };
 
@@ -19,7 +23,11 @@ fn user() -> UserId {
 }
 
 fn judged(api: &str, status: u16, body: &str) -> Judgement {
-    let answer = Answer { status, body: body.into(), ..Answer::default() };
+    let answer = Answer {
+        status,
+        body: body.into(),
+        ..Answer::default()
+    };
     by_name(api).unwrap().judge(user(), &answer)
 }
 
@@ -27,8 +35,16 @@ fn rows(api: &str, rows: &[(u16, &str, Verdict)]) {
     for (status, body, verdict) in rows {
         let judgement = judged(api, *status, body);
         assert_eq!(judgement.verdict, *verdict, "{api}: {status} {body}");
-        assert_eq!(judgement.error.is_none(), *verdict == Verdict::Delivered, "{api}: {status} {body}");
-        assert_eq!(judgement.token_refused, *status == 401 || body.contains("401"), "{api}: {status} {body}");
+        assert_eq!(
+            judgement.error.is_none(),
+            *verdict == Verdict::Delivered,
+            "{api}: {status} {body}"
+        );
+        assert_eq!(
+            judgement.token_refused,
+            *status == 401 || body.contains("401"),
+            "{api}: {status} {body}"
+        );
     }
 }
 
@@ -47,7 +63,11 @@ fn an_aipix_answer_is_judged_by_the_table() {
         "aipix",
         &[
             (200, r#"{"id":52,"name":"x"}"#, Verdict::Delivered),
-            (200, r#"{"name":"x","id":"52","error":null}"#, Verdict::Delivered),
+            (
+                200,
+                r#"{"name":"x","id":"52","error":null}"#,
+                Verdict::Delivered,
+            ),
             (200, r#"{"id":52.0,"error":false}"#, Verdict::Delivered),
             (200, r#"{"id":5.2e1,"error":""}"#, Verdict::Delivered),
             (200, r#"{"id":52,"error":[]}"#, Verdict::Delivered),
@@ -79,7 +99,11 @@ fn an_aipix_answer_is_judged_by_the_table() {
             (200, r#"{"error":{"code":422}}"#, Verdict::Fault),
             (201, r#"{"id":52}"#, Verdict::Fault),
             (202, r#"{"id":52}"#, Verdict::Fault),
-            (422, r#"{"message":"m","errors":{"permissions.0":["x"]}}"#, REJECTED),
+            (
+                422,
+                r#"{"message":"m","errors":{"permissions.0":["x"]}}"#,
+                REJECTED,
+            ),
             (422, r#"{"errors":{}}"#, REJECTED),
             (400, r#"{"message":"m"}"#, REJECTED),
             (409, r#"{"message":"m"}"#, REJECTED),
@@ -93,16 +117,52 @@ fn an_aipix_answer_is_judged_by_the_table() {
             (412, r#"["message"]"#, Verdict::Fault),
             (422, r#""message""#, Verdict::Fault),
             (422, r#"{"error":{"code":422}}"#, Verdict::Fault),
-            (401, r#"{"message":"Unauthenticated."}"#, Verdict::Unauthorized),
+            (
+                401,
+                r#"{"message":"Unauthenticated."}"#,
+                Verdict::Unauthorized,
+            ),
             (403, "<html>", Verdict::Unauthorized),
-            (404, r#"{"message":"No query results for model [App\\Models\\User] 52"}"#, NOT_FOUND),
-            (404, r#"{"message":"No query results for model [App\\User]."}"#, NOT_FOUND),
-            (404, r#"{"message":"No query results for model [Modules\\Billing\\BillingUser] 52"}"#, NOT_FOUND),
-            (404, r#"{"message":"No query results for model [App\\Models\\Permission] 9"}"#, Verdict::Fault),
-            (404, r#"{"message":"No query results for model [App\\Models\\UserGroup] 52"}"#, Verdict::Fault),
-            (404, r#"{"message":"No query results for model App\\Models\\User"}"#, Verdict::Fault),
-            (404, r#"{"message":"The route api/admin/v1/users/52 could not be found."}"#, Verdict::Fault),
-            (404, r#"{"message":"not: No query results for model [App\\Models\\User] 52"}"#, Verdict::Fault),
+            (
+                404,
+                r#"{"message":"No query results for model [App\\Models\\User] 52"}"#,
+                NOT_FOUND,
+            ),
+            (
+                404,
+                r#"{"message":"No query results for model [App\\User]."}"#,
+                NOT_FOUND,
+            ),
+            (
+                404,
+                r#"{"message":"No query results for model [Modules\\Billing\\BillingUser] 52"}"#,
+                NOT_FOUND,
+            ),
+            (
+                404,
+                r#"{"message":"No query results for model [App\\Models\\Permission] 9"}"#,
+                Verdict::Fault,
+            ),
+            (
+                404,
+                r#"{"message":"No query results for model [App\\Models\\UserGroup] 52"}"#,
+                Verdict::Fault,
+            ),
+            (
+                404,
+                r#"{"message":"No query results for model App\\Models\\User"}"#,
+                Verdict::Fault,
+            ),
+            (
+                404,
+                r#"{"message":"The route api/admin/v1/users/52 could not be found."}"#,
+                Verdict::Fault,
+            ),
+            (
+                404,
+                r#"{"message":"not: No query results for model [App\\Models\\User] 52"}"#,
+                Verdict::Fault,
+            ),
             (404, r#"{"error":{"code":404}}"#, Verdict::Fault),
             (404, "", Verdict::Fault),
             (503, "", RETRY),
@@ -119,8 +179,16 @@ fn a_valt_answer_is_judged_by_the_table() {
         "valt",
         &[
             (200, r#"{"data":{"id":52}}"#, Verdict::Delivered),
-            (200, r#"{"data":{"id":"52"},"error":null}"#, Verdict::Delivered),
-            (200, r#"{"error":false,"data":{"id":52.0}}"#, Verdict::Delivered),
+            (
+                200,
+                r#"{"data":{"id":"52"},"error":null}"#,
+                Verdict::Delivered,
+            ),
+            (
+                200,
+                r#"{"error":false,"data":{"id":52.0}}"#,
+                Verdict::Delivered,
+            ),
             (200, r#"{"error":{},"data":{"id":52}}"#, Verdict::Delivered),
             (204, "", Verdict::Fault),
             (200, "", Verdict::Fault),
@@ -156,7 +224,11 @@ fn a_valt_answer_is_judged_by_the_table() {
             (410, "", Verdict::Fault),
             (412, "null", Verdict::Fault),
             (422, r#"["error"]"#, Verdict::Fault),
-            (401, r#"{"error":{"code":401,"message":"m"}}"#, Verdict::Unauthorized),
+            (
+                401,
+                r#"{"error":{"code":401,"message":"m"}}"#,
+                Verdict::Unauthorized,
+            ),
             (403, "", Verdict::Unauthorized),
             (404, r#"{"error":{"code":404}}"#, NOT_FOUND),
             (404, r#"{"error":{"code":"404","message":"m"}}"#, NOT_FOUND),
@@ -174,14 +246,30 @@ fn other_statuses(api: &str) {
     for (statuses, verdict) in [
         (&[201, 202, 203, 205, 206, 226, 101][..], Verdict::Fault),
         (&[300, 301, 302, 303, 304, 307, 308], Verdict::Fault),
-        (&[405, 406, 415, 419, 402, 411, 414, 418, 421, 423, 426, 428, 431, 451, 499, 600, 999], Verdict::Fault),
-        (&[408, 425, 500, 502, 504, 501, 505, 507, 511, 520, 599], RETRY),
+        (
+            &[
+                405, 406, 415, 419, 402, 411, 414, 418, 421, 423, 426, 428, 431, 451, 499, 600, 999,
+            ],
+            Verdict::Fault,
+        ),
+        (
+            &[408, 425, 500, 502, 504, 501, 505, 507, 511, 520, 599],
+            RETRY,
+        ),
         (&[429], NO_PAUSE),
         (&[401, 403], Verdict::Unauthorized),
     ] {
         for &status in statuses {
-            for body in ["", "<html>", r#"{"message":"m","error":{"message":"m"},"data":{"id":52},"id":52}"#] {
-                assert_eq!(judged(api, status, body).verdict, verdict, "{api}: {status} {body}");
+            for body in [
+                "",
+                "<html>",
+                r#"{"message":"m","error":{"message":"m"},"data":{"id":52},"id":52}"#,
+            ] {
+                assert_eq!(
+                    judged(api, status, body).verdict,
+                    verdict,
+                    "{api}: {status} {body}"
+                );
             }
         }
     }
@@ -191,13 +279,32 @@ fn other_statuses(api: &str) {
 fn a_pause_is_read_from_429_and_503_only() {
     for api in ["aipix", "valt"] {
         let judged = |status, retry_after| {
-            let answer = Answer { status, asks_for_pause: true, retry_after, ..Answer::default() };
+            let answer = Answer {
+                status,
+                asks_for_pause: true,
+                retry_after,
+                ..Answer::default()
+            };
             by_name(api).unwrap().judge(user(), &answer).verdict
         };
         let minute = Some(Duration::from_secs(60));
-        assert_eq!(judged(429, minute), Verdict::Throttled { retry_after: minute });
-        assert_eq!(judged(503, minute), Verdict::Throttled { retry_after: minute });
-        assert_eq!(judged(503, None), NO_PAUSE, "a Retry-After that cannot be read is one");
+        assert_eq!(
+            judged(429, minute),
+            Verdict::Throttled {
+                retry_after: minute
+            }
+        );
+        assert_eq!(
+            judged(503, minute),
+            Verdict::Throttled {
+                retry_after: minute
+            }
+        );
+        assert_eq!(
+            judged(503, None),
+            NO_PAUSE,
+            "a Retry-After that cannot be read is one"
+        );
         assert_eq!(judged(500, minute), RETRY);
         assert_eq!(judged(301, minute), Verdict::Fault);
     }
@@ -217,39 +324,72 @@ fn an_api_is_quoted_from_its_validation_messages_only() {
     let words = |api, status, body: &str| {
         let judgement = judged(api, status, body);
         let error = judgement.error.unwrap();
-        judgement.quotes_api.then_some((error.message, error.fields))
+        judgement
+            .quotes_api
+            .then_some((error.message, error.fields))
     };
-    let fields = BTreeMap::from([("a".to_owned(), vec!["x".to_owned(), "y".to_owned()]), ("b".to_owned(), vec!["z".to_owned()])]);
+    let fields = BTreeMap::from([
+        ("a".to_owned(), vec!["x".to_owned(), "y".to_owned()]),
+        ("b".to_owned(), vec!["z".to_owned()]),
+    ]);
     let body = r#"{"message":"m","errors":{"a":["x",7,"y"],"b":"z"}}"#;
     assert_eq!(words("aipix", 422, body), Some(("m".to_owned(), fields)));
-    assert_eq!(words("valt", 400, r#"{"error":{"message":"m"}}"#), Some(("m".to_owned(), BTreeMap::new())));
-    assert_eq!(words("valt", 400, r#"{"data":"d"}"#), Some(("d".to_owned(), BTreeMap::new())));
+    assert_eq!(
+        words("valt", 400, r#"{"error":{"message":"m"}}"#),
+        Some(("m".to_owned(), BTreeMap::new()))
+    );
+    assert_eq!(
+        words("valt", 400, r#"{"data":"d"}"#),
+        Some(("d".to_owned(), BTreeMap::new()))
+    );
     for (api, status, body) in [
-        ("aipix", 500, r#"{"message":"canary","errors":{"canary":["canary"]}}"#),
-        ("aipix", 404, r#"{"message":"No query results for model [canary] 52"}"#),
+        (
+            "aipix",
+            500,
+            r#"{"message":"canary","errors":{"canary":["canary"]}}"#,
+        ),
+        (
+            "aipix",
+            404,
+            r#"{"message":"No query results for model [canary] 52"}"#,
+        ),
         ("aipix", 413, r#"{"message":"canary"}"#),
         ("aipix", 200, r#"{"message":"canary"}"#),
         ("aipix", 401, r#"{"message":"canary"}"#),
         ("valt", 404, r#"{"error":{"code":404,"message":"canary"}}"#),
         ("valt", 500, r#"{"error":{"code":500,"message":"canary"}}"#),
-        ("valt", 200, r#"{"error":{"code":"canary","message":"canary"}}"#),
+        (
+            "valt",
+            200,
+            r#"{"error":{"code":"canary","message":"canary"}}"#,
+        ),
         ("valt", 422, r#"{"canary":"canary"}"#),
     ] {
         assert_eq!(words(api, status, body), None);
-        assert!(!format!("{:?}", judged(api, status, body).error).contains("canary"), "{api} {status}");
+        assert!(
+            !format!("{:?}", judged(api, status, body).error).contains("canary"),
+            "{api} {status}"
+        );
     }
 }
 
 #[test]
 fn no_secret_is_shown_by_debug() {
-    let answer = Answer { status: 200, body: b"canary".to_vec(), ..Answer::default() };
+    let answer = Answer {
+        status: 200,
+        body: b"canary".to_vec(),
+        ..Answer::default()
+    };
     let judgement = judged("valt", 422, r#"{"error":{"message":"canary"}}"#);
     let login = by_name("valt").unwrap().judge_login(&Answer {
         status: 200,
         body: br#"{"data":{"access_token":"canary"}}"#.to_vec(),
         ..answer.clone()
     });
-    assert!(judgement.error.as_ref().unwrap().message == "canary" && matches!(login, Login::Token { .. }));
+    assert!(
+        judgement.error.as_ref().unwrap().message == "canary"
+            && matches!(login, Login::Token { .. })
+    );
     let shown = format!("{answer:?} {judgement:?} {login:?}");
     assert!(!shown.contains("canary"), "{shown}");
 }

@@ -6,37 +6,59 @@ use super::*;
 
 fn validated(api: &str, changes: &str) -> Result<Changes, String> {
     let changes: Box<RawValue> = serde_json::from_str(changes).unwrap();
-    by_name(api).unwrap().validate(&changes).map_err(|invalid| invalid.message)
+    by_name(api)
+        .unwrap()
+        .validate(&changes)
+        .map_err(|invalid| invalid.message)
 }
 
 /// The body of the call that sets these changes.
 fn sent(api: &str, changes: &str) -> String {
-    let request = by_name(api).unwrap().update(user(), &validated(api, changes).unwrap());
+    let request = by_name(api)
+        .unwrap()
+        .update(user(), &validated(api, changes).unwrap());
     String::from_utf8(request.body.into()).unwrap()
 }
 
 #[test]
 fn requests_are_as_documented() {
     let valt = by_name("valt").unwrap();
-    let changes =
-        r#"{ "rooms": [39, 37 ,37], "card_number": "007", "video_access": {"user_groups":[ ],"users":[1]}, "name": "é\"\u00e9" }"#;
+    let changes = r#"{ "rooms": [39, 37 ,37], "card_number": "007", "video_access": {"user_groups":[ ],"users":[1]}, "name": "é\"\u00e9" }"#;
     let request = valt.update(user(), &validated("valt", changes).unwrap());
-    assert_eq!((request.method.as_str(), &*request.path), ("POST", "/api/v3/admin/users/52/edit"));
+    assert_eq!(
+        (request.method.as_str(), &*request.path),
+        ("POST", "/api/v3/admin/users/52/edit")
+    );
     assert_eq!(request.token, TokenPlace::Query("access_token"));
     let body = r#"{"rooms":[39,37,37],"card_number":"007","video_access":{"user_groups":[],"users":[1]},"name":"é\"\u00e9"}"#;
     assert_eq!(request.body, body);
     let request = valt.login("john", &SecretString::from("pass\""));
-    assert_eq!((request.method.as_str(), &*request.path, request.token), ("POST", "/api/v3/login", TokenPlace::None));
+    assert_eq!(
+        (request.method.as_str(), &*request.path, request.token),
+        ("POST", "/api/v3/login", TokenPlace::None)
+    );
     assert_eq!(request.body, r#"{"username":"john","password":"pass\""}"#);
 
     let aipix = by_name("aipix").unwrap();
-    let request = aipix.update(user(), &validated("aipix", r#"{"permissions":[12,9]}"#).unwrap());
-    assert_eq!((request.method.as_str(), &*request.path), ("PUT", "/api/admin/v1/users/52"));
+    let request = aipix.update(
+        user(),
+        &validated("aipix", r#"{"permissions":[12,9]}"#).unwrap(),
+    );
+    assert_eq!(
+        (request.method.as_str(), &*request.path),
+        ("PUT", "/api/admin/v1/users/52")
+    );
     assert_eq!(request.token, TokenPlace::Bearer);
     assert_eq!(request.body, r#"{"permissions":[12,9]}"#);
-    assert_eq!(sent("aipix", r#"{"permissions":[]}"#), r#"{"permissions":[]}"#);
+    assert_eq!(
+        sent("aipix", r#"{"permissions":[]}"#),
+        r#"{"permissions":[]}"#
+    );
     let request = aipix.login("john", &SecretString::from("pass"));
-    assert_eq!((request.method.as_str(), &*request.path, request.token), ("POST", "/api/admin/v1/auth/token", TokenPlace::None));
+    assert_eq!(
+        (request.method.as_str(), &*request.path, request.token),
+        ("POST", "/api/admin/v1/auth/token", TokenPlace::None)
+    );
     assert_eq!(request.body, r#"{"login":"john","password":"pass"}"#);
 }
 
@@ -44,8 +66,14 @@ fn requests_are_as_documented() {
 fn valid_changes_are_taken() {
     for (api, changes) in [
         ("aipix", r#"{"permissions":[]}"#),
-        ("aipix", r#"{"permissions":[9,12,9,-1,9223372036854775807]}"#),
-        ("valt", r#"{"name":"","password":"x","display_name":"é","user_group":7,"card_number":"007","rooms":[1,1]}"#),
+        (
+            "aipix",
+            r#"{"permissions":[9,12,9,-1,9223372036854775807]}"#,
+        ),
+        (
+            "valt",
+            r#"{"name":"","password":"x","display_name":"é","user_group":7,"card_number":"007","rooms":[1,1]}"#,
+        ),
         ("valt", r#"{"video_access":{"users":[15]}}"#),
         ("valt", r#"{"video_access":{"users":[],"user_groups":[1]}}"#),
     ] {
@@ -56,10 +84,26 @@ fn valid_changes_are_taken() {
 #[test]
 fn integers_are_sent_as_such_however_they_were_written() {
     for (api, changes, body) in [
-        ("aipix", r#"{"permissions":[52.0, 5.2e1,-0,-1.0 ,1e2]}"#, r#"{"permissions":[52,52,0,-1,100]}"#),
-        ("aipix", r#"{"permissions":[9007199254740993.0]}"#, r#"{"permissions":[9007199254740993]}"#),
-        ("valt", r#"{"user_group":4e0,"rooms":[37.0],"name":"37.0"}"#, r#"{"user_group":4,"rooms":[37],"name":"37.0"}"#),
-        ("valt", r#"{"video_access":{"users":[1.5e1]}}"#, r#"{"video_access":{"users":[15]}}"#),
+        (
+            "aipix",
+            r#"{"permissions":[52.0, 5.2e1,-0,-1.0 ,1e2]}"#,
+            r#"{"permissions":[52,52,0,-1,100]}"#,
+        ),
+        (
+            "aipix",
+            r#"{"permissions":[9007199254740993.0]}"#,
+            r#"{"permissions":[9007199254740993]}"#,
+        ),
+        (
+            "valt",
+            r#"{"user_group":4e0,"rooms":[37.0],"name":"37.0"}"#,
+            r#"{"user_group":4,"rooms":[37],"name":"37.0"}"#,
+        ),
+        (
+            "valt",
+            r#"{"video_access":{"users":[1.5e1]}}"#,
+            r#"{"video_access":{"users":[15]}}"#,
+        ),
     ] {
         assert_eq!(sent(api, changes), body);
     }
@@ -68,8 +112,18 @@ fn integers_are_sent_as_such_however_they_were_written() {
 #[test]
 fn a_list_is_bounded() {
     let list = |items: usize| format!(r#"{{"rooms":[{}1]}}"#, "1,".repeat(items - 1));
-    assert_eq!(validated("valt", &list(1_000_000)).unwrap().get("rooms").unwrap().len(), 2_000_001);
-    assert_eq!(validated("valt", &list(1_000_001)).unwrap_err(), "data.changes.rooms: must have at most 1000000 items");
+    assert_eq!(
+        validated("valt", &list(1_000_000))
+            .unwrap()
+            .get("rooms")
+            .unwrap()
+            .len(),
+        2_000_001
+    );
+    assert_eq!(
+        validated("valt", &list(1_000_001)).unwrap_err(),
+        "data.changes.rooms: must have at most 1000000 items"
+    );
 }
 
 #[test]
@@ -81,10 +135,22 @@ fn changes_are_merged_field_by_field_and_shown_without_values() {
         changes(r#"{"name":"canary-2","card_number":"canary"}"#),
     ];
     let merged = Changes::merged(&all);
-    assert_eq!(merged.body(), r#"{"name":"canary-2","rooms":[1],"user_group":2,"card_number":"canary"}"#);
-    assert_eq!(merged.names().collect::<Vec<_>>(), ["name", "rooms", "user_group", "card_number"]);
-    assert_eq!((merged.get("user_group"), merged.get("password")), (Some("2"), None));
-    assert_eq!(format!("{merged:?}"), r#"["name", "rooms", "user_group", "card_number"]"#);
+    assert_eq!(
+        merged.body(),
+        r#"{"name":"canary-2","rooms":[1],"user_group":2,"card_number":"canary"}"#
+    );
+    assert_eq!(
+        merged.names().collect::<Vec<_>>(),
+        ["name", "rooms", "user_group", "card_number"]
+    );
+    assert_eq!(
+        (merged.get("user_group"), merged.get("password")),
+        (Some("2"), None)
+    );
+    assert_eq!(
+        format!("{merged:?}"),
+        r#"["name", "rooms", "user_group", "card_number"]"#
+    );
 }
 
 #[test]
@@ -138,6 +204,12 @@ fn a_mistake_is_named_by_its_path_and_no_value_is_quoted() {
 #[test]
 fn the_fields_that_are_secret_at_an_api_are_known_everywhere() {
     for api in ALL {
-        assert!(api.secret_fields().iter().all(|field| crate::model::text::SECRETS.contains(field)), "{}", api.name());
+        assert!(
+            api.secret_fields()
+                .iter()
+                .all(|field| crate::model::text::SECRETS.contains(field)),
+            "{}",
+            api.name()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `dead-letters export`: dead letters as JSON lines, to be mended by hand and given to `replay --from`.
+//! `dead-letters export`: dead letters as JSON lines, to be mended by hand and given to `replay
+//! --from`.
 
 use std::io::{BufWriter, Write, stdout};
 
@@ -34,8 +35,16 @@ pub(super) fn run(args: &ExportArgs) -> Result<Exit, Exit> {
     })?;
     let mut out = BufWriter::new(stdout());
     let aside = desk.letters(&filter, &mut Bar::new(), |letter, _| {
-        let original = if letter.is_shortened() { mend::original(&desk, &letter)? } else { None };
-        let content = if letter.is_shortened() { original.as_ref() } else { Some(&letter.record) };
+        let original = if letter.is_shortened() {
+            mend::original(&desk, &letter)?
+        } else {
+            None
+        };
+        let content = if letter.is_shortened() {
+            original.as_ref()
+        } else {
+            Some(&letter.record)
+        };
         tell(&mut out, export::object(&letter, content, args.reveal));
         Ok(())
     });

@@ -59,10 +59,17 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
             None => drop(counts.insert((facts.target.clone(), facts.reason.as_str()), 1)),
         }
         let key = (facts.failed_at, letter.place().clone());
-        if latest.len() >= ROWS && latest.peek().is_some_and(|Reverse(oldest)| key < oldest.key) {
+        if latest.len() >= ROWS
+            && latest
+                .peek()
+                .is_some_and(|Reverse(oldest)| key < oldest.key)
+        {
             return Ok(());
         }
-        latest.push(Reverse(Row { key, cells: cells(&letter, open, args.filter.all) }));
+        latest.push(Reverse(Row {
+            key,
+            cells: cells(&letter, open, args.filter.all),
+        }));
         if latest.len() > ROWS {
             latest.pop();
         }
@@ -78,17 +85,51 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
     if total == 0 {
         say(format_args!(
             "no {open}dead letters{}",
-            if args.filter.all { "" } else { " (--all shows those that were replayed or superseded too)" }
+            if args.filter.all {
+                ""
+            } else {
+                " (--all shows those that were replayed or superseded too)"
+            }
         ));
         return Ok(Exit::Done);
     }
-    say(format_args!("{}\n", of(total, &format!("{open}dead letter"), &format!("{open}dead letters"))));
-    let rows: Vec<_> = counts.iter().map(|((target, reason), number)| vec![target.clone(), (*reason).to_owned(), count(*number)]).collect();
+    say(format_args!(
+        "{}\n",
+        of(
+            total,
+            &format!("{open}dead letter"),
+            &format!("{open}dead letters")
+        )
+    ));
+    let rows: Vec<_> = counts
+        .iter()
+        .map(|((target, reason), number)| {
+            vec![target.clone(), (*reason).to_owned(), count(*number)]
+        })
+        .collect();
     say(table(&["target", "reason", ">count"], &rows));
     let shown = latest.len();
-    let rows: Vec<_> = latest.into_sorted_vec().into_iter().rev().map(|Reverse(row)| row.cells).collect();
-    let head = ["given up (UTC)", "target", ">user", "reason", ">status", ">attempts", "fields", "state", "place"];
-    let head: Vec<_> = head.into_iter().filter(|name| args.filter.all || *name != "state").collect();
+    let rows: Vec<_> = latest
+        .into_sorted_vec()
+        .into_iter()
+        .rev()
+        .map(|Reverse(row)| row.cells)
+        .collect();
+    let head = [
+        "given up (UTC)",
+        "target",
+        ">user",
+        "reason",
+        ">status",
+        ">attempts",
+        "fields",
+        "state",
+        "place",
+    ];
+    let head: Vec<_> = head
+        .into_iter()
+        .filter(|name| args.filter.all || *name != "state")
+        .collect();
     say(table(&head, &rows).trim_end());
     if from_before > 0 {
         note(format_args!(
@@ -133,7 +174,9 @@ impl Ord for Row {
 fn cells(letter: &Letter, open: bool, all: bool) -> Vec<String> {
     let facts = &letter.facts;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let fields = event::decode(&letter.record).map(|event| event.fields().join(", ")).unwrap_or_default();
+    let fields = event::decode(&letter.record)
+        .map(|event| event.fields().join(", "))
+        .unwrap_or_default();
     let fields = Some(text::name(&fields, FIELDS)).filter(|fields| !fields.is_empty());
     let mut cells = vec![
         facts.failed_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),

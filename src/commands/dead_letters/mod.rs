@@ -63,7 +63,8 @@ struct FilterArgs {
     /// Only those of the user with this number.
     #[arg(long, value_name = "NUMBER", value_parser = user)]
     user: Option<UserId>,
-    /// Only those given up then or later: 2026-11-22T09:00:00Z, 2026-11-22 (midnight UTC), or an age such as 30m, 2h, 3d.
+    /// Only those given up then or later: 2026-11-22T09:00:00Z, 2026-11-22 (midnight UTC), or an
+    /// age such as 30m, 2h, 3d.
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<Timestamp>,
     /// Only those given up then or earlier.
@@ -76,25 +77,59 @@ struct FilterArgs {
 
 impl FilterArgs {
     fn filter(&self, config: &Config) -> Result<Filter, Exit> {
-        let known = |name: &&String| *name == UNCLAIMED || config.targets.iter().any(|target| target.name == **name);
+        let known = |name: &&String| {
+            *name == UNCLAIMED || config.targets.iter().any(|target| target.name == **name)
+        };
         if let Some(unknown) = self.target.as_ref().filter(|name| !known(name)) {
-            let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).chain([UNCLAIMED]).collect();
+            let names: Vec<_> = config
+                .targets
+                .iter()
+                .map(|target| target.name.as_str())
+                .chain([UNCLAIMED])
+                .collect();
             return Err(fail(
                 Exit::Usage,
-                format!("--target {unknown}: there is no such target; the configuration has {}", names.join(", ")),
+                format!(
+                    "--target {unknown}: there is no such target; the configuration has {}",
+                    names.join(", ")
+                ),
             ));
         }
-        if self.since.zip(self.until).is_some_and(|(since, until)| since > until) {
-            return Err(fail(Exit::Usage, "--since is later than --until: nothing can lie between them"));
+        if self
+            .since
+            .zip(self.until)
+            .is_some_and(|(since, until)| since > until)
+        {
+            return Err(fail(
+                Exit::Usage,
+                "--since is later than --until: nothing can lie between them",
+            ));
         }
-        let FilterArgs { target, reason, user, since, until, all } = self;
-        Ok(Filter { target: target.clone(), reason: *reason, user: *user, since: *since, until: *until, all: *all })
+        let FilterArgs {
+            target,
+            reason,
+            user,
+            since,
+            until,
+            all,
+        } = self;
+        Ok(Filter {
+            target: target.clone(),
+            reason: *reason,
+            user: *user,
+            since: *since,
+            until: *until,
+            all: *all,
+        })
     }
 }
 
 fn reason(text: &str) -> Result<Reason, String> {
     let names = || Reason::ALL.map(Reason::as_str).join(", ");
-    Reason::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or_else(|| format!("the reasons are {}", names()))
+    Reason::ALL
+        .into_iter()
+        .find(|reason| reason.as_str() == text)
+        .ok_or_else(|| format!("the reasons are {}", names()))
 }
 
 pub(super) fn user(text: &str) -> Result<UserId, String> {
@@ -117,12 +152,18 @@ pub async fn run(args: DeadLettersArgs) -> Exit {
     // The Kafka client's calls block.
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(exit) | Err(exit)) => exit,
-        Err(_) => fail(Exit::Failed, "a panic: please report this, it is a fault of this program"),
+        Err(_) => fail(
+            Exit::Failed,
+            "a panic: please report this, it is a fault of this program",
+        ),
     }
 }
 
 /// Loads the configuration and opens the topics.
-pub(super) fn open(args: &ConfigArgs, check: impl FnOnce(&Config) -> Result<(), Exit>) -> Result<Desk, Exit> {
+pub(super) fn open(
+    args: &ConfigArgs,
+    check: impl FnOnce(&Config) -> Result<(), Exit>,
+) -> Result<Desk, Exit> {
     let config = load(&args.config, &args.set)?;
     check(&config)?;
     // Errors are said in words of our own. The log is there for panics.

@@ -26,7 +26,8 @@ const SAMPLES: usize = 3;
 
 /// Puts dead letters back on the update topic, without what newer updates have overwritten.
 ///
-/// Shows a plan and asks before it sends anything. What is sent is recorded with the sending, so it can be interrupted at any point and run again.
+/// Shows a plan and asks before it sends anything. What is sent is recorded with the sending, so it
+/// can be interrupted at any point and run again.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     user-courier dead-letters replay --config config/user-courier.toml \\\n      --target valt --reason user_not_found --dry-run\n  \
@@ -64,14 +65,20 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
     let desk = open(&args.config, |config| {
         filter = args.filter.filter(config)?;
         if !args.dry_run && !args.yes && !can_ask {
-            return Err(fail(Exit::Usage, "there is no terminal to ask at: add --yes to send, or --dry-run to see the plan only"));
+            return Err(fail(
+                Exit::Usage,
+                "there is no terminal to ask at: add --yes to send, or --dry-run to see the plan only",
+            ));
         }
         Ok(())
     })?;
     let mut bar = Bar::new();
     let (mut choice, mended) = match &args.from {
         Some(path) => from_file(&desk, path, &mut bar)?,
-        None => (Choice::by_filter(&desk, &filter, &mut bar).map_err(failed)?, Mended::new()),
+        None => (
+            Choice::by_filter(&desk, &filter, &mut bar).map_err(failed)?,
+            Mended::new(),
+        ),
     };
     mention(choice.aside);
     let mut history = choice.history(&desk, &mut bar).map_err(failed)?;
@@ -80,32 +87,63 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
     if args.dry_run {
         return Ok(Exit::Done);
     }
-    let to_do: usize = [Action::Send, Action::Trim, Action::Supersede].into_iter().map(|action| plan.tally.of(action)).sum();
+    let to_do: usize = [Action::Send, Action::Trim, Action::Supersede]
+        .into_iter()
+        .map(|action| plan.tally.of(action))
+        .sum();
     if to_do == 0 {
-        return Ok(if plan.tally.of(Action::Refuse) == 0 { Exit::Done } else { Exit::Failed });
+        return Ok(if plan.tally.of(Action::Refuse) == 0 {
+            Exit::Done
+        } else {
+            Exit::Failed
+        });
     }
     if !args.yes && !ask(&plan) {
         note("nothing was sent");
         return Ok(Exit::Done);
     }
     let (mut summary, began) = (Summary::default(), Instant::now());
-    // Until here a signal ends the process at once; from here on the batch that is under way is finished first.
+    // Until here a signal ends the process at once; from here on the batch that is under way is
+    // finished first.
     let stop = stop_signal();
-    let pace = Pace { force: args.force, rate: args.rate, stop: &|| stop.is_asked() };
-    let done = replay::run(&desk, &mut history, &choice.letters, &mended, pace, &mut bar, &mut summary);
+    let pace = Pace {
+        force: args.force,
+        rate: args.rate,
+        stop: &|| stop.is_asked(),
+    };
+    let done = replay::run(
+        &desk,
+        &mut history,
+        &choice.letters,
+        &mended,
+        pace,
+        &mut bar,
+        &mut summary,
+    );
     drop(bar);
     tell(&desk, &summary, choice.letters.len(), began);
     done.map_err(failed)?;
-    let refused = summary.counts.get(&Action::Refuse).is_some_and(|refused| *refused > 0);
-    Ok(if refused || summary.stopped { Exit::Failed } else { Exit::Done })
+    let refused = summary
+        .counts
+        .get(&Action::Refuse)
+        .is_some_and(|refused| *refused > 0);
+    Ok(if refused || summary.stopped {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
 }
 
 fn from_file(desk: &Desk, path: &PathBuf, bar: &mut Bar) -> Result<(Choice, Mended), Exit> {
-    let text = std::fs::read(path).map_err(|error| fail(Exit::Usage, format!("--from {}: {error}", path.display())))?;
+    let text = std::fs::read(path)
+        .map_err(|error| fail(Exit::Usage, format!("--from {}: {error}", path.display())))?;
     let file = mend::read(desk, &text, bar).map_err(failed)?;
     if !file.mistakes.is_empty() {
-        let mut words =
-            format!("--from {}: nothing was sent, {} to correct first", path.display(), of(file.mistakes.len(), "line", "lines"));
+        let mut words = format!(
+            "--from {}: nothing was sent, {} to correct first",
+            path.display(),
+            of(file.mistakes.len(), "line", "lines")
+        );
         for mistake in &file.mistakes {
             words += &format!("\n  line {}: {}", mistake.line, mistake.words);
         }
@@ -143,35 +181,69 @@ fn plan(desk: &Desk, history: &History<'_>, letters: &[Chosen], args: &ReplayArg
 
 fn show(plan: &Plan, total: usize, all: bool) {
     if total == 0 {
-        say(if all { "no dead letters" } else { "no open dead letters" });
+        say(if all {
+            "no dead letters"
+        } else {
+            "no open dead letters"
+        });
         return;
     }
-    say(format_args!("the plan for {}\n", of(total, "dead letter", "dead letters")));
-    let cells = |counts: &BTreeMap<Action, usize>| Action::ALL.map(|action| count(counts.get(&action).copied().unwrap_or(0)));
+    say(format_args!(
+        "the plan for {}\n",
+        of(total, "dead letter", "dead letters")
+    ));
+    let cells = |counts: &BTreeMap<Action, usize>| {
+        Action::ALL.map(|action| count(counts.get(&action).copied().unwrap_or(0)))
+    };
     let row = |((target, reason), counts): (&(String, &str), _)| {
-        [target.clone(), (*reason).to_owned()].into_iter().chain(cells(counts)).collect()
+        [target.clone(), (*reason).to_owned()]
+            .into_iter()
+            .chain(cells(counts))
+            .collect()
     };
     let mut rows: Vec<Vec<String>> = plan.tally.counts.iter().map(row).collect();
     if rows.len() > 1 {
         let sums = Action::ALL.map(|action| count(plan.tally.of(action)));
-        rows.push([String::new(), "in all".to_owned()].into_iter().chain(sums).collect());
+        rows.push(
+            [String::new(), "in all".to_owned()]
+                .into_iter()
+                .chain(sums)
+                .collect(),
+        );
     }
-    say(table(&["target", "reason", ">send", ">trim", ">supersede", ">refuse"], &rows));
+    say(table(
+        &[
+            "target",
+            "reason",
+            ">send",
+            ">trim",
+            ">supersede",
+            ">refuse",
+        ],
+        &rows,
+    ));
     for (action, samples) in &plan.samples {
         let meaning = match action {
             Action::Send => "send: all of it goes back",
             Action::Trim => "trim: what newer updates have overwritten is left out",
-            Action::Supersede => "supersede: newer updates have overwritten all of it, nothing is sent",
+            Action::Supersede => {
+                "supersede: newer updates have overwritten all of it, nothing is sent"
+            }
             Action::Refuse => "refuse: it stays where it is",
         };
         say(format_args!("{meaning}, such as"));
-        samples.iter().for_each(|sample| say(format_args!("  {sample}")));
+        samples
+            .iter()
+            .for_each(|sample| say(format_args!("  {sample}")));
     }
 }
 
 fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
     let place = format!("{}/{}/{}", desk.letters.name, one.spot.0, one.spot.1);
-    let whose = one.user.map_or_else(|| one.target.to_string(), |user| format!("{} user {user}", one.target));
+    let whose = one.user.map_or_else(
+        || one.target.to_string(),
+        |user| format!("{} user {user}", one.target),
+    );
     let names = |parts: &[String]| text::name(&changes::names(&one.parts, parts).join(", "), 80);
     let mut words = match step.action {
         Action::Send if step.sent.is_empty() => "as it is".to_owned(),
@@ -181,14 +253,23 @@ fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
         Action::Refuse => String::new(),
     };
     for more in step.why.as_deref().into_iter().chain(remark(one, step)) {
-        words += &format!("{}{}", if words.is_empty() { "" } else { "; " }, text::name(more, 200));
+        words += &format!(
+            "{}{}",
+            if words.is_empty() { "" } else { "; " },
+            text::name(more, 200)
+        );
     }
     format!("{place}  {whose}: {words}")
 }
 
 fn ask(plan: &Plan) -> bool {
-    let [send, trim, supersede] = [Action::Send, Action::Trim, Action::Supersede].map(|action| plan.tally.of(action));
-    let question = format!("Send {}, and settle {} without sending? [y/N] ", of(send + trim, "event", "events"), count(supersede));
+    let [send, trim, supersede] =
+        [Action::Send, Action::Trim, Action::Supersede].map(|action| plan.tally.of(action));
+    let question = format!(
+        "Send {}, and settle {} without sending? [y/N] ",
+        of(send + trim, "event", "events"),
+        count(supersede)
+    );
     let _ = write!(stderr(), "\n{question}");
     let _ = stderr().flush();
     let mut answer = String::new();
@@ -197,9 +278,14 @@ fn ask(plan: &Plan) -> bool {
 }
 
 fn tell(desk: &Desk, summary: &Summary, total: usize, began: Instant) {
-    let [send, trim, supersede, refuse] = Action::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
+    let [send, trim, supersede, refuse] =
+        Action::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
     let seconds = began.elapsed().as_secs_f64();
-    let of_them = if trim > 0 { format!(" ({} of them without what was overwritten)", count(trim)) } else { String::new() };
+    let of_them = if trim > 0 {
+        format!(" ({} of them without what was overwritten)", count(trim))
+    } else {
+        String::new()
+    };
     note(format_args!(
         "replayed {}{of_them}, superseded {}, refused {} in {seconds:.1} s",
         of(send + trim, "event", "events"),
@@ -207,16 +293,29 @@ fn tell(desk: &Desk, summary: &Summary, total: usize, began: Instant) {
         count(refuse)
     ));
     for ((partition, offset), why) in &summary.refused {
-        note(format_args!("  refused {}/{partition}/{offset}: {}", desk.letters.name, text::name(why, 300)));
+        note(format_args!(
+            "  refused {}/{partition}/{offset}: {}",
+            desk.letters.name,
+            text::name(why, 300)
+        ));
     }
     if refuse > summary.refused.len() {
-        note(format_args!("  and {} more", count(refuse - summary.refused.len())));
+        note(format_args!(
+            "  and {} more",
+            count(refuse - summary.refused.len())
+        ));
     }
     if summary.settled_elsewhere > 0 {
-        note(format_args!("{} had been settled by another replay meanwhile", of(summary.settled_elsewhere, "other", "others")));
+        note(format_args!(
+            "{} had been settled by another replay meanwhile",
+            of(summary.settled_elsewhere, "other", "others")
+        ));
     }
     let left = total - send - trim - supersede - refuse - summary.settled_elsewhere;
     if left > 0 {
-        note(format_args!("stopped before {}: run the same command again to go on", of(left, "dead letter", "dead letters")));
+        note(format_args!(
+            "stopped before {}: run the same command again to go on",
+            of(left, "dead letter", "dead letters")
+        ));
     }
 }

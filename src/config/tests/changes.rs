@@ -10,8 +10,23 @@ fn limits_retries_and_the_log_level_are_taken_up_and_nothing_else_is() {
          [[routes]]\nsource = \"*\"\ntarget = \"aipix\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n"
     );
     let change = fixture.load(&text, &[], &[]).unwrap().change_since(&before);
-    assert_eq!(change.taken, ["log.level", "targets.aipix.delivery.max_concurrency", "targets.aipix.retry.max_attempts"]);
-    assert_eq!(change.refused, ["log.format", "routes.0.source", "routes.0.target", "targets.aipix.delivery.request_timeout"]);
+    assert_eq!(
+        change.taken,
+        [
+            "log.level",
+            "targets.aipix.delivery.max_concurrency",
+            "targets.aipix.retry.max_attempts"
+        ]
+    );
+    assert_eq!(
+        change.refused,
+        [
+            "log.format",
+            "routes.0.source",
+            "routes.0.target",
+            "targets.aipix.delivery.request_timeout"
+        ]
+    );
 }
 
 #[test]

@@ -20,7 +20,11 @@ token_file = \"DIR/missing\"
 [log]
 level = \"loud\"
 ";
-    let lines = Fixture::new().mistakes(text, &[("USER_COURIER__LOG__FORMAT", "xml")], &[("admin.listen", "9464")]);
+    let lines = Fixture::new().mistakes(
+        text,
+        &[("USER_COURIER__LOG__FORMAT", "xml")],
+        &[("admin.listen", "9464")],
+    );
     let expected = [
         "DIR/config.toml:1:2: kafka.bootstrap_servers: is required: one or more brokers, such as \"localhost:9092\"",
         "DIR/config.toml:2:1: kafka.group_id: is a whole number and should be a string in quotes",
@@ -52,13 +56,19 @@ fn an_empty_file_lacks_what_is_required() {
 fn a_file_that_cannot_be_read_is_named() {
     let fixture = Fixture::new();
     let missing = fixture.0.path().join("missing.toml");
-    let mistakes = Config::load(&missing, std::iter::empty(), &[]).map(|_| ()).unwrap_err();
-    let expected =
-        format!("{}: the file cannot be read: No such file or directory (os error 2)\n1 mistake in the configuration", missing.display());
+    let mistakes = Config::load(&missing, std::iter::empty(), &[])
+        .map(|_| ())
+        .unwrap_err();
+    let expected = format!(
+        "{}: the file cannot be read: No such file or directory (os error 2)\n1 mistake in the configuration",
+        missing.display()
+    );
     assert_eq!(mistakes.to_string(), expected);
     let binary = fixture.0.path().join("binary.toml");
     fs::write(&binary, b"\xff").unwrap();
-    let mistakes = Config::load(&binary, std::iter::empty(), &[]).map(|_| ()).unwrap_err();
+    let mistakes = Config::load(&binary, std::iter::empty(), &[])
+        .map(|_| ())
+        .unwrap_err();
     assert_eq!(mistakes.0[0].message, "the file is not UTF-8 text");
 }
 
@@ -92,45 +102,91 @@ level = \"loud\"
 fn the_values_of_a_target_are_checked() {
     let duration = "is not a duration: write a whole number and its unit (ms, s, m, h), such as \"250ms\" or \"30s\"";
     check_added(&[
-        ("retry = 3\n", &["7:1: targets.aipix.retry: is a whole number and should be a table: [targets.aipix.retry]"]),
-        ("[targets.aipix.retry]\nmax_attempts = 0\n", &["8:1: targets.aipix.retry.max_attempts: must be from 1 to 1000000, not 0"]),
+        (
+            "retry = 3\n",
+            &[
+                "7:1: targets.aipix.retry: is a whole number and should be a table: [targets.aipix.retry]",
+            ],
+        ),
+        (
+            "[targets.aipix.retry]\nmax_attempts = 0\n",
+            &["8:1: targets.aipix.retry.max_attempts: must be from 1 to 1000000, not 0"],
+        ),
         (
             "retry.max_attempts = 99999999999999999999\n",
-            &["7:7: targets.aipix.retry.max_attempts: must be from 1 to 1000000, not 99999999999999999999"],
+            &[
+                "7:7: targets.aipix.retry.max_attempts: must be from 1 to 1000000, not 99999999999999999999",
+            ],
         ),
         (
             "retry.max_attempts = 1.5\n",
-            &["7:7: targets.aipix.retry.max_attempts: is a number with a fraction and should be a whole number"],
+            &[
+                "7:7: targets.aipix.retry.max_attempts: is a number with a fraction and should be a whole number",
+            ],
         ),
-        ("retry.max_attempts = \"8\"\n", &["7:7: targets.aipix.retry.max_attempts: is a string and should be a whole number"]),
-        ("retry.initial_backoff = \"0s\"\n", &["7:7: targets.aipix.retry.initial_backoff: must be from 1ms to 1h, not 0s"]),
+        (
+            "retry.max_attempts = \"8\"\n",
+            &["7:7: targets.aipix.retry.max_attempts: is a string and should be a whole number"],
+        ),
+        (
+            "retry.initial_backoff = \"0s\"\n",
+            &["7:7: targets.aipix.retry.initial_backoff: must be from 1ms to 1h, not 0s"],
+        ),
         (
             "retry.initial_backoff = \"1m\"\n",
-            &["7:7: targets.aipix.retry.initial_backoff: initial_backoff (1m) must not be above max_backoff (30s)"],
+            &[
+                "7:7: targets.aipix.retry.initial_backoff: initial_backoff (1m) must not be above max_backoff (30s)",
+            ],
         ),
         (
             "retry.max_backoff = \"100ms\"\n",
-            &["7:7: targets.aipix.retry.max_backoff: initial_backoff (200ms) must not be above max_backoff (100ms)"],
+            &[
+                "7:7: targets.aipix.retry.max_backoff: initial_backoff (200ms) must not be above max_backoff (100ms)",
+            ],
         ),
-        ("retry.max_backoff = \"soon\"\n", &[&format!("7:7: targets.aipix.retry.max_backoff: `soon` {duration}")]),
+        (
+            "retry.max_backoff = \"soon\"\n",
+            &[&format!(
+                "7:7: targets.aipix.retry.max_backoff: `soon` {duration}"
+            )],
+        ),
         (
             "delivery.request_timeout = 10\n",
-            &["7:10: targets.aipix.delivery.request_timeout: is a whole number and should be a duration such as \"250ms\" or \"30s\""],
+            &[
+                "7:10: targets.aipix.delivery.request_timeout: is a whole number and should be a duration such as \"250ms\" or \"30s\"",
+            ],
         ),
-        ("delivery.max_concurrency = 0\n", &["7:10: targets.aipix.delivery.max_concurrency: must be from 1 to 100000, not 0"]),
-        ("delivery.max_waiting = 10000001\n", &["7:10: targets.aipix.delivery.max_waiting: must be from 1 to 10000000, not 10000001"]),
-        ("delivery.rate_limit = -1\n", &["7:10: targets.aipix.delivery.rate_limit: must be from 0 to 1000000, not -1"]),
-        ("delivery.merge = \"yes\"\n", &["7:10: targets.aipix.delivery.merge: is a string and should be true or false"]),
+        (
+            "delivery.max_concurrency = 0\n",
+            &["7:10: targets.aipix.delivery.max_concurrency: must be from 1 to 100000, not 0"],
+        ),
+        (
+            "delivery.max_waiting = 10000001\n",
+            &["7:10: targets.aipix.delivery.max_waiting: must be from 1 to 10000000, not 10000001"],
+        ),
+        (
+            "delivery.rate_limit = -1\n",
+            &["7:10: targets.aipix.delivery.rate_limit: must be from 0 to 1000000, not -1"],
+        ),
+        (
+            "delivery.merge = \"yes\"\n",
+            &["7:10: targets.aipix.delivery.merge: is a string and should be true or false"],
+        ),
     ]);
 }
 
 #[test]
 fn sections_are_checked() {
     check_added(&[
-        ("[log]\nlevel = \"\"\n", &["8:1: log.level: must not be empty"]),
+        (
+            "[log]\nlevel = \"\"\n",
+            &["8:1: log.level: must not be empty"],
+        ),
         (
             "[admin]\nlisten = \"localhost:9464\"\n",
-            &["8:1: admin.listen: is not an address: write an IP address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\""],
+            &[
+                "8:1: admin.listen: is not an address: write an IP address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\"",
+            ],
         ),
         (
             "[console]\ninstances = [\"localhost:9464\"]\nhosts = [\"A:1\"]\ntoken = \"hunter2\"\n",
@@ -150,11 +206,15 @@ fn sections_are_checked() {
         ),
         (
             "[kafka.topics]\nupdates = \"a/b\"\n",
-            &["8:1: kafka.topics.updates: is no topic's name: 1 to 249 letters, digits, `.`, `_` or `-`"],
+            &[
+                "8:1: kafka.topics.updates: is no topic's name: 1 to 249 letters, digits, `.`, `_` or `-`",
+            ],
         ),
         (
             "[kafka.topics]\nupdates = \"user-update-outcomes\"\n",
-            &["8:1: kafka.topics.updates: `user-update-outcomes` is the topic of `outcomes` too: they must differ"],
+            &[
+                "8:1: kafka.topics.updates: `user-update-outcomes` is the topic of `outcomes` too: they must differ",
+            ],
         ),
         (
             "[shutdown]\ndrain_timeout = \"5m\"\n",
@@ -169,8 +229,16 @@ fn sections_are_checked() {
             "localhost:port",
             "2:1: kafka.bootstrap_servers: should be host:port, several separated by commas, such as \"kafka-1:9092,kafka-2:9092\"",
         ),
-        ("localhost:9092", " ", "2:1: kafka.bootstrap_servers: must not be empty"),
-        ("[kafka]", "[kafka]\ninstance_id = \"a b\"", "2:1: kafka.instance_id: should be 1 to 200 letters, digits, `.`, `_` or `-`"),
+        (
+            "localhost:9092",
+            " ",
+            "2:1: kafka.bootstrap_servers: must not be empty",
+        ),
+        (
+            "[kafka]",
+            "[kafka]\ninstance_id = \"a b\"",
+            "2:1: kafka.instance_id: should be 1 to 200 letters, digits, `.`, `_` or `-`",
+        ),
     ]);
 }
 
@@ -192,7 +260,18 @@ password = \"hunter2\"
 password_env = \"hunter2\"
 tls.ca_file = \"hunter2\"
 ";
-    let lines = Fixture::new().mistakes(text, &[("USER_COURIER__TARGETS__A__ACCESS_TOKEN", "hunter2")], &[("targets.a.secret", "hunter2")]);
-    assert_eq!(lines.last().map(String::as_str), Some("14 mistakes in the configuration"), "{lines:#?}");
-    assert!(!lines.iter().any(|line| line.contains("hunter2")), "{lines:#?}");
+    let lines = Fixture::new().mistakes(
+        text,
+        &[("USER_COURIER__TARGETS__A__ACCESS_TOKEN", "hunter2")],
+        &[("targets.a.secret", "hunter2")],
+    );
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("14 mistakes in the configuration"),
+        "{lines:#?}"
+    );
+    assert!(
+        !lines.iter().any(|line| line.contains("hunter2")),
+        "{lines:#?}"
+    );
 }

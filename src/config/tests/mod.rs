@@ -31,9 +31,12 @@ struct Fixture(TempDir);
 impl Fixture {
     fn new() -> Self {
         let fixture = Fixture(tempfile::tempdir().unwrap());
-        for (name, content) in
-            [("token", &b"t0ken-s3cret\n"[..]), ("password", b"p4ssword\n"), ("empty", b"\n"), ("binary", b"hunter2\xff")]
-        {
+        for (name, content) in [
+            ("token", &b"t0ken-s3cret\n"[..]),
+            ("password", b"p4ssword\n"),
+            ("empty", b"\n"),
+            ("binary", b"hunter2\xff"),
+        ] {
             fs::write(fixture.0.path().join(name), content).unwrap();
         }
         fixture
@@ -44,20 +47,38 @@ impl Fixture {
     }
 
     /// Loads the text, in which DIR is the folder.
-    fn load(&self, text: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, Mistakes> {
+    fn load(
+        &self,
+        text: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<Config, Mistakes> {
         let file = self.0.path().join("config.toml");
         fs::write(&file, text.replace("DIR", self.folder())).unwrap();
         let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-            pairs.iter().map(|(key, value)| ((*key).to_owned(), value.replace("DIR", self.folder()))).collect()
+            pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), value.replace("DIR", self.folder())))
+                .collect()
         };
         Config::load(&file, owned(environment).into_iter(), &owned(flags))
     }
 
     /// The lines of the report, with DIR for the folder.
-    fn mistakes(&self, text: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Vec<String> {
+    fn mistakes(
+        &self,
+        text: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Vec<String> {
         match self.load(text, environment, flags) {
             Ok(_) => Vec::new(),
-            Err(mistakes) => mistakes.to_string().replace(self.folder(), "DIR").lines().map(str::to_owned).collect(),
+            Err(mistakes) => mistakes
+                .to_string()
+                .replace(self.folder(), "DIR")
+                .lines()
+                .map(str::to_owned)
+                .collect(),
         }
     }
 }
@@ -70,12 +91,18 @@ fn plain<'a>(properties: &'a Properties, name: &str) -> &'a str {
     }
 }
 
-/// Loads each case and compares the report's lines, the counting one apart, without the path of the file before them.
+/// Loads each case and compares the report's lines, the counting one apart, without the path of the
+/// file before them.
 fn check(text: &str, expected: &[&str]) {
     let fixture = Fixture::new();
     let mut lines = fixture.mistakes(text, &[("EMPTY", ""), ("SET", "x")], &[]);
     lines.pop();
-    let without_path = |line: &String| line.trim_start_matches("DIR/config.toml").trim_start_matches(':').trim_start().to_owned();
+    let without_path = |line: &String| {
+        line.trim_start_matches("DIR/config.toml")
+            .trim_start_matches(':')
+            .trim_start()
+            .to_owned()
+    };
     let lines: Vec<String> = lines.iter().map(without_path).collect();
     assert_eq!(lines, expected, "for:\n{text}");
 }

@@ -25,11 +25,20 @@ fn what_the_guarantees_rest_on_is_refused() {
         "transaction.timeout.ms",
         "transactional.id",
     ] {
-        for (table, end) in [("properties", ""), ("consumer_properties", "_file"), ("producer_properties", "_env")] {
+        for (table, end) in [
+            ("properties", ""),
+            ("consumer_properties", "_file"),
+            ("producer_properties", "_env"),
+        ] {
             let text = format!("{LEAST}[kafka.{table}]\n\"{name}{end}\" = \"x\"\n");
             let lines = Fixture::new().mistakes(&text, &[], &[]);
-            let expected = format!("DIR/config.toml:8:1: kafka.{table}.{name}{end}: is decided by the service: ");
-            assert!(lines.len() == 2 && lines[0].starts_with(&expected), "{lines:?}");
+            let expected = format!(
+                "DIR/config.toml:8:1: kafka.{table}.{name}{end}: is decided by the service: "
+            );
+            assert!(
+                lines.len() == 2 && lines[0].starts_with(&expected),
+                "{lines:?}"
+            );
         }
     }
 }
@@ -39,7 +48,9 @@ fn properties_are_checked() {
     check_added(&[
         (
             "[kafka.properties]\nsasl.pasword = \"x\"\n",
-            &["8:6: kafka.properties.sasl.pasword: unknown librdkafka property; the nearest known one is `sasl.password`"],
+            &[
+                "8:6: kafka.properties.sasl.pasword: unknown librdkafka property; the nearest known one is `sasl.password`",
+            ],
         ),
         (
             "[kafka.properties]\nsecurity.protocol = \"sasl\"\n",
@@ -49,7 +60,9 @@ fn properties_are_checked() {
         ),
         (
             "[kafka.properties]\nsecurity.protocol = [\"ssl\"]\n",
-            &["8:10: kafka.properties.security.protocol: is an array and should be a string, a number or a boolean"],
+            &[
+                "8:10: kafka.properties.security.protocol: is an array and should be a string, a number or a boolean",
+            ],
         ),
         (
             "[kafka.properties]\nsocket.timeout.ms = 4294967297\n",
@@ -57,11 +70,15 @@ fn properties_are_checked() {
         ),
         (
             "[kafka.properties]\nsocket.timeout.ms = \"30s\"\n",
-            &["8:16: kafka.properties.socket.timeout.ms: librdkafka does not take this value: it would read 30 from it"],
+            &[
+                "8:16: kafka.properties.socket.timeout.ms: librdkafka does not take this value: it would read 30 from it",
+            ],
         ),
         (
             "[kafka.properties]\nsasl.password = \"a\"\n\"sasl.password\" = \"b\"\n",
-            &["9:1: kafka.properties.sasl.password: was already set at DIR/config.toml:8:6: remove one of the two"],
+            &[
+                "9:1: kafka.properties.sasl.password: was already set at DIR/config.toml:8:6: remove one of the two",
+            ],
         ),
         (
             "[kafka.properties]\nsasl.password_env = \"SET\"\nsasl.password_file = \"DIR/password\"\n",
@@ -71,19 +88,27 @@ fn properties_are_checked() {
         ),
         (
             "[kafka.properties]\nsasl.password_file = \"DIR/empty\"\n",
-            &["8:6: kafka.properties.sasl.password_file: the file is empty: put the secret into it"],
+            &[
+                "8:6: kafka.properties.sasl.password_file: the file is empty: put the secret into it",
+            ],
         ),
         (
             "[kafka.properties]\nsasl.password_env = \"EMPTY\"\n",
-            &["8:6: kafka.properties.sasl.password_env: the environment variable EMPTY is not set or empty"],
+            &[
+                "8:6: kafka.properties.sasl.password_env: the environment variable EMPTY is not set or empty",
+            ],
         ),
         (
             "[kafka.properties]\nssl.ca.location = \"DIR/missing\"\n",
-            &["8:8: kafka.properties.ssl.ca.location: the file DIR/missing cannot be read: No such file or directory (os error 2)"],
+            &[
+                "8:8: kafka.properties.ssl.ca.location: the file DIR/missing cannot be read: No such file or directory (os error 2)",
+            ],
         ),
         (
             "[kafka.properties]\nsecurity.protocol = \"sasl_plaintext\"\nsasl.mechanism = \"PLAIN\"\n",
-            &["7:8: kafka.properties: librdkafka refuses the properties together: sasl.username and sasl.password must be set"],
+            &[
+                "7:8: kafka.properties: librdkafka refuses the properties together: sasl.username and sasl.password must be set",
+            ],
         ),
     ]);
 }
@@ -100,26 +125,39 @@ fn timers_are_checked() {
     check_added(&[
         (
             "[kafka.producer_properties]\nsession.timeout.ms = 60000\n",
-            &["8:17: kafka.producer_properties.session.timeout.ms: is for consumers: move it to [kafka.consumer_properties]"],
+            &[
+                "8:17: kafka.producer_properties.session.timeout.ms: is for consumers: move it to [kafka.consumer_properties]",
+            ],
         ),
         (
             "[kafka.properties]\nsession.timeout.ms = \"30s\"\n",
-            &["8:17: kafka.properties.session.timeout.ms: librdkafka does not take this value: it would read 30 from it"],
+            &[
+                "8:17: kafka.properties.session.timeout.ms: librdkafka does not take this value: it would read 30 from it",
+            ],
         ),
         (
             "[kafka.properties]\nsession.timeout.ms = 10000\n",
-            &[&format!("8:17: targets.aipix.delivery.request_timeout: request_timeout (10s) {timeout} (10s), {landing}")],
+            &[&format!(
+                "8:17: targets.aipix.delivery.request_timeout: request_timeout (10s) {timeout} (10s), {landing}"
+            )],
         ),
         (
             "[kafka.consumer_properties]\nsession.timeout.ms = 3000\nheartbeat.interval.ms = 3000\n[targets.aipix.delivery]\nrequest_timeout = \"2s\"\n",
-            &["9:20: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (3s) must be below session.timeout.ms (3s)"],
+            &[
+                "9:20: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (3s) must be below session.timeout.ms (3s)",
+            ],
         ),
         (
             "[kafka.consumer_properties]\nheartbeat.interval.ms = 10000\n",
-            &["8:20: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (10s) leaves too little of the lease on the \
-                 partitions: 1s before each heartbeat, and calls of targets.aipix need 5s, half of request_timeout. Set it lower, or leave it out"],
+            &[
+                "8:20: kafka.consumer_properties.heartbeat.interval.ms: heartbeat.interval.ms (10s) leaves too little of the lease on the \
+                 partitions: 1s before each heartbeat, and calls of targets.aipix need 5s, half of request_timeout. Set it lower, or leave it out",
+            ],
         ),
-        ("[kafka.consumer_properties]\nheartbeat.interval.ms = 6000\n", &[]),
+        (
+            "[kafka.consumer_properties]\nheartbeat.interval.ms = 6000\n",
+            &[],
+        ),
         (
             "[kafka.consumer_properties]\nsession.timeout.ms = 60000\nheartbeat.interval.ms = 15000\n",
             &[
@@ -140,7 +178,9 @@ fn timers_are_checked() {
         ),
         (
             "delivery.request_timeout = \"15s\"\n",
-            &[&format!("7:10: targets.aipix.delivery.request_timeout: request_timeout (15s) {timeout} (15s), {landing}")],
+            &[&format!(
+                "7:10: targets.aipix.delivery.request_timeout: request_timeout (15s) {timeout} (15s), {landing}"
+            )],
         ),
     ]);
 }

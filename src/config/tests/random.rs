@@ -22,17 +22,31 @@ targets.aipix.base_url = \"https://vms.example.com\"
 targets.aipix.token_file = \"DIR/token\"
 ";
 const TARGETS: [&str; 3] = ["aipix", "valt-2", "unclaimed"];
-const PROPERTIES: [&str; 5] = ["sasl.password", "session.timeout.ms", "max.poll.interval.ms", "acks", "\"no.such\""];
+const PROPERTIES: [&str; 5] = [
+    "sasl.password",
+    "session.timeout.ms",
+    "max.poll.interval.ms",
+    "acks",
+    "\"no.such\"",
+];
 
 /// A key as the table has it or with a letter changed, and a value. That of a secret is `hunter2`.
 fn setting() -> impl Strategy<Value = (String, &'static str)> {
     let typo = prop::option::weighted(0.1, (any::<prop::sample::Index>(), "[a-z._ü]"));
-    let key = (0..KEYS.len(), prop::sample::select(vec!["", "", "_file", "_env"]), 0..15usize);
+    let key = (
+        0..KEYS.len(),
+        prop::sample::select(vec!["", "", "_file", "_env"]),
+        0..15usize,
+    );
     let value = (any::<bool>(), prop::sample::select(&VALUES[..]));
     (key, value, typo).prop_map(|((key, end, name), (is_good, value), typo)| {
         let key = &KEYS[key];
         let value = if is_good { good(key) } else { value };
-        let names = if key.path.starts_with("kafka") { &PROPERTIES[..] } else { &TARGETS[..] };
+        let names = if key.path.starts_with("kafka") {
+            &PROPERTIES[..]
+        } else {
+            &TARGETS[..]
+        };
         let mut path = key.path.replace("NAME", names[name % names.len()]) + end;
         if let Some((at, letter)) = typo {
             let at = at.index(path.len());
@@ -52,7 +66,9 @@ fn good(key: &Key) -> &'static str {
         (ValueKind::Duration(_), _) => "\"3s\"",
         (ValueKind::List, Some("instances")) => "[\"http://courier-1:9464\"]",
         (ValueKind::List, _) => "[\"courier.example.com\"]",
-        (ValueKind::Word(words), _) => ["\"auto\"", "\"aipix\""][usize::from(words().contains(&"aipix"))],
+        (ValueKind::Word(words), _) => {
+            ["\"auto\"", "\"aipix\""][usize::from(words().contains(&"aipix"))]
+        }
         (_, Some("listen")) => "\"[::1]:0\"",
         (_, Some("level")) => "\"debug\"",
         (_, Some("base_url" | "endpoint")) => "\"https://example.com/a\"",
@@ -64,14 +80,23 @@ fn good(key: &Key) -> &'static str {
 
 /// A document of these settings; those of routes are in one route.
 fn document(settings: &[(String, &'static str)], least: bool) -> String {
-    let (routes, others): (Vec<_>, Vec<_>) = settings.iter().partition(|(path, _)| path.starts_with("routes."));
-    let mut text: String = others.iter().map(|(path, value)| format!("{path} = {value}\n")).collect();
+    let (routes, others): (Vec<_>, Vec<_>) = settings
+        .iter()
+        .partition(|(path, _)| path.starts_with("routes."));
+    let mut text: String = others
+        .iter()
+        .map(|(path, value)| format!("{path} = {value}\n"))
+        .collect();
     if least {
         text.push_str(DOTTED);
     }
     if !routes.is_empty() {
         text.push_str("[[routes]]\n");
-        text.extend(routes.iter().map(|(path, value)| format!("{} = {value}\n", &path["routes.".len()..])));
+        text.extend(
+            routes
+                .iter()
+                .map(|(path, value)| format!("{} = {value}\n", &path["routes.".len()..])),
+        );
     }
     text
 }
@@ -80,8 +105,12 @@ fn document(settings: &[(String, &'static str)], least: bool) -> String {
 fn is_place_of(mistake: &Mistake, here: &str) -> bool {
     let Mistake { key, message, .. } = mistake;
     let here = here.trim_start_matches(['[', '"']);
-    let is_elsewhere = key.is_empty() || message.starts_with("holds ") || message.contains(" must be below ");
-    is_elsewhere || key.split('.').any(|part| here.starts_with(part.trim_matches('"').trim_end_matches("[0]")))
+    let is_elsewhere =
+        key.is_empty() || message.starts_with("holds ") || message.contains(" must be below ");
+    is_elsewhere
+        || key
+            .split('.')
+            .any(|part| here.starts_with(part.trim_matches('"').trim_end_matches("[0]")))
 }
 
 proptest! {

@@ -6,32 +6,73 @@ use super::*;
 fn targets_are_checked() {
     let name = "a target's name has 1 to 100 letters, digits, `.`, `_` or `-`: it becomes part of a Kafka group id and a metric's label";
     check_replaced(&[
-        ("targets.aipix", "targets.unclaimed", "3:10: targets.unclaimed: is reserved for what no target claims: choose another name"),
-        ("targets.aipix", "targets.\"a b\"", &format!("3:10: targets.\"a b\": {name}")),
-        ("targets.aipix", "targets.\"\"", &format!("3:10: targets.\"\": {name}")),
-        ("api = \"aipix\"", "", "3:10: targets.aipix.api: is required: one of aipix, valt"),
-        ("api = \"aipix\"", "api = \"scim\"", "4:1: targets.aipix.api: `scim` is not one of aipix, valt"),
-        ("base_url", "# base_url", "3:10: targets.aipix.base_url: is required: where the API answers, such as \"https://vms.example.com\""),
+        (
+            "targets.aipix",
+            "targets.unclaimed",
+            "3:10: targets.unclaimed: is reserved for what no target claims: choose another name",
+        ),
+        (
+            "targets.aipix",
+            "targets.\"a b\"",
+            &format!("3:10: targets.\"a b\": {name}"),
+        ),
+        (
+            "targets.aipix",
+            "targets.\"\"",
+            &format!("3:10: targets.\"\": {name}"),
+        ),
+        (
+            "api = \"aipix\"",
+            "",
+            "3:10: targets.aipix.api: is required: one of aipix, valt",
+        ),
+        (
+            "api = \"aipix\"",
+            "api = \"scim\"",
+            "4:1: targets.aipix.api: `scim` is not one of aipix, valt",
+        ),
+        (
+            "base_url",
+            "# base_url",
+            "3:10: targets.aipix.base_url: is required: where the API answers, such as \"https://vms.example.com\"",
+        ),
         (
             "https://vms",
             "vms",
             "5:1: targets.aipix.base_url: is not a URL such as \"https://vms.example.com\": relative URL without a base",
         ),
-        ("https://vms", "file://vms", "5:1: targets.aipix.base_url: must begin with https:// or http://"),
+        (
+            "https://vms",
+            "file://vms",
+            "5:1: targets.aipix.base_url: must begin with https:// or http://",
+        ),
         (
             "https://vms",
             "https://me:hunter2@vms",
             "5:1: targets.aipix.base_url: must not hold a user name or a password: they have keys of their own",
         ),
-        (".com", ".com/?access_token=hunter2", "5:1: targets.aipix.base_url: must not have a query (?) or a fragment (#)"),
-        (".com", ".com/#x", "5:1: targets.aipix.base_url: must not have a query (?) or a fragment (#)"),
+        (
+            ".com",
+            ".com/?access_token=hunter2",
+            "5:1: targets.aipix.base_url: must not have a query (?) or a fragment (#)",
+        ),
+        (
+            ".com",
+            ".com/#x",
+            "5:1: targets.aipix.base_url: must not have a query (?) or a fragment (#)",
+        ),
     ]);
     check_added(&[
         (
             "tls.ca_file = \"DIR/missing\"\n",
-            &["7:5: targets.aipix.tls.ca_file: the file DIR/missing cannot be read: No such file or directory (os error 2)"],
+            &[
+                "7:5: targets.aipix.tls.ca_file: the file DIR/missing cannot be read: No such file or directory (os error 2)",
+            ],
         ),
-        ("tls.ca_file = \"DIR/token\"\n", &["7:5: targets.aipix.tls.ca_file: the file holds nothing of this kind in PEM form"]),
+        (
+            "tls.ca_file = \"DIR/token\"\n",
+            &["7:5: targets.aipix.tls.ca_file: the file holds nothing of this kind in PEM form"],
+        ),
         (
             "tls.client_cert_file = \"missing\"\n",
             &[
@@ -70,22 +111,42 @@ fn credentials_are_checked() {
         (
             "token_file = \"DIR/token\"",
             "token = \"hunter2\"",
-            &format!("6:1: targets.aipix.token: {advice} `token_file` or an environment variable in `token_env`"),
+            &format!(
+                "6:1: targets.aipix.token: {advice} `token_file` or an environment variable in `token_env`"
+            ),
         ),
         (
             "token_file = \"DIR/token\"",
             "login = \"x\"\npassword = \"hunter2\"",
-            &format!("7:1: targets.aipix.password: {advice} `password_file` or an environment variable in `password_env`"),
+            &format!(
+                "7:1: targets.aipix.password: {advice} `password_file` or an environment variable in `password_env`"
+            ),
         ),
         (
             "token_file = \"DIR/token\"",
             "login = \"x\"",
             "3:10: targets.aipix.password_file: is required beside `login` (or `password_env`)",
         ),
-        ("token_file = \"DIR/token\"", "password_file = \"DIR/password\"", "3:10: targets.aipix.login: is required beside `password_file`"),
-        ("DIR/token", "DIR", "6:1: targets.aipix.token_file: the file DIR cannot be read: Is a directory (os error 21)"),
-        ("DIR/token", "DIR/binary", "6:1: targets.aipix.token_file: the file is not UTF-8 text"),
-        ("DIR/token", "DIR/empty", "6:1: targets.aipix.token_file: the file is empty: put the secret into it"),
+        (
+            "token_file = \"DIR/token\"",
+            "password_file = \"DIR/password\"",
+            "3:10: targets.aipix.login: is required beside `password_file`",
+        ),
+        (
+            "DIR/token",
+            "DIR",
+            "6:1: targets.aipix.token_file: the file DIR cannot be read: Is a directory (os error 21)",
+        ),
+        (
+            "DIR/token",
+            "DIR/binary",
+            "6:1: targets.aipix.token_file: the file is not UTF-8 text",
+        ),
+        (
+            "DIR/token",
+            "DIR/empty",
+            "6:1: targets.aipix.token_file: the file is empty: put the secret into it",
+        ),
         (
             "DIR/token",
             "hunter2",
@@ -108,29 +169,52 @@ fn credentials_are_checked() {
         ),
     ]);
     check_added(&[
-        ("token_env = \"SET\"\n", &["7:1: targets.aipix.token_env: `token_file` was set too, at DIR/config.toml:6:1: keep one of the two"]),
+        (
+            "token_env = \"SET\"\n",
+            &[
+                "7:1: targets.aipix.token_env: `token_file` was set too, at DIR/config.toml:6:1: keep one of the two",
+            ],
+        ),
         (
             "login = \"x\"\npassword_env = \"SET\"\n",
-            &["6:1: targets.aipix.token_file: `token_file` and `login` with a password are two ways in: keep one of them"],
+            &[
+                "6:1: targets.aipix.token_file: `token_file` and `login` with a password are two ways in: keep one of them",
+            ],
         ),
-        ("username = \"x\"\n", &["7:1: targets.aipix.username: unknown key; the nearest known one is `login`, as this API calls it"]),
+        (
+            "username = \"x\"\n",
+            &[
+                "7:1: targets.aipix.username: unknown key; the nearest known one is `login`, as this API calls it",
+            ],
+        ),
     ]);
 }
 
 #[test]
 fn routes_are_checked() {
     check_added(&[
-        ("[[routes]]\nsource = \"a\"\ntarget = \"aipx\"\n", &["9:1: routes[0].target: there is no target `aipx`; the nearest is `aipix`"]),
+        (
+            "[[routes]]\nsource = \"a\"\ntarget = \"aipx\"\n",
+            &["9:1: routes[0].target: there is no target `aipx`; the nearest is `aipix`"],
+        ),
         (
             "[[routes]]\nsource = \"a\"\ntarget = \"unclaimed\"\n",
             &["9:1: routes[0].target: there is no target `unclaimed`; the nearest is `aipix`"],
         ),
-        ("[[routes]]\ntarget = \"aipix\"\n", &["7:1: routes[0].source: a route needs `source` or `type` or both: \"*\" fits everything"]),
+        (
+            "[[routes]]\ntarget = \"aipix\"\n",
+            &[
+                "7:1: routes[0].source: a route needs `source` or `type` or both: \"*\" fits everything",
+            ],
+        ),
         (
             "[[routes]]\ntype = \"a[\"\ntarget = \"aipix\"\n",
             &["8:1: routes[0].type: `a[` is not a glob: unclosed character class; missing ']'"],
         ),
-        ("[[routes]]\ntype = \"a\"\n", &["7:1: routes[0].target: is required: the name of a target"]),
+        (
+            "[[routes]]\ntype = \"a\"\n",
+            &["7:1: routes[0].target: is required: the name of a target"],
+        ),
         (
             "[[routes]]\ntype = \"a\"\nsorce = \"b\"\ntarget = \"a\\nb\"\n",
             &[
@@ -138,6 +222,9 @@ fn routes_are_checked() {
                 "10:1: routes[0].target: there is no target `a\\nb`; the nearest is `aipix`",
             ],
         ),
-        ("[routes]\nsource = \"a\"\n", &["7:2: routes: is a table and should be an array of tables: [[routes]]"]),
+        (
+            "[routes]\nsource = \"a\"\n",
+            &["7:2: routes: is a table and should be an array of tables: [[routes]]"],
+        ),
     ]);
 }

@@ -54,7 +54,8 @@ pub struct Call {
 impl Call {
     /// No HTTP came back, in a way that stays so until somebody acts.
     fn is_no_answer(&self) -> bool {
-        !matches!(self.status, Status::Http(_)) && matches!(self.verdict, Verdict::Fault | Verdict::Unauthorized)
+        !matches!(self.status, Status::Http(_))
+            && matches!(self.verdict, Verdict::Fault | Verdict::Unauthorized)
     }
 }
 
@@ -63,7 +64,8 @@ impl Call {
 pub struct Attempt {
     /// How it is judged as a whole.
     pub verdict: Verdict,
-    /// The calls made, logins apart: none where there was no token, two where a 401 was followed by a new one.
+    /// The calls made, logins apart: none where there was no token, two where a 401 was followed by
+    /// a new one.
     pub calls: Vec<Call>,
     /// What went wrong, with secrets masked; `None` where it was delivered.
     pub error: Option<ApiError>,
@@ -84,11 +86,22 @@ impl Attempt {
     /// As far as the engine decides by it.
     pub fn finding(&self) -> Finding {
         let calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
-        Finding { verdict: self.verdict, calls, of_all: self.of_all }
+        Finding {
+            verdict: self.verdict,
+            calls,
+            of_all: self.of_all,
+        }
     }
 
     fn without_token(calls: Vec<Call>, why: NoToken, ambiguous: bool) -> Self {
-        Attempt { verdict: why.verdict, calls, error: Some(why.error), other_user: false, ambiguous, of_all: true }
+        Attempt {
+            verdict: why.verdict,
+            calls,
+            error: Some(why.error),
+            other_user: false,
+            ambiguous,
+            of_all: true,
+        }
     }
 }
 
@@ -102,8 +115,8 @@ pub struct Caller {
 impl Caller {
     /// A caller for the API below `base_url`. Connects to nothing yet.
     ///
-    /// `request_timeout` bounds the time for connecting (four fifths of it, at most 5 s); `on_login` is told how
-    /// each login ended: `ok`, `refused` or `failed`.
+    /// `request_timeout` bounds the time for connecting (four fifths of it, at most 5 s);
+    /// `on_login` is told how each login ended: `ok`, `refused` or `failed`.
     ///
     /// # Errors
     /// Where a TLS file cannot be used.
@@ -120,11 +133,12 @@ impl Caller {
         Ok(Caller { api, http, session })
     }
 
-    /// Sends the update once and judges the answer; after a 401, once more with a new token where one can be had. Each call is told where in
-    /// a trace it belongs.
+    /// Sends the update once and judges the answer; after a 401, once more with a new token where
+    /// one can be had. Each call is told where in a trace it belongs.
     ///
-    /// Each call and each login takes `timeout` at most. An attempt may so take four times as long: `leased` is asked right before each call
-    /// how long the update's partition is certainly ours; the call takes no longer, and is not made where too little of that is left.
+    /// Each call and each login takes `timeout` at most. An attempt may so take four times as long:
+    /// `leased` is asked right before each call how long the update's partition is certainly ours;
+    /// the call takes no longer, and is not made where too little of that is left.
     pub async fn attempt(
         &self,
         update: &Update,
@@ -141,18 +155,33 @@ impl Caller {
             // Before the look at the lease: what comes to a stop in between is late.
             let began = Instant::now();
             let Some(timeout) = leased().map(|leased| leased.min(timeout)) else {
-                let error = ApiError::new("the call was not made, as its partition may have been handed over");
-                let why = NoToken { verdict: Verdict::NotCalled, error };
+                let error = ApiError::new(
+                    "the call was not made, as its partition may have been handed over",
+                );
+                let why = NoToken {
+                    verdict: Verdict::NotCalled,
+                    error,
+                };
                 return Attempt::without_token(calls, why, false);
             };
-            let (judgement, ambiguous) = self.call(update, trace, &token, (began, timeout), &mut calls).await;
+            let (judgement, ambiguous) = self
+                .call(update, trace, &token, (began, timeout), &mut calls)
+                .await;
             if !judgement.token_refused || calls.len() > 1 {
                 let error = judgement.error.map(|error| match judgement.quotes_api {
                     true => mask(error, &self.secrets(update, &token)),
                     false => error,
                 });
-                let of_all = judgement.token_refused || calls.last().is_some_and(Call::is_no_answer);
-                return Attempt { verdict: judgement.verdict, calls, error, other_user: judgement.other_user, ambiguous, of_all };
+                let of_all =
+                    judgement.token_refused || calls.last().is_some_and(Call::is_no_answer);
+                return Attempt {
+                    verdict: judgement.verdict,
+                    calls,
+                    error,
+                    other_user: judgement.other_user,
+                    ambiguous,
+                    of_all,
+                };
             }
             token = match self.session.replace(&token, timeout).await {
                 Ok(token) => token,
@@ -166,7 +195,8 @@ impl Caller {
         self.http.start_anew();
     }
 
-    /// Whether the secret file has changed since it was last read, so that a held target is worth a probe at once. Cheap.
+    /// Whether the secret file has changed since it was last read, so that a held target is worth a
+    /// probe at once. Cheap.
     pub fn credentials_changed(&self) -> bool {
         self.session.credentials_changed()
     }
@@ -183,40 +213,75 @@ impl Caller {
         let (span, headers) = match trace {
             Trace::Passed(passed) => (None, headers(update, passed)),
             Trace::Span(span) => {
-                let span = span.attempt(&request.method, &self.http.url(&request.path), calls.len());
+                let span =
+                    span.attempt(&request.method, &self.http.url(&request.path), calls.len());
                 let headers = headers(update, Some(&span.context()));
                 (Some(span), headers)
             }
         };
-        let confirmed = |answer: &_| self.api.judge(update.user, answer).verdict == Verdict::Delivered;
-        let answer = self.http.exchange(request, Some(&token.secret), headers, began, timeout, confirmed).await;
+        let confirmed =
+            |answer: &_| self.api.judge(update.user, answer).verdict == Verdict::Delivered;
+        let answer = self
+            .http
+            .exchange(
+                request,
+                Some(&token.secret),
+                headers,
+                began,
+                timeout,
+                confirmed,
+            )
+            .await;
         let duration = began.elapsed();
         let (judgement, status, ambiguous) = match answer {
-            Ok(answer) => (self.api.judge(update.user, &answer), Status::Http(answer.status), false),
+            Ok(answer) => (
+                self.api.judge(update.user, &answer),
+                Status::Http(answer.status),
+                false,
+            ),
             Err(lost) => {
                 let error = Some(ApiError::new(lost.message));
-                let judgement = Judgement { verdict: lost.verdict, error, quotes_api: false, other_user: false, token_refused: false };
+                let judgement = Judgement {
+                    verdict: lost.verdict,
+                    error,
+                    quotes_api: false,
+                    other_user: false,
+                    token_refused: false,
+                };
                 (judgement, lost.status, lost.ambiguous)
             }
         };
         if let Some(span) = span {
             span.answered(status.code(), &status.to_string(), judgement.verdict);
         }
-        calls.push(Call { verdict: judgement.verdict, status, duration });
+        calls.push(Call {
+            verdict: judgement.verdict,
+            status,
+            duration,
+        });
         (judgement, ambiguous)
     }
 
     fn secrets(&self, update: &Update, token: &Token) -> Vec<String> {
         let fields = self.api.secret_fields().iter();
         let values = fields.filter_map(|name| serde_json::from_str(update.changes.get(name)?).ok());
-        values.chain([token.secret.expose_secret().to_owned()]).collect()
+        values
+            .chain([token.secret.expose_secret().to_owned()])
+            .collect()
     }
 }
 
 fn headers(update: &Update, trace: Option<&TraceContext>) -> HeaderMap {
     let key = update.idempotency_key.to_string();
-    let pairs = [("idempotency-key", key.as_str())].into_iter().chain(trace.into_iter().flat_map(TraceContext::headers));
-    let header = |(name, value): (&'static str, &str)| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
+    let pairs = [("idempotency-key", key.as_str())]
+        .into_iter()
+        .chain(trace.into_iter().flat_map(TraceContext::headers));
+    let header = |(name, value): (&'static str, &str)| {
+        Some((
+            HeaderName::from_static(name),
+            HeaderValue::from_str(value).ok()?,
+        ))
+    };
     pairs.filter_map(header).collect()
 }
 

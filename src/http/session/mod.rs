@@ -1,7 +1,8 @@
-//! A session: the token for one target, from a file or from a login, renewed and replaced as needed.
+//! A session: the token for one target, from a file or from a login, renewed and replaced as
+//! needed.
 //!
-//! All callers of a target share one session. They wait in one line for a token, so however many need a new one,
-//! one login is made for them.
+//! All callers of a target share one session. They wait in one line for a token, so however many
+//! need a new one, one login is made for them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,10 +22,12 @@ use engine::verdict::Verdict;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// After a login that failed otherwise. The target itself is held by then; this only keeps those apart who wait in line.
+/// After a login that failed otherwise. The target itself is held by then; this only keeps those
+/// apart who wait in line.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a secret that was seen unchanged is taken to be so: a look at the file costs a good part of what a call costs.
+/// How long a secret that was seen unchanged is taken to be so: a look at the file costs a good
+/// part of what a call costs.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A token, and which one of the session's it is.
@@ -83,55 +86,81 @@ struct Pause {
 
 impl Session {
     /// A session without a token yet; it is fetched when first asked for.
-    pub fn new(api: &'static dyn Api, http: Http, credentials: Credentials, on_login: OnLogin) -> Self {
-        Session { api, http, credentials, on_login, state: Default::default(), last_read: Default::default() }
+    pub fn new(
+        api: &'static dyn Api,
+        http: Http,
+        credentials: Credentials,
+        on_login: OnLogin,
+    ) -> Self {
+        Session {
+            api,
+            http,
+            credentials,
+            on_login,
+            state: Default::default(),
+            last_read: Default::default(),
+        }
     }
 
     /// The current token, after a login of at most `timeout` where one is due.
     ///
     /// # Errors
-    /// Where there is none: a secret that cannot be read or a refused login is [`Verdict::Unauthorized`], a failed
-    /// login is judged like a call.
+    /// Where there is none: a secret that cannot be read or a refused login is
+    /// [`Verdict::Unauthorized`], a failed login is judged like a call.
     pub async fn token(&self, timeout: Duration) -> Result<Token, NoToken> {
         let mut state = self.state.lock().await;
         match &self.credentials {
             Credentials::Token(secret) => self.fixed(&mut state, secret),
-            Credentials::Login { username, password } => self.logged_in(&mut state, username, password, timeout).await,
+            Credentials::Login { username, password } => {
+                self.logged_in(&mut state, username, password, timeout)
+                    .await
+            }
         }
     }
 
-    /// Another token than the one that was refused with 401. Of many who ask at once, only the first causes a login.
+    /// Another token than the one that was refused with 401. Of many who ask at once, only the
+    /// first causes a login.
     ///
     /// # Errors
     /// As [`Session::token`], and where a fixed token is still the same.
     pub async fn replace(&self, refused: &Token, timeout: Duration) -> Result<Token, NoToken> {
         let mut state = self.state.lock().await;
-        let is_current = state.token.as_ref().is_some_and(|token| token.number == refused.number);
+        let is_current = state
+            .token
+            .as_ref()
+            .is_some_and(|token| token.number == refused.number);
         match &self.credentials {
             Credentials::Token(secret) => {
                 // Read again even where the stamp is the same: it may be too coarse to tell.
                 *self.last_read() = None;
                 let token = self.fixed(&mut state, secret)?;
                 if token.number == refused.number {
-                    return Err(unauthorized(format!("the API refused the token (401): put a valid one into {secret}")));
+                    return Err(unauthorized(format!(
+                        "the API refused the token (401): put a valid one into {secret}"
+                    )));
                 }
                 Ok(token)
             }
             Credentials::Login { username, password } => {
                 if is_current {
                     state.token = None;
-                    // The pause of a renewal that could wait is over; that of a refused login is not.
+                    // The pause of a renewal that could wait is over; that of a refused login is
+                    // not.
                     state.pause.take_if(|pause| !pause.refused);
                 }
-                self.logged_in(&mut state, username, password, timeout).await
+                self.logged_in(&mut state, username, password, timeout)
+                    .await
             }
         }
     }
 
-    /// Whether the secret has changed since it was last read, so that trying again at once makes sense. Cheap.
+    /// Whether the secret has changed since it was last read, so that trying again at once makes
+    /// sense. Cheap.
     pub fn credentials_changed(&self) -> bool {
         let mut last_read = self.last_read();
-        let Some(last_read) = &mut *last_read else { return false };
+        let Some(last_read) = &mut *last_read else {
+            return false;
+        };
         let same = last_read.stamp == self.credentials.secret().stamp();
         last_read.same_at = same.then(Instant::now);
         !same
@@ -139,24 +168,37 @@ impl Session {
 
     /// The same, for each call: looks at the file only now and then.
     fn seems_changed(&self) -> bool {
-        let same_at = self.last_read().as_ref().and_then(|last_read| last_read.same_at);
+        let same_at = self
+            .last_read()
+            .as_ref()
+            .and_then(|last_read| last_read.same_at);
         same_at.is_none_or(|same_at| same_at.elapsed() >= LOOK_EVERY) && self.credentials_changed()
     }
 
     fn last_read(&self) -> MutexGuard<'_, Option<LastRead>> {
-        self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, secret: &Secret) -> Result<SecretString, NoToken> {
-        // The stamp is taken first: a change in between is then seen as one, at worst once too often.
-        *self.last_read() = Some(LastRead { stamp: secret.stamp(), same_at: Some(Instant::now()) });
-        let content = secret.read().map_err(|error| unauthorized(error.to_string()))?;
+        // The stamp is taken first: a change in between is then seen as one, at worst once too
+        // often.
+        *self.last_read() = Some(LastRead {
+            stamp: secret.stamp(),
+            same_at: Some(Instant::now()),
+        });
+        let content = secret
+            .read()
+            .map_err(|error| unauthorized(error.to_string()))?;
         if matches!(self.credentials, Credentials::Login { .. }) {
             return Ok(content);
         }
         let token = SecretString::from(without_scheme(content.expose_secret()));
         if !can_travel(&token) {
-            return Err(unauthorized(format!("{secret} holds no token: it is empty, or has characters that no HTTP header can carry")));
+            return Err(unauthorized(format!(
+                "{secret} holds no token: it is empty, or has characters that no HTTP header can carry"
+            )));
         }
         Ok(token)
     }
@@ -167,7 +209,11 @@ impl Session {
             return Ok(token);
         }
         match (self.read(secret), state.token.clone()) {
-            (Ok(content), Some(token)) if content.expose_secret() == token.secret.expose_secret() => Ok(token),
+            (Ok(content), Some(token))
+                if content.expose_secret() == token.secret.expose_secret() =>
+            {
+                Ok(token)
+            }
             (Ok(content), _) => Ok(state.keep(content, None)),
             // A file that is being replaced may be missing for a moment.
             (Err(_), Some(token)) => Ok(token),
@@ -175,9 +221,15 @@ impl Session {
         }
     }
 
-    /// A token that is due to be renewed, since it is old or its password has changed, stays in use as long as there
-    /// is no new one: only a 401 takes it away.
-    async fn logged_in(&self, state: &mut State, username: &str, password: &Secret, timeout: Duration) -> Result<Token, NoToken> {
+    /// A token that is due to be renewed, since it is old or its password has changed, stays in use
+    /// as long as there is no new one: only a 401 takes it away.
+    async fn logged_in(
+        &self,
+        state: &mut State,
+        username: &str,
+        password: &Secret,
+        timeout: Duration,
+    ) -> Result<Token, NoToken> {
         let changed = self.seems_changed();
         let old = state.token.clone();
         let is_old = state.renew_at.is_some_and(|at| at <= Instant::now());
@@ -195,40 +247,68 @@ impl Session {
         }
         let login = self.log_in(state, username, password, timeout).await;
         if let (Err(_), Some(_), Some(pause)) = (&login, &old, &mut state.pause) {
-            // All callers wait while a login is tried, so a renewal that can wait is not tried often.
+            // All callers wait while a login is tried, so a renewal that can wait is not tried
+            // often.
             pause.until = pause.until.max(Instant::now() + LONGEST_PAUSE);
         }
         login.or_else(|why| old.ok_or(why))
     }
 
-    async fn log_in(&self, state: &mut State, username: &str, password: &Secret, timeout: Duration) -> Result<Token, NoToken> {
+    async fn log_in(
+        &self,
+        state: &mut State,
+        username: &str,
+        password: &Secret,
+        timeout: Duration,
+    ) -> Result<Token, NoToken> {
         let read = self.read(password);
         let password = read.inspect_err(|why| state.pause(SHORT_PAUSE, true, why))?;
         let request = self.api.login(username, &password);
         let has_token = |answer: &_| matches!(self.api.judge_login(answer), Login::Token { .. });
-        let answer = self.http.exchange(request, None, HeaderMap::new(), Instant::now(), timeout, has_token).await;
+        let answer = self
+            .http
+            .exchange(
+                request,
+                None,
+                HeaderMap::new(),
+                Instant::now(),
+                timeout,
+                has_token,
+            )
+            .await;
         let login = answer.map(|answer| (answer.status, self.api.judge_login(&answer)));
         let failed = match login {
-            Ok((_, Login::Token { token, .. })) if !can_travel(&token) => {
-                (Verdict::Fault, "the token has characters that no HTTP header can carry: check base_url".to_owned())
-            }
+            Ok((_, Login::Token { token, .. })) if !can_travel(&token) => (
+                Verdict::Fault,
+                "the token has characters that no HTTP header can carry: check base_url".to_owned(),
+            ),
             Ok((_, Login::Token { token, renew_after })) => {
                 (self.on_login)("ok");
                 return Ok(state.keep(token, renew_after));
             }
             Ok((status, Login::Refused)) => {
                 (self.on_login)("refused");
-                let pause = FIRST_PAUSE.saturating_mul(1 << state.refusals.min(8)).min(LONGEST_PAUSE);
+                let pause = FIRST_PAUSE
+                    .saturating_mul(1 << state.refusals.min(8))
+                    .min(LONGEST_PAUSE);
                 state.refusals += 1;
-                let why = unauthorized(format!("the API refused the login of `{username}` ({status}): check the name and the password"));
+                let why = unauthorized(format!(
+                    "the API refused the login of `{username}` ({status}): check the name and the password"
+                ));
                 state.pause(pause, true, &why);
                 return Err(why);
             }
-            Ok((_, Login::Failed(judgement))) => (judgement.verdict, judgement.error.unwrap_or_default().message),
+            Ok((_, Login::Failed(judgement))) => (
+                judgement.verdict,
+                judgement.error.unwrap_or_default().message,
+            ),
             Err(lost) => (lost.verdict, lost.message),
         };
         (self.on_login)("failed");
-        let why = NoToken { verdict: failed.0, error: ApiError::new(format!("at login: {}", failed.1)) };
+        let why = NoToken {
+            verdict: failed.0,
+            error: ApiError::new(format!("at login: {}", failed.1)),
+        };
         state.pause(SHORT_PAUSE, false, &why);
         Err(why)
     }
@@ -237,24 +317,43 @@ impl Session {
 impl State {
     fn keep(&mut self, secret: SecretString, renew_after: Option<Duration>) -> Token {
         self.count += 1;
-        let token = Token { secret, number: self.count };
+        let token = Token {
+            secret,
+            number: self.count,
+        };
         let renew_at = renew_after.map(|after| Instant::now() + after);
-        *self = State { token: Some(token.clone()), renew_at, count: self.count, refusals: 0, pause: None };
+        *self = State {
+            token: Some(token.clone()),
+            renew_at,
+            count: self.count,
+            refusals: 0,
+            pause: None,
+        };
         token
     }
 
     fn pause(&mut self, time: Duration, refused: bool, why: &NoToken) {
-        self.pause = Some(Pause { until: Instant::now() + time, refused, why: why.clone() });
+        self.pause = Some(Pause {
+            until: Instant::now() + time,
+            refused,
+            why: why.clone(),
+        });
     }
 }
 
 fn can_travel(token: &SecretString) -> bool {
     let token = token.expose_secret();
-    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    !token.is_empty()
+        && token
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 fn unauthorized(message: String) -> NoToken {
-    NoToken { verdict: Verdict::Unauthorized, error: ApiError::new(message) }
+    NoToken {
+        verdict: Verdict::Unauthorized,
+        error: ApiError::new(message),
+    }
 }
 
 #[cfg(test)]

@@ -24,25 +24,43 @@ impl Fixture {
         let secret = Secret::File(folder.path().join("secret"));
         std::fs::write(folder.path().join("secret"), "canary-1\n").unwrap();
         let credentials = match by_login {
-            true => Credentials::Login { username: "john".into(), password: secret },
+            true => Credentials::Login {
+                username: "john".into(),
+                password: secret,
+            },
             false => Credentials::Token(secret),
         };
         let logins = Arc::new(Mutex::new(Vec::new()));
         let log = logins.clone();
         let on_login = Box::new(move |result| log.lock().unwrap().push(result));
         let http = Http::new(&url, &Tls::default(), TIMEOUT).unwrap();
-        Fixture { session: Arc::new(Session::new(by_name(api).unwrap(), http, credentials, on_login)), logins, folder }
+        Fixture {
+            session: Arc::new(Session::new(
+                by_name(api).unwrap(),
+                http,
+                credentials,
+                on_login,
+            )),
+            logins,
+            folder,
+        }
     }
 
     async fn token(&self) -> Result<String, Verdict> {
         let token = self.session.token(TIMEOUT).await;
-        token.map(|token| token.secret.expose_secret().to_owned()).map_err(|why| why.verdict)
+        token
+            .map(|token| token.secret.expose_secret().to_owned())
+            .map_err(|why| why.verdict)
     }
 
     /// As an operator or an orchestrator does it: the new file takes the old one's place.
     fn rotate(&self, content: &str) {
         std::fs::write(self.folder.path().join("new"), content).unwrap();
-        std::fs::rename(self.folder.path().join("new"), self.folder.path().join("secret")).unwrap();
+        std::fs::rename(
+            self.folder.path().join("new"),
+            self.folder.path().join("secret"),
+        )
+        .unwrap();
     }
 
     fn logins(&self) -> Vec<&'static str> {
@@ -56,14 +74,21 @@ async fn valt(accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Server 
     Server::start(move |seen| {
         assert_eq!(seen.line(), "POST /api/v3/login HTTP/1.1");
         Reply::Bytes(match accepts(&seen.body) {
-            true => json(200, &format!(r#"{{"data":{{"access_token":"token-{}"}}}}"#, count.fetch_add(1, Ordering::SeqCst) + 1)),
+            true => json(
+                200,
+                &format!(
+                    r#"{{"data":{{"access_token":"token-{}"}}}}"#,
+                    count.fetch_add(1, Ordering::SeqCst) + 1
+                ),
+            ),
             false => json(401, r#"{"data":"Invalid username or password"}"#),
         })
     })
     .await
 }
 
-/// Moves the clock, which otherwise runs as usual: a stopped one would run into the timeouts while a socket is waited for.
+/// Moves the clock, which otherwise runs as usual: a stopped one would run into the timeouts while
+/// a socket is waited for.
 async fn pass(seconds: u64) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(seconds)).await;
@@ -79,7 +104,10 @@ async fn one_login_is_made_for_all_who_wait() {
         assert_eq!(token.unwrap(), "token-1");
     }
     assert_eq!(server.seen().len(), 1);
-    assert_eq!(server.seen()[0].body, r#"{"username":"john","password":"canary-1"}"#);
+    assert_eq!(
+        server.seen()[0].body,
+        r#"{"username":"john","password":"canary-1"}"#
+    );
     assert_eq!(fixture.logins(), ["ok"]);
 }
 
@@ -123,11 +151,23 @@ async fn an_old_token_serves_on_while_it_cannot_be_renewed() {
     for _ in 0..10 {
         assert_eq!(fixture.token().await.unwrap(), "token-1");
     }
-    assert_eq!(fixture.logins(), ["ok", "failed"], "all callers wait for a renewal: it is not tried again at once");
+    assert_eq!(
+        fixture.logins(),
+        ["ok", "failed"],
+        "all callers wait for a renewal: it is not tried again at once"
+    );
     // A 401 says that it is really over.
-    let why = fixture.session.replace(&token, TIMEOUT).await.err().unwrap();
+    let why = fixture
+        .session
+        .replace(&token, TIMEOUT)
+        .await
+        .err()
+        .unwrap();
     assert_eq!(why.verdict, Verdict::Retry { unreachable: false });
-    assert_eq!(fixture.token().await, Err(Verdict::Retry { unreachable: false }));
+    assert_eq!(
+        fixture.token().await,
+        Err(Verdict::Retry { unreachable: false })
+    );
     assert_eq!(fixture.logins(), ["ok", "failed", "failed"]);
 }
 
@@ -169,7 +209,11 @@ async fn a_missing_password_is_said_and_found_when_it_comes() {
     std::fs::remove_file(fixture.folder.path().join("secret")).unwrap();
     let why = fixture.session.token(TIMEOUT).await.err().unwrap();
     assert_eq!(why.verdict, Verdict::Unauthorized);
-    assert!(why.error.message.contains("secret cannot be read"), "{}", why.error.message);
+    assert!(
+        why.error.message.contains("secret cannot be read"),
+        "{}",
+        why.error.message
+    );
     fixture.rotate("canary-1");
     assert!(fixture.session.credentials_changed());
     assert_eq!(fixture.token().await.unwrap(), "token-1");
@@ -182,7 +226,10 @@ async fn a_failed_login_is_judged_like_a_call_and_not_repeated_for_each_who_wait
         (json(429, ""), Verdict::Throttled { retry_after: None }),
         (json(404, ""), Verdict::Fault),
         (json(200, "<html>"), Verdict::Fault),
-        (json(200, r#"{"data":{"access_token":"a\nb"}}"#), Verdict::Fault),
+        (
+            json(200, r#"{"data":{"access_token":"a\nb"}}"#),
+            Verdict::Fault,
+        ),
     ] {
         let server = Server::start(move |_| Reply::Bytes(reply.clone())).await;
         let fixture = Fixture::new("valt", server.url.clone(), true);
@@ -195,13 +242,18 @@ async fn a_failed_login_is_judged_like_a_call_and_not_repeated_for_each_who_wait
         assert_eq!(fixture.logins(), ["failed", "failed"]);
     }
     let fixture = Fixture::new("valt", nowhere().await, true);
-    assert_eq!(fixture.token().await, Err(Verdict::Retry { unreachable: true }));
+    assert_eq!(
+        fixture.token().await,
+        Err(Verdict::Retry { unreachable: true })
+    );
 }
 
 #[tokio::test]
 async fn a_token_late_in_a_long_answer_is_found() {
     let user = format!(r#"{{"x":["{}"]}}"#, "canary ".repeat(700_000));
-    let body = format!(r#"{{"user":{user},"expires_at":"2000-01-01 00:00:00","access_token":"Bearer token-1"}}"#);
+    let body = format!(
+        r#"{{"user":{user},"expires_at":"2000-01-01 00:00:00","access_token":"Bearer token-1"}}"#
+    );
     let server = Server::start(move |seen| {
         assert_eq!(seen.line(), "POST /api/admin/v1/auth/token HTTP/1.1");
         Reply::Bytes(json(200, &body))
@@ -216,7 +268,12 @@ async fn a_fixed_token_is_read_again_when_its_file_changes() {
     let fixture = Fixture::new("aipix", nowhere().await, false);
     let first = fixture.session.token(TIMEOUT).await.unwrap();
     assert_eq!(first.secret.expose_secret(), "canary-1");
-    let why = fixture.session.replace(&first, TIMEOUT).await.err().unwrap();
+    let why = fixture
+        .session
+        .replace(&first, TIMEOUT)
+        .await
+        .err()
+        .unwrap();
     assert_eq!(why.verdict, Verdict::Unauthorized);
     assert!(!fixture.session.credentials_changed());
     fixture.rotate("canary-2");
@@ -228,7 +285,11 @@ async fn a_fixed_token_is_read_again_when_its_file_changes() {
     pass(1).await;
     assert_eq!(fixture.token().await.unwrap(), "canary-3");
     std::fs::remove_file(fixture.folder.path().join("secret")).unwrap();
-    assert_eq!(fixture.token().await.unwrap(), "canary-3", "while a file is being replaced, the old token serves on");
+    assert_eq!(
+        fixture.token().await.unwrap(),
+        "canary-3",
+        "while a file is being replaced, the old token serves on"
+    );
     assert!(fixture.logins().is_empty());
 }
 

@@ -18,9 +18,13 @@ pub(super) struct Batches {
 impl Batches {
     pub(super) fn of(settings: &ClientConfig) -> Self {
         // librdkafka's own default.
-        let usual = settings.get("batch.size").and_then(|size| size.parse().ok()).unwrap_or(1_000_000);
+        let usual = settings
+            .get("batch.size")
+            .and_then(|size| size.parse().ok())
+            .unwrap_or(1_000_000);
         let is_set = |name| settings.get(name).is_some_and(|codec| codec != "none");
-        let linger = ["linger.ms", "queue.buffering.max.ms"].map(|name| settings.get(name)?.parse().ok());
+        let linger =
+            ["linger.ms", "queue.buffering.max.ms"].map(|name| settings.get(name)?.parse().ok());
         let longest = linger.into_iter().flatten().fold(0.0, f64::max);
         Batches {
             usual,

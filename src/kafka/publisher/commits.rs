@@ -14,7 +14,10 @@ use engine::PartitionCommit;
 impl<C: Send + 'static> Work<C> {
     pub(super) fn offsets(&self, commits: &[PartitionCommit]) -> KafkaResult<TopicPartitionList> {
         let mut offsets = TopicPartitionList::with_capacity(commits.len());
-        for PartitionCommit { partition, commit, .. } in commits {
+        for PartitionCommit {
+            partition, commit, ..
+        } in commits
+        {
             let mut element = offsets.add_partition(&self.topic, *partition);
             element.set_offset(Offset::Offset(commit.offset))?;
             element.set_metadata(&commit.metadata);
@@ -22,7 +25,8 @@ impl<C: Send + 'static> Work<C> {
         Ok(offsets)
     }
 
-    /// Whether the group's committed offsets are those of this settlement. `None` when stopped before there was an answer.
+    /// Whether the group's committed offsets are those of this settlement. `None` when stopped
+    /// before there was an answer.
     pub(super) fn was_committed(&self, commits: &[PartitionCommit]) -> Option<bool> {
         let mut asked = TopicPartitionList::with_capacity(commits.len());
         for commit in commits {
@@ -32,12 +36,16 @@ impl<C: Send + 'static> Work<C> {
         while !self.stopping() {
             match self.consumer.committed_offsets(asked.clone(), CALL) {
                 Ok(committed) => {
-                    // Each commit says something new, and all are in one transaction: one that stands there tells of all.
+                    // Each commit says something new, and all are in one transaction: one that
+                    // stands there tells of all.
                     return Some(commits.iter().any(|wanted| {
-                        committed.find_partition(&self.topic, wanted.partition).is_some_and(|found| {
-                            let text = quietly(|| found.metadata() == wanted.commit.metadata).unwrap_or(false);
-                            text && found.offset() == Offset::Offset(wanted.commit.offset)
-                        })
+                        committed
+                            .find_partition(&self.topic, wanted.partition)
+                            .is_some_and(|found| {
+                                let text = quietly(|| found.metadata() == wanted.commit.metadata)
+                                    .unwrap_or(false);
+                                text && found.offset() == Offset::Offset(wanted.commit.offset)
+                            })
                     }));
                 }
                 Err(error) => {

@@ -38,7 +38,8 @@ use crate::kafka::transaction::{STUCK, Transactions, Waiting, too_many_left_behi
 use crate::telemetry::metrics::TargetMetrics;
 use engine::{PartitionCommit, Unsettled};
 
-/// Within this time a consumer hears from its group whether it is still in it: a heartbeat comes each second, or more often.
+/// Within this time a consumer hears from its group whether it is still in it: a heartbeat comes
+/// each second, or more often.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// The pause before a transaction is tried again, doubling…
 const PAUSE: Duration = Duration::from_millis(100);
@@ -85,7 +86,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the thread. It answers each settlement with one [`Settled`], in order, unless it is stopped.
+    /// Starts the thread. It answers each settlement with one [`Settled`], in order, unless it is
+    /// stopped.
     ///
     /// # Errors
     /// If the client's settings are wrong, or a thread cannot be started.
@@ -116,10 +118,15 @@ impl Publisher {
             .name(format!("publish-{target}"))
             .spawn(move || work.run(&receiver, &settled))
             .context("no thread for the publisher")?;
-        Ok(Publisher { settlements: Some(settlements), stopping, thread })
+        Ok(Publisher {
+            settlements: Some(settlements),
+            stopping,
+            thread,
+        })
     }
 
-    /// Hands a settlement over, yet to be written: its messages are none of the loop's business, which has calls to make.
+    /// Hands a settlement over, yet to be written: its messages are none of the loop's business,
+    /// which has calls to make.
     pub fn settle(&self, write: impl FnOnce() -> Settlement + Send + 'static) {
         if let Some(settlements) = &self.settlements
             && settlements.send(Box::new(write)).is_err()
@@ -161,11 +168,18 @@ struct Work<C: Send + 'static> {
 }
 
 impl<C: Send + 'static> Work<C> {
-    fn run(mut self, settlements: &Receiver<Write>, settled: &tokio::sync::mpsc::UnboundedSender<Settled>) {
-        // Ready before the first settlement: the open transaction of a killed predecessor of this name is aborted by it.
+    fn run(
+        mut self,
+        settlements: &Receiver<Write>,
+        settled: &tokio::sync::mpsc::UnboundedSender<Settled>,
+    ) {
+        // Ready before the first settlement: the open transaction of a killed predecessor of this
+        // name is aborted by it.
         self.ready();
         while let Ok(write) = settlements.recv() {
-            let Some(answer) = self.settle(write()) else { return };
+            let Some(answer) = self.settle(write()) else {
+                return;
+            };
             if settled.send(answer).is_err() {
                 return;
             }
@@ -186,7 +200,10 @@ impl<C: Send + 'static> Work<C> {
                 return false;
             }
             if too_many_left_behind() {
-                error!(target = self.metrics.name(), "too many calls of the Kafka client never came back: restart this process");
+                error!(
+                    target = self.metrics.name(),
+                    "too many calls of the Kafka client never came back: restart this process"
+                );
                 return false;
             }
             match self.make() {
@@ -214,7 +231,11 @@ impl<C: Send + 'static> Work<C> {
     }
 
     fn make(&mut self) -> KafkaResult<Transactions> {
-        if self.batches.narrow.is_some_and(|(_, since)| since.elapsed() >= NARROW) {
+        if self
+            .batches
+            .narrow
+            .is_some_and(|(_, since)| since.elapsed() >= NARROW)
+        {
             self.batches.narrow = None;
         }
         let mut settings = self.settings.clone();
@@ -222,7 +243,9 @@ impl<C: Send + 'static> Work<C> {
             settings.set("batch.size", bytes.to_string());
         }
         let waiting = Waiting::new();
-        Transactions::open(&settings, self.metrics.name(), &|error| self.goes_on(&waiting, error))
+        Transactions::open(&settings, self.metrics.name(), &|error| {
+            self.goes_on(&waiting, error)
+        })
     }
 
     /// Whether a call is made again that the broker has not answered yet.
@@ -233,7 +256,9 @@ impl<C: Send + 'static> Work<C> {
 
     /// Whether a line of this kind is logged, and then how many were left out before it.
     fn tell(&self, kind: &str) -> Option<Option<u32>> {
-        self.chatter.let_through(kind, 1, Instant::now()).map(|left_out| (left_out > 0).then_some(left_out))
+        self.chatter
+            .let_through(kind, 1, Instant::now())
+            .map(|left_out| (left_out > 0).then_some(left_out))
     }
 
     fn wait(&self, pause: &mut Duration) {
@@ -246,19 +271,29 @@ impl<C: Send + 'static> Work<C> {
 
     /// Settles until it is done, or cannot be. `None`: stopped before, or it can never go on.
     fn settle(&mut self, mut settlement: Settlement) -> Option<Settled> {
-        let suspended = self.standing.suspended(&settlement.messages, Instant::now());
+        let suspended = self
+            .standing
+            .suspended(&settlement.messages, Instant::now());
         if !suspended.is_empty() {
-            return Some(Settled::Not(settlement.batch, Unsettled { refused: suspended.into_iter().collect(), late: false }));
+            return Some(Settled::Not(
+                settlement.batch,
+                Unsettled {
+                    refused: suspended.into_iter().collect(),
+                    late: false,
+                },
+            ));
         }
         let (mut lost_after, mut pause, mut outages, mut tries) = (None, PAUSE, 0, 0);
         loop {
             if !self.ready() || self.stopping() && lost_after.is_some() {
                 return None;
             }
-            // The metadata first, then the look at what we own: so the metadata is never younger than the ownership it is used with,
-            // and a partition that went to another instance is refused by the broker.
+            // The metadata first, then the look at what we own: so the metadata is never younger
+            // than the ownership it is used with, and a partition that went to another instance is
+            // refused by the broker.
             let metadata = self.consumer.group_metadata()?;
-            let held = |commit: &&PartitionCommit| self.ownership.holds(commit.partition, commit.epoch);
+            let held =
+                |commit: &&PartitionCommit| self.ownership.holds(commit.partition, commit.epoch);
             let commits: Vec<_> = settlement.commits.iter().filter(held).cloned().collect();
             if commits.is_empty() || lost_after.is_some() && self.was_committed(&commits)? {
                 self.told(&settlement, &commits);
@@ -321,11 +356,16 @@ impl<C: Send + 'static> Work<C> {
         commits: &[PartitionCommit],
         metadata: ConsumerGroupMetadata,
     ) -> Result<(), Failure> {
-        let Some(producer) = &self.producer else { return Ok(()) };
+        let Some(producer) = &self.producer else {
+            return Ok(());
+        };
         producer.begin().map_err(judge)?;
         let now = Instant::now();
         for (number, message) in settlement.messages.iter_mut().enumerate() {
-            if commits.iter().any(|commit| commit.partition == message.origin.partition) {
+            if commits
+                .iter()
+                .any(|commit| commit.partition == message.origin.partition)
+            {
                 self.standing.prepare(message, now);
                 send(producer, number, message)?;
             }
@@ -335,13 +375,17 @@ impl<C: Send + 'static> Work<C> {
         let offsets = self.offsets(commits).map_err(Failure::Abort)?;
         let (offsets, metadata, waiting) = (Arc::new(offsets), Arc::new(metadata), Waiting::new());
         let go_on = |error: &RDKafkaError| self.goes_on(&waiting, error);
-        producer.send_offsets(&offsets, &metadata, &go_on).map_err(judge)?;
+        producer
+            .send_offsets(&offsets, &metadata, &go_on)
+            .map_err(judge)?;
         producer.commit(&go_on).map_err(judge)
     }
 
     /// Aborts the transaction, and returns what became of its messages.
     fn abort(&mut self) -> Vec<Report> {
-        let Some(producer) = &self.producer else { return Vec::new() };
+        let Some(producer) = &self.producer else {
+            return Vec::new();
+        };
         let waiting = Waiting::new();
         let aborted = producer.abort(&|error| self.goes_on(&waiting, error));
         let reports = producer.reports();
@@ -357,7 +401,13 @@ impl<C: Send + 'static> Work<C> {
 }
 
 fn late(settlement: &Settlement) -> Settled {
-    Settled::Not(settlement.batch, Unsettled { refused: Vec::new(), late: true })
+    Settled::Not(
+        settlement.batch,
+        Unsettled {
+            refused: Vec::new(),
+            late: true,
+        },
+    )
 }
 
 /// Queues a message. What the client itself does not send for its size is changed until it does.
@@ -373,7 +423,9 @@ fn send(producer: &Transactions, number: usize, message: &mut Message) -> Result
 
 fn judge(error: KafkaError) -> Failure {
     match &error {
-        KafkaError::Transaction(inner) if inner.is_fatal() || !inner.txn_requires_abort() => Failure::Lost(error),
+        KafkaError::Transaction(inner) if inner.is_fatal() || !inner.txn_requires_abort() => {
+            Failure::Lost(error)
+        }
         // Cancelled: the producer is stuck in a call.
         KafkaError::MessageProduction(Code::Fatal) | KafkaError::Canceled => Failure::Lost(error),
         _ => Failure::Abort(error),

@@ -28,49 +28,81 @@ pub(super) enum Next {
 
 impl<C: Send + 'static> Work<C> {
     /// What is to be done about a transaction that was aborted.
-    pub(super) fn next(&mut self, settlement: &mut Settlement, reports: &[Report], error: &KafkaError, is_outage: bool) -> Next {
+    pub(super) fn next(
+        &mut self,
+        settlement: &mut Settlement,
+        reports: &[Report],
+        error: &KafkaError,
+        is_outage: bool,
+    ) -> Next {
         let late = error.rdkafka_error_code() == Some(Code::MessageTimedOut);
         let findings = Findings::of(&settlement.messages, reports, self.batches.bytes(), late);
         debug!(
             ?findings,
-            taken = reports.iter().filter(|report| report.result.is_ok()).count(),
+            taken = reports
+                .iter()
+                .filter(|report| report.result.is_ok())
+                .count(),
             of = reports.len(),
             "a transaction was aborted"
         );
         let mut refused = BTreeSet::new();
         for (number, refusal) in &findings.guilty {
             let message = &mut settlement.messages[*number];
-            self.standing.refused(message, *refusal, self.batches.compressed, Instant::now());
+            self.standing
+                .refused(message, *refusal, self.batches.compressed, Instant::now());
             if !message.alter(*refusal) {
                 refused.insert(message.ending);
                 self.tell_refused(&settlement.messages[*number], *refusal);
             }
         }
         if let Some(bytes) = findings.narrow {
-            debug!(bytes, "a batch of messages was refused: smaller ones tell which of them it was");
+            debug!(
+                bytes,
+                "a batch of messages was refused: smaller ones tell which of them it was"
+            );
             self.batches.narrow = Some((bytes, Instant::now()));
             self.producer = None;
         }
         let mut topics = findings.topics.clone();
-        if let (true, Some(Code::TopicAuthorizationFailed)) = (topics.is_empty(), error.rdkafka_error_code()) {
-            topics.extend(suspect(&settlement.messages).map(|topic| (topic, Code::TopicAuthorizationFailed)));
+        if let (true, Some(Code::TopicAuthorizationFailed)) =
+            (topics.is_empty(), error.rdkafka_error_code())
+        {
+            topics.extend(
+                suspect(&settlement.messages).map(|topic| (topic, Code::TopicAuthorizationFailed)),
+            );
         }
         for (topic, code) in &topics {
             self.suspend(topic, *code);
-            refused.extend(settlement.messages.iter().filter(|message| message.topic == *topic).map(|message| message.ending));
+            refused.extend(
+                settlement
+                    .messages
+                    .iter()
+                    .filter(|message| message.topic == *topic)
+                    .map(|message| message.ending),
+            );
         }
         let late = findings.late && !is_outage;
         if late {
             self.tell_aborted(error, 1);
         } else if !is_outage && !findings.stuck.is_empty() {
             self.tell_stuck(settlement, reports, &findings.stuck);
-            self.standing.doubt(&settlement.messages[findings.stuck[0]], Instant::now());
+            self.standing
+                .doubt(&settlement.messages[findings.stuck[0]], Instant::now());
         }
         if !is_outage {
-            refused.extend(findings.stuck.iter().map(|number| settlement.messages[*number].ending));
+            refused.extend(
+                findings
+                    .stuck
+                    .iter()
+                    .map(|number| settlement.messages[*number].ending),
+            );
         }
         if late || !refused.is_empty() {
-            Next::Leave(Unsettled { refused: refused.into_iter().collect(), late })
+            Next::Leave(Unsettled {
+                refused: refused.into_iter().collect(),
+                late,
+            })
         } else if !findings.guilty.is_empty() || findings.narrow.is_some() {
             Next::AtOnce
         } else {
@@ -87,7 +119,9 @@ impl<C: Send + 'static> Work<C> {
                 Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownTopicId => {
                     "create the topic again: this service creates none"
                 }
-                Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => "compare its replicas in sync with min.insync.replicas",
+                Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
+                    "compare its replicas in sync with min.insync.replicas"
+                }
                 _ => client::advice(&error, ""),
             };
             let target = self.metrics.name();
@@ -96,9 +130,19 @@ impl<C: Send + 'static> Work<C> {
     }
 
     fn tell_stuck(&self, settlement: &Settlement, reports: &[Report], stuck: &[usize]) {
-        let Some(report) = reports.iter().find(|report| stuck.first() == Some(&report.number)) else { return };
-        let Some(left_out) = self.tell("stuck") else { return };
-        let (target, topic) = (self.metrics.name(), &settlement.messages[report.number].topic);
+        let Some(report) = reports
+            .iter()
+            .find(|report| stuck.first() == Some(&report.number))
+        else {
+            return;
+        };
+        let Some(left_out) = self.tell("stuck") else {
+            return;
+        };
+        let (target, topic) = (
+            self.metrics.name(),
+            &settlement.messages[report.number].topic,
+        );
         error!(
             target,
             topic,
@@ -112,39 +156,71 @@ impl<C: Send + 'static> Work<C> {
 
     fn tell_refused(&self, message: &Message, refusal: Refusal) {
         if let Some(left_out) = self.tell("refused") {
-            let (target, record, topic, advice) = (self.metrics.name(), &message.origin, &message.topic, refusal.advice());
+            let (target, record, topic, advice) = (
+                self.metrics.name(),
+                &message.origin,
+                &message.topic,
+                refusal.advice(),
+            );
             error!(target, %record, topic, advice, left_out, "a topic refuses a message however it is changed: its record waits to be settled");
         }
     }
 
     /// What was settled with a change is logged and counted.
     pub(super) fn told(&mut self, settlement: &Settlement, commits: &[PartitionCommit]) {
-        let is_settled = |message: &&Message| commits.iter().any(|commit| commit.partition == message.origin.partition);
+        let is_settled = |message: &&Message| {
+            commits
+                .iter()
+                .any(|commit| commit.partition == message.origin.partition)
+        };
         let settled = || settlement.messages.iter().filter(is_settled);
         self.standing.went_through(settled());
         for message in settled().filter(|message| !message.altered.is_empty()) {
-            let (target, record, topic, altered) = (self.metrics.name(), &message.origin, &message.topic, message.altered);
+            let (target, record, topic, altered) = (
+                self.metrics.name(),
+                &message.origin,
+                &message.topic,
+                message.altered,
+            );
             let advice = message.refusal.map(Refusal::advice);
             error!(target, %record, topic, %altered, advice, "a topic refused a message as it was: it was sent with these parts changed");
-            self.metrics.altered(message.kind == Kind::DeadLetter, altered);
+            self.metrics
+                .altered(message.kind == Kind::DeadLetter, altered);
         }
     }
 
     /// Tells of a producer that cannot be made, or does not get the right to its name.
     pub(super) fn tell_not_ready(&self, error: &KafkaError, tries: u32) {
-        let Some(left_out) = self.tell("ready") else { return };
+        let Some(left_out) = self.tell("ready") else {
+            return;
+        };
         let (target, advice) = (self.metrics.name(), client::refusal_advice(error, ""));
         let error = client::words(error);
         if tries > SOME_TRIES {
-            error!(target, error, advice, tries, left_out, "the transactional producer is still not ready: nothing can be settled");
+            error!(
+                target,
+                error,
+                advice,
+                tries,
+                left_out,
+                "the transactional producer is still not ready: nothing can be settled"
+            );
         } else {
-            warn!(target, error, advice, left_out, "the transactional producer is not ready yet; trying again");
+            warn!(
+                target,
+                error,
+                advice,
+                left_out,
+                "the transactional producer is not ready yet; trying again"
+            );
         }
     }
 
     /// Tells of a transaction that was aborted, for the first time or again.
     pub(super) fn tell_aborted(&self, error: &KafkaError, tries: u32) {
-        let Some(left_out) = self.tell("aborted") else { return debug!(%error, "a transaction was aborted; it is made again") };
+        let Some(left_out) = self.tell("aborted") else {
+            return debug!(%error, "a transaction was aborted; it is made again");
+        };
         let (target, advice) = (self.metrics.name(), client::refusal_advice(error, ""));
         if tries > SOME_TRIES {
             error!(target, %error, advice, tries, left_out, "a transaction is aborted again and again: what has ended is not settled");
@@ -159,6 +235,10 @@ impl<C: Send + 'static> Work<C> {
 /// The topic that is likely meant if the coordinator refuses one of them and does not say which: if
 /// it is the other one, the next transaction tells, which has no message for this one.
 fn suspect(messages: &[Message]) -> Option<String> {
-    let of_letter = messages.iter().find(|message| message.kind == Kind::DeadLetter);
-    of_letter.or(messages.first()).map(|message| message.topic.clone())
+    let of_letter = messages
+        .iter()
+        .find(|message| message.kind == Kind::DeadLetter);
+    of_letter
+        .or(messages.first())
+        .map(|message| message.topic.clone())
 }

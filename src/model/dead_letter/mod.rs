@@ -20,8 +20,8 @@ pub const REPLAY_OF: &str = "replay-of";
 /// The header that says how many bytes the value had that was left out, since the dead-letter topic
 /// did not take it.
 pub const OMITTED: &str = "dlq.omitted_bytes";
-/// The header with the record's own timestamp, in milliseconds since 1970. The dead letter's is when
-/// it was given up.
+/// The header with the record's own timestamp, in milliseconds since 1970. The dead letter's is
+/// when it was given up.
 pub const TIMESTAMP: &str = "dlq.timestamp";
 /// The header that names the parts which are not those of the record, since the dead-letter topic
 /// did not take them.
@@ -90,10 +90,12 @@ impl DeadLetter {
         headers.into_iter().filter_map(text).collect()
     }
 
-    /// Reads them back. `None` where the record is not a dead letter of this service: other tools share such topics.
+    /// Reads them back. `None` where the record is not a dead letter of this service: other tools
+    /// share such topics.
     pub fn read(headers: &[Header]) -> Option<Self> {
         let text = |name: &str| {
-            // The last: where headers were copied as they stood, those of an earlier failure come before ours.
+            // The last: where headers were copied as they stood, those of an earlier failure come
+            // before ours.
             let header = headers.iter().rfind(|header| header.name == name)?;
             std::str::from_utf8(header.value.as_deref()?).ok()
         };
@@ -105,45 +107,63 @@ impl DeadLetter {
                 partition: text("__connect.errors.partition")?.parse().ok()?,
                 offset: text("__connect.errors.offset")?.parse().ok()?,
             },
-            reason: Reason::ALL.into_iter().find(|known| known.as_str() == reason)?,
+            reason: Reason::ALL
+                .into_iter()
+                .find(|known| known.as_str() == reason)?,
             message: text(MESSAGE)?.to_owned(),
             target: text("dlq.target")?.to_owned(),
-            user: text("dlq.user").and_then(|user| user.parse().ok()).and_then(UserId::new),
+            user: text("dlq.user")
+                .and_then(|user| user.parse().ok())
+                .and_then(UserId::new),
             attempts: text("dlq.attempts")?.parse().ok()?,
             http_status: text("dlq.http_status").and_then(|status| status.parse().ok()),
             first_attempt_at: time("dlq.first_attempt_at"),
             failed_at: time("dlq.failed_at")?,
             replays: text("dlq.replays")?.parse().ok()?,
-            topic_id: text("dlq.topic_id").and_then(|id| id.parse().ok()).unwrap_or_default(),
+            topic_id: text("dlq.topic_id")
+                .and_then(|id| id.parse().ok())
+                .unwrap_or_default(),
             timestamp_ms: text("dlq.timestamp").and_then(|millis| millis.parse().ok()),
         })
     }
 }
 
-/// Whether a header of the record goes on into its dead letter: all do but those of an earlier failure, which are replaced.
+/// Whether a header of the record goes on into its dead letter: all do but those of an earlier
+/// failure, which are replaced.
 pub fn kept(header: &Header) -> bool {
     !(header.name.starts_with("__connect.errors.") || header.name.starts_with("dlq."))
 }
 
-/// How often the record has been replayed: 0 unless it names the dead letter that it was, and counts.
+/// How often the record has been replayed: 0 unless it names the dead letter that it was, and
+/// counts.
 pub fn replays(record: &Record) -> u32 {
     let count = || record.header_text(REPLAY_COUNT)?.parse().ok();
-    record.header_text(REPLAY_OF).and_then(|place| place.parse::<Place>().ok()).and_then(|_| count()).unwrap_or(0)
+    record
+        .header_text(REPLAY_OF)
+        .and_then(|place| place.parse::<Place>().ok())
+        .and_then(|_| count())
+        .unwrap_or(0)
 }
 
-/// The error in one line: the message, then what the API said of each field. Secrets are masked before it comes here.
+/// The error in one line: the message, then what the API said of each field. Secrets are masked
+/// before it comes here.
 pub fn describe(error: &ApiError) -> String {
     let mut line = error.message.clone();
     for (name, messages) in &error.fields {
         if line.len() > MAX_MESSAGE_BYTES {
             break;
         }
-        line.push_str(&format!("; {}: {}", text::name(name, 64), messages.join(", ")));
+        line.push_str(&format!(
+            "; {}: {}",
+            text::name(name, 64),
+            messages.join(", ")
+        ));
     }
     text::cut(&line, MAX_MESSAGE_BYTES).into_owned()
 }
 
-/// Where the record failed, in Kafka Connect's words, so that tools made for its dead letters sort these too.
+/// Where the record failed, in Kafka Connect's words, so that tools made for its dead letters sort
+/// these too.
 #[derive(Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum Stage {
@@ -160,14 +180,17 @@ impl Stage {
         match reason {
             Reason::Undecodable => Stage::ValueConverter,
             Reason::Unroutable => Stage::Transformation,
-            Reason::InvalidChanges | Reason::Rejected | Reason::UserNotFound | Reason::AttemptsExhausted | Reason::Expired => {
-                Stage::TaskPut
-            }
+            Reason::InvalidChanges
+            | Reason::Rejected
+            | Reason::UserNotFound
+            | Reason::AttemptsExhausted
+            | Reason::Expired => Stage::TaskPut,
         }
     }
 }
 
-/// The headers added to a dead letter: all text, each at most once, in place of those of an earlier failure.
+/// The headers added to a dead letter: all text, each at most once, in place of those of an earlier
+/// failure.
 #[derive(Serialize, JsonSchema)]
 #[schemars(title = "DeadLetterHeaders")]
 pub(crate) struct FailureHeaders {
@@ -208,7 +231,10 @@ pub(crate) struct FailureHeaders {
     #[schemars(with = "String", regex(pattern = "^[1-9][0-9]{2}$"), default)]
     http_status: Option<String>,
     /// When the first call was made, in UTC; left out where none was.
-    #[serde(rename = "dlq.first_attempt_at", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "dlq.first_attempt_at",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "String", extend("format" = "date-time"), default)]
     first_attempt_at: Option<String>,
     /// When it was given up, in UTC.
@@ -219,8 +245,8 @@ pub(crate) struct FailureHeaders {
     #[serde(rename = "dlq.replays")]
     #[schemars(regex(pattern = "^[0-9]+$"))]
     replays: String,
-    /// The id of the update topic, as Kafka's tools show it: it tells whether the topic was made anew since. Left out
-    /// where the brokers tell none.
+    /// The id of the update topic, as Kafka's tools show it: it tells whether the topic was made
+    /// anew since. Left out where the brokers tell none.
     #[serde(rename = "dlq.topic_id", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^[A-Za-z0-9_-]{22}$"), default)]
     topic_id: Option<String>,
@@ -237,7 +263,11 @@ pub(crate) struct FailureHeaders {
     /// `key` (the record's place stands for it), `value` (left out), `headers` (left out but for
     /// those added here), `error` (the message above is shortened), with commas between.
     #[serde(rename = "dlq.altered", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", regex(pattern = "^(key|value|headers|error)(,(value|headers|error))*$"), default)]
+    #[schemars(
+        with = "String",
+        regex(pattern = "^(key|value|headers|error)(,(value|headers|error))*$"),
+        default
+    )]
     altered: Option<String>,
 }
 

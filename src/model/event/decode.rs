@@ -1,4 +1,5 @@
-//! Decoding: a record in either of CloudEvents' two Kafka modes becomes an event, or a message that says why not.
+//! Decoding: a record in either of CloudEvents' two Kafka modes becomes an event, or a message that
+//! says why not.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -14,7 +15,8 @@ use crate::model::text;
 ///
 /// # Errors
 ///
-/// The first thing that is wrong, and as much of the event's identity as can be read in spite of it.
+/// The first thing that is wrong, and as much of the event's identity as can be read in spite of
+/// it.
 pub fn decode(record: &Record) -> Result<Event, Undecodable> {
     match mode(record) {
         Ok(Mode::Structured) => structured(record),
@@ -39,7 +41,10 @@ enum Mode {
 
 /// The content type alone decides, as CloudEvents has it.
 fn mode(record: &Record) -> Result<Mode, String> {
-    let mut found = record.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("content-type"));
+    let mut found = record
+        .headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("content-type"));
     let Some(header) = found.next() else {
         return Ok(Mode::Binary);
     };
@@ -69,20 +74,35 @@ fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
 
-/// JSON by itself, as in `application/json`, or below something else, as in `application/vnd.x+json`.
+/// JSON by itself, as in `application/json`, or below something else, as in
+/// `application/vnd.x+json`.
 fn is_json(media_type: &str) -> bool {
     let subtype = media_type.split_once('/').map(|(_, subtype)| subtype);
-    subtype.and_then(|subtype| subtype.rsplit('+').next()).is_some_and(|format| format.eq_ignore_ascii_case("json"))
+    subtype
+        .and_then(|subtype| subtype.rsplit('+').next())
+        .is_some_and(|format| format.eq_ignore_ascii_case("json"))
 }
 
 fn header_text(header: &Header) -> Result<&str, String> {
     let name = &header.name;
-    let value = header.value.as_deref().ok_or_else(|| format!("the header `{name}` has no value"))?;
+    let value = header
+        .value
+        .as_deref()
+        .ok_or_else(|| format!("the header `{name}` has no value"))?;
     std::str::from_utf8(value).map_err(|_| format!("the header `{name}` is not UTF-8"))
 }
 
 /// The members of an envelope that matter here.
-const ENVELOPE: [&str; 8] = ["specversion", "id", "source", "type", "expirytime", "datacontenttype", "data", "data_base64"];
+const ENVELOPE: [&str; 8] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "expirytime",
+    "datacontenttype",
+    "data",
+    "data_base64",
+];
 /// The members of the data that matter.
 const DATA: [&str; 3] = ["target", "user", "changes"];
 /// The members that are read of the data.
@@ -94,10 +114,22 @@ struct Data {
 
 fn structured(record: &Record) -> Result<Event, Undecodable> {
     let read = json::object(record.value.as_deref().unwrap_or_default(), "", &ENVELOPE);
-    let problem = no_value(record).or_else(|| read.problem.map(|problem| format!("the value {problem}")));
-    let [version, id, source, event_type, expirytime, content_type, data, data_base64] = read.members;
+    let problem =
+        no_value(record).or_else(|| read.problem.map(|problem| format!("the value {problem}")));
+    let [
+        version,
+        id,
+        source,
+        event_type,
+        expirytime,
+        content_type,
+        data,
+        data_base64,
+    ] = read.members;
     let mut attributes = [version, id, source, event_type, expirytime].into_iter();
-    let envelope = Envelope::read(problem, "`", |name| text_of(name, attributes.next().flatten()));
+    let envelope = Envelope::read(problem, "`", |name| {
+        text_of(name, attributes.next().flatten())
+    });
     envelope.into_event(|| structured_data(content_type, data, data_base64))
 }
 
@@ -108,28 +140,50 @@ fn text_of(name: &str, member: Option<&RawValue>) -> Result<Option<String>, Stri
         Some(value) if value.get() == "null" => Ok(None),
         Some(value) => match json::string(value) {
             Some(text) => Ok(Some(text)),
-            None => Err(format!("`{name}` must be a string, and is {}", json::kind(value))),
+            None => Err(format!(
+                "`{name}` must be a string, and is {}",
+                json::kind(value)
+            )),
         },
     }
 }
 
-fn structured_data(content_type: Option<&RawValue>, data: Option<&RawValue>, data_base64: Option<&RawValue>) -> Result<Data, String> {
+fn structured_data(
+    content_type: Option<&RawValue>,
+    data: Option<&RawValue>,
+    data_base64: Option<&RawValue>,
+) -> Result<Data, String> {
     let content_type = text_of("datacontenttype", content_type);
-    if content_type.map_or(true, |text| text.is_some_and(|text| !is_json(media_type(&text)))) {
+    if content_type.map_or(true, |text| {
+        text.is_some_and(|text| !is_json(media_type(&text)))
+    }) {
         return Err("`datacontenttype` is not a JSON type such as `application/json`".to_owned());
     }
     match (data, data_base64) {
-        (Some(_), Some(_)) => Err("`data` and `data_base64` are both there: send one of them".to_owned()),
+        (Some(_), Some(_)) => {
+            Err("`data` and `data_base64` are both there: send one of them".to_owned())
+        }
         (None, None) => Err("`data` is missing".to_owned()),
         (Some(data), None) if data.get().starts_with('{') => Data::of(json::pick(data, &DATA)),
-        (Some(other), None) => Err(format!("`data` must be an object, and is {}", json::kind(other))),
+        (Some(other), None) => Err(format!(
+            "`data` must be an object, and is {}",
+            json::kind(other)
+        )),
         (None, Some(encoded)) => match json::string(encoded) {
             Some(text) => {
-                let bytes = BASE64_STANDARD.decode(text).map_err(|_| "`data_base64` is not Base64 with padding")?;
+                let bytes = BASE64_STANDARD
+                    .decode(text)
+                    .map_err(|_| "`data_base64` is not Base64 with padding")?;
                 let read = json::object(&bytes, "data", &DATA);
-                read.problem.map_or_else(|| Data::of(read.members), |problem| Err(format!("`data_base64`, once decoded, {problem}")))
+                read.problem.map_or_else(
+                    || Data::of(read.members),
+                    |problem| Err(format!("`data_base64`, once decoded, {problem}")),
+                )
             }
-            None => Err(format!("`data_base64` must be a string, and is {}", json::kind(encoded))),
+            None => Err(format!(
+                "`data_base64` must be a string, and is {}",
+                json::kind(encoded)
+            )),
         },
     }
 }
@@ -137,24 +191,41 @@ fn structured_data(content_type: Option<&RawValue>, data: Option<&RawValue>, dat
 impl Data {
     fn of([target, user, changes]: [Option<&RawValue>; 3]) -> Result<Self, String> {
         let target = text_of("data.target", target)?;
-        Ok(Data { target, user: user.map(RawValue::to_owned), changes: changes.map(RawValue::to_owned) })
+        Ok(Data {
+            target,
+            user: user.map(RawValue::to_owned),
+            changes: changes.map(RawValue::to_owned),
+        })
     }
 }
 
 fn binary(record: &Record, problem: Option<String>) -> Result<Event, Undecodable> {
-    let problem = problem.or_else(|| no_value(record)).or_else(|| headers_problem(record));
+    let problem = problem
+        .or_else(|| no_value(record))
+        .or_else(|| headers_problem(record));
     let envelope = Envelope::read(problem, "the header `ce_", |name| {
-        let found = record.headers.iter().find(|header| header.name.strip_prefix("ce_") == Some(name));
-        found.map(|header| header_text(header).map(str::to_owned)).transpose()
+        let found = record
+            .headers
+            .iter()
+            .find(|header| header.name.strip_prefix("ce_") == Some(name));
+        found
+            .map(|header| header_text(header).map(str::to_owned))
+            .transpose()
     });
     envelope.into_event(|| {
         let read = json::object(record.value.as_deref().unwrap_or_default(), "data", &DATA);
-        read.problem.map_or_else(|| Data::of(read.members), |problem| Err(format!("the value {problem}")))
+        read.problem.map_or_else(
+            || Data::of(read.members),
+            |problem| Err(format!("the value {problem}")),
+        )
     })
 }
 
 fn no_value(record: &Record) -> Option<String> {
-    record.value.is_none().then(|| "the record has no value".to_owned())
+    record
+        .value
+        .is_none()
+        .then(|| "the record has no value".to_owned())
 }
 
 /// What is wrong with the `ce_` headers as a whole.
@@ -162,12 +233,16 @@ fn headers_problem(record: &Record) -> Option<String> {
     let names = record.headers.iter().map(|header| &*header.name);
     let mut names: Vec<&str> = names.filter(|name| name.starts_with("ce_")).collect();
     if names.is_empty() {
-        let neither = "neither a `content-type` of `application/cloudevents+json` nor `ce_` headers";
+        let neither =
+            "neither a `content-type` of `application/cloudevents+json` nor `ce_` headers";
         return Some(format!("the record is no CloudEvent: it has {neither}"));
     }
     names.sort_unstable();
     let twice = names.windows(2).find(|pair| pair[0] == pair[1])?;
-    Some(format!("the header `{}` is there twice", text::name(twice[0], 64)))
+    Some(format!(
+        "the header `{}` is there twice",
+        text::name(twice[0], 64)
+    ))
 }
 
 /// The attributes that matter here, and the first thing found wrong.
@@ -178,9 +253,13 @@ struct Envelope {
 }
 
 impl Envelope {
-    /// Reads on after a problem, for the sake of the identity. `attribute` is asked for [`ENVELOPE`]'s attributes in that order;
-    /// with `place` begins the name of one in a message.
-    fn read(mut problem: Option<String>, place: &str, mut attribute: impl FnMut(&str) -> Result<Option<String>, String>) -> Self {
+    /// Reads on after a problem, for the sake of the identity. `attribute` is asked for
+    /// [`ENVELOPE`]'s attributes in that order; with `place` begins the name of one in a message.
+    fn read(
+        mut problem: Option<String>,
+        place: &str,
+        mut attribute: impl FnMut(&str) -> Result<Option<String>, String>,
+    ) -> Self {
         let mut required = |name: &str| {
             let wrong = match attribute(name) {
                 Ok(Some(text)) if !text.is_empty() => return Some(text),
@@ -192,7 +271,11 @@ impl Envelope {
             None
         };
         let version = required("specversion");
-        let identity = Identity { id: required("id"), source: required("source"), event_type: required("type") };
+        let identity = Identity {
+            id: required("id"),
+            source: required("source"),
+            event_type: required("type"),
+        };
         if version.is_some_and(|version| version != "1.0") {
             problem.get_or_insert_with(|| format!("{place}specversion` must be `1.0`"));
         }
@@ -211,13 +294,31 @@ impl Envelope {
                 None
             }
         };
-        Envelope { identity, expires_at, problem }
+        Envelope {
+            identity,
+            expires_at,
+            problem,
+        }
     }
 
     fn into_event(self, data: impl FnOnce() -> Result<Data, String>) -> Result<Event, Undecodable> {
-        let Envelope { identity, expires_at, problem } = self;
+        let Envelope {
+            identity,
+            expires_at,
+            problem,
+        } = self;
         match problem.map_or_else(data, Err) {
-            Ok(Data { target, user, changes }) => Ok(Event { identity, expires_at, target, user, changes }),
+            Ok(Data {
+                target,
+                user,
+                changes,
+            }) => Ok(Event {
+                identity,
+                expires_at,
+                target,
+                user,
+                changes,
+            }),
             Err(message) => Err(Undecodable { identity, message }),
         }
     }

@@ -30,7 +30,8 @@ pub struct Identity {
     pub event_type: Option<String>,
 }
 
-/// An update event. Whether its user and changes make sense depends on the target, and is asked later.
+/// An update event. Whether its user and changes make sense depends on the target, and is asked
+/// later.
 #[derive(Clone)]
 pub struct Event {
     /// Who sent it; every part is there.
@@ -58,7 +59,8 @@ pub struct Undecodable {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct InvalidChanges {
-    /// What is wrong, beginning with the path in the data, such as `data.changes.rooms[1]`. Quotes no value.
+    /// What is wrong, beginning with the path in the data, such as `data.changes.rooms[1]`. Quotes
+    /// no value.
     pub message: String,
 }
 
@@ -74,8 +76,11 @@ impl Event {
     ///
     /// Says what `data.user` is instead.
     pub fn user_id(&self) -> Result<UserId, InvalidChanges> {
-        const WANTED: &str = "must be an integer from 1 to 9223372036854775807, or a string of its digits";
-        let refuse = |what: &str| InvalidChanges { message: format!("data.user: {WANTED}; it is {what}") };
+        const WANTED: &str =
+            "must be an integer from 1 to 9223372036854775807, or a string of its digits";
+        let refuse = |what: &str| InvalidChanges {
+            message: format!("data.user: {WANTED}; it is {what}"),
+        };
         let user = self.user.as_deref().ok_or_else(|| refuse("missing"))?;
         let (number, what) = match json::number(user) {
             Some(Number::Fraction) => (None, "a number with a fraction"),
@@ -85,7 +90,9 @@ impl Event {
                 None => (None, json::kind(user)),
                 Some(text) if text.is_empty() => (None, "an empty string"),
                 // `parse` would take a plus sign too.
-                Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => (None, "a string with other characters in it"),
+                Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    (None, "a string with other characters in it")
+                }
                 Some(text) => (text.parse().ok(), "out of that range"),
             },
         };
@@ -99,22 +106,31 @@ impl Event {
     /// Says what `data.changes` is instead.
     pub fn changes(&self) -> Result<&RawValue, InvalidChanges> {
         let what = match self.changes.as_deref() {
-            Some(changes) if changes.get().starts_with('{') => match changes.get()[1..].trim_start().starts_with('}') {
-                false => return Ok(changes),
-                true => "an empty one",
-            },
+            Some(changes) if changes.get().starts_with('{') => {
+                match changes.get()[1..].trim_start().starts_with('}') {
+                    false => return Ok(changes),
+                    true => "an empty one",
+                }
+            }
             Some(other) => json::kind(other),
             None => "missing",
         };
-        let message = format!("data.changes: must be an object with one entry at least; it is {what}");
+        let message =
+            format!("data.changes: must be an object with one entry at least; it is {what}");
         Err(InvalidChanges { message })
     }
 
     /// The names in `data.changes`, in their order and bounded, as outcomes show them.
     pub fn fields(&self) -> Vec<String> {
-        let members = self.changes.as_deref().map(|changes| json::members(changes.get())).unwrap_or_default();
+        let members = self
+            .changes
+            .as_deref()
+            .map(|changes| json::members(changes.get()))
+            .unwrap_or_default();
         let names = members.iter().map(|(name, _)| name).take(Self::MAX_FIELDS);
-        names.map(|name| name.chars().take(Self::MAX_FIELD_CHARS).collect()).collect()
+        names
+            .map(|name| name.chars().take(Self::MAX_FIELD_CHARS).collect())
+            .collect()
     }
 }
 

@@ -4,10 +4,12 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
-/// The time that the text names. One beyond what [`Timestamp`] can hold (it ends some hours before the year 10000) becomes the
-/// nearest that it can: `9999-12-31T23:59:59Z` is how people write "never".
+/// The time that the text names. One beyond what [`Timestamp`] can hold (it ends some hours before
+/// the year 10000) becomes the nearest that it can: `9999-12-31T23:59:59Z` is how people write
+/// "never".
 pub fn parse(text: &str) -> Option<Timestamp> {
-    // jiff reads more than RFC 3339 does (a space for the `T`, no seconds, a zone's name), so the shape is checked here.
+    // jiff reads more than RFC 3339 does (a space for the `T`, no seconds, a zone's name), so the
+    // shape is checked here.
     const SHAPE: &[u8] = b"0000-00-00T00:00:00";
     let fits = |text: &[u8], shape: &[u8]| {
         text.len() == shape.len()
@@ -23,15 +25,23 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     let zone_at = rest.find(|c: char| c != '.' && !c.is_ascii_digit())?;
     let (fraction, zone) = rest.split_at(zone_at);
     let digits = fraction.strip_prefix('.').unwrap_or(fraction);
-    if fraction.is_empty() != digits.is_empty() || digits.contains('.') || (!digits.is_empty() && digits == fraction) {
+    if fraction.is_empty() != digits.is_empty()
+        || digits.contains('.')
+        || (!digits.is_empty() && digits == fraction)
+    {
         return None;
     }
     // Anything finer than a nanosecond is beyond telling apart.
-    let date_time: DateTime = format!("{seconds}{}", fraction.get(..10).unwrap_or(fraction)).parse().ok()?;
+    let date_time: DateTime = format!("{seconds}{}", fraction.get(..10).unwrap_or(fraction))
+        .parse()
+        .ok()?;
     let ahead = match zone.as_bytes() {
         b"Z" | b"z" => SignedDuration::ZERO,
         [sign @ (b'+' | b'-'), clock @ ..] if fits(clock, b"00:00") => {
-            let (hours, minutes) = (zone.get(1..3)?.parse::<i64>().ok()?, zone.get(4..6)?.parse::<i64>().ok()?);
+            let (hours, minutes) = (
+                zone.get(1..3)?.parse::<i64>().ok()?,
+                zone.get(4..6)?.parse::<i64>().ok()?,
+            );
             if hours > 23 || minutes > 59 {
                 return None;
             }
@@ -40,7 +50,11 @@ pub fn parse(text: &str) -> Option<Timestamp> {
         }
         _ => return None,
     };
-    let beyond = if date_time.year() > 0 { Timestamp::MAX } else { Timestamp::MIN };
+    let beyond = if date_time.year() > 0 {
+        Timestamp::MAX
+    } else {
+        Timestamp::MIN
+    };
     let utc = Offset::UTC.to_timestamp(date_time).unwrap_or(beyond);
     Some(utc.checked_sub(ahead).unwrap_or(beyond))
 }
@@ -56,7 +70,10 @@ mod tests {
             ("2026-11-22t09:00:00z", "2026-11-22T09:00:00Z"),
             ("2026-11-22T09:00:00.5+01:30", "2026-11-22T07:30:00.5Z"),
             ("2026-11-22T09:00:00-00:00", "2026-11-22T09:00:00Z"),
-            ("2026-11-22T09:00:00.1234567891234Z", "2026-11-22T09:00:00.123456789Z"),
+            (
+                "2026-11-22T09:00:00.1234567891234Z",
+                "2026-11-22T09:00:00.123456789Z",
+            ),
             ("2026-12-31T23:59:60Z", "2026-12-31T23:59:59Z"),
             ("2028-02-29T00:00:00-23:59", "2028-02-29T23:59:00Z"),
         ] {
@@ -68,7 +85,9 @@ mod tests {
     fn a_time_beyond_the_range_is_the_nearest_one_in_it() {
         assert_eq!(parse("9999-12-31T23:59:59Z"), Some(Timestamp::MAX));
         assert_eq!(parse("9999-12-31T23:59:59-23:59"), Some(Timestamp::MAX));
-        assert!(parse("0000-01-01T00:00:00+23:59").unwrap() < parse("0001-01-01T00:00:00Z").unwrap());
+        assert!(
+            parse("0000-01-01T00:00:00+23:59").unwrap() < parse("0001-01-01T00:00:00Z").unwrap()
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! JSON objects read strictly: a member given twice is a mistake, and no message quotes a value.
 //!
-//! Parsers differ in which of two equal members they keep, so an event with one means different things to different readers.
-//! The messages are our own because serde's quote what they found, and a value may be a password.
+//! Parsers differ in which of two equal members they keep, so an event with one means different
+//! things to different readers. The messages are our own because serde's quote what they found, and
+//! a value may be a password.
 //!
 //! Values are kept as their text. Parsed, a list of numbers would take 36 times as much memory.
 
@@ -28,18 +29,27 @@ const PATH_LIMIT: usize = 200;
 pub struct Object<'a, const N: usize> {
     /// The wanted members; of one that stands there twice, the first.
     pub members: [Option<&'a RawValue>; N],
-    /// What is wrong, as the rest of a sentence whose subject is the text read: bounded, with the place, without values.
+    /// What is wrong, as the rest of a sentence whose subject is the text read: bounded, with the
+    /// place, without values.
     pub problem: Option<String>,
 }
 
 /// Reads a JSON object for the members `wanted`. The others are checked alike, and dropped. Paths
 /// in the message begin with `root`, which is empty for an object without a name.
-pub fn object<'a, const N: usize>(bytes: &'a [u8], root: &str, wanted: &[&str; N]) -> Object<'a, N> {
-    let mut object = Object { members: [None; N], problem: not_an_object(bytes) };
+pub fn object<'a, const N: usize>(
+    bytes: &'a [u8],
+    root: &str,
+    wanted: &[&str; N],
+) -> Object<'a, N> {
+    let mut object = Object {
+        members: [None; N],
+        problem: not_an_object(bytes),
+    };
     if object.problem.is_some() {
         return object;
     }
-    // Checked once as a whole rather than string by string; what stands before the first bad byte is read all the same.
+    // Checked once as a whole rather than string by string; what stands before the first bad byte
+    // is read all the same.
     let (text, not_utf8) = match std::str::from_utf8(bytes) {
         Ok(text) => (text, None),
         Err(error) => {
@@ -49,16 +59,32 @@ pub fn object<'a, const N: usize>(bytes: &'a [u8], root: &str, wanted: &[&str; N
         }
     };
     let mut reader = serde_json::Deserializer::from_str(text);
-    let path = Path { parent: None, step: Step::Name(root) };
-    let read = reader.deserialize_map(Root { text, object: &mut object, wanted, path }).and_then(|()| reader.end());
-    if let Some(message) = not_utf8.or_else(|| read.err().map(|error| broken(&error, error.line(), error.column()))) {
+    let path = Path {
+        parent: None,
+        step: Step::Name(root),
+    };
+    let read = reader
+        .deserialize_map(Root {
+            text,
+            object: &mut object,
+            wanted,
+            path,
+        })
+        .and_then(|()| reader.end());
+    if let Some(message) = not_utf8.or_else(|| {
+        read.err()
+            .map(|error| broken(&error, error.line(), error.column()))
+    }) {
         object.problem.get_or_insert(message);
     }
     object
 }
 
 /// The wanted members of an object that was read strictly before.
-pub fn pick<'a, const N: usize>(object: &'a RawValue, wanted: &[&str; N]) -> [Option<&'a RawValue>; N] {
+pub fn pick<'a, const N: usize>(
+    object: &'a RawValue,
+    wanted: &[&str; N],
+) -> [Option<&'a RawValue>; N] {
     let mut found = [None; N];
     each_member(object.get(), |name, value| {
         if let Some(index) = wanted.iter().position(|wanted| *wanted == name) {
@@ -132,15 +158,28 @@ fn check(text: &str, value: &RawValue, path: Path<'_>, problem: &mut Option<Stri
     if !part.starts_with('{') && memchr3(b'{', b'[', b'\\', inside).is_none() {
         return;
     }
-    let mut read = |part: &str| serde_json::Deserializer::from_str(part).deserialize_any(Strict { path, problem });
+    let mut read = |part: &str| {
+        serde_json::Deserializer::from_str(part).deserialize_any(Strict { path, problem })
+    };
     let mut found = read(part);
-    if found.as_ref().is_err_and(|error| error.to_string().starts_with(OUT_OF_RANGE)) {
+    if found
+        .as_ref()
+        .is_err_and(|error| error.to_string().starts_with(OUT_OF_RANGE))
+    {
         found = read(&tamed(part));
     }
     if let Err(error) = found {
-        let before = part.split_inclusive('\n').take(error.line() - 1).map(str::len).sum::<usize>() + error.column();
+        let before = part
+            .split_inclusive('\n')
+            .take(error.line() - 1)
+            .map(str::len)
+            .sum::<usize>()
+            + error.column();
         let at = part.as_ptr() as usize - text.as_ptr() as usize + before;
-        let above = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+        let above = text.as_bytes()[..at]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
         let column = at - text[..at].rfind('\n').map_or(0, |end| end + 1);
         problem.get_or_insert_with(|| broken(&error, above + 1, column));
     }
@@ -156,13 +195,18 @@ fn tamed(text: &str) -> String {
     let mut tamed = text.as_bytes().to_vec();
     let (mut at, mut in_string) = (0, false);
     while at < tamed.len() {
-        let length = tamed[at..].iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')).count();
+        let length = tamed[at..]
+            .iter()
+            .take_while(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
+            .count();
         match tamed[at] {
             b'\\' if in_string => at += 1,
             b'"' => in_string = !in_string,
             b'-' | b'0'..=b'9' if !in_string => {
                 let number = &mut tamed[at..at + length];
-                if std::str::from_utf8(number).is_ok_and(|number| number.parse().is_ok_and(f64::is_infinite)) {
+                if std::str::from_utf8(number)
+                    .is_ok_and(|number| number.parse().is_ok_and(f64::is_infinite))
+                {
                     number.fill(b' ');
                     number[..5].copy_from_slice(b"1e300");
                 }
@@ -186,7 +230,8 @@ fn broken(error: &serde_json::Error, line: usize, byte: usize) -> String {
             let reason = text.split(" at line ").next().unwrap_or_default();
             format!("is not readable JSON: {reason} at line {line}, byte {byte}")
         }
-        // Refused by a visitor: none of ours refuses anything, and the text of such an error may quote a value.
+        // Refused by a visitor: none of ours refuses anything, and the text of such an error may
+        // quote a value.
         _ => format!("is not the JSON expected at line {line}, byte {byte}"),
     }
 }
@@ -207,7 +252,8 @@ struct Path<'a> {
 impl Path<'_> {
     /// Whether this is a secret, or lies inside one: a name in there may be the secret itself.
     fn is_secret(&self) -> bool {
-        matches!(self.step, Step::Name(name) if text::is_secret(name)) || self.parent.is_some_and(Path::is_secret)
+        matches!(self.step, Step::Name(name) if text::is_secret(name))
+            || self.parent.is_some_and(Path::is_secret)
     }
 }
 
@@ -219,7 +265,9 @@ impl fmt::Display for Path<'_> {
                 return Ok(());
             }
         }
-        let nameless_parent = self.parent.is_none_or(|parent| matches!(parent.step, Step::Name("")));
+        let nameless_parent = self
+            .parent
+            .is_none_or(|parent| matches!(parent.step, Step::Name("")));
         match self.step {
             Step::Index(index) => write!(f, "[{index}]"),
             Step::Name(name) => {
@@ -230,7 +278,8 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Reads the outermost object into its place, so that what stood before a mistake is not lost with it.
+/// Reads the outermost object into its place, so that what stood before a mistake is not lost with
+/// it.
 struct Root<'a, 'o, const N: usize> {
     text: &'a str,
     object: &'o mut Object<'a, N>,
@@ -249,10 +298,17 @@ impl<'a, const N: usize> Visitor<'a> for Root<'a, '_, N> {
         let Object { members, problem } = self.object;
         let mut others = BTreeSet::new();
         while let Some(name) = map.next_key_seed(Name)? {
-            let here = Path { parent: Some(&self.path), step: Step::Name(&name) };
+            let here = Path {
+                parent: Some(&self.path),
+                step: Step::Name(&name),
+            };
             let value = map.next_value()?;
             check(self.text, value, here, problem);
-            let place = self.wanted.iter().position(|wanted| *wanted == name).map(|index| &mut members[index]);
+            let place = self
+                .wanted
+                .iter()
+                .position(|wanted| *wanted == name)
+                .map(|index| &mut members[index]);
             match place {
                 Some(place @ None) => *place = Some(value),
                 None if !others.contains(&name) => drop(others.insert(name)),
@@ -308,7 +364,8 @@ impl<'a, F: FnMut(Cow<'a, str>, &'a RawValue)> Visitor<'a> for Members<F> {
 }
 
 fn twice(path: Path<'_>, problem: &mut Option<String>) {
-    problem.get_or_insert_with(|| format!("has `{}` twice", text::cut(&path.to_string(), PATH_LIMIT)));
+    problem
+        .get_or_insert_with(|| format!("has `{}` twice", text::cut(&path.to_string(), PATH_LIMIT)));
 }
 
 /// Reads any value below the outermost object, and keeps nothing of it.
@@ -359,8 +416,17 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut index = 0;
         loop {
-            let path = Path { parent: Some(&self.path), step: Step::Index(index) };
-            if seq.next_element_seed(Strict { path, problem: self.problem })?.is_none() {
+            let path = Path {
+                parent: Some(&self.path),
+                step: Step::Index(index),
+            };
+            if seq
+                .next_element_seed(Strict {
+                    path,
+                    problem: self.problem,
+                })?
+                .is_none()
+            {
                 return Ok(());
             }
             index += 1;
@@ -370,8 +436,14 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut names = BTreeSet::new();
         while let Some(name) = map.next_key_seed(Name)? {
-            let here = Path { parent: Some(&self.path), step: Step::Name(&name) };
-            map.next_value_seed(Strict { path: here, problem: self.problem })?;
+            let here = Path {
+                parent: Some(&self.path),
+                step: Step::Name(&name),
+            };
+            map.next_value_seed(Strict {
+                path: here,
+                problem: self.problem,
+            })?;
             if names.contains(&name) {
                 twice(here, self.problem);
             } else {

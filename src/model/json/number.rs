@@ -29,7 +29,9 @@ pub fn number_in(text: &str) -> Option<Number> {
         return Some(Number::Integer(integer));
     }
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (sign, mantissa) = mantissa
+        .strip_prefix('-')
+        .map_or(("", mantissa), |rest| ("-", rest));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = [whole, fraction].concat();
     let significant = digits.trim_start_matches('0');
@@ -40,14 +42,27 @@ pub fn number_in(text: &str) -> Option<Number> {
     }
     // The digits before the point, once the exponent has moved it. One that no i64 holds is as good
     // as infinite.
-    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN } else { i64::MAX });
+    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') {
+        i64::MIN
+    } else {
+        i64::MAX
+    });
     let length = |digits: usize| i64::try_from(digits).unwrap_or(i64::MAX);
-    let before = exponent.saturating_add(length(whole.len())).saturating_sub(length(leading));
-    let Some(zeros) = before.checked_sub(length(significant.len())).filter(|zeros| *zeros >= 0) else {
+    let before = exponent
+        .saturating_add(length(whole.len()))
+        .saturating_sub(length(leading));
+    let Some(zeros) = before
+        .checked_sub(length(significant.len()))
+        .filter(|zeros| *zeros >= 0)
+    else {
         return Some(Number::Fraction);
     };
     let zeros = usize::try_from(zeros).ok().filter(|zeros| *zeros < 20);
-    let integer = zeros.and_then(|zeros| format!("{sign}{significant}{}", "0".repeat(zeros)).parse().ok());
+    let integer = zeros.and_then(|zeros| {
+        format!("{sign}{significant}{}", "0".repeat(zeros))
+            .parse()
+            .ok()
+    });
     Some(integer.map_or(Number::Beyond, Number::Integer))
 }
 
@@ -81,7 +96,12 @@ mod tests {
             (&format!("0.{long}52e100002"), 52),
             (&format!("52{long}e-100000"), 52),
         ] {
-            assert_eq!(number_in(text), Some(Number::Integer(wanted)), "{:.40}", text);
+            assert_eq!(
+                number_in(text),
+                Some(Number::Integer(wanted)),
+                "{:.40}",
+                text
+            );
         }
         for (text, wanted) in [
             ("0.5", Number::Fraction),

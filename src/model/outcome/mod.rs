@@ -14,8 +14,8 @@ use crate::model::{reason, text};
 use engine::End;
 use engine::verdict::Reason;
 
-/// The bytes that each part of an event's identity takes at most: it may come from headers as long as a record allows,
-/// and an outcome that the broker does not take would stop the service.
+/// The bytes that each part of an event's identity takes at most: it may come from headers as long
+/// as a record allows, and an outcome that the broker does not take would stop the service.
 const MAX_IDENTITY_BYTES: usize = 8192;
 
 /// As long as most payloads are, or longer.
@@ -39,7 +39,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the documented order.
-    pub const ALL: [Kind; 5] = [Kind::Delivered, Kind::Merged, Kind::DeadLettered, Kind::Replayed, Kind::Superseded];
+    pub const ALL: [Kind; 5] = [
+        Kind::Delivered,
+        Kind::Merged,
+        Kind::DeadLettered,
+        Kind::Replayed,
+        Kind::Superseded,
+    ];
 
     /// An ending's kind, and the reason if it is a dead letter.
     pub fn of(end: End) -> (Kind, Option<Reason>) {
@@ -76,7 +82,8 @@ pub struct OutcomeData {
     /// The user's number at that target.
     #[schemars(range(min = 1, max = 9_223_372_036_854_775_807_i64))]
     pub user: Option<u64>,
-    /// The names of the fields to change, in their order: the first 64, the first 64 characters of each.
+    /// The names of the fields to change, in their order: the first 64, the first 64 characters of
+    /// each.
     #[schemars(length(max = 64))]
     pub fields: Option<Vec<String>>,
     /// The update event's identity, as far as it could be read.
@@ -114,8 +121,15 @@ pub struct EventIdentity {
 
 impl From<&Identity> for EventIdentity {
     fn from(identity: &Identity) -> Self {
-        let part = |part: &Option<String>| part.as_ref().map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned());
-        EventIdentity { id: part(&identity.id), source: part(&identity.source), event_type: part(&identity.event_type) }
+        let part = |part: &Option<String>| {
+            part.as_ref()
+                .map(|part| text::cut(part, MAX_IDENTITY_BYTES).into_owned())
+        };
+        EventIdentity {
+            id: part(&identity.id),
+            source: part(&identity.source),
+            event_type: part(&identity.event_type),
+        }
     }
 }
 
@@ -140,7 +154,11 @@ impl fmt::Display for RecordPlace {
 
 impl From<&Place> for RecordPlace {
     fn from(place: &Place) -> Self {
-        RecordPlace { topic: place.topic.to_string(), partition: place.partition, offset: place.offset }
+        RecordPlace {
+            topic: place.topic.to_string(),
+            partition: place.partition,
+            offset: place.offset,
+        }
     }
 }
 
@@ -186,7 +204,8 @@ pub struct Facts<'a> {
     pub trace: Option<&'a TraceContext>,
 }
 
-/// The outcome as a Kafka message in CloudEvents' binary mode: headers and value. Its key is the update's.
+/// The outcome as a Kafka message in CloudEvents' binary mode: headers and value. Its key is the
+/// update's.
 pub fn message(facts: Facts<'_>) -> (Vec<Header>, Vec<u8>) {
     let finished_at = timestamp(facts.finished_at);
     let headers = headers(&facts, &finished_at);
@@ -200,7 +219,10 @@ pub fn message(facts: Facts<'_>) -> (Vec<Header>, Vec<u8>) {
 
 /// The id of a record's outcome for one target: the same whenever it is computed.
 pub fn outcome_id(group_id: &str, target: &str, place: &Place) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("user-courier:{group_id}.{target}/{place}").as_bytes())
+    Uuid::new_v5(
+        &Uuid::NAMESPACE_URL,
+        format!("user-courier:{group_id}.{target}/{place}").as_bytes(),
+    )
 }
 
 /// A point in time as outcomes and dead letters write it: UTC, with milliseconds.
@@ -209,7 +231,12 @@ pub fn timestamp(time: Timestamp) -> String {
 }
 
 fn headers(facts: &Facts<'_>, finished_at: &str) -> Vec<Header> {
-    let Facts { group_id, target, kind, .. } = facts;
+    let Facts {
+        group_id,
+        target,
+        kind,
+        ..
+    } = facts;
     let mut headers = vec![
         Header::text("ce_specversion", "1.0"),
         Header::text("ce_id", facts.id.to_string()),
@@ -221,7 +248,13 @@ fn headers(facts: &Facts<'_>, finished_at: &str) -> Vec<Header> {
     if let Some(user) = facts.user {
         headers.push(Header::text("ce_subject", subject(target, user)));
     }
-    headers.extend(facts.trace.into_iter().flat_map(TraceContext::headers).map(|(name, value)| Header::text(name, value)));
+    headers.extend(
+        facts
+            .trace
+            .into_iter()
+            .flat_map(TraceContext::headers)
+            .map(|(name, value)| Header::text(name, value)),
+    );
     headers
 }
 

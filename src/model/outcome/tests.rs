@@ -3,7 +3,11 @@ use serde_json::{Value, json};
 use super::*;
 
 fn place(offset: i64) -> Place {
-    Place { topic: "user-updates".into(), partition: 3, offset }
+    Place {
+        topic: "user-updates".into(),
+        partition: 3,
+        offset,
+    }
 }
 
 fn facts<'a>(place: &'a Place, identity: &'a Identity) -> Facts<'a> {
@@ -29,13 +33,25 @@ fn facts<'a>(place: &'a Place, identity: &'a Identity) -> Facts<'a> {
 
 fn read(facts: Facts<'_>) -> (Vec<(String, String)>, Value) {
     let (headers, payload) = message(facts);
-    let text = |header: Header| (header.name.into_owned(), String::from_utf8(header.value.unwrap()).unwrap());
-    (headers.into_iter().map(text).collect(), serde_json::from_slice(&payload).unwrap())
+    let text = |header: Header| {
+        (
+            header.name.into_owned(),
+            String::from_utf8(header.value.unwrap()).unwrap(),
+        )
+    };
+    (
+        headers.into_iter().map(text).collect(),
+        serde_json::from_slice(&payload).unwrap(),
+    )
 }
 
 #[test]
 fn an_outcome_is_as_documented() {
-    let identity = Identity { id: Some("e-1".into()), source: Some("/billing".into()), event_type: Some("changed".into()) };
+    let identity = Identity {
+        id: Some("e-1".into()),
+        source: Some("/billing".into()),
+        event_type: Some("changed".into()),
+    };
     let (place, later) = (place(4711), place(4712));
     let (headers, data) = read(Facts {
         kind: Kind::Merged,
@@ -44,7 +60,10 @@ fn an_outcome_is_as_documented() {
         attempts: 2,
         http_status: Some(200),
         into: Some(&later),
-        trace: Some(&TraceContext { traceparent: "00-trace".into(), tracestate: Some("a=b".into()) }),
+        trace: Some(&TraceContext {
+            traceparent: "00-trace".into(),
+            tracestate: Some("a=b".into()),
+        }),
         ..facts(&place, &identity)
     });
     let wanted = json!({
@@ -55,9 +74,17 @@ fn an_outcome_is_as_documented() {
         "error": null, "received_at": "2026-11-22T09:00:00.123Z", "finished_at": "2026-11-22T09:00:01.000Z",
     });
     assert_eq!(data, wanted);
-    let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let names = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&data), names(&wanted), "in the documented order");
-    // Computed with Python: uuid.uuid5(uuid.NAMESPACE_URL, "user-courier:user-courier.valt/user-updates/3/4711").
+    // Computed with Python: uuid.uuid5(uuid.NAMESPACE_URL,
+    // "user-courier:user-courier.valt/user-updates/3/4711").
     let wanted = [
         ("ce_specversion", "1.0"),
         ("ce_id", "0186f0e6-d07f-58c8-83b3-2771427797a0"),
@@ -69,7 +96,10 @@ fn an_outcome_is_as_documented() {
         ("traceparent", "00-trace"),
         ("tracestate", "a=b"),
     ];
-    assert_eq!(headers, wanted.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(
+        headers,
+        wanted.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
 }
 
 #[test]
@@ -80,10 +110,17 @@ fn what_is_not_known_is_null_or_left_out() {
         target: "unclaimed",
         kind: Kind::DeadLettered,
         reason: Some(Reason::Undecodable),
-        error: Some(ApiError { message: "the value is empty".into(), ..ApiError::default() }),
+        error: Some(ApiError {
+            message: "the value is empty".into(),
+            ..ApiError::default()
+        }),
         ..facts(&place, &identity)
     });
-    assert!(!headers.iter().any(|(name, _)| name == "ce_subject" || name == "traceparent"));
+    assert!(
+        !headers
+            .iter()
+            .any(|(name, _)| name == "ce_subject" || name == "traceparent")
+    );
     let wanted = json!({
         "outcome": "dead_lettered", "reason": "undecodable", "target": "unclaimed", "user": null, "fields": null,
         "event": { "id": null, "source": null, "type": null },
@@ -119,17 +156,32 @@ fn a_name_is_the_same_in_text_and_json() {
 #[test]
 fn an_endless_error_takes_two_kib() {
     let (place, identity) = (place(1), Identity::default());
-    let error = ApiError { message: "\"".repeat(5_000), fields: [("rooms".to_owned(), vec!["x".repeat(5_000)])].into() };
-    let (_, data) = read(Facts { error: Some(error), ..facts(&place, &identity) });
+    let error = ApiError {
+        message: "\"".repeat(5_000),
+        fields: [("rooms".to_owned(), vec!["x".repeat(5_000)])].into(),
+    };
+    let (_, data) = read(Facts {
+        error: Some(error),
+        ..facts(&place, &identity)
+    });
     let length = data["error"].to_string().len();
     assert!((500..=2048).contains(&length), "{length}");
-    assert!(data["error"]["fields"]["rooms"][0].as_str().unwrap().ends_with('…'));
+    assert!(
+        data["error"]["fields"]["rooms"][0]
+            .as_str()
+            .unwrap()
+            .ends_with('…')
+    );
 }
 
 #[test]
 fn an_endless_identity_does_not_make_an_endless_outcome() {
     let endless = Some("\u{1}".repeat(900_000));
-    let identity = Identity { id: endless.clone(), source: endless.clone(), event_type: endless };
+    let identity = Identity {
+        id: endless.clone(),
+        source: endless.clone(),
+        event_type: endless,
+    };
     let place = place(1);
     assert!(message(facts(&place, &identity)).1.len() < 200_000);
 }

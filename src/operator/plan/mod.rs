@@ -1,6 +1,8 @@
-//! The plan for one dead letter: what of it a replay would send. Pure: it knows neither Kafka nor time.
+//! The plan for one dead letter: what of it a replay would send. Pure: it knows neither Kafka nor
+//! time.
 //!
-//! Updates are compared by where each *first* stood on the update topic. One that was replayed stands further on, but is no newer for that.
+//! Updates are compared by where each *first* stood on the update topic. One that was replayed
+//! stands further on, but is no newer for that.
 
 use crate::kafka::reader::Spot;
 
@@ -20,17 +22,25 @@ pub struct First {
 
 impl First {
     /// On a topic that had the name before: everything on this one is newer.
-    pub const BEFORE_THE_TOPIC: First = First { partition: -1, offset: -1, written_ms: None };
+    pub const BEFORE_THE_TOPIC: First = First {
+        partition: -1,
+        offset: -1,
+        written_ms: None,
+    };
 
-    /// Whether this update came after the other one. Within a partition the offsets tell. A user's updates move to another
-    /// partition when some are added; then the times tell, and what they leave open counts as newer: a change that is
-    /// left out for that can be made again, but an old value over a new one is not seen.
+    /// Whether this update came after the other one. Within a partition the offsets tell. A user's
+    /// updates move to another partition when some are added; then the times tell, and what they
+    /// leave open counts as newer: a change that is left out for that can be made again, but an old
+    /// value over a new one is not seen.
     pub fn is_newer_than(&self, other: &First) -> bool {
-        let comparable = self.partition == other.partition || [*self, *other].contains(&First::BEFORE_THE_TOPIC);
+        let comparable =
+            self.partition == other.partition || [*self, *other].contains(&First::BEFORE_THE_TOPIC);
         if comparable {
             return self.offset > other.offset;
         }
-        self.written_ms.zip(other.written_ms).is_none_or(|(own, others)| own >= others)
+        self.written_ms
+            .zip(other.written_ms)
+            .is_none_or(|(own, others)| own >= others)
     }
 }
 
@@ -79,7 +89,12 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 4] = [Action::Send, Action::Trim, Action::Supersede, Action::Refuse];
+    pub const ALL: [Action; 4] = [
+        Action::Send,
+        Action::Trim,
+        Action::Supersede,
+        Action::Refuse,
+    ];
 
     /// Its name in `--json`.
     pub fn as_str(self) -> &'static str {
@@ -107,13 +122,21 @@ pub struct Step {
     pub why: Option<String>,
 }
 
-/// What to do with the dead letter, given the other updates of its user at its target. `force` overrides what is doubtful, never what is impossible.
+/// What to do with the dead letter, given the other updates of its user at its target. `force`
+/// overrides what is doubtful, never what is impossible.
 pub fn step(case: &Case<'_>, others: &[Other], force: bool) -> Step {
     let sets = |other: &Other, part: &String| !other.dead && other.parts.contains(part);
-    let newer = |other: &Other| other.first.is_some_and(|first| first.is_newer_than(&case.first));
+    let newer = |other: &Other| {
+        other
+            .first
+            .is_some_and(|first| first.is_newer_than(&case.first))
+    };
     let (mut sent, mut left_out, mut by) = (Vec::new(), Vec::new(), Vec::new());
     for part in case.parts {
-        match others.iter().rfind(|other| newer(other) && sets(other, part)) {
+        match others
+            .iter()
+            .rfind(|other| newer(other) && sets(other, part))
+        {
             Some(other) => {
                 left_out.push(part.clone());
                 if !by.contains(&other.at) {
@@ -124,26 +147,48 @@ pub fn step(case: &Case<'_>, others: &[Other], force: bool) -> Step {
         }
     }
     // What stands where, nobody can tell: it may be newer or not.
-    let stands_after = |(partition, offset): Spot| partition != case.first.partition || offset > case.first.offset;
-    let unclear = others.iter().any(|other| other.first.is_none() && stands_after(other.at) && sent.iter().any(|part| sets(other, part)));
-    let too_often = (case.replays >= MAX_REPLAYS)
-        .then(|| format!("it was replayed {} times already: mend what it fails of, or replay it with --force", case.replays));
+    let stands_after =
+        |(partition, offset): Spot| partition != case.first.partition || offset > case.first.offset;
+    let unclear = others.iter().any(|other| {
+        other.first.is_none() && stands_after(other.at) && sent.iter().any(|part| sets(other, part))
+    });
+    let too_often = (case.replays >= MAX_REPLAYS).then(|| {
+        format!(
+            "it was replayed {} times already: mend what it fails of, or replay it with --force",
+            case.replays
+        )
+    });
     let hindrance = case.objection.map(str::to_owned).or(too_often);
     let superseded = sent.is_empty() && !left_out.is_empty();
     let doubt = hindrance.or_else(|| case.blind.filter(|_| !superseded).map(str::to_owned)).or_else(|| {
         unclear
             .then(|| "a replayed update of the same user overwrites it, and whether that one is newer cannot be told any more".to_owned())
     });
-    let refusal = case.obstacle.map(str::to_owned).or_else(|| doubt.clone().filter(|_| !force));
+    let refusal = case
+        .obstacle
+        .map(str::to_owned)
+        .or_else(|| doubt.clone().filter(|_| !force));
     if let Some(why) = refusal {
-        return Step { action: Action::Refuse, sent: Vec::new(), left_out: Vec::new(), by: Vec::new(), why: Some(why) };
+        return Step {
+            action: Action::Refuse,
+            sent: Vec::new(),
+            left_out: Vec::new(),
+            by: Vec::new(),
+            why: Some(why),
+        };
     }
     let action = match (sent.is_empty(), left_out.is_empty()) {
         (true, false) => Action::Supersede,
         (false, false) => Action::Trim,
         (_, true) => Action::Send,
     };
-    Step { action, sent, left_out, by, why: doubt.map(|doubt| format!("forced: {doubt}")) }
+    Step {
+        action,
+        sent,
+        left_out,
+        by,
+        why: doubt.map(|doubt| format!("forced: {doubt}")),
+    }
 }
 
 #[cfg(test)]

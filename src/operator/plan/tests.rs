@@ -10,73 +10,176 @@ fn names(parts: &[&str]) -> Vec<String> {
 
 /// At this offset of the one partition, written at that time.
 fn first(offset: i64) -> First {
-    First { partition: 0, offset, written_ms: Some(offset) }
+    First {
+        partition: 0,
+        offset,
+        written_ms: Some(offset),
+    }
 }
 
 fn other(at: i64, parts: &[&str]) -> Other {
-    Other { at: (0, at), first: Some(first(at)), parts: names(parts), dead: false }
+    Other {
+        at: (0, at),
+        first: Some(first(at)),
+        parts: names(parts),
+        dead: false,
+    }
 }
 
 fn judged(at: i64, parts: &[&str], others: &[Other]) -> Step {
     let parts = names(parts);
-    let case = Case { first: first(at), parts: &parts, replays: 0, blind: None, objection: None, obstacle: None };
+    let case = Case {
+        first: first(at),
+        parts: &parts,
+        replays: 0,
+        blind: None,
+        objection: None,
+        obstacle: None,
+    };
     step(&case, others, false)
 }
 
 #[test]
 fn each_part_is_judged_by_itself() {
-    let others = [other(5, &["a"]), other(20, &["b", "v.x"]), other(30, &["c"])];
+    let others = [
+        other(5, &["a"]),
+        other(20, &["b", "v.x"]),
+        other(30, &["c"]),
+    ];
     let step = judged(10, &["a", "b", "c", "v.x", "v.y"], &others);
-    assert_eq!((step.action, step.sent, step.left_out), (Action::Trim, names(&["a", "v.y"]), names(&["b", "c", "v.x"])));
+    assert_eq!(
+        (step.action, step.sent, step.left_out),
+        (
+            Action::Trim,
+            names(&["a", "v.y"]),
+            names(&["b", "c", "v.x"])
+        )
+    );
     assert_eq!(step.by, [(0, 20), (0, 30)]);
     assert_eq!(judged(10, &["b", "c"], &others).action, Action::Supersede);
     assert_eq!(judged(10, &["a"], &others).action, Action::Send);
     assert_eq!(judged(40, &["a", "b"], &others).action, Action::Send);
-    assert_eq!(judged(10, &[], &others).action, Action::Send, "what nobody can read is sent as it is");
+    assert_eq!(
+        judged(10, &[], &others).action,
+        Action::Send,
+        "what nobody can read is sent as it is"
+    );
 }
 
 #[test]
 fn a_dead_update_overwrites_nothing_and_a_replayed_one_stands_where_it_first_stood() {
-    let dead = Other { dead: true, ..other(20, &["a"]) };
+    let dead = Other {
+        dead: true,
+        ..other(20, &["a"])
+    };
     assert_eq!(judged(10, &["a"], &[dead]).action, Action::Send);
-    let replayed = Other { first: Some(first(5)), ..other(20, &["a"]) };
-    assert_eq!(judged(10, &["a"], std::slice::from_ref(&replayed)).action, Action::Send);
+    let replayed = Other {
+        first: Some(first(5)),
+        ..other(20, &["a"])
+    };
+    assert_eq!(
+        judged(10, &["a"], std::slice::from_ref(&replayed)).action,
+        Action::Send
+    );
     assert_eq!(judged(4, &["a"], &[replayed]).action, Action::Supersede);
 }
 
 #[test]
 fn across_partitions_the_times_tell_and_what_they_leave_open_counts_as_newer() {
     let elsewhere = |written_ms: Option<i64>| {
-        let first = First { partition: 1, offset: 3, written_ms };
-        Other { at: (1, 3), first: Some(first), parts: names(&["a"]), dead: false }
+        let first = First {
+            partition: 1,
+            offset: 3,
+            written_ms,
+        };
+        Other {
+            at: (1, 3),
+            first: Some(first),
+            parts: names(&["a"]),
+            dead: false,
+        }
     };
     let action = |written_ms| judged(10, &["a"], &[elsewhere(written_ms)]).action;
     assert_eq!(action(Some(9)), Action::Send);
-    assert_eq!([action(Some(10)), action(Some(11)), action(None)], [Action::Supersede; 3]);
+    assert_eq!(
+        [action(Some(10)), action(Some(11)), action(None)],
+        [Action::Supersede; 3]
+    );
     let step = judged(10, &["a", "b"], &[elsewhere(Some(11))]);
     assert_eq!((step.action, step.by), (Action::Trim, vec![(1, 3)]));
-    let unknown = Other { first: None, ..elsewhere(None) };
-    assert_eq!(judged(10, &["a"], &[unknown]).action, Action::Refuse, "it stands in another partition, wherever");
+    let unknown = Other {
+        first: None,
+        ..elsewhere(None)
+    };
+    assert_eq!(
+        judged(10, &["a"], &[unknown]).action,
+        Action::Refuse,
+        "it stands in another partition, wherever"
+    );
 }
 
 #[test]
 fn everything_on_a_topic_is_newer_than_what_came_before_it() {
     let parts = names(&["a"]);
-    let case = Case { first: First::BEFORE_THE_TOPIC, parts: &parts, replays: 0, blind: None, objection: None, obstacle: None };
-    assert_eq!(step(&case, &[other(0, &["a"])], false).action, Action::Supersede);
-    let replayed = Other { first: Some(First::BEFORE_THE_TOPIC), ..other(20, &["a"]) };
+    let case = Case {
+        first: First::BEFORE_THE_TOPIC,
+        parts: &parts,
+        replays: 0,
+        blind: None,
+        objection: None,
+        obstacle: None,
+    };
+    assert_eq!(
+        step(&case, &[other(0, &["a"])], false).action,
+        Action::Supersede
+    );
+    let replayed = Other {
+        first: Some(First::BEFORE_THE_TOPIC),
+        ..other(20, &["a"])
+    };
     assert_eq!(judged(10, &["a"], &[replayed]).action, Action::Send);
 }
 
 #[test]
 fn what_is_in_doubt_is_refused_unless_it_is_forced() {
     let parts = names(&["a", "b"]);
-    let case = Case { first: first(10), parts: &parts, replays: 0, blind: None, objection: None, obstacle: None };
-    let unclear = [Other { first: None, ..other(20, &["a"]) }];
+    let case = Case {
+        first: first(10),
+        parts: &parts,
+        replays: 0,
+        blind: None,
+        objection: None,
+        obstacle: None,
+    };
+    let unclear = [Other {
+        first: None,
+        ..other(20, &["a"])
+    }];
     let cases = [
-        (Case { replays: 3, ..case.clone() }, &[][..], "3 times"),
-        (Case { blind: Some("blind"), ..case.clone() }, &[], "blind"),
-        (Case { objection: Some("objection"), ..case.clone() }, &[], "objection"),
+        (
+            Case {
+                replays: 3,
+                ..case.clone()
+            },
+            &[][..],
+            "3 times",
+        ),
+        (
+            Case {
+                blind: Some("blind"),
+                ..case.clone()
+            },
+            &[],
+            "blind",
+        ),
+        (
+            Case {
+                objection: Some("objection"),
+                ..case.clone()
+            },
+            &[],
+            "objection",
+        ),
         (case.clone(), &unclear, "cannot be told"),
     ];
     for (case, others, words) in cases {
@@ -87,12 +190,32 @@ fn what_is_in_doubt_is_refused_unless_it_is_forced() {
         assert_eq!((forced.action, &forced.sent), (Action::Send, &parts));
         assert!(forced.why.unwrap().starts_with("forced: "));
     }
-    assert_eq!(step(&Case { replays: 2, ..case.clone() }, &[], false).action, Action::Send);
-    let impossible = Case { obstacle: Some("gone"), ..case.clone() };
+    assert_eq!(
+        step(
+            &Case {
+                replays: 2,
+                ..case.clone()
+            },
+            &[],
+            false
+        )
+        .action,
+        Action::Send
+    );
+    let impossible = Case {
+        obstacle: Some("gone"),
+        ..case.clone()
+    };
     assert_eq!(step(&impossible, &[], true).action, Action::Refuse);
     // Whatever else came: all of it is overwritten for sure.
-    let superseded = Case { blind: Some("blind"), ..case };
-    assert_eq!(step(&superseded, &[other(30, &["a", "b"])], false).action, Action::Supersede);
+    let superseded = Case {
+        blind: Some("blind"),
+        ..case
+    };
+    assert_eq!(
+        step(&superseded, &[other(30, &["a", "b"])], false).action,
+        Action::Supersede
+    );
 }
 
 /// What happens to one user, one thing after the other.
@@ -142,15 +265,27 @@ struct World {
 impl World {
     fn write(&mut self, update: usize, first: Option<i64>, parts: Vec<String>) {
         let at = self.topic.len();
-        self.topic.push(Written { update, first: first.unwrap_or(at as i64), parts, dead: false });
+        self.topic.push(Written {
+            update,
+            first: first.unwrap_or(at as i64),
+            parts,
+            dead: false,
+        });
         self.waiting.push_back(at);
     }
 
     fn deliver(&mut self) {
-        let Some(at) = self.waiting.pop_front() else { return };
+        let Some(at) = self.waiting.pop_front() else {
+            return;
+        };
         let record = &mut self.topic[at];
         match &mut self.deaths[record.update] {
-            0 => self.api.extend(record.parts.iter().map(|part| (part.clone(), record.update))),
+            0 => self.api.extend(
+                record
+                    .parts
+                    .iter()
+                    .map(|part| (part.clone(), record.update)),
+            ),
             deaths => {
                 *deaths -= 1;
                 record.dead = true;
@@ -160,17 +295,28 @@ impl World {
     }
 
     fn replay(&mut self, which: u8) {
-        // An update that waits and will die is taken for one on its way: what it seems to overwrite is lost with it, as is documented.
-        while self.waiting.iter().any(|at| self.deaths[self.topic[*at].update] > 0) {
+        // An update that waits and will die is taken for one on its way: what it seems to overwrite
+        // is lost with it, as is documented.
+        while self
+            .waiting
+            .iter()
+            .any(|at| self.deaths[self.topic[*at].update] > 0)
+        {
             self.deliver();
         }
-        let (mut chosen, left): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.letters).into_iter().enumerate().partition(|(number, _)| which >> (number % 8) & 1 == 1);
+        let (mut chosen, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.letters)
+            .into_iter()
+            .enumerate()
+            .partition(|(number, _)| which >> (number % 8) & 1 == 1);
         self.letters = left.into_iter().map(|(_, at)| at).collect();
         chosen.sort_by_key(|(_, at)| self.topic[*at].first);
         for (_, at) in chosen {
             let letter = self.topic[at].clone();
-            let records = self.topic.iter().enumerate().filter(|(other, _)| *other != at);
+            let records = self
+                .topic
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != at);
             let others: Vec<_> = records
                 .map(|(at, record)| Other {
                     at: (0, at as i64),
@@ -179,10 +325,19 @@ impl World {
                     dead: record.dead,
                 })
                 .collect();
-            let case = Case { first: first(letter.first), parts: &letter.parts, replays: 0, blind: None, objection: None, obstacle: None };
+            let case = Case {
+                first: first(letter.first),
+                parts: &letter.parts,
+                replays: 0,
+                blind: None,
+                objection: None,
+                obstacle: None,
+            };
             let step = step(&case, &others, false);
             match step.action {
-                Action::Send | Action::Trim => self.write(letter.update, Some(letter.first), step.sent),
+                Action::Send | Action::Trim => {
+                    self.write(letter.update, Some(letter.first), step.sent)
+                }
                 Action::Supersede => {}
                 Action::Refuse => panic!("nothing is in doubt here"),
             }
@@ -193,8 +348,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// However updates, endings and replays follow each other: the user is left as if the updates had been applied in the order in which they
-    /// first came, those left out that stay dead.
+    /// However updates, endings and replays follow each other: the user is left as if the updates
+    /// had been applied in the order in which they first came, those left out that stay dead.
     #[test]
     fn replays_leave_a_user_as_the_original_order_would(events in prop::collection::vec(event(), 1..40)) {
         let mut world = World::default();

@@ -1,5 +1,5 @@
-//! The admin endpoint: metrics, liveness, readiness and status over HTTP. Nothing here changes anything, and whoever reaches it can
-//! occupy no more of the service than its limits say.
+//! The admin endpoint: metrics, liveness, readiness and status over HTTP. Nothing here changes
+//! anything, and whoever reaches it can occupy no more of the service than its limits say.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,13 +25,21 @@ use crate::telemetry::metrics::Metrics;
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub async fn serve(listen: SocketAddr, metrics: Metrics, board: Board) -> anyhow::Result<JoinHandle<()>> {
+pub async fn serve(
+    listen: SocketAddr,
+    metrics: Metrics,
+    board: Board,
+) -> anyhow::Result<JoinHandle<()>> {
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("the admin endpoint cannot listen on {listen}: choose another admin.listen, or stop what listens there")
     })?;
     let address = listener.local_addr()?;
     info!(%address, "admin endpoint listening");
-    Ok(tokio::spawn(accept(listener, routes(metrics, board), LIMITS)))
+    Ok(tokio::spawn(accept(
+        listener,
+        routes(metrics, board),
+        LIMITS,
+    )))
 }
 
 /// What one who reaches the port may take.
@@ -45,9 +53,14 @@ struct Limits {
     head: usize,
 }
 
-const LIMITS: Limits = Limits { connections: 64, lifetime: Duration::from_secs(5), head: 16 * 1024 };
+const LIMITS: Limits = Limits {
+    connections: 64,
+    lifetime: Duration::from_secs(5),
+    head: 16 * 1024,
+};
 
-/// The pause after a connection that could not be had, as where the process has too many files open.
+/// The pause after a connection that could not be had, as where the process has too many files
+/// open.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections for ever.
@@ -69,7 +82,10 @@ async fn accept(listener: TcpListener, routes: Router, limits: Limits) {
             }
         };
         let service = TowerToHyperService::new(routes.clone());
-        let connection = http1::Builder::new().keep_alive(false).max_buf_size(limits.head).serve_connection(TokioIo::new(stream), service);
+        let connection = http1::Builder::new()
+            .keep_alive(false)
+            .max_buf_size(limits.head)
+            .serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
             let _place = place;
             match tokio::time::timeout(limits.lifetime, connection).await {
@@ -86,8 +102,14 @@ fn routes(metrics: Metrics, board: Board) -> Router {
     Router::new()
         .route("/metrics", get(async move || text(&metrics)))
         .route("/livez", get(async move || verdict(&live.stuck(), "stuck")))
-        .route("/readyz", get(async move || verdict(&ready.not_ready(), "not ready")))
-        .route("/status", get(async move || ([(header::CONTENT_TYPE, "application/json")], board.page())))
+        .route(
+            "/readyz",
+            get(async move || verdict(&ready.not_ready(), "not ready")),
+        )
+        .route(
+            "/status",
+            get(async move || ([(header::CONTENT_TYPE, "application/json")], board.page())),
+        )
 }
 
 fn text(metrics: &Metrics) -> axum::response::Response {
@@ -101,7 +123,10 @@ fn verdict(bad: &[String], what: &str) -> (StatusCode, String) {
     if bad.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("{what}: {}\n", bad.join(", ")))
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{what}: {}\n", bad.join(", ")),
+        )
     }
 }
 

@@ -21,8 +21,8 @@ use crate::subscriber::stop::{self, Stop, Stopper};
 /// After a failure the process ends within 30 s. The others may drain for so long; the rest is for
 /// noticing the failure, and for the last spans and log lines.
 const FAILING: Duration = Duration::from_secs(18);
-/// Longer than `drain_timeout` an orderly end may take by so much: 10 s for the last transaction, 5 s
-/// to leave the group, and some air.
+/// Longer than `drain_timeout` an orderly end may take by so much: 10 s for the last transaction, 5
+/// s to leave the group, and some air.
 const STOPPING: Duration = Duration::from_secs(20);
 
 /// Watches the subscribers of the process.
@@ -66,7 +66,15 @@ impl Supervisor {
     pub(super) fn new(drain_timeout: Duration) -> Self {
         let (stopper, stop) = stop::channel();
         let (reporter, reports) = unbounded_channel();
-        Supervisor { phase: Phase::Running, running: BTreeSet::new(), drain_timeout, stopper, stop, reports, reporter }
+        Supervisor {
+            phase: Phase::Running,
+            running: BTreeSet::new(),
+            drain_timeout,
+            stopper,
+            stop,
+            reports,
+            reporter,
+        }
     }
 
     /// Heard by a subscriber: asked to stop, it must drain and end.
@@ -77,23 +85,35 @@ impl Supervisor {
     /// Runs a subscriber on a thread of its own, for its loop and all its calls: what passes
     /// between them then wakes no other thread, and targets share nothing. The process can end
     /// without it, unlike a task of the runtime.
-    pub(super) fn spawn(&mut self, name: &str, subscriber: impl Future<Output = Result<(), Failure>> + Send + 'static) {
+    pub(super) fn spawn(
+        &mut self,
+        name: &str,
+        subscriber: impl Future<Output = Result<(), Failure>> + Send + 'static,
+    ) {
         self.running.insert(name.to_owned());
         let (whose, reporter) = (name.to_owned(), self.reporter.clone());
-        let thread = std::thread::Builder::new().name(format!("run-{name}")).spawn(move || {
-            let ended = catch_unwind(AssertUnwindSafe(|| run_here(subscriber)));
-            let how = ended.unwrap_or_else(|_| Err(Failure::Panicked(whose.clone())));
-            // Nobody listens only when the process ends.
-            let _ = reporter.send((whose, how));
-        });
+        let thread = std::thread::Builder::new()
+            .name(format!("run-{name}"))
+            .spawn(move || {
+                let ended = catch_unwind(AssertUnwindSafe(|| run_here(subscriber)));
+                let how = ended.unwrap_or_else(|_| Err(Failure::Panicked(whose.clone())));
+                // Nobody listens only when the process ends.
+                let _ = reporter.send((whose, how));
+            });
         if let Err(error) = thread {
-            let _ = self.reporter.send((name.to_owned(), Err(Failure::Setup(error.into()))));
+            let _ = self
+                .reporter
+                .send((name.to_owned(), Err(Failure::Setup(error.into()))));
         }
     }
 
     /// Waits until the service has ended. `asked` asks it to stop; `admin` is the admin endpoint's
     /// task, which must not end.
-    pub(super) async fn watch(mut self, mut asked: Stop, admin: JoinHandle<()>) -> Result<(), Failure> {
+    pub(super) async fn watch(
+        mut self,
+        mut asked: Stop,
+        admin: JoinHandle<()>,
+    ) -> Result<(), Failure> {
         let mut admin = admin.fuse();
         loop {
             let (running, late) = match &self.phase {
@@ -129,16 +149,26 @@ impl Supervisor {
         };
         let phase = std::mem::replace(&mut self.phase, Phase::Running);
         let phase = match (phase, failure) {
-            (Phase::Running, None) => Phase::Stopping { by: now + self.drain_timeout + STOPPING },
+            (Phase::Running, None) => Phase::Stopping {
+                by: now + self.drain_timeout + STOPPING,
+            },
             (Phase::Running, Some(cause)) => failing(cause, now + FAILING),
             (Phase::Stopping { by }, Some(cause)) => failing(cause, by.min(now + FAILING)),
             (Phase::Failing { cause, by }, Some(other)) => {
-                error!(error = format!("{other:#}"), "something else failed, while the process was about to end");
+                error!(
+                    error = format!("{other:#}"),
+                    "something else failed, while the process was about to end"
+                );
                 Phase::Failing { cause, by }
             }
             (phase @ (Phase::Stopping { .. } | Phase::Failing { .. }), None) => phase,
         };
-        let names = self.running.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let names = self
+            .running
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
         match phase {
             Phase::Stopping { .. } if self.running.is_empty() => {
                 info!("drained");
@@ -147,7 +177,10 @@ impl Supervisor {
             Phase::Stopping { .. } if late => Some(Err(Failure::Late(names))),
             Phase::Failing { cause, .. } if self.running.is_empty() => Some(Err(cause)),
             Phase::Failing { cause, .. } if late => {
-                warn!(targets = names, "these have not drained in time and are left behind: what was in flight is called again");
+                warn!(
+                    targets = names,
+                    "these have not drained in time and are left behind: what was in flight is called again"
+                );
                 Some(Err(cause))
             }
             phase => {
@@ -159,7 +192,10 @@ impl Supervisor {
 }
 
 fn failing(cause: Failure, by: Instant) -> Phase {
-    error!(error = format!("{cause:#}"), "the process ends: what is in flight at the other targets may finish");
+    error!(
+        error = format!("{cause:#}"),
+        "the process ends: what is in flight at the other targets may finish"
+    );
     Phase::Failing { cause, by }
 }
 
@@ -171,7 +207,10 @@ async fn at(moment: Option<Instant>) {
 }
 
 fn run_here(subscriber: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?;
     let ended = runtime.block_on(subscriber);
     // A name that is being looked up is not waited for.
     runtime.shutdown_background();

@@ -55,15 +55,26 @@ async fn whatever_fails_the_others_drain_and_the_cause_is_told() {
         assert!(drained.load(Relaxed), "the other one drains first");
         ended.unwrap_err()
     };
-    assert!(matches!(ends(Err(Failure::InstanceTaken("one".to_owned()))).await, Failure::InstanceTaken(_)));
-    assert!(matches!(ends(Err(Failure::Setup(anyhow::anyhow!("a key of another certificate")))).await, Failure::Setup(_)));
+    assert!(matches!(
+        ends(Err(Failure::InstanceTaken("one".to_owned()))).await,
+        Failure::InstanceTaken(_)
+    ));
+    assert!(matches!(
+        ends(Err(Failure::Setup(anyhow::anyhow!(
+            "a key of another certificate"
+        ))))
+        .await,
+        Failure::Setup(_)
+    ));
     // A subscriber that ends for no reason must not leave its target alone either.
     assert!(matches!(ends(Ok(())).await, Failure::Quit(name) if name == "aipix"));
 
     let (mut supervisor, drained) = with_one_that_drains();
     supervisor.spawn("aipix", async { panic!("a fault of ours") });
     let ended = supervisor.watch(asked.clone(), admin()).await;
-    assert!(matches!(ended, Err(Failure::Panicked(name)) if name == "aipix") && drained.load(Relaxed));
+    assert!(
+        matches!(ended, Err(Failure::Panicked(name)) if name == "aipix") && drained.load(Relaxed)
+    );
 
     let (supervisor, drained) = with_one_that_drains();
     let ended = supervisor.watch(asked, tokio::spawn(ready(()))).await;
@@ -75,7 +86,11 @@ async fn a_failure_during_an_orderly_end_is_told_and_the_first_of_several_is() {
     let (stopper, asked) = stop::channel();
     stopper.stop();
     let mut supervisor = Supervisor::new(DRAIN);
-    let (mut stop, fenced, (first, mut told)) = (supervisor.stop(), Failure::InstanceTaken("one".to_owned()), stop::channel());
+    let (mut stop, fenced, (first, mut told)) = (
+        supervisor.stop(),
+        Failure::InstanceTaken("one".to_owned()),
+        stop::channel(),
+    );
     supervisor.spawn("valt", async move {
         stop.asked().await;
         first.stop();
@@ -87,7 +102,10 @@ async fn a_failure_during_an_orderly_end_is_told_and_the_first_of_several_is() {
     });
     let ended = supervisor.watch(asked, admin()).await;
     // The two threads report in an order of their own.
-    assert!(matches!(ended, Err(Failure::InstanceTaken(_) | Failure::Stuck(_))));
+    assert!(matches!(
+        ended,
+        Err(Failure::InstanceTaken(_) | Failure::Stuck(_))
+    ));
 }
 
 #[tokio::test(start_paused = true)]

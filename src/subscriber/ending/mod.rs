@@ -1,5 +1,6 @@
-//! The log's line for each record that has ended, written when its outcome is committed. It has a module of its own, so that these lines
-//! can be turned down without any other: `log.level = "info,user_courier::subscriber::ending=warn"`.
+//! The log's line for each record that has ended, written when its outcome is committed. It has a
+//! module of its own, so that these lines can be turned down without any other: `log.level =
+//! "info,user_courier::subscriber::ending=warn"`.
 
 use jiff::Timestamp;
 use tracing::{Level, enabled};

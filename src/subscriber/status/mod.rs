@@ -78,9 +78,20 @@ struct Page<'a> {
 impl Board {
     /// A board with a seat for each subscriber that is to run.
     pub fn new(instance_id: &str, subscribers: &[String]) -> Self {
-        let seat = || Seat { status: None, kafka: Standing::default(), kafka_since: Timestamp::now(), alive_at: None };
-        let seats = subscribers.iter().map(|name| (name.clone(), seat())).collect();
-        Board { instance_id: instance_id.into(), seats: Arc::new(Mutex::new(seats)) }
+        let seat = || Seat {
+            status: None,
+            kafka: Standing::default(),
+            kafka_since: Timestamp::now(),
+            alive_at: None,
+        };
+        let seats = subscribers
+            .iter()
+            .map(|name| (name.clone(), seat()))
+            .collect();
+        Board {
+            instance_id: instance_id.into(),
+            seats: Arc::new(Mutex::new(seats)),
+        }
     }
 
     /// A subscriber's loop runs and says what its target and its Kafka do. `alive`: its consumer
@@ -101,7 +112,9 @@ impl Board {
     pub fn unreachable(&self, why: &str) {
         if let Ok(mut seats) = self.seats.lock() {
             let report = Some((Instant::now(), why.to_owned()));
-            seats.values_mut().for_each(|seat| seat.kafka.report.clone_from(&report));
+            seats
+                .values_mut()
+                .for_each(|seat| seat.kafka.report.clone_from(&report));
         }
     }
 
@@ -111,36 +124,72 @@ impl Board {
             && let Some(seat) = seats.get_mut(subscriber)
         {
             let report = seat.kafka.report.take();
-            seat.see(Standing { report, ..Standing::default() });
+            seat.see(Standing {
+                report,
+                ..Standing::default()
+            });
         }
     }
 
     /// Those that are not ready, each with the reason.
     pub fn not_ready(&self) -> Vec<String> {
-        let Ok(seats) = self.seats.lock() else { return Vec::new() };
-        let reason = |(name, seat): (&String, &Seat)| match seat.kafka.proven.map(|proven| proven.elapsed()) {
-            None => Some(format!("{name} has not joined its group")),
-            Some(silence) if silence >= UNREADY => Some(format!("{name} is without Kafka for {} s", silence.as_secs())),
-            Some(_) if seat.status.as_ref().is_some_and(|status| status.topic_missing) => {
-                Some(format!("{name} has nothing to read: the update topic does not exist"))
-            }
-            Some(_) => None,
+        let Ok(seats) = self.seats.lock() else {
+            return Vec::new();
         };
+        let reason =
+            |(name, seat): (&String, &Seat)| match seat.kafka.proven.map(|proven| proven.elapsed())
+            {
+                None => Some(format!("{name} has not joined its group")),
+                Some(silence) if silence >= UNREADY => Some(format!(
+                    "{name} is without Kafka for {} s",
+                    silence.as_secs()
+                )),
+                Some(_)
+                    if seat
+                        .status
+                        .as_ref()
+                        .is_some_and(|status| status.topic_missing) =>
+                {
+                    Some(format!(
+                        "{name} has nothing to read: the update topic does not exist"
+                    ))
+                }
+                Some(_) => None,
+            };
         seats.iter().filter_map(reason).collect()
     }
 
     /// Those that are stuck. One that has not begun yet, for want of a broker, is not.
     pub fn stuck(&self) -> Vec<String> {
-        let Ok(seats) = self.seats.lock() else { return Vec::new() };
-        let is_stuck = |seat: &Seat| seat.alive_at.is_some_and(|alive_at| alive_at.elapsed() > STUCK);
-        seats.iter().filter(|(_, seat)| is_stuck(seat)).map(|(name, _)| name.clone()).collect()
+        let Ok(seats) = self.seats.lock() else {
+            return Vec::new();
+        };
+        let is_stuck = |seat: &Seat| {
+            seat.alive_at
+                .is_some_and(|alive_at| alive_at.elapsed() > STUCK)
+        };
+        seats
+            .iter()
+            .filter(|(_, seat)| is_stuck(seat))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// The page `/status`.
     pub fn page(&self) -> String {
-        let Ok(seats) = self.seats.lock() else { return String::new() };
-        let targets = seats.iter().filter_map(|(name, seat)| Some((name.as_str(), seat.status.as_ref()?))).collect();
-        let page = Page { version: env!("CARGO_PKG_VERSION"), instance_id: &self.instance_id, kafka: kafka(&seats), targets };
+        let Ok(seats) = self.seats.lock() else {
+            return String::new();
+        };
+        let targets = seats
+            .iter()
+            .filter_map(|(name, seat)| Some((name.as_str(), seat.status.as_ref()?)))
+            .collect();
+        let page = Page {
+            version: env!("CARGO_PKG_VERSION"),
+            instance_id: &self.instance_id,
+            kafka: kafka(&seats),
+            targets,
+        };
         serde_json::to_string_pretty(&page).unwrap_or_default()
     }
 }
@@ -148,9 +197,15 @@ impl Board {
 impl Seat {
     fn see(&mut self, kafka: Standing) {
         if kafka.up != self.kafka.up {
-            let silence = kafka.proven.filter(|_| !kafka.up).map(|proven| proven.elapsed()).unwrap_or_default();
+            let silence = kafka
+                .proven
+                .filter(|_| !kafka.up)
+                .map(|proven| proven.elapsed())
+                .unwrap_or_default();
             let now = Timestamp::now();
-            let since = now.checked_sub(silence).and_then(|since| since.round(Unit::Millisecond));
+            let since = now
+                .checked_sub(silence)
+                .and_then(|since| since.round(Unit::Millisecond));
             self.kafka_since = since.unwrap_or(now);
         }
         self.kafka = kafka;
@@ -160,12 +215,22 @@ impl Seat {
 /// How Kafka is for all subscribers together: it is up when it is for each of them.
 fn kafka(seats: &BTreeMap<String, Seat>) -> KafkaStatus {
     let down = || seats.values().filter(|seat| !seat.kafka.up);
-    let since = down().map(|seat| seat.kafka_since).min().or_else(|| seats.values().map(|seat| seat.kafka_since).max());
+    let since = down()
+        .map(|seat| seat.kafka_since)
+        .min()
+        .or_else(|| seats.values().map(|seat| seat.kafka_since).max());
     let latest = |reports: &mut dyn Iterator<Item = &Seat>| {
-        reports.filter_map(|seat| seat.kafka.report.as_ref()).max_by_key(|(at, _)| *at).map(|(_, words)| words.clone())
+        reports
+            .filter_map(|seat| seat.kafka.report.as_ref())
+            .max_by_key(|(at, _)| *at)
+            .map(|(_, words)| words.clone())
     };
     KafkaStatus {
-        state: if down().next().is_some() { "down" } else { "up" },
+        state: if down().next().is_some() {
+            "down"
+        } else {
+            "up"
+        },
         since: since.unwrap_or_default(),
         last_error: latest(&mut down()).or_else(|| latest(&mut seats.values())),
     }

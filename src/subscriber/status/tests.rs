@@ -23,7 +23,12 @@ fn status() -> TargetStatus {
 fn silent(seconds: u64, up: bool) -> Standing {
     let proven = Instant::now().checked_sub(Duration::from_secs(seconds));
     let report = (!up).then(|| (Instant::now(), format!("silent for {seconds} s")));
-    Standing { up, member: true, proven, report }
+    Standing {
+        up,
+        member: true,
+        proven,
+        report,
+    }
 }
 
 fn page(board: &Board) -> Value {
@@ -35,19 +40,34 @@ fn kafka_is_up_when_it_is_for_every_subscriber() {
     let board = Board::new("one", &["aipix".to_owned(), "valt".to_owned()]);
     board.unreachable("no answer");
     let kafka = page(&board)["kafka"].clone();
-    assert_eq!((&kafka["state"], &kafka["last_error"]), (&"down".into(), &"no answer".into()));
-    let members: BTreeSet<_> = kafka.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        (&kafka["state"], &kafka["last_error"]),
+        (&"down".into(), &"no answer".into())
+    );
+    let members: BTreeSet<_> = kafka
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     assert_eq!(members, BTreeSet::from(["last_error", "since", "state"]));
 
     board.show("aipix", status(), silent(1, true), true);
-    assert_eq!(page(&board)["kafka"]["state"], "down", "the other one has not joined yet");
+    assert_eq!(
+        page(&board)["kafka"]["state"],
+        "down",
+        "the other one has not joined yet"
+    );
     board.show("valt", status(), silent(1, true), true);
     assert_eq!(page(&board)["kafka"]["state"], "up");
     assert_eq!(page(&board)["kafka"]["last_error"], Value::Null);
 
     board.show("valt", status(), silent(25, false), true);
     let kafka = page(&board)["kafka"].clone();
-    assert_eq!((&kafka["state"], &kafka["last_error"]), (&"down".into(), &"silent for 25 s".into()));
+    assert_eq!(
+        (&kafka["state"], &kafka["last_error"]),
+        (&"down".into(), &"silent for 25 s".into())
+    );
     let since: Timestamp = kafka["since"].as_str().unwrap().parse().unwrap();
     let age = Timestamp::now().duration_since(since).as_secs();
     assert!((24..=26).contains(&age), "since the silence began: {age} s");

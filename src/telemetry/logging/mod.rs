@@ -39,7 +39,8 @@ impl Logging {
         let _ = self.levels.reload(filter(levels));
     }
 
-    /// Counts the lines that are left out, since standard error does not take them fast enough, in this counter too.
+    /// Counts the lines that are left out, since standard error does not take them fast enough, in
+    /// this counter too.
     pub fn count(&self, left_out: IntCounter) {
         self.queue.count(left_out);
     }
@@ -53,7 +54,9 @@ impl Logging {
     /// is still logged, by threads that were left behind. Waits for it for a second at most:
     /// standard error may take nothing.
     pub fn end(&self, why: Option<String>) {
-        let last = why.map(|why| text::printable(&format!("user-courier: {why}\n")).into_owned()).unwrap_or_default();
+        let last = why
+            .map(|why| text::printable(&format!("user-courier: {why}\n")).into_owned())
+            .unwrap_or_default();
         self.queue.end(last.into_bytes(), FLUSH);
     }
 }
@@ -63,8 +66,9 @@ fn filter(levels: &Levels) -> EnvFilter {
 }
 
 fn directives(Levels { all, of }: &Levels) -> String {
-    // Other crates speak up only when something is wrong: what they say below that, they say of bytes on the wire. What the crate rdkafka
-    // says of its own, our callbacks hear too, and say better.
+    // Other crates speak up only when something is wrong: what they say below that, they say of
+    // bytes on the wire. What the crate rdkafka says of its own, our callbacks hear too, and say
+    // better.
     let mut directives = format!("warn,user_courier={all},librdkafka={all},rdkafka=off");
     for (module, level) in of {
         directives += &format!(",{module}={level}");
@@ -74,7 +78,9 @@ fn directives(Levels { all, of }: &Levels) -> String {
 
 /// A queue to that output, as the log has one to standard error.
 #[cfg(test)]
-pub(crate) fn queue_to(out: impl std::io::Write + Send + 'static) -> impl Clone + Send + for<'a> fmt::MakeWriter<'a> + 'static {
+pub(crate) fn queue_to(
+    out: impl std::io::Write + Send + 'static,
+) -> impl Clone + Send + for<'a> fmt::MakeWriter<'a> + 'static {
     Queue::start(out, true)
 }
 
@@ -91,15 +97,26 @@ pub fn start(levels: &Levels, format: LogFormat) -> Logging {
     let registry = tracing_subscriber::registry().with(filter);
     let started = match json {
         true => registry.with(lines.json().flatten_event(false)).try_init(),
-        false => registry.with(lines.with_ansi(stderr().is_terminal())).try_init(),
+        false => registry
+            .with(lines.with_ansi(stderr().is_terminal()))
+            .try_init(),
     };
-    let logging = Logging { levels: handle, queue: queue.clone() };
+    let logging = Logging {
+        levels: handle,
+        queue: queue.clone(),
+    };
     if started.is_ok() {
         std::panic::set_hook(Box::new(move |panic| {
             if !panics::is_expected() {
-                let place = panic.location().map(ToString::to_string).unwrap_or_default();
+                let place = panic
+                    .location()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 // Not the message: it may quote what was being worked on.
-                error!(place, "a panic: please report this, it is a fault of this service");
+                error!(
+                    place,
+                    "a panic: please report this, it is a fault of this service"
+                );
                 // It may be the last line.
                 queue.flush(FLUSH);
             }

@@ -1,4 +1,5 @@
-//! The queue between those who log and standard error: whoever logs never waits for it, and memory stays bounded.
+//! The queue between those who log and standard error: whoever logs never waits for it, and memory
+//! stays bounded.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -42,13 +43,23 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// A queue to `out`, written by a thread of its own. `json` is the form of the line that says how many were left out.
+    /// A queue to `out`, written by a thread of its own. `json` is the form of the line that says
+    /// how many were left out.
     pub(super) fn start(out: impl Write + Send + 'static, json: bool) -> Self {
         let (sender, receiver) = channel();
         let counts = Arc::<Counts>::default();
-        let mut lines = Lines { receiver, counts: counts.clone(), out, json, told: 0 };
-        // Where there is no thread to be had, every line counts as left out; the service works all the same.
-        let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || lines.write());
+        let mut lines = Lines {
+            receiver,
+            counts: counts.clone(),
+            out,
+            json,
+            told: 0,
+        };
+        // Where there is no thread to be had, every line counts as left out; the service works all
+        // the same.
+        let _ = std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || lines.write());
         Queue { sender, counts }
     }
 
@@ -137,7 +148,11 @@ impl<W: Write> Lines<W> {
                         return answer(&mut flushed);
                     }
                 }
-                next = if bytes.len() < AT_ONCE { self.receiver.try_recv().ok() } else { None };
+                next = if bytes.len() < AT_ONCE {
+                    self.receiver.try_recv().ok()
+                } else {
+                    None
+                };
             }
             self.put(&mut bytes, waited, &[]);
             answer(&mut flushed);
@@ -158,7 +173,10 @@ impl<W: Write> Lines<W> {
     /// Says how many lines were left out since this was last said, once there is room again.
     fn tell(&mut self, bytes: &mut Vec<u8>) {
         let left_out = self.counts.left_out.load(Ordering::Relaxed);
-        let (lines, at_ease) = (left_out - self.told, self.counts.waiting.load(Ordering::Relaxed) <= WAITING / 2);
+        let (lines, at_ease) = (
+            left_out - self.told,
+            self.counts.waiting.load(Ordering::Relaxed) <= WAITING / 2,
+        );
         if lines > 0 && at_ease {
             self.told = left_out;
             bytes.extend(self.line(lines).bytes());
@@ -166,12 +184,16 @@ impl<W: Write> Lines<W> {
     }
 
     fn line(&self, lines: u64) -> String {
-        const MESSAGE: &str = "log lines were left out: standard error did not take them fast enough";
+        const MESSAGE: &str =
+            "log lines were left out: standard error did not take them fast enough";
         const TARGET: &str = "user_courier::telemetry::logging";
         let now = Timestamp::now();
         if self.json {
             let fields = json!({ "message": MESSAGE, "lines": lines });
-            format!("{}\n", json!({ "timestamp": format!("{now:.6}"), "level": "WARN", "fields": fields, "target": TARGET }))
+            format!(
+                "{}\n",
+                json!({ "timestamp": format!("{now:.6}"), "level": "WARN", "fields": fields, "target": TARGET })
+            )
         } else {
             format!("{now:.6}  WARN {TARGET}: {MESSAGE} lines={lines}\n")
         }

@@ -17,7 +17,9 @@ struct Gate {
 impl Write for Gate {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.opened.recv().map_err(io::Error::other)?;
-        self.written.send(bytes.to_vec()).map_err(io::Error::other)?;
+        self.written
+            .send(bytes.to_vec())
+            .map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 
@@ -39,7 +41,10 @@ fn a_slow_output_holds_up_nobody_and_what_was_left_out_is_counted_and_told() {
         queue.make_writer().write_all(line.as_bytes()).unwrap();
     }
     let left_out = metric.get();
-    assert!(left_out > 0 && left_out < pushed, "{left_out} of {pushed} for which there was no room");
+    assert!(
+        left_out > 0 && left_out < pushed,
+        "{left_out} of {pushed} for which there was no room"
+    );
     let _ = open.send(());
     let mut text = Vec::new();
     while !String::from_utf8_lossy(&text).contains("left out") {
@@ -47,8 +52,12 @@ fn a_slow_output_holds_up_nobody_and_what_was_left_out_is_counted_and_told() {
         let _ = open.send(());
     }
     let text = String::from_utf8(text).unwrap();
-    let told: Value = serde_json::from_str(text.lines().find(|line| line.contains("left out")).unwrap()).unwrap();
-    assert_eq!((&told["level"], &told["fields"]["lines"]), (&"WARN".into(), &left_out.into()));
+    let told: Value =
+        serde_json::from_str(text.lines().find(|line| line.contains("left out")).unwrap()).unwrap();
+    assert_eq!(
+        (&told["level"], &told["fields"]["lines"]),
+        (&"WARN".into(), &left_out.into())
+    );
 }
 
 #[test]
@@ -59,7 +68,10 @@ fn a_flush_waits_for_what_was_logged_and_not_for_ever() {
     queue.make_writer().write_all(b"one\n").unwrap();
     let began = Instant::now();
     queue.flush(Duration::from_millis(50));
-    assert!(began.elapsed() >= Duration::from_millis(50), "nothing can have been written");
+    assert!(
+        began.elapsed() >= Duration::from_millis(50),
+        "nothing can have been written"
+    );
     let _ = open.send(());
     queue.flush(Duration::from_secs(10));
     assert_eq!(taken.try_recv().unwrap(), b"one\n");
@@ -85,6 +97,15 @@ fn the_last_words_are_the_last_line_and_an_output_that_takes_nothing_holds_up_no
 
 #[test]
 fn the_levels_of_modules_come_after_the_level_of_all() {
-    let levels = Levels { all: LevelFilter::DEBUG, of: vec![("user_courier::subscriber::ending".to_owned(), LevelFilter::WARN)] };
-    assert_eq!(directives(&levels), "warn,user_courier=debug,librdkafka=debug,rdkafka=off,user_courier::subscriber::ending=warn");
+    let levels = Levels {
+        all: LevelFilter::DEBUG,
+        of: vec![(
+            "user_courier::subscriber::ending".to_owned(),
+            LevelFilter::WARN,
+        )],
+    };
+    assert_eq!(
+        directives(&levels),
+        "warn,user_courier=debug,librdkafka=debug,rdkafka=off,user_courier::subscriber::ending=warn"
+    );
 }

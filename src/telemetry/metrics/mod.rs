@@ -1,4 +1,5 @@
-//! Metrics: what Prometheus reads at `/metrics`. Each is defined once, here, and its help text is its documentation.
+//! Metrics: what Prometheus reads at `/metrics`. Each is defined once, here, and its help text is
+//! its documentation.
 
 mod process;
 mod settling;
@@ -8,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 #[cfg(feature = "demo")]
@@ -23,11 +24,21 @@ use engine::verdict::{Reason, Verdict};
 use engine::{Cause, State};
 
 /// Seconds: HTTP calls take between a millisecond and a minute.
-const CALL_BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const CALL_BUCKETS: [f64; 15] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
 /// Seconds: a delivery may wait out an outage of hours.
-const DELIVERY_BUCKETS: [f64; 16] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
+const DELIVERY_BUCKETS: [f64; 16] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
+    7200.0,
+];
 /// Every cause of a target's state.
-const CAUSES: [Cause; 4] = [Cause::Unreachable, Cause::Unauthorized, Cause::Fault, Cause::Throttled];
+const CAUSES: [Cause; 4] = [
+    Cause::Unreachable,
+    Cause::Unauthorized,
+    Cause::Fault,
+    Cause::Throttled,
+];
 
 /// All metrics of the process.
 #[derive(Clone)]
@@ -70,7 +81,8 @@ impl Metrics {
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(format!("user_courier_{name}"), help), labels)?;
+            let metric =
+                IntCounterVec::new(Opts::new(format!("user_courier_{name}"), help), labels)?;
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
@@ -80,42 +92,72 @@ impl Metrics {
             Ok::<_, prometheus::Error>(metric)
         };
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
-            let options = HistogramOpts::new(format!("user_courier_{name}"), help).buckets(buckets.to_vec());
+            let options =
+                HistogramOpts::new(format!("user_courier_{name}"), help).buckets(buckets.to_vec());
             let metric = HistogramVec::new(options, &["target"])?;
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
         let seconds = |name: &str, help: &str| {
-            let metric = GaugeVec::new(Opts::new(format!("user_courier_{name}"), help), &["target"])?;
+            let metric =
+                GaugeVec::new(Opts::new(format!("user_courier_{name}"), help), &["target"])?;
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
         Ok(Metrics(Arc::new(Families {
             process: Process::register(&registry)?,
             settling: Settling::register(&registry)?,
-            consumed: counter("records_consumed_total", "Records read by this subscriber.", &["target"])?,
-            claimed: counter("records_claimed_total", "Records read that are this subscriber's own.", &["target"])?,
+            consumed: counter(
+                "records_consumed_total",
+                "Records read by this subscriber.",
+                &["target"],
+            )?,
+            claimed: counter(
+                "records_claimed_total",
+                "Records read that are this subscriber's own.",
+                &["target"],
+            )?,
             outcomes: counter(
                 "outcomes_total",
                 "Outcomes committed. The reason is empty but for dead letters.",
                 &["target", "outcome", "reason"],
             )?,
-            logins: counter("logins_total", "Logins, by how they ended: ok, refused, failed.", &["target", "result"])?,
+            logins: counter(
+                "logins_total",
+                "Logins, by how they ended: ok, refused, failed.",
+                &["target", "result"],
+            )?,
             attempts: counter(
                 "attempts_total",
                 "Calls of the API, logins apart, by verdict and HTTP status or kind of failure.",
                 &["target", "verdict", "status"],
             )?,
-            attempt_duration: histogram("attempt_duration_seconds", "How long a call of the API took, logins apart.", &CALL_BUCKETS)?,
+            attempt_duration: histogram(
+                "attempt_duration_seconds",
+                "How long a call of the API took, logins apart.",
+                &CALL_BUCKETS,
+            )?,
             delivery_duration: histogram(
                 "delivery_duration_seconds",
                 "From a record's timestamp, as far as it can be believed, until its outcome was committed.",
                 &DELIVERY_BUCKETS,
             )?,
             in_flight: gauge("in_flight", "Calls of the API under way.", &["target"])?,
-            waiting: gauge("waiting", "Records in memory that wait for a call.", &["target"])?,
-            concurrency_limit: gauge("concurrency_limit", "Calls that may be under way at once, as adapted to the API.", &["target"])?,
-            target_state: gauge("target_state", "1 for what the target does now and why, 0 for all else.", &["target", "state", "cause"])?,
+            waiting: gauge(
+                "waiting",
+                "Records in memory that wait for a call.",
+                &["target"],
+            )?,
+            concurrency_limit: gauge(
+                "concurrency_limit",
+                "Calls that may be under way at once, as adapted to the API.",
+                &["target"],
+            )?,
+            target_state: gauge(
+                "target_state",
+                "1 for what the target does now and why, 0 for all else.",
+                &["target", "state", "cause"],
+            )?,
             consumer_lag: gauge(
                 "consumer_lag",
                 "Records between the lowest unsettled one and the partition's end.",
@@ -135,9 +177,21 @@ impl Metrics {
                 "Rebalances of the consumer group as seen here: assigned, revoked, lost.",
                 &["target", "kind"],
             )?,
-            kafka_up: gauge("kafka_up", "1 while this subscriber is in its consumer group and the brokers answer, else 0.", &["target"])?,
-            restarts: counter("subscriber_restarts_total", "Times that the subscriber broke and began anew.", &["target"])?,
-            offsets_reset: counter("offsets_reset_total", "Partitions whose log began anew or was cut under the service.", &["target"])?,
+            kafka_up: gauge(
+                "kafka_up",
+                "1 while this subscriber is in its consumer group and the brokers answer, else 0.",
+                &["target"],
+            )?,
+            restarts: counter(
+                "subscriber_restarts_total",
+                "Times that the subscriber broke and began anew.",
+                &["target"],
+            )?,
+            offsets_reset: counter(
+                "offsets_reset_total",
+                "Partitions whose log began anew or was cut under the service.",
+                &["target"],
+            )?,
             order_violations: counter(
                 "order_violations_total",
                 "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
@@ -157,7 +211,11 @@ impl Metrics {
                 "kafka_round_trip_seconds",
                 "How long the consumer group's coordinator took to answer lately, on average; while it does not answer: for how long it has not.",
             )?,
-            kafka_fetched: gauge("kafka_fetched_records", "Records fetched by the Kafka client that wait to be read.", &["target"])?,
+            kafka_fetched: gauge(
+                "kafka_fetched_records",
+                "Records fetched by the Kafka client that wait to be read.",
+                &["target"],
+            )?,
             registry,
         })))
     }
@@ -197,10 +255,16 @@ impl Metrics {
             families.rebalances.with_label_values(&[target, kind]);
         }
         for kind in [Kind::Delivered, Kind::Merged] {
-            families.outcomes.with_label_values(&[target, kind.as_str(), ""]);
+            families
+                .outcomes
+                .with_label_values(&[target, kind.as_str(), ""]);
         }
         for reason in Reason::ALL {
-            families.outcomes.with_label_values(&[target, Kind::DeadLettered.as_str(), reason.as_str()]);
+            families.outcomes.with_label_values(&[
+                target,
+                Kind::DeadLettered.as_str(),
+                reason.as_str(),
+            ]);
         }
         families.restarts.with_label_values(label);
         families.offsets_reset.with_label_values(label);
@@ -217,7 +281,9 @@ impl Metrics {
             concurrency_limit: families.concurrency_limit.with_label_values(label),
             order_violations: families.order_violations.with_label_values(label),
             refused: families.settling.refused.with_label_values(label),
-            delivered: families.outcomes.with_label_values(&[target, Kind::Delivered.as_str(), ""]),
+            delivered: families
+                .outcomes
+                .with_label_values(&[target, Kind::Delivered.as_str(), ""]),
             attempt_duration: families.attempt_duration.with_label_values(label),
             delivery_duration: families.delivery_duration.with_label_values(label),
             lags: Arc::default(),
@@ -234,12 +300,27 @@ impl Metrics {
     #[cfg(feature = "demo")]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> usize {
         let families = self.0.registry.gather();
-        let family = families.iter().find(|family| family.name().strip_prefix("user_courier_") == Some(name));
+        let family = families
+            .iter()
+            .find(|family| family.name().strip_prefix("user_courier_") == Some(name));
         let series = family.iter().flat_map(|family| family.get_metric());
-        let has = |metric: &Metric, (name, value)| metric.get_label().iter().any(|label| label.name() == name && label.value() == value);
+        let has = |metric: &Metric, (name, value)| {
+            metric
+                .get_label()
+                .iter()
+                .any(|label| label.name() == name && label.value() == value)
+        };
         let wanted = series.filter(|metric| labels.iter().all(|label| has(metric, *label)));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, which fit")]
-        wanted.map(|metric| (metric.get_counter().get_value() + metric.get_gauge().get_value()) as usize).sum()
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "counts, which fit"
+        )]
+        wanted
+            .map(|metric| {
+                (metric.get_counter().get_value() + metric.get_gauge().get_value()) as usize
+            })
+            .sum()
     }
 
     /// The metrics in Prometheus' text format.
@@ -286,63 +367,101 @@ impl TargetMetrics {
 
     /// A call of the API ended.
     pub fn attempted(&self, verdict: Verdict, status: &str, took: Duration) {
-        self.families.attempts.with_label_values(&[&*self.target, verdict.as_str(), status]).inc();
+        self.families
+            .attempts
+            .with_label_values(&[&*self.target, verdict.as_str(), status])
+            .inc();
         self.attempt_duration.observe(took.as_secs_f64());
     }
 
     /// A call may have taken effect although no answer says so.
     pub fn ambiguous(&self) {
-        self.families.ambiguous.with_label_values(&[&*self.target]).inc();
+        self.families
+            .ambiguous
+            .with_label_values(&[&*self.target])
+            .inc();
     }
 
     /// An answer named another user.
     pub fn other_user(&self) {
-        self.families.other_user.with_label_values(&[&*self.target]).inc();
+        self.families
+            .other_user
+            .with_label_values(&[&*self.target])
+            .inc();
     }
 
     /// Parts of an outcome or a dead letter were changed.
     pub fn altered(&self, is_dead_letter: bool, parts: Parts) {
-        self.families.settling.altered(&self.target, is_dead_letter, parts);
+        self.families
+            .settling
+            .altered(&self.target, is_dead_letter, parts);
     }
 
     /// A login ended.
     pub fn login(&self, result: &str) {
-        self.families.logins.with_label_values(&[&*self.target, result]).inc();
+        self.families
+            .logins
+            .with_label_values(&[&*self.target, result])
+            .inc();
     }
 
     /// An outcome was committed, so long after the record was written.
     pub fn settled(&self, kind: Kind, reason: Option<Reason>, since_written: Duration) {
         match (kind, reason) {
             (Kind::Delivered, None) => self.delivered.inc(),
-            _ => self.families.outcomes.with_label_values(&[&*self.target, kind.as_str(), reason.map_or("", Reason::as_str)]).inc(),
+            _ => self
+                .families
+                .outcomes
+                .with_label_values(&[
+                    &*self.target,
+                    kind.as_str(),
+                    reason.map_or("", Reason::as_str),
+                ])
+                .inc(),
         }
         self.delivery_duration.observe(since_written.as_secs_f64());
     }
 
     /// A transaction ended.
     pub fn committed(&self, result: &str) {
-        self.families.commits.with_label_values(&[&*self.target, result]).inc();
+        self.families
+            .commits
+            .with_label_values(&[&*self.target, result])
+            .inc();
     }
 
     /// The group rebalanced.
     pub fn rebalanced(&self, kind: &str) {
-        self.families.rebalances.with_label_values(&[&*self.target, kind]).inc();
+        self.families
+            .rebalances
+            .with_label_values(&[&*self.target, kind])
+            .inc();
     }
 
     /// The subscriber broke, and begins anew.
     pub fn restarted(&self) {
-        self.families.restarts.with_label_values(&[&*self.target]).inc();
+        self.families
+            .restarts
+            .with_label_values(&[&*self.target])
+            .inc();
     }
 
     /// A partition's offsets do not mean what they meant.
     pub fn offsets_reset(&self) {
-        self.families.offsets_reset.with_label_values(&[&*self.target]).inc();
+        self.families
+            .offsets_reset
+            .with_label_values(&[&*self.target])
+            .inc();
     }
 
     /// The target does this now.
     pub fn state(&self, state: State) {
         let (now, why) = names(state);
-        let gauge = |state: &str, cause: &str| self.families.target_state.with_label_values(&[&*self.target, state, cause]);
+        let gauge = |state: &str, cause: &str| {
+            self.families
+                .target_state
+                .with_label_values(&[&*self.target, state, cause])
+        };
         gauge("flowing", "none").set(i64::from(now == "flowing"));
         for cause in CAUSES.map(Cause::as_str) {
             for state in ["holding", "probing"] {
@@ -353,40 +472,67 @@ impl TargetMetrics {
 
     /// The lag of each owned partition; partitions that went are taken out.
     pub fn lag(&self, topic: &str, lags: HashMap<i32, i64>) {
-        let Ok(mut shown) = self.lags.lock() else { return };
+        let Ok(mut shown) = self.lags.lock() else {
+            return;
+        };
         for (partition, lag) in &lags {
-            self.families.consumer_lag.with_label_values(&[&*self.target, topic, &partition.to_string()]).set(*lag);
+            self.families
+                .consumer_lag
+                .with_label_values(&[&*self.target, topic, &partition.to_string()])
+                .set(*lag);
         }
-        for gone in shown.keys().filter(|partition| !lags.contains_key(partition)) {
+        for gone in shown
+            .keys()
+            .filter(|partition| !lags.contains_key(partition))
+        {
             // It was set above at an earlier time, so it is there.
-            let _ = self.families.consumer_lag.remove_label_values(&[&*self.target, topic, &gone.to_string()]);
+            let _ = self.families.consumer_lag.remove_label_values(&[
+                &*self.target,
+                topic,
+                &gone.to_string(),
+            ]);
         }
         *shown = lags;
     }
 
     /// The lag of all owned partitions together.
     pub fn total_lag(&self) -> i64 {
-        self.lags.lock().map(|lags| lags.values().sum()).unwrap_or(0)
+        self.lags
+            .lock()
+            .map(|lags| lags.values().sum())
+            .unwrap_or(0)
     }
 
     /// Whether the subscriber is in its group and the brokers answer.
     pub fn kafka_up(&self, up: bool) {
-        self.families.kafka_up.with_label_values(&[&*self.target]).set(i64::from(up));
+        self.families
+            .kafka_up
+            .with_label_values(&[&*self.target])
+            .set(i64::from(up));
     }
 
     /// How long the group's coordinator took to answer lately, or has not answered for.
     pub fn kafka_round_trip(&self, mean: Duration) {
-        self.families.kafka_round_trip.with_label_values(&[&*self.target]).set(mean.as_secs_f64());
+        self.families
+            .kafka_round_trip
+            .with_label_values(&[&*self.target])
+            .set(mean.as_secs_f64());
     }
 
     /// Records fetched by the Kafka client that wait to be read.
     pub fn kafka_fetched(&self, records: i64) {
-        self.families.kafka_fetched.with_label_values(&[&*self.target]).set(records);
+        self.families
+            .kafka_fetched
+            .with_label_values(&[&*self.target])
+            .set(records);
     }
 
     /// The age of the oldest unsettled record.
     pub fn oldest_unsettled(&self, age: Duration) {
-        self.families.oldest_unsettled.with_label_values(&[&*self.target]).set(age.as_secs_f64());
+        self.families
+            .oldest_unsettled
+            .with_label_values(&[&*self.target])
+            .set(age.as_secs_f64());
     }
 }
 

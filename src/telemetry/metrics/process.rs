@@ -12,12 +12,19 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let build = IntGaugeVec::new(Opts::new("user_courier_build_info", "1, with the version that runs."), &["version"])?;
+        let build = IntGaugeVec::new(
+            Opts::new("user_courier_build_info", "1, with the version that runs."),
+            &["version"],
+        )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        let help = "Readings of the configuration while running, by result: taken, refused, unchanged.";
-        let reloads = IntCounterVec::new(Opts::new("user_courier_config_reloads_total", help), &["result"])?;
+        let help =
+            "Readings of the configuration while running, by result: taken, refused, unchanged.";
+        let reloads = IntCounterVec::new(
+            Opts::new("user_courier_config_reloads_total", help),
+            &["result"],
+        )?;
         registry.register(Box::new(reloads.clone()))?;
         // A counter that appears with its first event hides that event from `rate` and `increase`.
         for result in ["taken", "refused", "unchanged"] {

@@ -1,4 +1,5 @@
-//! The export: spans go through a bounded queue to a task that sends them to the collector by OTLP over HTTP. Nobody waits for it.
+//! The export: spans go through a bounded queue to a task that sends them to the collector by OTLP
+//! over HTTP. Nobody waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,7 +93,10 @@ impl Export {
             self.task.abort();
             let spans = self.counts.waiting.load(Ordering::Relaxed);
             self.counts.lost(spans);
-            warn!(spans, "the collector did not take the last spans in time: they are left out");
+            warn!(
+                spans,
+                "the collector did not take the last spans in time: they are left out"
+            );
         }
     }
 }
@@ -106,9 +110,16 @@ pub(super) fn start(
 ) -> anyhow::Result<(Processor, Export)> {
     // Fails only where one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().timeout(EXPORT).redirect(reqwest::redirect::Policy::none());
-    let client = client.user_agent(concat!("user-courier/", env!("CARGO_PKG_VERSION"))).no_proxy();
-    let client = client.build().map_err(reqwest::Error::without_url).context("cannot set up TLS for the collector of traces")?;
+    let client = reqwest::Client::builder()
+        .timeout(EXPORT)
+        .redirect(reqwest::redirect::Policy::none());
+    let client = client
+        .user_agent(concat!("user-courier/", env!("CARGO_PKG_VERSION")))
+        .no_proxy();
+    let client = client
+        .build()
+        .map_err(reqwest::Error::without_url)
+        .context("cannot set up TLS for the collector of traces")?;
     let mut exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(Client { client, headers })
@@ -119,9 +130,28 @@ pub(super) fn start(
     exporter.set_resource(resource);
     let (queue, waiting) = mpsc::channel(WAITING);
     let (stop, stopped) = oneshot::channel();
-    let counts = Arc::new(Counts { waiting: AtomicU64::new(0), left_out });
-    let sending = Sending { exporter, waiting, counts: counts.clone(), told: 0, fails: false };
-    Ok((Processor { queue, counts: counts.clone() }, Export { stop, task: tokio::spawn(sending.run(stopped)), counts }))
+    let counts = Arc::new(Counts {
+        waiting: AtomicU64::new(0),
+        left_out,
+    });
+    let sending = Sending {
+        exporter,
+        waiting,
+        counts: counts.clone(),
+        told: 0,
+        fails: false,
+    };
+    Ok((
+        Processor {
+            queue,
+            counts: counts.clone(),
+        },
+        Export {
+            stop,
+            task: tokio::spawn(sending.run(stopped)),
+            counts,
+        },
+    ))
 }
 
 struct Sending {
@@ -177,14 +207,18 @@ impl Sending {
         self.tell(error);
     }
 
-    /// Says when spans begin to be left out, and when none are any more: once for each time, however many they are.
+    /// Says when spans begin to be left out, and when none are any more: once for each time,
+    /// however many they are.
     fn tell(&mut self, error: Option<String>) {
         let left_out = self.counts.left_out.get();
         let spans = left_out - self.told;
         if spans > 0 && !self.fails {
             self.fails = true;
             let error = error.unwrap_or_else(|| "it does not take them fast enough".to_owned());
-            warn!(error, "spans are left out: the collector of traces does not take them. Deliveries go on");
+            warn!(
+                error,
+                "spans are left out: the collector of traces does not take them. Deliveries go on"
+            );
         } else if spans == 0 && self.fails {
             self.fails = false;
             info!(spans = left_out, "the collector takes spans again");
@@ -211,13 +245,23 @@ impl HttpClient for Client {
         let mut request = reqwest::Request::try_from(request)?;
         if let Some(headers) = &self.headers {
             let headers = headers.read()?;
-            for (name, value) in headers.expose_secret().split(',').filter_map(|pair| pair.split_once('=')) {
+            for (name, value) in headers
+                .expose_secret()
+                .split(',')
+                .filter_map(|pair| pair.split_once('='))
+            {
                 let mut value = HeaderValue::from_str(value.trim())?;
                 value.set_sensitive(true);
-                request.headers_mut().insert(HeaderName::from_bytes(name.trim().as_bytes())?, value);
+                request
+                    .headers_mut()
+                    .insert(HeaderName::from_bytes(name.trim().as_bytes())?, value);
             }
         }
-        let mut answer = self.client.execute(request).await.map_err(reqwest::Error::without_url)?;
+        let mut answer = self
+            .client
+            .execute(request)
+            .await
+            .map_err(reqwest::Error::without_url)?;
         let status = answer.status();
         let mut body = Vec::new();
         while let Some(piece) = answer.chunk().await.map_err(reqwest::Error::without_url)? {

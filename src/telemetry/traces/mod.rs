@@ -1,7 +1,8 @@
-//! Traces: where a collector is configured, each record has a span from its arrival to its commit, and each call one below it.
+//! Traces: where a collector is configured, each record has a span from its arrival to its commit,
+//! and each call one below it.
 //!
-//! A record's own trace is continued; one without begins its own, as often as `sample_ratio` says. Without a collector nothing of this
-//! is done, and what came with a record is passed on as it is.
+//! A record's own trace is continued; one without begins its own, as often as `sample_ratio` says.
+//! Without a collector nothing of this is done, and what came with a record is passed on as it is.
 
 #[cfg(feature = "otlp")]
 mod export;
@@ -32,27 +33,43 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Begins to send traces to the collector, if one is configured. Spans that are lost on the way are counted.
+    /// Begins to send traces to the collector, if one is configured. Spans that are lost on the way
+    /// are counted.
     ///
     /// # Errors
     /// Where the exporter does not take what OpenTelemetry's variables say.
-    pub fn start(config: &config::Traces, instance_id: &str, left_out: IntCounter) -> anyhow::Result<Option<Self>> {
-        let Some(endpoint) = &config.endpoint else { return Ok(None) };
+    pub fn start(
+        config: &config::Traces,
+        instance_id: &str,
+        left_out: IntCounter,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(endpoint) = &config.endpoint else {
+            return Ok(None);
+        };
         let mut provider = SdkTracerProvider::builder().with_resource(resource(instance_id));
         // Where the standard variable is set, the provider follows it.
         if std::env::var_os("OTEL_TRACES_SAMPLER").is_none() {
-            provider = provider.with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio))));
+            provider = provider.with_sampler(Sampler::ParentBased(Box::new(
+                Sampler::TraceIdRatioBased(config.sample_ratio),
+            )));
         }
         #[cfg(feature = "otlp")]
         {
-            let (processor, export) = export::start(endpoint, config.headers.clone(), &resource(instance_id), left_out)?;
+            let (processor, export) = export::start(
+                endpoint,
+                config.headers.clone(),
+                &resource(instance_id),
+                left_out,
+            )?;
             let tracer = tracer(&provider.with_span_processor(processor).build());
             Ok(Some(Traces { tracer, export }))
         }
         #[cfg(not(feature = "otlp"))]
         {
             let _ = (endpoint, left_out);
-            Ok(Some(Traces { tracer: tracer(&provider.build()) }))
+            Ok(Some(Traces {
+                tracer: tracer(&provider.build()),
+            }))
         }
     }
 
@@ -69,7 +86,9 @@ impl Traces {
 }
 
 fn tracer(provider: &SdkTracerProvider) -> Tracer {
-    let scope = InstrumentationScope::builder("user-courier").with_version(env!("CARGO_PKG_VERSION")).build();
+    let scope = InstrumentationScope::builder("user-courier")
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build();
     Tracer(provider.tracer_with_scope(scope))
 }
 

@@ -1,4 +1,5 @@
-//! A bench: topics of its own, both APIs as stand-ins, and the configuration of a service between them.
+//! A bench: topics of its own, both APIs as stand-ins, and the configuration of a service between
+//! them.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -92,9 +93,20 @@ impl Bench {
 
     /// The names of the three topics, in the documented order, with their settings.
     fn topics(id: &str) -> [(String, &'static [(&'static str, &'static str)]); 3] {
-        // A dead letter is a little larger than its record. Uncompressed, because some tests read it byte by byte.
-        let [normal, larger]: [&[_]; 2] = [&[], &[("max.message.bytes", "2000000"), ("compression.type", "uncompressed")]];
-        [(format!("{id}-updates"), normal), (format!("{id}-outcomes"), normal), (format!("{id}-dead-letters"), larger)]
+        // A dead letter is a little larger than its record. Uncompressed, because some tests read
+        // it byte by byte.
+        let [normal, larger]: [&[_]; 2] = [
+            &[],
+            &[
+                ("max.message.bytes", "2000000"),
+                ("compression.type", "uncompressed"),
+            ],
+        ];
+        [
+            (format!("{id}-updates"), normal),
+            (format!("{id}-outcomes"), normal),
+            (format!("{id}-dead-letters"), larger),
+        ]
     }
 
     /// Sets a key of the configuration, such as `targets.valt.retry.max_attempts`.
@@ -103,7 +115,9 @@ impl Bench {
         let mut parts: Vec<_> = key.split('.').collect();
         let last = parts.pop().expect("a key has parts");
         for part in parts {
-            let entry = table.entry(part).or_insert_with(|| Value::Table(Table::new()));
+            let entry = table
+                .entry(part)
+                .or_insert_with(|| Value::Table(Table::new()));
             table = entry.as_table_mut().expect("a section");
         }
         table.insert(last.to_owned(), value.into());
@@ -112,16 +126,31 @@ impl Bench {
     /// Forgets a key, or a whole section.
     pub(crate) fn unset(&mut self, key: &str) {
         let (section, last) = key.rsplit_once('.').expect("a key has parts");
-        let table = section.split('.').try_fold(&mut self.config, |table, part| table.get_mut(part)?.as_table_mut());
+        let table = section
+            .split('.')
+            .try_fold(&mut self.config, |table, part| {
+                table.get_mut(part)?.as_table_mut()
+            });
         table.expect("a section").remove(last);
     }
 
     /// Runs a command with the configuration to its end: its exit code and all that it said.
     pub(crate) fn command(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_user-courier"));
-        command.args(arguments).arg("--config").arg(self.config_file()).stdin(std::process::Stdio::null());
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config_file())
+            .stdin(std::process::Stdio::null());
         let output = command.output().expect("the command can be run");
-        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        (
+            output.status.code(),
+            format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        )
     }
 
     /// A file of this content beside the configuration.
@@ -133,9 +162,18 @@ impl Bench {
 
     /// Adds a route.
     pub(crate) fn route(&mut self, source: &str, target: &str) {
-        let route = Table::from_iter([("source", source), ("target", target)].map(|(key, value)| (key.to_owned(), value.into())));
-        let routes = self.config.entry("routes").or_insert_with(|| Value::Array(Vec::new()));
-        routes.as_array_mut().expect("routes are a list").push(Value::Table(route));
+        let route = Table::from_iter(
+            [("source", source), ("target", target)]
+                .map(|(key, value)| (key.to_owned(), value.into())),
+        );
+        let routes = self
+            .config
+            .entry("routes")
+            .or_insert_with(|| Value::Array(Vec::new()));
+        routes
+            .as_array_mut()
+            .expect("routes are a list")
+            .push(Value::Table(route));
     }
 
     /// Writes the configuration file, and says where.
@@ -168,7 +206,10 @@ impl Bench {
     #[track_caller]
     pub(crate) fn outcomes(&mut self, count: usize) -> Vec<Outcome> {
         let messages = self.outcomes.wait_for(count);
-        messages.iter().map(|(_, message)| Outcome::read(message, &self.id)).collect()
+        messages
+            .iter()
+            .map(|(_, message)| Outcome::read(message, &self.id))
+            .collect()
     }
 
     /// The outcomes that are committed now.
@@ -178,18 +219,31 @@ impl Bench {
         self.outcomes(0)
     }
 
-    /// Waits for the outcomes of these records, in their order. Any other outcome, or a second one, fails the test.
+    /// Waits for the outcomes of these records, in their order. Any other outcome, or a second one,
+    /// fails the test.
     #[track_caller]
     pub(crate) fn outcomes_of(&mut self, places: &[Place]) -> Vec<Outcome> {
         self.outcomes.wait_for(places.len());
         let mut found = self.outcomes_now();
-        let positions: HashMap<_, _> = places.iter().enumerate().map(|(position, place)| (place, position)).collect();
+        let positions: HashMap<_, _> = places
+            .iter()
+            .enumerate()
+            .map(|(position, place)| (place, position))
+            .collect();
         found.sort_by_key(|outcome| positions.get(&outcome.data.record));
         let mut counts: HashMap<_, usize> = HashMap::new();
-        found.iter().for_each(|outcome| *counts.entry(&outcome.data.record).or_default() += 1);
-        let without: Vec<_> = places.iter().filter(|place| !counts.contains_key(place)).collect();
+        found
+            .iter()
+            .for_each(|outcome| *counts.entry(&outcome.data.record).or_default() += 1);
+        let without: Vec<_> = places
+            .iter()
+            .filter(|place| !counts.contains_key(place))
+            .collect();
         let several: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
-        let strays: Vec<_> = counts.keys().filter(|place| !positions.contains_key(*place)).collect();
+        let strays: Vec<_> = counts
+            .keys()
+            .filter(|place| !positions.contains_key(*place))
+            .collect();
         assert!(
             without.is_empty() && several.is_empty() && strays.is_empty(),
             "each record has exactly one outcome; without: {without:?}, several: {several:?}, strays: {strays:?}"
@@ -201,14 +255,21 @@ impl Bench {
     #[track_caller]
     pub(crate) fn dead_letters(&mut self, count: usize) -> Vec<Message> {
         self.dead_letters.wait_for(count);
-        let found: Vec<_> = self.dead_letters.read_all().iter().map(|(_, message)| message.clone()).collect();
+        let found: Vec<_> = self
+            .dead_letters
+            .read_all()
+            .iter()
+            .map(|(_, message)| message.clone())
+            .collect();
         assert_eq!(found.len(), count, "dead letters");
         found
     }
 
     /// Where everything that was written to the update topic stands.
     pub(crate) fn updates(&self) -> Vec<(Place, Message)> {
-        Reader::new(&self.servers, &self.topic(0)).read_all().to_vec()
+        Reader::new(&self.servers, &self.topic(0))
+            .read_all()
+            .to_vec()
     }
 
     /// The name of a topic, by its place: updates, outcomes, dead letters.

@@ -1,4 +1,5 @@
-//! A browser as an operator has one: Chromium, driven by its chromedriver, with a profile of its own.
+//! A browser as an operator has one: Chromium, driven by its chromedriver, with a profile of its
+//! own.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -44,10 +45,18 @@ impl Browser {
                 }
             }
         });
-        let port = ports.recv_timeout(PATIENCE).expect("chromedriver says on which port it listens");
+        let port = ports
+            .recv_timeout(PATIENCE)
+            .expect("chromedriver says on which port it listens");
         let profile = tempfile::tempdir().unwrap();
-        let arguments =
-            ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+        ];
         let arguments = arguments.map(str::to_owned).into_iter().chain([
             "--disable-component-update".to_owned(),
             "--disable-sync".to_owned(),
@@ -59,10 +68,20 @@ impl Browser {
             "goog:loggingPrefs": { "browser": "ALL" },
             "unhandledPromptBehavior": "ignore",
         });
-        let Value::Object(capabilities) = capabilities else { unreachable!("written as an object above") };
+        let Value::Object(capabilities) = capabilities else {
+            unreachable!("written as an object above")
+        };
         let mut builder = ClientBuilder::new(HttpConnector::new());
-        let client = builder.capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await.expect("a browser starts");
-        Browser { client, driver, _profile: profile }
+        let client = builder
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("a browser starts");
+        Browser {
+            client,
+            driver,
+            _profile: profile,
+        }
     }
 
     /// Goes to a page.
@@ -72,7 +91,10 @@ impl Browser {
 
     /// What a script in the page returns.
     pub(crate) async fn run(&self, script: &str) -> Value {
-        self.client.execute(script, Vec::new()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
+        self.client
+            .execute(script, Vec::new())
+            .await
+            .unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
     /// Waits until the expression is true, and says how long that took.
@@ -81,7 +103,11 @@ impl Browser {
         let script = format!("try {{ return !!({expression}) }} catch {{ return false }}");
         while self.run(&script).await != true {
             let text = || self.run("return document.body.innerText");
-            assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} until {expression}; the page says:\n{}", text().await);
+            assert!(
+                began.elapsed() < PATIENCE,
+                "waited {PATIENCE:?} until {expression}; the page says:\n{}",
+                text().await
+            );
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
         began.elapsed()
@@ -94,8 +120,15 @@ impl Browser {
 
     /// Clicks on what is there once.
     pub(crate) async fn click(&self, element: &str) {
-        self.until(&format!("document.querySelector({element:?})")).await;
-        self.client.find(Locator::Css(element)).await.unwrap().click().await.unwrap_or_else(|error| panic!("{element}: {error}"));
+        self.until(&format!("document.querySelector({element:?})"))
+            .await;
+        self.client
+            .find(Locator::Css(element))
+            .await
+            .unwrap()
+            .click()
+            .await
+            .unwrap_or_else(|error| panic!("{element}: {error}"));
     }
 
     /// Types into whatever has the focus.
@@ -109,15 +142,25 @@ impl Browser {
         let scheme = if dark { "dark" } else { "light" };
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.devtools("Emulation.setEmulatedMedia", features).await;
-        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", size)
+            .await;
     }
 
-    /// What the browser has complained of since it was last asked: errors in scripts, and breaches of the page's policy.
+    /// What the browser has complained of since it was last asked: errors in scripts, and breaches
+    /// of the page's policy.
     pub(crate) async fn complaints(&self) -> Vec<String> {
-        let log = self.command("se/log", json!({ "type": "browser" })).await.expect("chromedriver keeps a log");
+        let log = self
+            .command("se/log", json!({ "type": "browser" }))
+            .await
+            .expect("chromedriver keeps a log");
         let lines = log.as_array().cloned().unwrap_or_default();
-        lines.iter().filter(|line| line["level"] == "SEVERE").map(|line| line["message"].to_string()).collect()
+        lines
+            .iter()
+            .filter(|line| line["level"] == "SEVERE")
+            .map(|line| line["message"].to_string())
+            .collect()
     }
 
     /// Whether a dialog stands open that a script has opened.
@@ -126,7 +169,12 @@ impl Browser {
     }
 
     async fn devtools(&self, command: &str, parameters: Value) {
-        self.command("goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await.expect("the browser obeys");
+        self.command(
+            "goog/cdp/execute",
+            json!({ "cmd": command, "params": parameters }),
+        )
+        .await
+        .expect("the browser obeys");
     }
 
     async fn command(&self, path: &'static str, body: Value) -> Result<Value, CmdError> {
@@ -136,7 +184,10 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        Command::new("kill").args(["-s", "KILL", "--", &format!("-{}", self.driver.id())]).status().ok();
+        Command::new("kill")
+            .args(["-s", "KILL", "--", &format!("-{}", self.driver.id())])
+            .status()
+            .ok();
         self.driver.wait().ok();
     }
 }
@@ -150,7 +201,11 @@ struct Extra {
 
 impl WebDriverCompatibleCommand for Extra {
     fn endpoint(&self, base_url: &Url, session_id: Option<&str>) -> Result<Url, url::ParseError> {
-        base_url.join(&format!("session/{}/{}", session_id.unwrap_or_default(), self.path))
+        base_url.join(&format!(
+            "session/{}/{}",
+            session_id.unwrap_or_default(),
+            self.path
+        ))
     }
 
     fn method_and_body(&self, _: &Url) -> (hyper::Method, Option<String>) {
@@ -165,7 +220,10 @@ pub(crate) async fn patiently<T>(what: &str, mut answer: impl AsyncFnMut() -> Op
         if let Some(answer) = answer().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} until {what}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {PATIENCE:?} until {what}"
+        );
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
 }
@@ -173,6 +231,11 @@ pub(crate) async fn patiently<T>(what: &str, mut answer: impl AsyncFnMut() -> Op
 /// A number with its thousands apart, as the page writes it.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned()).collect();
+    let groups: Vec<_> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| String::from_utf8_lossy(group).into_owned())
+        .collect();
     groups.join(",")
 }

@@ -1,4 +1,5 @@
-//! The Kafka side of a test: topics of its own, records written and read with everything that belongs to them.
+//! The Kafka side of a test: topics of its own, records written and read with everything that
+//! belongs to them.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -6,12 +7,17 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
+    ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers, Message as _, OwnedHeaders, Timestamp};
+use rdkafka::message::{
+    BorrowedMessage, DeliveryResult, Header, Headers, Message as _, OwnedHeaders, Timestamp,
+};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::sync::mpsc::{Sender, channel};
@@ -19,7 +25,8 @@ use std::sync::mpsc::{Sender, channel};
 /// How long a test waits for what must come. Long, since only a failing test waits for all of it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The broker's address. Starts one where none is given; it stays up for the next run, until `scripts/kafka down`.
+/// The broker's address. Starts one where none is given; it stays up for the next run, until
+/// `scripts/kafka down`.
 pub(crate) fn bootstrap() -> &'static str {
     static SERVERS: OnceLock<String> = OnceLock::new();
     SERVERS.get_or_init(|| match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
@@ -37,16 +44,29 @@ fn start(arguments: &[&str]) -> String {
 /// The value of a variable that `scripts/kafka env` prints.
 fn exported(env: &[&str], name: &str) -> String {
     let printed = script(env);
-    let value = printed.lines().find_map(|line| line.strip_prefix("export ")?.strip_prefix(name)?.strip_prefix('='));
-    value.expect("`scripts/kafka env` prints assignments").to_owned()
+    let value = printed.lines().find_map(|line| {
+        line.strip_prefix("export ")?
+            .strip_prefix(name)?
+            .strip_prefix('=')
+    });
+    value
+        .expect("`scripts/kafka env` prints assignments")
+        .to_owned()
 }
 
 /// Runs `scripts/kafka`, and returns what it printed.
 fn script(arguments: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
-    let output = Command::new(script).args(arguments).output().expect("scripts/kafka can be run");
+    let output = Command::new(script)
+        .args(arguments)
+        .output()
+        .expect("scripts/kafka can be run");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "no Kafka to test with: {}", errors.lines().last().unwrap_or("scripts/kafka failed"));
+    assert!(
+        output.status.success(),
+        "no Kafka to test with: {}",
+        errors.lines().last().unwrap_or("scripts/kafka failed")
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -59,12 +79,18 @@ pub(crate) struct OwnBrokers {
 impl OwnBrokers {
     /// Three of them replicate everything, and two suffice to go on.
     pub(crate) fn start(name: &'static str, brokers: usize) -> Self {
-        OwnBrokers { name, servers: start(&["--brokers", &brokers.to_string(), "--name", name]) }
+        OwnBrokers {
+            name,
+            servers: start(&["--brokers", &brokers.to_string(), "--name", name]),
+        }
     }
 
     /// One with secured listeners beside the open one.
     pub(crate) fn secured(name: &'static str) -> Self {
-        OwnBrokers { name, servers: start(&["--secure", "--name", name]) }
+        OwnBrokers {
+            name,
+            servers: start(&["--secure", "--name", name]),
+        }
     }
 
     /// What `scripts/kafka env` tells of them.
@@ -93,7 +119,9 @@ impl Drop for OwnBrokers {
 /// The broker that leads a partition now.
 pub(crate) fn leader(servers: &str, topic: &str, partition: usize) -> i32 {
     let client: BaseConsumer = client(servers).create().unwrap();
-    let metadata = client.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
+    let metadata = client
+        .fetch_metadata(Some(topic), PATIENCE)
+        .expect("the broker answers");
     metadata.topics()[0].partitions()[partition].leader()
 }
 
@@ -137,12 +165,28 @@ pub(crate) fn client(servers: &str) -> ClientConfig {
 pub(crate) const REPLICAS: &str = "replicas";
 
 /// Creates a topic, with settings such as `("max.message.bytes", "2000000")`.
-pub(crate) async fn create_topic(servers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+pub(crate) async fn create_topic(
+    servers: &str,
+    name: &str,
+    partitions: i32,
+    settings: &[(&str, &str)],
+) {
     let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
-    let brokers = |part: &str| part.split(',').map(|broker| broker.parse().unwrap()).collect::<Vec<i32>>();
-    let placed = settings.iter().find(|(key, _)| *key == REPLICAS).map(|(_, value)| value.split(' ').map(brokers).collect::<Vec<_>>());
-    let placed: Option<Vec<&[i32]>> = placed.as_ref().map(|placed| placed.iter().map(Vec::as_slice).collect());
-    let replication = placed.as_deref().map_or(TopicReplication::Fixed(-1), TopicReplication::Variable);
+    let brokers = |part: &str| {
+        part.split(',')
+            .map(|broker| broker.parse().unwrap())
+            .collect::<Vec<i32>>()
+    };
+    let placed = settings
+        .iter()
+        .find(|(key, _)| *key == REPLICAS)
+        .map(|(_, value)| value.split(' ').map(brokers).collect::<Vec<_>>());
+    let placed: Option<Vec<&[i32]>> = placed
+        .as_ref()
+        .map(|placed| placed.iter().map(Vec::as_slice).collect());
+    let replication = placed
+        .as_deref()
+        .map_or(TopicReplication::Fixed(-1), TopicReplication::Variable);
     let mut topic = NewTopic::new(name, partitions, replication);
     for (key, value) in settings.iter().filter(|(key, _)| *key != REPLICAS) {
         topic = topic.set(key, value);
@@ -155,20 +199,34 @@ async fn create(admin: &AdminClient<DefaultClientContext>, topic: &NewTopic<'_>)
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let results = admin.create_topics([topic], &options).await.expect("the broker answers");
+        let results = admin
+            .create_topics([topic], &options)
+            .await
+            .expect("the broker answers");
         match &results[0] {
             Ok(_) => break,
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if Instant::now() < deadline => {}
             Err((name, code)) => panic!("{name} was not created: {code}"),
         }
     }
-    // The controller has made it; brokers hear of that a moment later, and till then say that there is no such topic.
+    // The controller has made it; brokers hear of that a moment later, and till then say that there
+    // is no such topic.
     let is_known = || {
-        let metadata = admin.inner().fetch_metadata(Some(topic.name), PATIENCE).expect("the broker answers");
-        metadata.topics().iter().all(|topic| topic.error().is_none() && !topic.partitions().is_empty())
+        let metadata = admin
+            .inner()
+            .fetch_metadata(Some(topic.name), PATIENCE)
+            .expect("the broker answers");
+        metadata
+            .topics()
+            .iter()
+            .all(|topic| topic.error().is_none() && !topic.partitions().is_empty())
     };
     while !is_known() {
-        assert!(Instant::now() < deadline, "{} was created, and no broker knows it", topic.name);
+        assert!(
+            Instant::now() < deadline,
+            "{} was created, and no broker knows it",
+            topic.name
+        );
     }
 }
 
@@ -176,7 +234,11 @@ async fn create(admin: &AdminClient<DefaultClientContext>, topic: &NewTopic<'_>)
 async fn delete_at_once(servers: &str, name: &str) {
     let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    for result in admin.delete_topics(&[name], &options).await.expect("the broker answers") {
+    for result in admin
+        .delete_topics(&[name], &options)
+        .await
+        .expect("the broker answers")
+    {
         result.unwrap_or_else(|(topic, code)| panic!("{topic} was not deleted: {code}"));
     }
 }
@@ -191,7 +253,11 @@ pub(crate) async fn remake_topic(servers: &str, name: &str, partitions: i32) {
 pub(crate) async fn add_partitions(servers: &str, name: &str, count: usize) {
     let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
     let more = NewPartitions::new(name, count);
-    for result in admin.create_partitions([&more], &AdminOptions::new()).await.expect("the broker answers") {
+    for result in admin
+        .create_partitions([&more], &AdminOptions::new())
+        .await
+        .expect("the broker answers")
+    {
         result.unwrap_or_else(|(topic, code)| panic!("{topic} got no more partitions: {code}"));
     }
 }
@@ -200,12 +266,21 @@ pub(crate) async fn add_partitions(servers: &str, name: &str, count: usize) {
 pub(crate) async fn delete_below(servers: &str, topic: &str, partition: i32, offset: i64) {
     let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
-    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset))
+        .unwrap();
+    admin
+        .delete_records(&list, &AdminOptions::new())
+        .await
+        .unwrap();
 }
 
 /// Creates a topic of one partition, which these brokers have, the first as its leader.
-pub(crate) async fn create_topic_on(servers: &str, name: &str, brokers: &[i32], settings: &[(&str, &str)]) {
+pub(crate) async fn create_topic_on(
+    servers: &str,
+    name: &str,
+    brokers: &[i32],
+    settings: &[(&str, &str)],
+) {
     let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
     let replicas = [brokers];
     let mut topic = NewTopic::new(name, 1, TopicReplication::Variable(&replicas));
@@ -241,36 +316,67 @@ impl ProducerContext for Deliveries {
 impl Writer {
     pub(crate) fn new(servers: &str, topic: &str) -> Self {
         let mut config = client(servers);
-        config.set("partitioner", "murmur2_random").set("enable.idempotence", "true").set("linger.ms", "1");
+        config
+            .set("partitioner", "murmur2_random")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "1");
         config.set("message.max.bytes", "2000000");
-        Writer { topic: topic.to_owned(), producer: config.create_with_context(Deliveries).unwrap() }
+        Writer {
+            topic: topic.to_owned(),
+            producer: config.create_with_context(Deliveries).unwrap(),
+        }
     }
 
     /// One that can write in transactions as well.
     pub(crate) fn transactional(servers: &str, topic: &str) -> Self {
         let mut config = client(servers);
-        config.set("partitioner", "murmur2_random").set("transactional.id", topic);
-        let producer: ThreadedProducer<Deliveries> = config.create_with_context(Deliveries).unwrap();
-        producer.init_transactions(PATIENCE).expect("the broker has a transaction coordinator");
-        Writer { topic: topic.to_owned(), producer }
+        config
+            .set("partitioner", "murmur2_random")
+            .set("transactional.id", topic);
+        let producer: ThreadedProducer<Deliveries> =
+            config.create_with_context(Deliveries).unwrap();
+        producer
+            .init_transactions(PATIENCE)
+            .expect("the broker has a transaction coordinator");
+        Writer {
+            topic: topic.to_owned(),
+            producer,
+        }
     }
 
     /// One with a transaction that stays open, in which the consumer's group commits an offset of
     /// each partition.
     pub(crate) fn hanging(servers: &str, topic: &str, consumer: &BaseConsumer) -> Self {
         let mut config = client(servers);
-        config.set("transactional.id", format!("{topic}-hanging")).set("transaction.timeout.ms", "300000");
-        let producer: ThreadedProducer<Deliveries> = config.create_with_context(Deliveries).unwrap();
-        producer.init_transactions(PATIENCE).expect("the broker has a transaction coordinator");
+        config
+            .set("transactional.id", format!("{topic}-hanging"))
+            .set("transaction.timeout.ms", "300000");
+        let producer: ThreadedProducer<Deliveries> =
+            config.create_with_context(Deliveries).unwrap();
+        producer
+            .init_transactions(PATIENCE)
+            .expect("the broker has a transaction coordinator");
         producer.begin_transaction().unwrap();
-        let partitions = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers").topics()[0].partitions().len();
+        let partitions = consumer
+            .fetch_metadata(Some(topic), PATIENCE)
+            .expect("the broker answers")
+            .topics()[0]
+            .partitions()
+            .len();
         let mut offsets = TopicPartitionList::new();
         for partition in 0..i32::try_from(partitions).unwrap() {
-            offsets.add_partition_offset(topic, partition, Offset::Offset(0)).unwrap();
+            offsets
+                .add_partition_offset(topic, partition, Offset::Offset(0))
+                .unwrap();
         }
         let group = consumer.group_metadata().expect("a consumer with a group");
-        producer.send_offsets_to_transaction(&offsets, &group, PATIENCE).expect("the broker takes the offsets");
-        Writer { topic: topic.to_owned(), producer }
+        producer
+            .send_offsets_to_transaction(&offsets, &group, PATIENCE)
+            .expect("the broker takes the offsets");
+        Writer {
+            topic: topic.to_owned(),
+            producer,
+        }
     }
 
     /// Aborts the transaction that is open.
@@ -281,7 +387,12 @@ impl Writer {
     /// Writes the records in one transaction, and commits or aborts it.
     pub(crate) fn transaction(&self, messages: &[Message], commit: bool) -> Vec<Place> {
         let places = self.begin(messages);
-        if commit { self.producer.commit_transaction(PATIENCE) } else { self.producer.abort_transaction(PATIENCE) }.unwrap();
+        if commit {
+            self.producer.commit_transaction(PATIENCE)
+        } else {
+            self.producer.abort_transaction(PATIENCE)
+        }
+        .unwrap();
         places
     }
 
@@ -307,20 +418,35 @@ impl Writer {
         for (number, message) in messages.into_iter().enumerate() {
             let mut headers = OwnedHeaders::new();
             for (key, value) in &message.headers {
-                headers = headers.insert(Header { key, value: value.as_ref() });
+                headers = headers.insert(Header {
+                    key,
+                    value: value.as_ref(),
+                });
             }
             let mut record: BaseRecord<'_, [u8], [u8], _> =
-                BaseRecord::with_opaque_to(&self.topic, Box::new((number, sender.clone()))).headers(headers);
+                BaseRecord::with_opaque_to(&self.topic, Box::new((number, sender.clone())))
+                    .headers(headers);
             record.key = message.key.as_deref();
             record.payload = message.value.as_deref();
             record.timestamp = message.timestamp;
-            self.producer.send(record).map_err(|(error, _)| error).expect("the record can be queued");
+            self.producer
+                .send(record)
+                .map_err(|(error, _)| error)
+                .expect("the record can be queued");
         }
         drop(sender);
-        self.producer.flush(PATIENCE).expect("the broker takes the records");
+        self.producer
+            .flush(PATIENCE)
+            .expect("the broker takes the records");
         let mut places: Vec<_> = receiver.iter().collect();
         places.sort_by_key(|(number, _)| *number);
-        assert!(places.iter().enumerate().all(|(at, (number, _))| at == *number), "a record was not delivered");
+        assert!(
+            places
+                .iter()
+                .enumerate()
+                .all(|(at, (number, _))| at == *number),
+            "a record was not delivered"
+        );
         places.into_iter().map(|(_, place)| place).collect()
     }
 }
@@ -348,36 +474,59 @@ impl Reader {
 
     fn with(servers: &str, topic: &str, isolation: &str) -> Self {
         let mut config = client(servers);
-        config.set("group.id", "tests").set("enable.auto.commit", "false").set("isolation.level", isolation);
-        config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "20");
+        config
+            .set("group.id", "tests")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", isolation);
+        config
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "20");
         config.set("fetch.message.max.bytes", "4000000");
         let consumer: BaseConsumer = config.create().unwrap();
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
+        let metadata = consumer
+            .fetch_metadata(Some(topic), PATIENCE)
+            .expect("the broker answers");
         let partitions = metadata.topics()[0].partitions().len();
         let mut assignment = TopicPartitionList::new();
         for partition in 0..i32::try_from(partitions).unwrap() {
-            assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+            assignment
+                .add_partition_offset(topic, partition, Offset::Beginning)
+                .unwrap();
         }
         consumer.assign(&assignment).unwrap();
-        Reader { servers: servers.to_owned(), topic: topic.to_owned(), consumer, partitions, at_end: HashSet::new(), seen: Vec::new() }
+        Reader {
+            servers: servers.to_owned(),
+            topic: topic.to_owned(),
+            consumer,
+            partitions,
+            at_end: HashSet::new(),
+            seen: Vec::new(),
+        }
     }
 
     /// Waits until `count` records were seen since the reader was made, and hands over all of them.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, count: usize) -> &[(Place, Message)] {
         let done = self.read_until(PATIENCE, |reader| reader.seen.len() >= count);
-        assert!(done, "{} of {count} records after {PATIENCE:?} in {}", self.seen.len(), self.topic);
+        assert!(
+            done,
+            "{} of {count} records after {PATIENCE:?} in {}",
+            self.seen.len(),
+            self.topic
+        );
         &self.seen
     }
 
     /// Reads everything that is committed now.
     #[track_caller]
     pub(crate) fn read_all(&mut self) -> &[(Place, Message)] {
-        // From the beginning, with a consumer of its own: one that is at an end already is not told of that end again.
+        // From the beginning, with a consumer of its own: one that is at an end already is not told
+        // of that end again.
         let mut fresh = Reader::new(&self.servers, &self.topic);
         let done = fresh.read_until(PATIENCE, |reader| reader.at_end.len() == reader.partitions);
         assert!(done, "the end of {} was not reached", self.topic);
-        // Whole, or the old consumer would read on from where it was, and see again what was seen here.
+        // Whole, or the old consumer would read on from where it was, and see again what was seen
+        // here.
         *self = fresh;
         &self.seen
     }
@@ -392,7 +541,9 @@ impl Reader {
                 None => {}
                 // The client goes on trying.
                 Some(Err(KafkaError::MessageConsumption(
-                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::UnknownTopicOrPartition,
+                    RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::UnknownTopicOrPartition,
                 ))) => {}
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.at_end.insert(partition);
@@ -408,21 +559,51 @@ impl Reader {
     }
 }
 
-/// For each partition of a topic, how far the group has committed (-1 where it has not), and where the log ends, markers included.
-pub(crate) fn committed_and_end(servers: &str, group: &str, topic: &str, partitions: i32) -> Vec<(i64, i64)> {
+/// For each partition of a topic, how far the group has committed (-1 where it has not), and where
+/// the log ends, markers included.
+pub(crate) fn committed_and_end(
+    servers: &str,
+    group: &str,
+    topic: &str,
+    partitions: i32,
+) -> Vec<(i64, i64)> {
     let consumer: BaseConsumer = client(servers).set("group.id", group).create().unwrap();
     let mut asked = TopicPartitionList::new();
     for partition in 0..partitions {
         asked.add_partition(topic, partition);
     }
-    let committed = consumer.committed_offsets(asked, PATIENCE).expect("the broker answers");
-    let offset = |partition: i32| committed.find_partition(topic, partition).and_then(|found| found.offset().to_raw());
-    let end = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker answers").1;
-    (0..partitions).map(|partition| (offset(partition).filter(|offset| *offset >= 0).unwrap_or(-1), end(partition))).collect()
+    let committed = consumer
+        .committed_offsets(asked, PATIENCE)
+        .expect("the broker answers");
+    let offset = |partition: i32| {
+        committed
+            .find_partition(topic, partition)
+            .and_then(|found| found.offset().to_raw())
+    };
+    let end = |partition| {
+        consumer
+            .fetch_watermarks(topic, partition, PATIENCE)
+            .expect("the broker answers")
+            .1
+    };
+    (0..partitions)
+        .map(|partition| {
+            (
+                offset(partition)
+                    .filter(|offset| *offset >= 0)
+                    .unwrap_or(-1),
+                end(partition),
+            )
+        })
+        .collect()
 }
 
 fn place(message: &BorrowedMessage<'_>) -> Place {
-    Place { topic: message.topic().to_owned(), partition: message.partition(), offset: message.offset() }
+    Place {
+        topic: message.topic().to_owned(),
+        partition: message.partition(),
+        offset: message.offset(),
+    }
 }
 
 fn read(message: &BorrowedMessage<'_>) -> Message {
@@ -430,7 +611,9 @@ fn read(message: &BorrowedMessage<'_>) -> Message {
     Message {
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
-        headers: headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect(),
+        headers: headers
+            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+            .collect(),
         timestamp: match message.timestamp() {
             Timestamp::CreateTime(milliseconds) => Some(milliseconds),
             Timestamp::LogAppendTime(_) | Timestamp::NotAvailable => None,
@@ -442,40 +625,80 @@ fn read(message: &BorrowedMessage<'_>) -> Message {
 pub(crate) async fn configure(servers: &str, topic: &str, name: &str, value: &str) {
     let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
     let mut all = std::collections::HashMap::from([(name, value)]);
-    let told = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
-    let kept = told.entries.iter().filter(|entry| !entry.is_default && entry.source == ConfigSource::DynamicTopic && entry.name != name);
+    let told = admin
+        .describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new())
+        .await
+        .unwrap()
+        .remove(0)
+        .unwrap();
+    let kept = told.entries.iter().filter(|entry| {
+        !entry.is_default && entry.source == ConfigSource::DynamicTopic && entry.name != name
+    });
     all.extend(kept.filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?))));
-    let config = AlterConfig { specifier: ResourceSpecifier::Topic(topic), entries: all };
-    for result in admin.alter_configs([&config], &AdminOptions::new()).await.expect("the broker answers") {
+    let config = AlterConfig {
+        specifier: ResourceSpecifier::Topic(topic),
+        entries: all,
+    };
+    for result in admin
+        .alter_configs([&config], &AdminOptions::new())
+        .await
+        .expect("the broker answers")
+    {
         result.expect("the setting is taken");
     }
     // The controller has it; the broker that leads the topic's partitions hears of it a moment
     // later.
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let told = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
-        if told.get(name).is_some_and(|entry| entry.value.as_deref() == Some(value)) {
+        let told = admin
+            .describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new())
+            .await
+            .unwrap()
+            .remove(0)
+            .unwrap();
+        if told
+            .get(name)
+            .is_some_and(|entry| entry.value.as_deref() == Some(value))
+        {
             return;
         }
-        assert!(Instant::now() < deadline, "{topic} was set to {name}={value}, and no broker knows it");
+        assert!(
+            Instant::now() < deadline,
+            "{topic} was set to {name}={value}, and no broker knows it"
+        );
     }
 }
 
 /// Deletes a topic, and waits until no broker knows it.
 pub(crate) async fn delete_topic(servers: &str, topic: &str) {
-    let admin: AdminClient<DefaultClientContext> = client(servers).set("allow.auto.create.topics", "false").create().unwrap();
-    for result in admin.delete_topics(&[topic], &AdminOptions::new()).await.expect("the broker answers") {
+    let admin: AdminClient<DefaultClientContext> = client(servers)
+        .set("allow.auto.create.topics", "false")
+        .create()
+        .unwrap();
+    for result in admin
+        .delete_topics(&[topic], &AdminOptions::new())
+        .await
+        .expect("the broker answers")
+    {
         result.unwrap_or_else(|(topic, code)| panic!("{topic} was not deleted: {code}"));
     }
     let deadline = Instant::now() + PATIENCE;
     while exists(servers, topic) {
-        assert!(Instant::now() < deadline, "{topic} was deleted, and is still there");
+        assert!(
+            Instant::now() < deadline,
+            "{topic} was deleted, and is still there"
+        );
     }
 }
 
 /// Whether there is a topic of that name. To ask creates none.
 pub(crate) fn exists(servers: &str, topic: &str) -> bool {
     let consumer: BaseConsumer = client(servers).create().unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
-    metadata.topics().iter().any(|topic| topic.error().is_none() && !topic.partitions().is_empty())
+    let metadata = consumer
+        .fetch_metadata(Some(topic), PATIENCE)
+        .expect("the broker answers");
+    metadata
+        .topics()
+        .iter()
+        .any(|topic| topic.error().is_none() && !topic.partitions().is_empty())
 }

@@ -1,4 +1,5 @@
-//! An API that tells everybody, in every way there is, what it was sent: passwords, card numbers, tokens.
+//! An API that tells everybody, in every way there is, what it was sent: passwords, card numbers,
+//! tokens.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -21,30 +22,53 @@ struct Asked {
 /// How many ways [`answer`] knows: users have the numbers from 1 to this.
 pub(crate) const WAYS: u64 = 20;
 
-/// Answers each user's first update by the number of the user, as [`answer`] says, and any later one with a success. Logins
-/// fail in three ways first, and then give this token. Returns the base URL.
+/// Answers each user's first update by the number of the user, as [`answer`] says, and any later
+/// one with a success. Logins fail in three ways first, and then give this token. Returns the base
+/// URL.
 pub(crate) async fn start(api: &'static str, token: &'static str) -> String {
     let counts = Mutex::default();
     let server = Server::start(move |request| {
         let asked = understand(request, &counts);
-        if asked.path.contains("/login") { login(&asked, token) } else { answer(api, &asked) }
+        if asked.path.contains("/login") {
+            login(&asked, token)
+        } else {
+            answer(api, &asked)
+        }
     });
     server.await.url.into()
 }
 
 fn understand(request: &Request, counts: &Mutex<HashMap<String, usize>>) -> Asked {
     let path = request.path().to_owned();
-    let user = path.split('/').rev().find_map(|part| part.parse().ok()).unwrap_or(0);
+    let user = path
+        .split('/')
+        .rev()
+        .find_map(|part| part.parse().ok())
+        .unwrap_or(0);
     let body = request.json.clone().unwrap_or_default();
-    let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let bearer = request
+        .header("authorization")
+        .and_then(|value| value.strip_prefix("Bearer "));
     let query = request.query("access_token");
-    let values = ["password", "card_number"].into_iter().filter_map(|name| body.get(name)?.as_str());
-    let secrets: Vec<_> = values.chain(bearer).chain(query.as_deref()).flat_map(forms).collect();
+    let values = ["password", "card_number"]
+        .into_iter()
+        .filter_map(|name| body.get(name)?.as_str());
+    let secrets: Vec<_> = values
+        .chain(bearer)
+        .chain(query.as_deref())
+        .flat_map(forms)
+        .collect();
     let mut counts = counts.lock().unwrap();
     let count = counts.entry(path.clone()).or_default();
     *count += 1;
     let gossip = format!("{} {} {}", request.head(), request.body, secrets.join(" "));
-    Asked { before: *count - 1, path, user, body, gossip }
+    Asked {
+        before: *count - 1,
+        path,
+        user,
+        body,
+        gossip,
+    }
 }
 
 fn reply(status: &str, headers: &str, body: &str) -> Reply {
@@ -57,20 +81,37 @@ fn login(asked: &Asked, token: &str) -> Reply {
     match asked.before {
         0 => reply("401 No", "", &json!({ "data": gossip }).to_string()),
         1 => reply("500 Oh", "", gossip),
-        2 => reply("200 OK", "", &json!({ "data": { "message": gossip } }).to_string()),
-        _ => reply("200 OK", "", &json!({ "data": { "access_token": token } }).to_string()),
+        2 => reply(
+            "200 OK",
+            "",
+            &json!({ "data": { "message": gossip } }).to_string(),
+        ),
+        _ => reply(
+            "200 OK",
+            "",
+            &json!({ "data": { "access_token": token } }).to_string(),
+        ),
     }
 }
 
 fn answer(api: &str, asked: &Asked) -> Reply {
-    let Asked { user, gossip, body, .. } = asked;
+    let Asked {
+        user, gossip, body, ..
+    } = asked;
     // In a header and in the status line no line may end.
     let line = gossip.replace(['\r', '\n'], " ");
     let refusal = match api {
-        "aipix" => json!({ "message": gossip, "errors": { "permissions.0": [gossip], gossip.as_str(): [gossip, body] } }),
-        _ => json!({ "error": { "code": 422, "message": gossip, "errors": { "password": [gossip] } } }),
+        "aipix" => {
+            json!({ "message": gossip, "errors": { "permissions.0": [gossip], gossip.as_str(): [gossip, body] } })
+        }
+        _ => {
+            json!({ "error": { "code": 422, "message": gossip, "errors": { "password": [gossip] } } })
+        }
     };
-    let (refusal, page) = (refusal.to_string(), format!("<html><body>{gossip}</body></html>"));
+    let (refusal, page) = (
+        refusal.to_string(),
+        format!("<html><body>{gossip}</body></html>"),
+    );
     let success = match api {
         "aipix" => json!({ "id": user, "login": gossip, "password": body }),
         _ => json!({ "data": { "id": user, "password": gossip, "sent": body } }),
@@ -92,12 +133,24 @@ fn answer(api: &str, asked: &Asked) -> Reply {
         10 => reply("429 Wait", "retry-after: 0\r\n", &refusal),
         11 => reply("503 Wait", &format!("retry-after: {line}\r\n"), &refusal),
         12 => reply("200 OK", "", &page),
-        13 => reply("200 OK", "", &json!({ "error": { "code": 422, "message": gossip } }).to_string()),
-        14 => reply(&format!("500 {line}"), &format!("x-echo: {line}\r\n"), &page),
+        13 => reply(
+            "200 OK",
+            "",
+            &json!({ "error": { "code": 422, "message": gossip } }).to_string(),
+        ),
+        14 => reply(
+            &format!("500 {line}"),
+            &format!("x-echo: {line}\r\n"),
+            &page,
+        ),
         // No HTTP at all; an answer that is cut off; one with a wrong length; none.
         15 => Reply::Last(format!("{gossip}\r\n\r\n").into_bytes()),
-        16 => Reply::Last(format!("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n{refusal}").into_bytes()),
-        17 => Reply::Last(format!("HTTP/1.1 200 OK\r\ncontent-length: {line}\r\n\r\n{refusal}").into_bytes()),
+        16 => Reply::Last(
+            format!("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n{refusal}").into_bytes(),
+        ),
+        17 => Reply::Last(
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {line}\r\n\r\n{refusal}").into_bytes(),
+        ),
         18 => Reply::Silence,
         19 => reply("200 OK", "", &format!("{{\"data\":{{\"id\":\"{line}\"}}}}")),
         _ => success,

@@ -1,4 +1,5 @@
-//! A load: updates that flow while something goes wrong, and what must hold for them whatever it was.
+//! A load: updates that flow while something goes wrong, and what must hold for them whatever it
+//! was.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -33,7 +34,9 @@ impl Load {
         for target in ["aipix", "valt"] {
             bench.set(&format!("targets.{target}.delivery.request_timeout"), "2s");
         }
-        bench.valt.set(|settings| settings.latency = Duration::from_millis(10));
+        bench
+            .valt
+            .set(|settings| settings.latency = Duration::from_millis(10));
         Load::default()
     }
 
@@ -53,51 +56,100 @@ impl Load {
         self.places.len() / usize::try_from(USERS).unwrap()
     }
 
-    /// Waits until every update has its outcome, and checks what must hold. `crashes` is how often an instance was ended without having
-    /// been able to settle. Returns how many calls were made besides the one that each update needs.
+    /// Waits until every update has its outcome, and checks what must hold. `crashes` is how often
+    /// an instance was ended without having been able to settle. Returns how many calls were made
+    /// besides the one that each update needs.
     #[track_caller]
     pub(crate) fn check(&self, bench: &mut Bench, crashes: usize) -> usize {
         let outcomes = bench.outcomes_of(&self.places);
-        assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered"));
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| outcome.ending() == "delivered")
+        );
         assert!(bench.dead_letters(0).is_empty());
-        let numbers: HashMap<_, _> = outcomes.iter().enumerate().map(|(number, outcome)| (outcome.id.to_string(), number)).collect();
+        let numbers: HashMap<_, _> = outcomes
+            .iter()
+            .enumerate()
+            .map(|(number, outcome)| (outcome.id.to_string(), number))
+            .collect();
         let users = calls_by_user(&bench.valt);
         for (user, calls) in &users {
             let (mut applied, mut previous, mut back) = (0, None, 0);
             for call in calls {
                 let number = numbers[call.idempotency_key.as_ref().expect("a call has a key")];
                 let round = number / usize::try_from(USERS).unwrap();
-                assert_eq!(call.body["display_name"], round.to_string(), "the key is that of the update");
-                assert!(round <= applied, "user {user}: round {round} was called when only those below {applied} had been applied");
+                assert_eq!(
+                    call.body["display_name"],
+                    round.to_string(),
+                    "the key is that of the update"
+                );
+                assert!(
+                    round <= applied,
+                    "user {user}: round {round} was called when only those below {applied} had been applied"
+                );
                 let Outcome { data, .. } = &outcomes[number];
                 let ended = data.finished_at.as_millisecond();
-                assert!(call.at.as_millisecond() <= ended, "user {user}: round {round} was called when it was settled already");
+                assert!(
+                    call.at.as_millisecond() <= ended,
+                    "user {user}: round {round} was called when it was settled already"
+                );
                 back += usize::from(previous.is_some_and(|previous| round <= previous));
                 previous = Some(round);
                 if call.applied {
                     applied = applied.max(round + 1);
                 }
             }
-            assert!(back <= crashes, "user {user}: calls went back {back} times, with {crashes} crashes");
+            assert!(
+                back <= crashes,
+                "user {user}: calls went back {back} times, with {crashes} crashes"
+            );
             let last = (self.rounds() - 1).to_string();
-            assert_eq!((applied, previous), (self.rounds(), Some(self.rounds() - 1)), "user {user}");
-            assert_eq!(bench.valt.fields(*user).unwrap()["display_name"], json!(last));
+            assert_eq!(
+                (applied, previous),
+                (self.rounds(), Some(self.rounds() - 1)),
+                "user {user}"
+            );
+            assert_eq!(
+                bench.valt.fields(*user).unwrap()["display_name"],
+                json!(last)
+            );
         }
         users.values().map(Vec::len).sum::<usize>() - self.places.len()
     }
 
-    /// How long after `since` the slowest partition was called again by an instance other than the one that was gone at `gone`: the
-    /// partition's first call later than that. Every partition must have one.
+    /// How long after `since` the slowest partition was called again by an instance other than the
+    /// one that was gone at `gone`: the partition's first call later than that. Every partition
+    /// must have one.
     #[track_caller]
-    pub(crate) fn takeover(&self, bench: &mut Bench, since: Timestamp, gone: Timestamp) -> Duration {
-        let partitions: HashMap<_, _> =
-            bench.outcomes_of(&self.places).iter().map(|outcome| (outcome.id.to_string(), outcome.data.record.partition)).collect();
+    pub(crate) fn takeover(
+        &self,
+        bench: &mut Bench,
+        since: Timestamp,
+        gone: Timestamp,
+    ) -> Duration {
+        let partitions: HashMap<_, _> = bench
+            .outcomes_of(&self.places)
+            .iter()
+            .map(|outcome| (outcome.id.to_string(), outcome.data.record.partition))
+            .collect();
         let mut first: BTreeMap<i32, Timestamp> = BTreeMap::new();
         for call in bench.valt.calls().into_iter().filter(|call| call.at > gone) {
-            first.entry(partitions[&call.idempotency_key.unwrap()]).or_insert(call.at);
+            first
+                .entry(partitions[&call.idempotency_key.unwrap()])
+                .or_insert(call.at);
         }
         let all: BTreeSet<_> = partitions.values().collect();
-        assert_eq!(first.keys().collect::<BTreeSet<_>>(), all, "there was work left on every partition");
-        first.values().max().unwrap().duration_since(since).unsigned_abs()
+        assert_eq!(
+            first.keys().collect::<BTreeSet<_>>(),
+            all,
+            "there was work left on every partition"
+        );
+        first
+            .values()
+            .max()
+            .unwrap()
+            .duration_since(since)
+            .unsigned_abs()
     }
 }

@@ -1,4 +1,5 @@
-//! What the suites stand on: a real Kafka, the service as a process, stand-ins for the APIs, and readers of what comes out.
+//! What the suites stand on: a real Kafka, the service as a process, stand-ins for the APIs, and
+//! readers of what comes out.
 
 pub(crate) mod api;
 pub(crate) mod bench;

@@ -76,8 +76,12 @@ impl Outcome {
     pub(crate) fn read(message: &Message, group_id: &str) -> Self {
         let attribute = |name: &str| message.header(&format!("ce_{name}")).map(str::to_owned);
         let value = message.value.as_deref().expect("an outcome has a value");
-        let data: Data =
-            serde_json::from_slice(value).unwrap_or_else(|error| panic!("not an outcome: {error}: {}", String::from_utf8_lossy(value)));
+        let data: Data = serde_json::from_slice(value).unwrap_or_else(|error| {
+            panic!(
+                "not an outcome: {error}: {}",
+                String::from_utf8_lossy(value)
+            )
+        });
         schema::check_outcome(&serde_json::from_slice(value).expect("an outcome is JSON"));
         let attributes = message.headers.iter().filter_map(|(name, value)| {
             let value = std::str::from_utf8(value.as_deref()?).expect("a header of text");
@@ -85,7 +89,10 @@ impl Outcome {
         });
         schema::check_cloud_event(&attributes.collect());
         let outcome = Outcome {
-            id: attribute("id").expect("ce_id").parse().expect("ce_id is a UUID"),
+            id: attribute("id")
+                .expect("ce_id")
+                .parse()
+                .expect("ce_id is a UUID"),
             source: attribute("source").expect("ce_source"),
             event_type: attribute("type").expect("ce_type"),
             subject: attribute("subject"),
@@ -102,15 +109,34 @@ impl Outcome {
 
     #[track_caller]
     fn check(&self, group_id: &str) {
-        let Data { outcome, target, user, record, .. } = &self.data;
-        let target = target.as_deref().expect("an outcome always has a target, if only `unclaimed`");
-        let Place { topic, partition, offset } = record;
+        let Data {
+            outcome,
+            target,
+            user,
+            record,
+            ..
+        } = &self.data;
+        let target = target
+            .as_deref()
+            .expect("an outcome always has a target, if only `unclaimed`");
+        let Place {
+            topic,
+            partition,
+            offset,
+        } = record;
         let name = format!("user-courier:{group_id}.{target}/{topic}/{partition}/{offset}");
         assert_eq!(self.id, Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()));
         assert_eq!(self.source, format!("/user-courier/{group_id}/{target}"));
         assert_eq!(self.event_type, format!("user-courier.update.{outcome}"));
-        assert_eq!(self.subject, user.map(|user| format!("{target}/users/{user}")));
-        assert_eq!(self.data.reason.is_some(), outcome == "dead_lettered", "{self:?}");
+        assert_eq!(
+            self.subject,
+            user.map(|user| format!("{target}/users/{user}"))
+        );
+        assert_eq!(
+            self.data.reason.is_some(),
+            outcome == "dead_lettered",
+            "{self:?}"
+        );
     }
 
     /// The outcome and its reason, such as `dead_lettered rejected`.

@@ -1,4 +1,5 @@
-//! The service as a process: started with a configuration file, watched through its log and its admin endpoint, ended by signals.
+//! The service as a process: started with a configuration file, watched through its log and its
+//! admin endpoint, ended by signals.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -40,7 +41,11 @@ impl Log {
         for line in BufReader::new(errors).split(b'\n') {
             let Ok(line) = line else { break };
             let line = String::from_utf8_lossy(&line).into_owned();
-            self.lines.lock().unwrap_or_else(PoisonError::into_inner).0.push(line);
+            self.lines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+                .push(line);
             self.changed.notify_all();
         }
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
@@ -60,12 +65,20 @@ impl Log {
             if *ended || left.is_zero() {
                 return None;
             }
-            guard = self.changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+            guard = self
+                .changed
+                .wait_timeout(guard, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
     fn text(&self) -> String {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).0.join("\n")
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .join("\n")
     }
 }
 
@@ -84,7 +97,11 @@ impl Service {
         let errors = child.stderr.take().expect("standard error is piped");
         let collector = Arc::clone(&log);
         std::thread::spawn(move || collector.collect(errors));
-        Service { child, log, admin: None }
+        Service {
+            child,
+            log,
+            admin: None,
+        }
     }
 
     /// Starts `user-courier run`, and waits until it says that it is ready.
@@ -98,7 +115,13 @@ impl Service {
     /// Starts `user-courier run` for one target, and waits until it is ready.
     #[track_caller]
     pub(crate) fn run_only(config: &Path, target: &str) -> Self {
-        let mut service = Self::spawn(["run", "--target", target, "--config", config.to_str().expect("a path of text")]);
+        let mut service = Self::spawn([
+            "run",
+            "--target",
+            target,
+            "--config",
+            config.to_str().expect("a path of text"),
+        ]);
         service.find_address("admin endpoint listening");
         service.wait_until_ready();
         service
@@ -107,7 +130,8 @@ impl Service {
     /// Starts `user-courier run`, and waits for its admin endpoint only.
     #[track_caller]
     pub(crate) fn run_unready(config: &Path) -> Self {
-        let mut service = Self::spawn(["run", "--config", config.to_str().expect("a path of text")]);
+        let mut service =
+            Self::spawn(["run", "--config", config.to_str().expect("a path of text")]);
         service.find_address("admin endpoint listening");
         service
     }
@@ -116,13 +140,18 @@ impl Service {
     #[track_caller]
     pub(crate) fn run_with(config: &Path, flags: &[&str]) -> Self {
         let config = config.to_str().expect("a path of text");
-        let mut service = Self::spawn(["run", "--config", config].into_iter().chain(flags.iter().copied()));
+        let mut service = Self::spawn(
+            ["run", "--config", config]
+                .into_iter()
+                .chain(flags.iter().copied()),
+        );
         service.find_address("admin endpoint listening");
         service.wait_until_ready();
         service
     }
 
-    /// Starts `user-courier console` on a free port of the loopback address, and waits until it listens. [`Service::get`] asks it then.
+    /// Starts `user-courier console` on a free port of the loopback address, and waits until it
+    /// listens. [`Service::get`] asks it then.
     #[track_caller]
     pub(crate) fn console(config: &Path) -> Self {
         Self::console_at(config, "127.0.0.1:0")
@@ -131,14 +160,22 @@ impl Service {
     /// The same on another address.
     #[track_caller]
     pub(crate) fn console_at(config: &Path, listen: &str) -> Self {
-        let mut console = Self::spawn(["console", "--config", config.to_str().expect("a path of text"), "--listen", listen]);
+        let mut console = Self::spawn([
+            "console",
+            "--config",
+            config.to_str().expect("a path of text"),
+            "--listen",
+            listen,
+        ]);
         console.find_address("console listening");
         console
     }
 
     #[track_caller]
     fn find_address(&mut self, words: &str) {
-        let address = self.log.wait_for(|lines, _| lines.iter().find_map(|line| address_in(line, words)));
+        let address = self
+            .log
+            .wait_for(|lines, _| lines.iter().find_map(|line| address_in(line, words)));
         self.admin = Some(address.expect("it logs where it listens"));
     }
 
@@ -157,15 +194,23 @@ impl Service {
     pub(crate) fn wait_until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition(self) {
-            assert!(Instant::now() < deadline, "waited {PATIENCE:?} until {what}");
-            assert!(self.child.try_wait().unwrap().is_none(), "the service ended before {what}");
+            assert!(
+                Instant::now() < deadline,
+                "waited {PATIENCE:?} until {what}"
+            );
+            assert!(
+                self.child.try_wait().unwrap().is_none(),
+                "the service ended before {what}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// Sends a signal, such as `TERM`, `KILL`, `STOP` or `CONT`.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        let status = Command::new("kill")
+            .args(["-s", name, &self.child.id().to_string()])
+            .status();
         assert!(status.expect("kill can be run").success());
     }
 
@@ -183,7 +228,9 @@ impl Service {
     /// Waits until so many lines of its log have this in them.
     #[track_caller]
     pub(crate) fn wait_for_logs(&self, words: &str, count: usize) {
-        let found = self.log.wait_for(|lines, _| (lines.iter().filter(|line| line.contains(words)).count() >= count).then_some(()));
+        let found = self.log.wait_for(|lines, _| {
+            (lines.iter().filter(|line| line.contains(words)).count() >= count).then_some(())
+        });
         assert!(found.is_some(), "the log never said {words} {count} times");
     }
 
@@ -191,9 +238,15 @@ impl Service {
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
         let ended = self.log.wait_for(|_, ended| ended.then_some(()));
-        assert!(ended.is_some(), "the service did not end within {PATIENCE:?}");
+        assert!(
+            ended.is_some(),
+            "the service did not end within {PATIENCE:?}"
+        );
         let code = self.child.wait().unwrap().code();
-        Ended { code, errors: self.log.text() }
+        Ended {
+            code,
+            errors: self.log.text(),
+        }
     }
 
     /// Asks for an orderly end, and waits for it.
@@ -212,9 +265,14 @@ impl Service {
         // Version 1.0, so that the body ends with the connection.
         write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer of text");
+        stream
+            .read_to_string(&mut answer)
+            .expect("an answer of text");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
         (status.expect("a status"), body.to_owned())
     }
 
@@ -229,8 +287,15 @@ impl Service {
     pub(crate) fn metrics(&self) -> Metrics {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200);
-        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Metrics(lines.filter_map(|line| line.rsplit_once(' ')).map(|(series, value)| (series.to_owned(), value.parse().unwrap())).collect())
+        let lines = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Metrics(
+            lines
+                .filter_map(|line| line.rsplit_once(' '))
+                .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
+                .collect(),
+        )
     }
 }
 
@@ -245,11 +310,17 @@ impl Metrics {
             let (metric, rest) = series.split_once('{').unwrap_or((series, ""));
             let has = |(label, value): &(&str, &str)| {
                 let wanted = format!("{label}=\"{value}\"");
-                rest.trim_end_matches('}').split(',').any(|found| found == wanted)
+                rest.trim_end_matches('}')
+                    .split(',')
+                    .any(|found| found == wanted)
             };
             metric.strip_prefix("user_courier_") == Some(name) && labels.iter().all(has)
         };
-        self.0.iter().filter(|(series, _)| matches(series)).map(|(_, value)| value).sum()
+        self.0
+            .iter()
+            .filter(|(series, _)| matches(series))
+            .map(|(_, value)| value)
+            .sum()
     }
 }
 

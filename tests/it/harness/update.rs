@@ -26,7 +26,10 @@ pub(crate) struct Update {
 impl Update {
     /// An update that names its target. The key is the user.
     pub(crate) fn new(target: &str, user: u64, changes: Value) -> Self {
-        Self::of_data(&user.to_string(), json!({ "target": target, "user": user, "changes": changes }))
+        Self::of_data(
+            &user.to_string(),
+            json!({ "target": target, "user": user, "changes": changes }),
+        )
     }
 
     /// An update with data of any kind.
@@ -35,8 +38,16 @@ impl Update {
             "specversion": "1.0", "id": Uuid::new_v4().to_string(),
             "source": "/tests/it", "type": "com.example.user.updated",
         });
-        let Value::Object(attributes) = attributes else { unreachable!("written as an object above") };
-        Update { mode: Mode::Structured, key: key.to_owned(), attributes, data, headers: Vec::new() }
+        let Value::Object(attributes) = attributes else {
+            unreachable!("written as an object above")
+        };
+        Update {
+            mode: Mode::Structured,
+            key: key.to_owned(),
+            attributes,
+            data,
+            headers: Vec::new(),
+        }
     }
 
     pub(crate) fn valt(user: u64, name: &str) -> Self {
@@ -78,7 +89,10 @@ impl Update {
         let mut headers = self.headers.clone();
         let value = match self.mode {
             Mode::Structured => {
-                headers.push(("content-type".to_owned(), text("application/cloudevents+json")));
+                headers.push((
+                    "content-type".to_owned(),
+                    text("application/cloudevents+json"),
+                ));
                 self.event()
             }
             Mode::Binary => {
@@ -90,6 +104,11 @@ impl Update {
                 self.data.clone()
             }
         };
-        Message { key: text(&self.key), value: Some(value.to_string().into_bytes()), headers, timestamp: None }
+        Message {
+            key: text(&self.key),
+            value: Some(value.to_string().into_bytes()),
+            headers,
+            timestamp: None,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Kafka's protocol by hand, for records that no client library here can write or read: those with header names that are not text.
+//! Kafka's protocol by hand, for records that no client library here can write or read: those with
+//! header names that are not text.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -37,7 +38,8 @@ pub(crate) fn write(topic: &str, partition: i32, record: &RawRecord) -> i64 {
     panic!("none of the bootstrap servers leads {topic}/{partition}")
 }
 
-/// Reads the records of a partition from its beginning, as far as one answer goes. They must not be compressed.
+/// Reads the records of a partition from its beginning, as far as one answer goes. They must not be
+/// compressed.
 pub(crate) fn read(topic: &str, partition: i32) -> Vec<RawRecord> {
     let mut body = Vec::new();
     body.extend((-1_i32).to_be_bytes()); // not a replica
@@ -59,7 +61,10 @@ pub(crate) fn read(topic: &str, partition: i32) -> Vec<RawRecord> {
         }
         take(&mut answer, 16);
         let aborted = take_i32(&mut answer).max(0);
-        assert_eq!(aborted, 0, "this reader knows nothing of aborted transactions");
+        assert_eq!(
+            aborted, 0,
+            "this reader knows nothing of aborted transactions"
+        );
         let batches = usize::try_from(take_i32(&mut answer)).unwrap_or(0);
         return decode(take(&mut answer, batches));
     }
@@ -133,8 +138,14 @@ fn decode(mut batches: &[u8]) -> Vec<RawRecord> {
             let timestamp = base_timestamp + take_varint(&mut batch);
             take_varint(&mut batch);
             let (key, value) = (take_bytes(&mut batch), take_bytes(&mut batch));
-            let headers = (0..take_varint(&mut batch)).map(|_| (take_bytes(&mut batch).unwrap(), take_bytes(&mut batch)));
-            records.push(RawRecord { timestamp, key, value, headers: headers.collect() });
+            let headers = (0..take_varint(&mut batch))
+                .map(|_| (take_bytes(&mut batch).unwrap(), take_bytes(&mut batch)));
+            records.push(RawRecord {
+                timestamp,
+                key,
+                value,
+                headers: headers.collect(),
+            });
         }
     }
     records
@@ -213,9 +224,11 @@ fn take_bytes(from: &mut &[u8]) -> Option<Vec<u8>> {
 }
 
 fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes
-        .iter()
-        .fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())))
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
+        })
+    })
 }
 
 #[test]

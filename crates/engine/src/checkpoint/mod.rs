@@ -1,15 +1,18 @@
 //! A checkpoint: what is committed for a partition, an offset and a text beside it.
 //!
-//! Lanes finish out of order, so the committed offset, the lowest unsettled one, does not tell which of the later ones are
-//! settled. The text does: it lists the *holes*, the unsettled offsets up to a horizon. What is below the horizon and no
-//! hole is settled (or was never ours). It also carries the attempts already spent on waiting updates.
+//! Lanes finish out of order, so the committed offset, the lowest unsettled one, does not tell
+//! which of the later ones are settled. The text does: it lists the *holes*, the unsettled offsets
+//! up to a horizon. What is below the horizon and no hole is settled (or was never ours). It also
+//! carries the attempts already spent on waiting updates.
 //!
-//! The text is `uc2.` and, in unpadded URL-safe base64: the 16 bytes of the topic's id; the horizon's distance from the
-//! offset; how the holes are written (0: lengths of runs, between holes and of holes in turn; 1: a bitmap); the holes'
-//! bytes, their count first; then the spent attempts, each as distance from the one before, calls and failures. Numbers
-//! are LEB128. If there is nothing to say but the topic's id, the text ends with it.
+//! The text is `uc2.` and, in unpadded URL-safe base64: the 16 bytes of the topic's id; the
+//! horizon's distance from the offset; how the holes are written (0: lengths of runs, between holes
+//! and of holes in turn; 1: a bitmap); the holes' bytes, their count first; then the spent
+//! attempts, each as distance from the one before, calls and failures. Numbers are LEB128. If there
+//! is nothing to say but the topic's id, the text ends with it.
 //!
-//! If the topic's id is not known, the text is `uc1.` and the same without it, as older versions wrote it.
+//! If the topic's id is not known, the text is `uc1.` and the same without it, as older versions
+//! wrote it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +21,8 @@ use crate::{TopicId, base64};
 
 /// The broker takes this much text beside an offset (`offset.metadata.max.bytes`).
 pub const MAX_TEXT: usize = 4096;
-/// A text written as new stays below this: settling the lowest offset can lengthen the next text by a few bytes.
+/// A text written as new stays below this: settling the lowest offset can lengthen the next text by
+/// a few bytes.
 const FULL_TEXT: usize = MAX_TEXT - 64;
 /// The version's mark. A text without a mark of ours is somebody else's.
 const MARK: &str = "uc2.";
@@ -50,7 +54,10 @@ pub struct Commit {
 impl Commit {
     /// The commit of a group that has read nothing.
     pub fn none() -> Self {
-        Commit { offset: 0, metadata: String::new() }
+        Commit {
+            offset: 0,
+            metadata: String::new(),
+        }
     }
 }
 
@@ -59,7 +66,8 @@ impl Commit {
 pub struct Checkpoint {
     /// The topic that the offsets speak of.
     pub topic: TopicId,
-    /// Below this, what is no hole is settled. Equal to the offset where nothing above it is settled.
+    /// Below this, what is no hole is settled. Equal to the offset where nothing above it is
+    /// settled.
     pub horizon: i64,
     /// The unsettled offsets below the horizon, and those above it on which attempts were spent.
     pub open: BTreeMap<i64, Spent>,
@@ -77,7 +85,9 @@ pub enum Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unreadable::Foreign => write!(f, "it does not begin with `{MARK}` or `{MARK_WITHOUT_ID}`"),
+            Unreadable::Foreign => {
+                write!(f, "it does not begin with `{MARK}` or `{MARK_WITHOUT_ID}`")
+            }
             Unreadable::Damaged => f.write_str("it is damaged"),
         }
     }
@@ -88,12 +98,21 @@ impl std::error::Error for Unreadable {}
 impl Checkpoint {
     /// Nothing known above `offset`.
     pub fn at(offset: i64) -> Self {
-        Checkpoint { topic: TopicId::UNKNOWN, horizon: offset, open: BTreeMap::new() }
+        Checkpoint {
+            topic: TopicId::UNKNOWN,
+            horizon: offset,
+            open: BTreeMap::new(),
+        }
     }
 
-    /// Writes the commit at `offset`, the lowest unsettled one; `None` if the holes do not fit. Spent attempts that do not fit are left out.
+    /// Writes the commit at `offset`, the lowest unsettled one; `None` if the holes do not fit.
+    /// Spent attempts that do not fit are left out.
     pub fn write(&self, offset: i64) -> Option<Commit> {
-        let open: Vec<(i64, Spent)> = self.open.range(offset..).map(|(at, spent)| (*at, *spent)).collect();
+        let open: Vec<(i64, Spent)> = self
+            .open
+            .range(offset..)
+            .map(|(at, spent)| (*at, *spent))
+            .collect();
         write(self.topic, offset, self.horizon, &open)
     }
 
@@ -106,20 +125,43 @@ impl Checkpoint {
         if let Some(text) = commit.metadata.strip_prefix(MARK_WITHOUT_ID) {
             return parse(commit.offset, &decode(text)?).ok_or(Unreadable::Damaged);
         }
-        let bytes = decode(commit.metadata.strip_prefix(MARK).ok_or(Unreadable::Foreign)?)?;
+        let bytes = decode(
+            commit
+                .metadata
+                .strip_prefix(MARK)
+                .ok_or(Unreadable::Foreign)?,
+        )?;
         let (id, rest) = bytes.split_first_chunk().ok_or(Unreadable::Damaged)?;
-        let checkpoint = if rest.is_empty() { Some(Checkpoint::at(commit.offset)) } else { parse(commit.offset, rest) };
-        checkpoint.map(|checkpoint| Checkpoint { topic: TopicId(*id), ..checkpoint }).ok_or(Unreadable::Damaged)
+        let checkpoint = if rest.is_empty() {
+            Some(Checkpoint::at(commit.offset))
+        } else {
+            parse(commit.offset, rest)
+        };
+        checkpoint
+            .map(|checkpoint| Checkpoint {
+                topic: TopicId(*id),
+                ..checkpoint
+            })
+            .ok_or(Unreadable::Damaged)
     }
 }
 
 /// As [`Checkpoint::write`]; `open` goes up, and begins at `offset` or above.
-pub(super) fn write(topic: TopicId, offset: i64, horizon: i64, open: &[(i64, Spent)]) -> Option<Commit> {
+pub(super) fn write(
+    topic: TopicId,
+    offset: i64,
+    horizon: i64,
+    open: &[(i64, Spent)],
+) -> Option<Commit> {
     let holes = &open[..open.partition_point(|(at, _)| *at < horizon)];
     if horizon.saturating_sub(offset) > MAX_WINDOW || holes.len() > MAX_HOLES {
         return None;
     }
-    let (mark, mut bytes) = if topic.is_known() { (MARK, topic.0.to_vec()) } else { (MARK_WITHOUT_ID, Vec::new()) };
+    let (mark, mut bytes) = if topic.is_known() {
+        (MARK, topic.0.to_vec())
+    } else {
+        (MARK_WITHOUT_ID, Vec::new())
+    };
     let id_length = bytes.len();
     put(&mut bytes, (horizon - offset).max(0) as u64);
     if horizon > offset {
@@ -173,7 +215,11 @@ fn put_holes(bytes: &mut Vec<u8>, offset: i64, horizon: i64, holes: &[(i64, Spen
     while let Some((first, _)) = rest.first()
         && runs.len() as u64 <= bitmap_length
     {
-        let length = rest.iter().zip(*first..).take_while(|((hole, _), expected)| hole == expected).count();
+        let length = rest
+            .iter()
+            .zip(*first..)
+            .take_while(|((hole, _), expected)| hole == expected)
+            .count();
         put(&mut runs, (first - at) as u64);
         put(&mut runs, length as u64);
         at = first + length as i64;
@@ -217,7 +263,9 @@ impl<'a> Reader<'a> {
     }
 
     fn distance(&mut self) -> Option<i64> {
-        i64::try_from(self.number()?).ok().filter(|distance| *distance <= MAX_WINDOW)
+        i64::try_from(self.number()?)
+            .ok()
+            .filter(|distance| *distance <= MAX_WINDOW)
     }
 
     fn take(&mut self, length: u64) -> Option<&'a [u8]> {
@@ -241,8 +289,12 @@ fn parse(offset: i64, bytes: &[u8]) -> Option<Checkpoint> {
             1 => read_bitmap(offset, horizon, holes)?,
             _ => return None,
         };
-        // In one go: one by one would take as long as all the rest together, for each of perhaps a thousand partitions.
-        checkpoint.open = holes.into_iter().map(|hole| (hole, Spent::default())).collect();
+        // In one go: one by one would take as long as all the rest together, for each of perhaps a
+        // thousand partitions.
+        checkpoint.open = holes
+            .into_iter()
+            .map(|hole| (hole, Spent::default()))
+            .collect();
     }
     let mut at = offset;
     while !reader.0.is_empty() {

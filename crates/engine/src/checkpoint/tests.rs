@@ -2,14 +2,27 @@ use super::*;
 use proptest::prelude::*;
 
 fn checkpoint(horizon: i64, holes: impl IntoIterator<Item = i64>) -> Checkpoint {
-    let open = holes.into_iter().map(|hole| (hole, Spent::default())).collect();
-    Checkpoint { topic: TopicId([7; 16]), horizon, open }
+    let open = holes
+        .into_iter()
+        .map(|hole| (hole, Spent::default()))
+        .collect();
+    Checkpoint {
+        topic: TopicId([7; 16]),
+        horizon,
+        open,
+    }
 }
 
 #[test]
 fn nothing_above_the_offset_needs_no_text() {
     let commit = Checkpoint::at(7).write(7).unwrap();
-    assert_eq!(commit, Commit { offset: 7, metadata: String::new() });
+    assert_eq!(
+        commit,
+        Commit {
+            offset: 7,
+            metadata: String::new()
+        }
+    );
     assert_eq!(Checkpoint::read(&commit), Ok(Checkpoint::at(7)));
 }
 
@@ -23,12 +36,23 @@ fn the_topic_is_named_even_if_there_is_nothing_else_to_say() {
 
 #[test]
 fn a_text_of_an_older_version_is_read_and_names_no_topic() {
-    let commit = Commit { offset: 10, metadata: "uc1.AwEBAg".to_owned() };
+    let commit = Commit {
+        offset: 10,
+        metadata: "uc1.AwEBAg".to_owned(),
+    };
     let read = Checkpoint::read(&commit).unwrap();
     assert_eq!((read.topic, read.horizon), (TopicId::UNKNOWN, 13));
     assert_eq!(read.open.into_keys().collect::<Vec<_>>(), [11]);
-    let again = Checkpoint { topic: TopicId::UNKNOWN, ..Checkpoint::read(&commit).unwrap() }.write(10);
-    assert_eq!(again, Some(commit), "as long as the id is not known, nothing changes");
+    let again = Checkpoint {
+        topic: TopicId::UNKNOWN,
+        ..Checkpoint::read(&commit).unwrap()
+    }
+    .write(10);
+    assert_eq!(
+        again,
+        Some(commit),
+        "as long as the id is not known, nothing changes"
+    );
 }
 
 #[test]
@@ -49,7 +73,10 @@ fn a_long_window_with_few_holes_is_short() {
 
 #[test]
 fn what_does_not_fit_is_refused_and_not_cut() {
-    assert_eq!(checkpoint(1_000_000, (0..1_000_000).step_by(100)).write(0), None);
+    assert_eq!(
+        checkpoint(1_000_000, (0..1_000_000).step_by(100)).write(0),
+        None
+    );
 }
 
 #[test]
@@ -58,8 +85,18 @@ fn nothing_is_written_that_would_not_be_read() {
     assert!(checkpoint(MAX_WINDOW + 7, [7]).write(7).is_some());
     assert_eq!(checkpoint(3_000_000, 0..2_000_000).write(0), None);
     let mut far = checkpoint(8, [7]);
-    far.open.insert(MAX_WINDOW + 8, Spent { calls: 1, failures: 1 });
-    assert_eq!(Checkpoint::read(&far.write(7).unwrap()), Ok(checkpoint(8, [7])), "the attempts are left out");
+    far.open.insert(
+        MAX_WINDOW + 8,
+        Spent {
+            calls: 1,
+            failures: 1,
+        },
+    );
+    assert_eq!(
+        Checkpoint::read(&far.write(7).unwrap()),
+        Ok(checkpoint(8, [7])),
+        "the attempts are left out"
+    );
 }
 
 #[test]
@@ -80,21 +117,44 @@ fn a_few_bytes_of_damage_do_not_fill_the_memory() {
 #[test]
 fn spent_attempts_are_kept_as_far_as_they_fit() {
     let mut full = checkpoint(10, [3]);
-    full.open.extend((3..5000).map(|at| (at, Spent { calls: 3, failures: 2 })));
+    full.open.extend((3..5000).map(|at| {
+        (
+            at,
+            Spent {
+                calls: 3,
+                failures: 2,
+            },
+        )
+    }));
     let commit = full.write(3).unwrap();
     assert!(commit.metadata.len() <= MAX_TEXT);
     let read = Checkpoint::read(&commit).unwrap();
     assert_eq!(read.horizon, 10);
-    assert_eq!(read.open[&3], Spent { calls: 3, failures: 2 });
+    assert_eq!(
+        read.open[&3],
+        Spent {
+            calls: 3,
+            failures: 2
+        }
+    );
     assert!(read.open.len() > 500);
 }
 
 #[test]
 fn foreign_and_damaged_texts_are_told_apart() {
-    let read = |metadata: &str| Checkpoint::read(&Commit { offset: 5, metadata: metadata.into() });
+    let read = |metadata: &str| {
+        Checkpoint::read(&Commit {
+            offset: 5,
+            metadata: metadata.into(),
+        })
+    };
     assert_eq!(read("flink-7"), Err(Unreadable::Foreign));
     assert_eq!(read("uc3.AAAA"), Err(Unreadable::Foreign));
-    assert_eq!(read("uc2.AAAA"), Err(Unreadable::Damaged), "too short for an id");
+    assert_eq!(
+        read("uc2.AAAA"),
+        Err(Unreadable::Damaged),
+        "too short for an id"
+    );
     assert_eq!(read("uc1.*"), Err(Unreadable::Damaged));
     assert_eq!(read("uc1.-v"), Err(Unreadable::Damaged));
 }

@@ -1,4 +1,5 @@
-//! What a target does: it flows, it holds because its API cannot be used just now, or it probes whether it can again.
+//! What a target does: it flows, it holds because its API cannot be used just now, or it probes
+//! whether it can again.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,8 @@ use crate::UserId;
 use crate::backoff::Backoff;
 use crate::verdict::{Finding, Verdict};
 
-/// Failures of this many different users with no success between them are taken for the API's failure, not the users'.
+/// Failures of this many different users with no success between them are taken for the API's
+/// failure, not the users'.
 const SEVERAL: usize = 3;
 /// So are odd answers to this many: an API that is well gives them to nobody.
 const SEVERAL_ODD: usize = 2;
@@ -105,9 +107,11 @@ pub struct Health {
     failing: Vec<Failing>,
     /// The API has answered as itself, be it once.
     answered: bool,
-    /// The target holds over failures that may be those of some users: nobody who had not failed was asked since.
+    /// The target holds over failures that may be those of some users: nobody who had not failed
+    /// was asked since.
     doubted: bool,
-    /// When a user who has not failed may be asked, before the next probe is due for everybody. Such a user's answer tells most.
+    /// When a user who has not failed may be asked, before the next probe is due for everybody.
+    /// Such a user's answer tells most.
     clean_at: Option<Instant>,
     /// Probes of such users that failed.
     failed_clean: u32,
@@ -158,7 +162,8 @@ impl Health {
         self.state == State::Flowing
     }
 
-    /// A user's failure is the user's own only while nobody else fails: whether others failed since the last success.
+    /// A user's failure is the user's own only while nobody else fails: whether others failed since
+    /// the last success.
     pub fn others_fail(&self, user: UserId) -> bool {
         !self.is_flowing() || self.failing.iter().any(|failing| failing.user != user)
     }
@@ -168,7 +173,8 @@ impl Health {
         self.doubted
     }
 
-    /// Whether calls are made, or the target holds over what may be the fault of some users: not if the API cannot be used at all.
+    /// Whether calls are made, or the target holds over what may be the fault of some users: not if
+    /// the API cannot be used at all.
     pub fn may_be_of_users(&self) -> bool {
         self.is_flowing() || self.of_users
     }
@@ -193,8 +199,15 @@ impl Health {
 
     /// Makes the next probe due at once: the credentials were changed.
     pub fn probe_now(&mut self, now: Instant) {
-        if let State::Holding { cause: cause @ Cause::Unauthorized, .. } = self.state {
-            self.state = State::Holding { cause, probe_at: now };
+        if let State::Holding {
+            cause: cause @ Cause::Unauthorized,
+            ..
+        } = self.state
+        {
+            self.state = State::Holding {
+                cause,
+                probe_at: now,
+            };
         }
     }
 
@@ -206,19 +219,33 @@ impl Health {
         }
     }
 
-    /// The probe was given up without an answer (its partition went away): another one may start at once.
+    /// The probe was given up without an answer (its partition went away): another one may start at
+    /// once.
     pub fn probe_abandoned(&mut self, ticket: Ticket, now: Instant) {
         if let State::Probing { cause, probe } = self.state
             && probe == ticket
         {
-            self.state = State::Holding { cause, probe_at: now };
+            self.state = State::Holding {
+                cause,
+                probe_at: now,
+            };
         }
     }
 
     /// Takes note of how a call ended.
-    pub fn judge(&mut self, ticket: Ticket, caller: Caller, finding: Finding, now: Instant, rng: &mut fastrand::Rng) -> Turn {
+    pub fn judge(
+        &mut self,
+        ticket: Ticket,
+        caller: Caller,
+        finding: Finding,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) -> Turn {
         let was_probe = matches!(self.state, State::Probing { probe, .. } if probe == ticket);
-        let answered = matches!(finding.verdict, Verdict::Delivered | Verdict::Rejected { .. });
+        let answered = matches!(
+            finding.verdict,
+            Verdict::Delivered | Verdict::Rejected { .. }
+        );
         if answered {
             return self.answered(was_probe, caller, now);
         }
@@ -231,12 +258,18 @@ impl Health {
             self.doubted = false;
             self.failed_clean = self.failed_clean.saturating_add(1);
             let wait = self.backoff.half_jitter(self.failed_clean, rng);
-            self.clean_at = self.clean_at.filter(|_| !finding.of_all).map(|_| now + wait);
+            self.clean_at = self
+                .clean_at
+                .filter(|_| !finding.of_all)
+                .map(|_| now + wait);
         }
         let (cause, enough) = match finding.verdict {
             Verdict::Retry { unreachable: true } => (Cause::Unreachable, true),
             Verdict::Throttled { .. } => (Cause::Throttled, !caller.odd),
-            Verdict::Unauthorized => (Cause::Unauthorized, finding.of_all || self.several(caller, true)),
+            Verdict::Unauthorized => (
+                Cause::Unauthorized,
+                finding.of_all || self.several(caller, true),
+            ),
             Verdict::Fault => (Cause::Fault, finding.of_all || self.several(caller, true)),
             _ => (Cause::Unreachable, self.several(caller, false)),
         };
@@ -246,24 +279,35 @@ impl Health {
         Turn::None
     }
 
-    /// Takes note of a failure that may be its user's own. Returns whether there are too many of them to be so.
+    /// Takes note of a failure that may be its user's own. Returns whether there are too many of
+    /// them to be so.
     fn several(&mut self, caller: Caller, odd: bool) -> bool {
         if caller.odd {
             return false;
         }
-        if let Some(failing) = self.failing.iter_mut().find(|failing| failing.user == caller.user) {
+        if let Some(failing) = self
+            .failing
+            .iter_mut()
+            .find(|failing| failing.user == caller.user)
+        {
             failing.odd |= odd;
         } else if self.failing.len() < SEVERAL {
-            self.failing.push(Failing { user: caller.user, odd });
+            self.failing.push(Failing {
+                user: caller.user,
+                odd,
+            });
         }
         let odd = self.failing.iter().filter(|failing| failing.odd).count();
         // Before its first answer, nothing shows that what answers is the API at all.
-        odd >= SEVERAL_ODD || self.failing.len() >= SEVERAL || !self.answered && odd == self.failing.len()
+        odd >= SEVERAL_ODD
+            || self.failing.len() >= SEVERAL
+            || !self.answered && odd == self.failing.len()
     }
 
     fn answered(&mut self, was_probe: bool, caller: Caller, now: Instant) -> Turn {
         self.answered = true;
-        // While the target holds, only a probe's answer counts: a call from before says nothing of now.
+        // While the target holds, only a probe's answer counts: a call from before says nothing of
+        // now.
         if self.is_flowing() || was_probe {
             self.failing.clear();
         }
@@ -278,12 +322,20 @@ impl Health {
         if refuted { Turn::Refuted } else { Turn::Over }
     }
 
-    fn hold(&mut self, cause: Cause, finding: Finding, was_probe: bool, now: Instant, rng: &mut fastrand::Rng) {
+    fn hold(
+        &mut self,
+        cause: Cause,
+        finding: Finding,
+        was_probe: bool,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) {
         let asked = match finding.verdict {
             Verdict::Throttled { retry_after } => retry_after,
             _ => None,
         };
-        let of_users = finding.calls > 0 && finding.verdict != (Verdict::Retry { unreachable: true });
+        let of_users =
+            finding.calls > 0 && finding.verdict != (Verdict::Retry { unreachable: true });
         match self.state {
             State::Flowing => {
                 self.since = now;
@@ -294,8 +346,11 @@ impl Health {
                 self.clean_at = (self.doubted && cause != Cause::Throttled).then_some(now);
                 (self.failed_clean, self.refusals) = (0, 0);
             }
-            State::Probing { .. } if was_probe => self.failed_probes = self.failed_probes.saturating_add(1),
-            // Calls that were in flight when the target began to hold: only a longer pause asked for changes anything.
+            State::Probing { .. } if was_probe => {
+                self.failed_probes = self.failed_probes.saturating_add(1)
+            }
+            // Calls that were in flight when the target began to hold: only a longer pause asked
+            // for changes anything.
             State::Holding { cause, probe_at } => {
                 if let Some(asked) = asked {
                     let probe_at = probe_at.max(now + asked.min(MAX_ASKED));
@@ -316,8 +371,14 @@ impl Health {
             self.refusals = 0;
             self.backoff.half_jitter(self.failed_probes, rng)
         };
-        // What the API asks for is jittered upwards, so that several instances do not come back in one moment.
-        let asked = asked.map(|asked| asked.min(MAX_ASKED).mul_f64(1.0 + rng.f64() / 20.0).min(MAX_ASKED));
+        // What the API asks for is jittered upwards, so that several instances do not come back in
+        // one moment.
+        let asked = asked.map(|asked| {
+            asked
+                .min(MAX_ASKED)
+                .mul_f64(1.0 + rng.f64() / 20.0)
+                .min(MAX_ASKED)
+        });
         let probe_at = now + asked.map_or(wait, |asked| asked.max(wait));
         self.state = State::Holding { cause, probe_at };
     }

@@ -13,7 +13,11 @@ impl Target {
     fn new() -> Self {
         let now = Instant::now();
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
-        Target { health: Health::new(backoff, now), now, rng: fastrand::Rng::with_seed(1) }
+        Target {
+            health: Health::new(backoff, now),
+            now,
+            rng: fastrand::Rng::with_seed(1),
+        }
     }
 
     /// Of a user who is asked for the first time.
@@ -22,15 +26,33 @@ impl Target {
     }
 
     fn judge_of(&mut self, user: u64, verdict: Verdict, clean: bool) -> Turn {
-        let caller = Caller { user: UserId::new(user).unwrap(), clean, odd: false };
-        let finding = Finding { verdict, calls: 1, of_all: false };
-        self.health.judge(Ticket(user), caller, finding, self.now, &mut self.rng)
+        let caller = Caller {
+            user: UserId::new(user).unwrap(),
+            clean,
+            odd: false,
+        };
+        let finding = Finding {
+            verdict,
+            calls: 1,
+            of_all: false,
+        };
+        self.health
+            .judge(Ticket(user), caller, finding, self.now, &mut self.rng)
     }
 
     fn judge_of_all(&mut self, user: u64, verdict: Verdict) -> Turn {
-        let caller = Caller { user: UserId::new(user).unwrap(), clean: true, odd: false };
-        let finding = Finding { verdict, calls: 1, of_all: true };
-        self.health.judge(Ticket(user), caller, finding, self.now, &mut self.rng)
+        let caller = Caller {
+            user: UserId::new(user).unwrap(),
+            clean: true,
+            odd: false,
+        };
+        let finding = Finding {
+            verdict,
+            calls: 1,
+            of_all: true,
+        };
+        self.health
+            .judge(Ticket(user), caller, finding, self.now, &mut self.rng)
     }
 
     /// Lets the next probe begin, and returns after how long it was due.
@@ -65,7 +87,10 @@ fn each_cause_makes_it_hold() {
 
 #[test]
 fn one_user_who_is_answered_oddly_is_no_outage_and_a_second_one_is() {
-    for (verdict, cause) in [(Verdict::Unauthorized, Cause::Unauthorized), (Verdict::Fault, Cause::Fault)] {
+    for (verdict, cause) in [
+        (Verdict::Unauthorized, Cause::Unauthorized),
+        (Verdict::Fault, Cause::Fault),
+    ] {
         let mut target = Target::new();
         target.judge(9, Verdict::Delivered);
         target.judge(1, verdict);
@@ -73,13 +98,21 @@ fn one_user_who_is_answered_oddly_is_no_outage_and_a_second_one_is() {
         assert_eq!(target.cause(), None);
         target.judge(9, Verdict::Delivered);
         target.judge(2, verdict);
-        assert_eq!(target.cause(), None, "a success between begins the row anew");
+        assert_eq!(
+            target.cause(),
+            None,
+            "a success between begins the row anew"
+        );
         target.judge(1, verdict);
         assert_eq!(target.cause(), Some(cause));
     }
     let mut target = Target::new();
     target.judge(1, Verdict::Fault);
-    assert_eq!(target.cause(), Some(Cause::Fault), "nothing shows yet that this is the API at all");
+    assert_eq!(
+        target.cause(),
+        Some(Cause::Fault),
+        "nothing shows yet that this is the API at all"
+    );
 }
 
 #[test]
@@ -97,12 +130,18 @@ fn a_user_who_has_not_failed_is_asked_at_once_and_one_such_answer_decides() {
     odd(&mut target);
     target.probe(1);
     assert_eq!(target.judge_of(1, Verdict::Fault, false), Turn::None);
-    assert!(target.health.clean_at().is_some() && target.health.is_doubted(), "one who failed before tells nothing new");
+    assert!(
+        target.health.clean_at().is_some() && target.health.is_doubted(),
+        "one who failed before tells nothing new"
+    );
     target.health.probe(Ticket(3), UserId::new(3).unwrap());
     target.judge(3, Verdict::Fault);
     assert!(!target.health.is_doubted());
     let next = target.health.clean_at().unwrap() - target.now;
-    assert!(next >= Duration::from_millis(100) && next <= Duration::from_millis(200), "{next:?}");
+    assert!(
+        next >= Duration::from_millis(100) && next <= Duration::from_millis(200),
+        "{next:?}"
+    );
     target.probe(4);
     assert_eq!(target.judge(4, Verdict::Delivered), Turn::Over);
 }
@@ -111,16 +150,41 @@ fn a_user_who_has_not_failed_is_asked_at_once_and_one_such_answer_decides() {
 fn a_user_who_is_known_to_be_odd_never_makes_it_hold_but_for_what_speaks_of_all() {
     let mut target = Target::new();
     target.judge(9, Verdict::Delivered);
-    let odd = |number: u64| Caller { user: UserId::new(number).unwrap(), clean: false, odd: true };
+    let odd = |number: u64| Caller {
+        user: UserId::new(number).unwrap(),
+        clean: false,
+        odd: true,
+    };
     for number in 1..=9 {
-        for verdict in [Verdict::Fault, Verdict::Unauthorized, FAILED, Verdict::Throttled { retry_after: None }] {
-            let finding = Finding { verdict, calls: 1, of_all: false };
-            target.health.judge(Ticket(number), odd(number), finding, target.now, &mut target.rng);
+        for verdict in [
+            Verdict::Fault,
+            Verdict::Unauthorized,
+            FAILED,
+            Verdict::Throttled { retry_after: None },
+        ] {
+            let finding = Finding {
+                verdict,
+                calls: 1,
+                of_all: false,
+            };
+            target.health.judge(
+                Ticket(number),
+                odd(number),
+                finding,
+                target.now,
+                &mut target.rng,
+            );
         }
     }
     assert_eq!(target.cause(), None);
-    let refused = Finding { verdict: Verdict::Unauthorized, calls: 1, of_all: true };
-    target.health.judge(Ticket(1), odd(1), refused, target.now, &mut target.rng);
+    let refused = Finding {
+        verdict: Verdict::Unauthorized,
+        calls: 1,
+        of_all: true,
+    };
+    target
+        .health
+        .judge(Ticket(1), odd(1), refused, target.now, &mut target.rng);
     assert_eq!(target.cause(), Some(Cause::Unauthorized));
 }
 
@@ -134,7 +198,11 @@ fn what_was_not_called_says_nothing() {
     target.judge(1, REFUSED);
     target.probe(1);
     target.judge(1, Verdict::NotCalled);
-    assert_eq!(target.health.probe_at(), Some(target.now), "another probe may start at once");
+    assert_eq!(
+        target.health.probe_at(),
+        Some(target.now),
+        "another probe may start at once"
+    );
 }
 
 #[test]
@@ -149,7 +217,11 @@ fn one_user_who_fails_is_no_outage_and_several_in_a_row_are() {
     target.judge(9, Verdict::Delivered);
     target.judge(1, FAILED);
     target.judge(2, FAILED);
-    assert_eq!(target.cause(), None, "a success between begins the row anew");
+    assert_eq!(
+        target.cause(),
+        None,
+        "a success between begins the row anew"
+    );
     target.judge(3, FAILED);
     assert_eq!(target.cause(), Some(Cause::Unreachable));
 }
@@ -159,14 +231,22 @@ fn probes_come_ever_more_seldom_until_one_is_answered() {
     let mut target = Target::new();
     target.judge(1, REFUSED);
     for failed in 1..=10u32 {
-        let bound = Duration::from_millis(200).saturating_mul(1 << (failed - 1)).min(Duration::from_secs(30));
+        let bound = Duration::from_millis(200)
+            .saturating_mul(1 << (failed - 1))
+            .min(Duration::from_secs(30));
         let due = target.probe(1);
         assert!(due >= bound / 2 && due <= bound, "{failed}: {due:?}");
         assert_eq!(target.judge(1, REFUSED), Turn::None);
     }
     target.probe(1);
-    let rejected = Verdict::Rejected { user_not_found: false };
-    assert_eq!(target.judge(1, rejected), Turn::Over, "a rejection is an answer of the API as well");
+    let rejected = Verdict::Rejected {
+        user_not_found: false,
+    };
+    assert_eq!(
+        target.judge(1, rejected),
+        Turn::Over,
+        "a rejection is an answer of the API as well"
+    );
     assert_eq!(target.cause(), None);
 }
 
@@ -181,16 +261,33 @@ fn an_answer_to_a_call_from_before_does_not_heal_it() {
 #[test]
 fn a_pause_is_kept_as_asked_and_at_most_five_minutes() {
     let mut target = Target::new();
-    target.judge(1, Verdict::Throttled { retry_after: Some(Duration::from_secs(20)) });
+    target.judge(
+        1,
+        Verdict::Throttled {
+            retry_after: Some(Duration::from_secs(20)),
+        },
+    );
     let due = target.health.probe_at().unwrap() - target.now;
-    assert!(due >= Duration::from_secs(20) && due <= Duration::from_secs(21), "{due:?}");
+    assert!(
+        due >= Duration::from_secs(20) && due <= Duration::from_secs(21),
+        "{due:?}"
+    );
     // A call that was under way is asked for more.
-    target.judge(2, Verdict::Throttled { retry_after: Some(Duration::from_secs(86_400)) });
-    assert_eq!(target.health.probe_at().unwrap() - target.now, Duration::from_secs(300));
+    target.judge(
+        2,
+        Verdict::Throttled {
+            retry_after: Some(Duration::from_secs(86_400)),
+        },
+    );
+    assert_eq!(
+        target.health.probe_at().unwrap() - target.now,
+        Duration::from_secs(300)
+    );
 }
 
 #[test]
-fn refused_credentials_are_tried_again_after_5_seconds_doubling_to_60_and_at_once_when_they_change() {
+fn refused_credentials_are_tried_again_after_5_seconds_doubling_to_60_and_at_once_when_they_change()
+{
     let mut target = Target::new();
     target.judge_of_all(1, Verdict::Unauthorized);
     for seconds in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {

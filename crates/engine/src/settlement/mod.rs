@@ -79,9 +79,20 @@ impl<U, F> Engine<U, F> {
         }
         // They take turns, so that neither waits for the other for ever.
         self.was_apart = aside && !(ended && self.was_apart);
-        let Portion { apart, tickets, left, skipped, commits, bytes } = self.portion(now, periodic);
+        let Portion {
+            apart,
+            tickets,
+            left,
+            skipped,
+            commits,
+            bytes,
+        } = self.portion(now, periodic);
         // If nothing fits, only the end of the lowest offset changes that: no hurry.
-        let pause = if commits.is_empty() { NOTHING_FITS_PAUSE } else { SETTLE_INTERVAL };
+        let pause = if commits.is_empty() {
+            NOTHING_FITS_PAUSE
+        } else {
+            SETTLE_INTERVAL
+        };
         self.put_back(left, apart, now + pause);
         self.put_back(skipped, None, now);
         self.choked = ended && tickets.is_empty() && !self.ended.is_empty();
@@ -92,12 +103,23 @@ impl<U, F> Engine<U, F> {
         let id = self.next_batch;
         self.next_batch += 1;
         let endings = self.endings(&tickets);
-        self.settling = Some(Settling { id, tickets, commits: commits.clone(), apart, bytes, began: now });
-        self.actions.push(Action::Settle(Batch { id, endings, commits }));
+        self.settling = Some(Settling {
+            id,
+            tickets,
+            commits: commits.clone(),
+            apart,
+            bytes,
+            began: now,
+        });
+        self.actions.push(Action::Settle(Batch {
+            id,
+            endings,
+            commits,
+        }));
     }
 
-    /// Takes a portion of what has ended. If nothing of it fits into the text of its partitions, the
-    /// next ones are looked at: a portion may be smaller than what does not fit.
+    /// Takes a portion of what has ended. If nothing of it fits into the text of its partitions,
+    /// the next ones are looked at: a portion may be smaller than what does not fit.
     fn portion(&mut self, now: Instant, periodic: bool) -> Portion {
         let (mut sorted, mut full, mut skipped) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         loop {
@@ -109,17 +131,27 @@ impl<U, F> Engine<U, F> {
             // Some may just have been put behind what is settled apart.
             self.hurry(now);
             let (commits, unfit) = self.commits(self.by_partition(&taken), periodic);
-            let unfit_in: BTreeSet<i32> = unfit.iter().filter_map(|ticket| Some(self.entries.get(ticket)?.partition)).collect();
+            let unfit_in: BTreeSet<i32> = unfit
+                .iter()
+                .filter_map(|ticket| Some(self.entries.get(ticket)?.partition))
+                .collect();
             self.leave_to_next_owner(&unfit);
             // Those that did not fit into their partition's text stay for a later transaction.
             let stays = |ticket: &Ticket| commits.is_empty() || unfit.contains(ticket);
             let (left, tickets): (Vec<Ticket>, Vec<Ticket>) = taken.into_iter().partition(stays);
             if !commits.is_empty() || unfit.is_empty() || apart.is_some() {
-                return Portion { apart, tickets, left, skipped, commits, bytes };
+                return Portion {
+                    apart,
+                    tickets,
+                    left,
+                    skipped,
+                    commits,
+                    bytes,
+                };
             }
             self.put_back(left, None, now);
-            // Each time one more partition is sorted or full, or updates were left to the next owner:
-            // so this ends.
+            // Each time one more partition is sorted or full, or updates were left to the next
+            // owner: so this ends.
             for partition in unfit_in.difference(&self.going.clone()) {
                 if sorted.insert(*partition) {
                     self.lowest_first(*partition);
@@ -132,9 +164,20 @@ impl<U, F> Engine<U, F> {
 
     /// Sorts what has ended of a partition by its offsets, among the places in line that it has.
     fn lowest_first(&mut self, partition: i32) {
-        let offset = |ticket: &Ticket| self.entries.get(ticket).filter(|entry| entry.partition == partition).map(|entry| entry.offset);
-        let mut offsets: Vec<(i64, Ticket)> = self.ended.iter().filter_map(|ticket| Some((offset(ticket)?, *ticket))).collect();
-        let places: Vec<usize> = (0..self.ended.len()).filter(|place| offset(&self.ended[*place]).is_some()).collect();
+        let offset = |ticket: &Ticket| {
+            self.entries
+                .get(ticket)
+                .filter(|entry| entry.partition == partition)
+                .map(|entry| entry.offset)
+        };
+        let mut offsets: Vec<(i64, Ticket)> = self
+            .ended
+            .iter()
+            .filter_map(|ticket| Some((offset(ticket)?, *ticket)))
+            .collect();
+        let places: Vec<usize> = (0..self.ended.len())
+            .filter(|place| offset(&self.ended[*place]).is_some())
+            .collect();
         offsets.sort_unstable();
         for (place, (_, ticket)) in places.into_iter().zip(offsets) {
             self.ended[place] = ticket;
@@ -145,26 +188,46 @@ impl<U, F> Engine<U, F> {
     fn hurry(&mut self, now: Instant) {
         let (entries, going) = (&self.entries, &self.going);
         if !going.is_empty() {
-            self.aside.hurry(now, |ticket| entries.get(ticket).is_some_and(|entry| going.contains(&entry.partition) && !entry.in_vain));
+            self.aside.hurry(now, |ticket| {
+                entries
+                    .get(ticket)
+                    .is_some_and(|entry| going.contains(&entry.partition) && !entry.in_vain)
+            });
         }
     }
 
     fn who(&self, ticket: Ticket) -> Who {
-        self.entries.get(&ticket).and_then(|entry| entry.user).map_or(Who::Record(ticket), Who::User)
+        self.entries
+            .get(&ticket)
+            .and_then(|entry| entry.user)
+            .map_or(Who::Record(ticket), Who::User)
     }
 
     /// The first that ended, as many as a portion takes. Those of a user of whom something is
     /// settled apart wait behind that; those of a partition whose text is full are skipped.
-    fn take_usual(&mut self, bytes: &mut usize, full: &BTreeSet<i32>, skipped: &mut Vec<Ticket>) -> Vec<Ticket> {
+    fn take_usual(
+        &mut self,
+        bytes: &mut usize,
+        full: &BTreeSet<i32>,
+        skipped: &mut Vec<Ticket>,
+    ) -> Vec<Ticket> {
         let portion = *self.portions.of(None);
         let mut taken = Vec::new();
         while let Some(ticket) = self.ended.front().copied() {
             let who = self.who(ticket);
             if self.aside.holds(who) {
                 self.aside.push_back(who, ticket);
-            } else if self.entries.get(&ticket).is_some_and(|entry| full.contains(&entry.partition)) {
+            } else if self
+                .entries
+                .get(&ticket)
+                .is_some_and(|entry| full.contains(&entry.partition))
+            {
                 skipped.push(ticket);
-            } else if portion.takes(taken.len(), bytes, self.entries.get(&ticket).map_or(0, |entry| entry.size)) {
+            } else if portion.takes(
+                taken.len(),
+                bytes,
+                self.entries.get(&ticket).map_or(0, |entry| entry.size),
+            ) {
                 taken.push(ticket);
             } else {
                 break;
@@ -190,7 +253,11 @@ impl<U, F> Engine<U, F> {
     /// the next owner.
     fn put_back(&mut self, left: Vec<Ticket>, apart: Option<Apart>, at: Instant) {
         for ticket in left.into_iter().rev() {
-            if self.entries.get(&ticket).is_some_and(|entry| matches!(entry.phase, Phase::Ended(_))) {
+            if self
+                .entries
+                .get(&ticket)
+                .is_some_and(|entry| matches!(entry.phase, Phase::Ended(_)))
+            {
                 match apart {
                     None => self.ended.push_front(ticket),
                     Some(apart) => self.aside.put_front(self.who(ticket), ticket, apart, at),
@@ -199,11 +266,22 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    /// Endings of a partition that goes, for which its last commit has no room: the next owner calls those again.
+    /// Endings of a partition that goes, for which its last commit has no room: the next owner
+    /// calls those again.
     fn leave_to_next_owner(&mut self, unfit: &HashSet<Ticket>) {
         for ticket in unfit {
-            let Some((number, offset)) = self.entries.get(ticket).map(|entry| (entry.partition, entry.offset)) else { continue };
-            if let Some(partition) = self.partitions.get_mut(&number).filter(|partition| partition.is_going()) {
+            let Some((number, offset)) = self
+                .entries
+                .get(ticket)
+                .map(|entry| (entry.partition, entry.offset))
+            else {
+                continue;
+            };
+            if let Some(partition) = self
+                .partitions
+                .get_mut(&number)
+                .filter(|partition| partition.is_going())
+            {
                 partition.leave_from(offset);
                 self.abandon(*ticket);
             }
@@ -214,15 +292,24 @@ impl<U, F> Engine<U, F> {
         let mut chosen = Chosen::new();
         for ticket in tickets {
             if let Some(entry) = self.entries.get(ticket) {
-                chosen.entry(entry.partition).or_default().push((entry.offset, *ticket));
+                chosen
+                    .entry(entry.partition)
+                    .or_default()
+                    .push((entry.offset, *ticket));
             }
         }
-        chosen.values_mut().for_each(|endings| endings.sort_unstable());
+        chosen
+            .values_mut()
+            .for_each(|endings| endings.sort_unstable());
         chosen
     }
 
     /// What to commit for each partition, and the endings whose offsets do not fit into its text.
-    fn commits(&self, mut chosen: Chosen, periodic: bool) -> (Vec<PartitionCommit>, HashSet<Ticket>) {
+    fn commits(
+        &self,
+        mut chosen: Chosen,
+        periodic: bool,
+    ) -> (Vec<PartitionCommit>, HashSet<Ticket>) {
         let (mut commits, mut unfit) = (Vec::new(), HashSet::new());
         for (number, partition) in &self.partitions {
             let endings = chosen.remove(number);
@@ -235,14 +322,19 @@ impl<U, F> Engine<U, F> {
             unfit.extend(endings[fitting..].iter().map(|(_, ticket)| *ticket));
             let Some(commit) = commit else { continue };
             if partition.ledger.is_news(&commit) {
-                let commit = PartitionCommit { partition: *number, epoch: partition.epoch, commit };
+                let commit = PartitionCommit {
+                    partition: *number,
+                    epoch: partition.epoch,
+                    commit,
+                };
                 commits.push(commit);
             }
         }
         (commits, unfit)
     }
 
-    /// The commit with as many of the endings as its text has room for, lowest first, and how many those are.
+    /// The commit with as many of the endings as its text has room for, lowest first, and how many
+    /// those are.
     fn fit(&self, partition: &Partition, offsets: &[i64]) -> (Option<Commit>, usize) {
         if let Some(commit) = self.commit(partition, offsets) {
             return (Some(commit), offsets.len());
@@ -261,12 +353,18 @@ impl<U, F> Engine<U, F> {
     }
 
     fn commit(&self, partition: &Partition, settling: &[i64]) -> Option<Commit> {
-        partition.ledger.commit(settling, |ticket| self.entries.get(&ticket).map(|entry| entry.spent).unwrap_or_default())
+        partition.ledger.commit(settling, |ticket| {
+            self.entries
+                .get(&ticket)
+                .map(|entry| entry.spent)
+                .unwrap_or_default()
+        })
     }
 
     /// Whether a commit would say anything new of this partition.
     pub(super) fn has_news(&self, partition: &Partition) -> bool {
-        self.commit(partition, &[]).is_some_and(|commit| partition.ledger.is_news(&commit))
+        self.commit(partition, &[])
+            .is_some_and(|commit| partition.ledger.is_news(&commit))
     }
 
     fn endings(&mut self, tickets: &[Ticket]) -> Vec<Ending<U, F>> {
@@ -277,7 +375,12 @@ impl<U, F> Engine<U, F> {
             {
                 entry.phase = Phase::Settling(end);
                 let (update, facts) = (entry.update.clone(), entry.facts.clone());
-                endings.push(Ending { update, end, spent: entry.spent, facts });
+                endings.push(Ending {
+                    update,
+                    end,
+                    spent: entry.spent,
+                    facts,
+                });
             }
         }
         endings
@@ -285,19 +388,37 @@ impl<U, F> Engine<U, F> {
 
     /// The batch was committed, except for partitions that were lost meanwhile.
     pub fn settled(&mut self, batch: u64, now: Instant) {
-        let Some(settling) = self.settling.take_if(|settling| settling.id == batch) else { return };
+        let Some(settling) = self.settling.take_if(|settling| settling.id == batch) else {
+            return;
+        };
         let took = now.saturating_duration_since(settling.began);
-        self.portions.of(settling.apart).got_through(settling.tickets.len(), settling.bytes, took);
+        self.portions
+            .of(settling.apart)
+            .got_through(settling.tickets.len(), settling.bytes, took);
         let mut offsets: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
         for ticket in settling.tickets {
             if let Some(entry) = self.entries.get(&ticket) {
-                offsets.entry(entry.partition).or_default().push(entry.offset);
+                offsets
+                    .entry(entry.partition)
+                    .or_default()
+                    .push(entry.offset);
             }
             self.forget(ticket);
         }
-        for PartitionCommit { partition, epoch, commit } in settling.commits {
-            if let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.epoch == epoch) {
-                assigned.ledger.committed(commit, offsets.remove(&partition).unwrap_or_default());
+        for PartitionCommit {
+            partition,
+            epoch,
+            commit,
+        } in settling.commits
+        {
+            if let Some(assigned) = self
+                .partitions
+                .get_mut(&partition)
+                .filter(|assigned| assigned.epoch == epoch)
+            {
+                assigned
+                    .ledger
+                    .committed(commit, offsets.remove(&partition).unwrap_or_default());
             }
         }
     }
@@ -306,20 +427,43 @@ impl<U, F> Engine<U, F> {
     /// in time by itself, is settled apart from now on; the rest at once, in a smaller portion if
     /// it was late.
     pub fn not_settled(&mut self, batch: u64, why: &Unsettled, now: Instant) {
-        let Some(settling) = self.settling.take_if(|settling| settling.id == batch) else { return };
-        let Settling { tickets, apart, bytes, .. } = settling;
+        let Some(settling) = self.settling.take_if(|settling| settling.id == batch) else {
+            return;
+        };
+        let Settling {
+            tickets,
+            apart,
+            bytes,
+            ..
+        } = settling;
         let alone = tickets.len() == 1;
         if why.late && !tickets.is_empty() {
             self.portions.of(apart).halve(tickets.len(), bytes);
         }
         let slow = why.late && alone && bytes >= LARGE;
-        let places = if why.late && alone { &[0][..] } else { &why.refused[..] };
-        let refused: HashSet<Who> = places.iter().filter_map(|place| tickets.get(*place)).map(|ticket| self.who(*ticket)).collect();
-        let (kind, later) = if slow { (Apart::Slow, now + SLOW_PAUSE) } else { (Apart::Refused, now + REFUSED_PAUSE) };
+        let places = if why.late && alone {
+            &[0][..]
+        } else {
+            &why.refused[..]
+        };
+        let refused: HashSet<Who> = places
+            .iter()
+            .filter_map(|place| tickets.get(*place))
+            .map(|ticket| self.who(*ticket))
+            .collect();
+        let (kind, later) = if slow {
+            (Apart::Slow, now + SLOW_PAUSE)
+        } else {
+            (Apart::Refused, now + REFUSED_PAUSE)
+        };
         for ticket in tickets.into_iter().rev() {
             let who = self.who(ticket);
-            let Some(entry) = self.entries.get_mut(&ticket) else { continue };
-            let Phase::Settling(end) = entry.phase else { continue };
+            let Some(entry) = self.entries.get_mut(&ticket) else {
+                continue;
+            };
+            let Phase::Settling(end) = entry.phase else {
+                continue;
+            };
             entry.phase = Phase::Ended(end);
             let is_refused = refused.contains(&who);
             entry.in_vain = is_refused && self.going.contains(&entry.partition);

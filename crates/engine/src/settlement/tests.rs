@@ -35,16 +35,30 @@ impl Played {
             merge: false,
         };
         let now = Instant::now();
-        let mut played = Played { engine: Engine::new(settings, 7, now), now };
-        played.engine.assigned(0, Commit { offset: 0, metadata: String::new() }, now);
+        let mut played = Played {
+            engine: Engine::new(settings, 7, now),
+            now,
+        };
+        played.engine.assigned(
+            0,
+            Commit {
+                offset: 0,
+                metadata: String::new(),
+            },
+            now,
+        );
         played.end(0, users, size);
         played
     }
 
     fn end(&mut self, first: i64, users: &[u64], size: usize) {
         for (offset, user) in (first..).zip(users) {
-            let work = Work::Dead { user: UserId::new(*user), reason: Reason::InvalidChanges };
-            self.engine.arrived(0, offset, size, Arc::new(Nothing), work);
+            let work = Work::Dead {
+                user: UserId::new(*user),
+                reason: Reason::InvalidChanges,
+            };
+            self.engine
+                .arrived(0, offset, size, Arc::new(Nothing), work);
         }
     }
 
@@ -56,7 +70,10 @@ impl Played {
                     return (
                         batch.id,
                         batch.endings.len(),
-                        format!("{}{}", batch.commits[0].commit.offset, batch.commits[0].commit.metadata),
+                        format!(
+                            "{}{}",
+                            batch.commits[0].commit.offset, batch.commits[0].commit.metadata
+                        ),
                     );
                 }
             }
@@ -67,10 +84,16 @@ impl Played {
 }
 
 fn refused(places: &[usize]) -> Unsettled {
-    Unsettled { refused: places.to_vec(), late: false }
+    Unsettled {
+        refused: places.to_vec(),
+        late: false,
+    }
 }
 
-const LATE: Unsettled = Unsettled { refused: Vec::new(), late: true };
+const LATE: Unsettled = Unsettled {
+    refused: Vec::new(),
+    late: true,
+};
 
 #[test]
 fn what_is_refused_waits_with_its_users_later_ones_and_all_else_settles_at_once() {
@@ -127,7 +150,9 @@ fn a_partition_that_must_go_is_not_kept_by_what_is_refused() {
     played.engine.not_settled(batch, &refused(&[0]), played.now);
     let (batch, ..) = played.next();
     played.engine.settled(batch, played.now);
-    played.engine.revoked(0, played.now + Duration::from_secs(20));
+    played
+        .engine
+        .revoked(0, played.now + Duration::from_secs(20));
     // Once more, at once.
     let began = played.now;
     let (batch, count, _) = played.next();

@@ -1,4 +1,5 @@
-//! A plan: what a history consists of. Everything random is in it, so that it can be repeated and shrunk.
+//! A plan: what a history consists of. Everything random is in it, so that it can be repeated and
+//! shrunk.
 
 use proptest::prelude::*;
 
@@ -9,7 +10,8 @@ const SMALL_MEMORY: usize = 4;
 pub const SMALL: usize = 100;
 /// A few updates of this many bytes still fit into one call,
 const MEDIUM: usize = 40 << 10;
-/// and this many leave room in a transaction for just one of them: so transactions are cut between any two endings.
+/// and this many leave room in a transaction for just one of them: so transactions are cut between
+/// any two endings.
 const HUGE: usize = (32 << 20) - (64 << 10);
 
 /// All fields of a user.
@@ -43,7 +45,8 @@ pub struct Planned {
     pub kind: Kind,
     /// Offsets left out before it, as compaction and transaction markers do.
     pub gap: i64,
-    /// The fields that it sets, a bit each. The lowest is the one that the API rejects, if it rejects it.
+    /// The fields that it sets, a bit each. The lowest is the one that the API rejects, if it
+    /// rejects it.
     pub fields: u8,
     /// Bytes that it is said to take.
     pub size: usize,
@@ -80,7 +83,11 @@ pub enum Fault {
     /// The next transactions of an instance are aborted and settled again.
     Abort { instance: usize, times: u32 },
     /// The configuration changes, on every instance at once.
-    Settings { max_concurrency: usize, max_waiting: usize, merge: bool },
+    Settings {
+        max_concurrency: usize,
+        max_waiting: usize,
+        merge: bool,
+    },
     /// Transactions take this long for a while.
     SlowCommits { commit_millis: u64, millis: u64 },
     /// For a while topics refuse what is to be written of a user.
@@ -103,7 +110,8 @@ pub struct Plan {
     pub latency: u64,
     /// How long calls may go on when their partition has to go, in milliseconds.
     pub drain: u64,
-    /// Somebody else's updates come all the time. Without them nobody's failures are ever their own, and so nothing is odd.
+    /// Somebody else's updates come all the time. Without them nobody's failures are ever their
+    /// own, and so nothing is odd.
     pub background: bool,
     /// More updates wait than the text beside the offset has room for.
     pub crowded: bool,
@@ -131,8 +139,19 @@ fn records(users: u64) -> impl Strategy<Value = Vec<Planned>> {
     let record = (0u64..200, 1..=users, kinds(), gaps, 1..=ALL_FIELDS, sizes);
     let record = record.prop_map(|(after, user, kind, gap, fields, size)| {
         // Somebody is left whose updates are delivered.
-        let kind = if matches!(kind, Kind::Odd(_)) && user > 4 { Kind::Good } else { kind };
-        Planned { after, user, kind, gap, fields, size }
+        let kind = if matches!(kind, Kind::Odd(_)) && user > 4 {
+            Kind::Good
+        } else {
+            kind
+        };
+        Planned {
+            after,
+            user,
+            kind,
+            gap,
+            fields,
+            size,
+        }
     });
     prop::collection::vec(record, 1..60)
 }
@@ -154,18 +173,39 @@ fn odd_moods() -> impl Strategy<Value = Mood> {
 }
 
 fn leaves() -> impl Strategy<Value = Fault> {
-    (0usize..3, 0u64..20_000).prop_map(|(instance, back_after)| Fault::Leave { instance, back_after })
+    (0usize..3, 0u64..20_000).prop_map(|(instance, back_after)| Fault::Leave {
+        instance,
+        back_after,
+    })
 }
 
 fn calm_faults() -> impl Strategy<Value = Fault> {
     prop_oneof![
         leaves(),
-        (1usize..9, prop_oneof![Just(SMALL_MEMORY), Just(1000)], any::<bool>())
-            .prop_map(|(max_concurrency, max_waiting, merge)| Fault::Settings { max_concurrency, max_waiting, merge }),
-        (moods(), prop_oneof![30 => 1u64..60_000, 1 => 60_000u64..900_000]).prop_map(|(mood, millis)| Fault::Outage { mood, millis }),
+        (
+            1usize..9,
+            prop_oneof![Just(SMALL_MEMORY), Just(1000)],
+            any::<bool>()
+        )
+            .prop_map(|(max_concurrency, max_waiting, merge)| Fault::Settings {
+                max_concurrency,
+                max_waiting,
+                merge
+            }),
+        (
+            moods(),
+            prop_oneof![30 => 1u64..60_000, 1 => 60_000u64..900_000]
+        )
+            .prop_map(|(mood, millis)| Fault::Outage { mood, millis }),
         (0usize..3, 1u32..4).prop_map(|(instance, times)| Fault::Abort { instance, times }),
-        (prop_oneof![3 => 1u64..3000, 1 => 3000u64..20_000], 1u64..10_000)
-            .prop_map(|(commit_millis, millis)| Fault::SlowCommits { commit_millis, millis }),
+        (
+            prop_oneof![3 => 1u64..3000, 1 => 3000u64..20_000],
+            1u64..10_000
+        )
+            .prop_map(|(commit_millis, millis)| Fault::SlowCommits {
+                commit_millis,
+                millis
+            }),
     ]
 }
 
@@ -180,36 +220,57 @@ fn faults() -> impl Strategy<Value = Fault> {
     ]
 }
 
-fn with_faults(fault: impl Strategy<Value = Fault> + Clone + 'static) -> impl Strategy<Value = Plan> {
-    let shape = (1i32..5, 1usize..4, 1u64..10, prop_oneof![Just(SMALL_MEMORY), Just(1000)], 1u32..5);
-    let pace = (1usize..9, prop_oneof![3 => Just(0u32), 1 => 5u32..100], prop_oneof![Just(5u64), Just(300), Just(1900)]);
-    let rest = (prop_oneof![Just(4000u64), 0u64..2000], prop::bool::weighted(0.7), any::<bool>());
-    (any::<u64>(), shape, pace, rest).prop_flat_map(move |(seed, shape, pace, (drain, background, merge))| {
-        let (partitions, instances, users, max_waiting, max_attempts) = shape;
-        let (max_concurrency, rate_limit, latency) = pace;
-        let faults = prop::collection::vec((0u64..10_000, fault.clone()), 0..6);
-        (records(users), faults).prop_map(move |(mut records, faults)| {
-            for record in records.iter_mut().filter(|record| matches!(record.kind, Kind::Odd(_)) && !background) {
-                record.kind = Kind::Good;
-            }
-            Plan {
-                seed,
-                partitions,
-                instances,
-                max_waiting,
-                max_attempts,
-                max_concurrency,
-                rate_limit,
-                latency,
-                drain,
-                background,
-                crowded: false,
-                merge,
-                records,
-                faults,
-            }
-        })
-    })
+fn with_faults(
+    fault: impl Strategy<Value = Fault> + Clone + 'static,
+) -> impl Strategy<Value = Plan> {
+    let shape = (
+        1i32..5,
+        1usize..4,
+        1u64..10,
+        prop_oneof![Just(SMALL_MEMORY), Just(1000)],
+        1u32..5,
+    );
+    let pace = (
+        1usize..9,
+        prop_oneof![3 => Just(0u32), 1 => 5u32..100],
+        prop_oneof![Just(5u64), Just(300), Just(1900)],
+    );
+    let rest = (
+        prop_oneof![Just(4000u64), 0u64..2000],
+        prop::bool::weighted(0.7),
+        any::<bool>(),
+    );
+    (any::<u64>(), shape, pace, rest).prop_flat_map(
+        move |(seed, shape, pace, (drain, background, merge))| {
+            let (partitions, instances, users, max_waiting, max_attempts) = shape;
+            let (max_concurrency, rate_limit, latency) = pace;
+            let faults = prop::collection::vec((0u64..10_000, fault.clone()), 0..6);
+            (records(users), faults).prop_map(move |(mut records, faults)| {
+                for record in records
+                    .iter_mut()
+                    .filter(|record| matches!(record.kind, Kind::Odd(_)) && !background)
+                {
+                    record.kind = Kind::Good;
+                }
+                Plan {
+                    seed,
+                    partitions,
+                    instances,
+                    max_waiting,
+                    max_attempts,
+                    max_concurrency,
+                    rate_limit,
+                    latency,
+                    drain,
+                    background,
+                    crowded: false,
+                    merge,
+                    records,
+                    faults,
+                }
+            })
+        },
+    )
 }
 
 /// Histories in which anything may go wrong.
@@ -217,20 +278,41 @@ pub fn plans() -> impl Strategy<Value = Plan> {
     with_faults(faults().boxed())
 }
 
-/// Histories in which two users' updates keep failing and pile up, far apart in the partition, while everybody else's are delivered. The
-/// records come from a seed, since so many choices one by one would take longer than the history.
+/// Histories in which two users' updates keep failing and pile up, far apart in the partition,
+/// while everybody else's are delivered. The records come from a seed, since so many choices one by
+/// one would take longer than the history.
 pub fn crowded_plans() -> impl Strategy<Value = Plan> {
     // Partitions are handed over while the text is full.
     let faults = prop::collection::vec((0u64..3000, prop_oneof![leaves(), faults()]), 0..5);
-    let shape = (1usize..3, prop_oneof![Just(700usize), Just(3000)], 3u32..6, 2usize..9);
+    let shape = (
+        1usize..3,
+        prop_oneof![Just(700usize), Just(3000)],
+        3u32..6,
+        2usize..9,
+    );
     (any::<u64>(), 750usize..900, shape, faults).prop_map(|(seed, count, shape, faults)| {
         let (instances, max_waiting, max_attempts, max_concurrency) = shape;
         let mut rng = fastrand::Rng::with_seed(seed);
         let records = (0..count).map(|_| {
-            let user = if rng.f64() < 0.75 { rng.u64(1..=2) } else { rng.u64(3..=40) };
-            let kind = if user <= 2 && rng.f64() < 0.05 { Kind::Odd(Mood::Fails) } else { Kind::Good };
+            let user = if rng.f64() < 0.75 {
+                rng.u64(1..=2)
+            } else {
+                rng.u64(3..=40)
+            };
+            let kind = if user <= 2 && rng.f64() < 0.05 {
+                Kind::Odd(Mood::Fails)
+            } else {
+                Kind::Good
+            };
             // So far apart that a run of holes takes six bytes.
-            Planned { after: 0, user, kind, gap: rng.i64(1 << 28..1 << 29), fields: 1, size: SMALL }
+            Planned {
+                after: 0,
+                user,
+                kind,
+                gap: rng.i64(1 << 28..1 << 29),
+                fields: 1,
+                size: SMALL,
+            }
         });
         Plan {
             seed,
@@ -259,8 +341,25 @@ pub fn calm_plans() -> impl Strategy<Value = Plan> {
 /// A history that once ended without progress: memory is made small in an outage, and a backlog of
 /// somebody else's updates is worked off one call at a time.
 pub fn memory_made_small_in_an_outage() -> Plan {
-    let records = [(97, 1), (185, 1), (24, 1), (2, 1), (104, 1), (58, 1), (14, 2), (0, 2), (0, 6)];
-    let planned = |(after, user)| Planned { after, user, kind: Kind::Good, gap: 0, fields: 1, size: SMALL };
+    let records = [
+        (97, 1),
+        (185, 1),
+        (24, 1),
+        (2, 1),
+        (104, 1),
+        (58, 1),
+        (14, 2),
+        (0, 2),
+        (0, 6),
+    ];
+    let planned = |(after, user)| Planned {
+        after,
+        user,
+        kind: Kind::Good,
+        gap: 0,
+        fields: 1,
+        size: SMALL,
+    };
     Plan {
         seed: 7_502_652_732_934_764_960,
         partitions: 4,
@@ -276,8 +375,21 @@ pub fn memory_made_small_in_an_outage() -> Plan {
         merge: true,
         records: records.into_iter().map(planned).collect(),
         faults: vec![
-            (263, Fault::Settings { max_concurrency: 1, max_waiting: SMALL_MEMORY, merge: false }),
-            (0, Fault::Outage { mood: Mood::Throttles, millis: 346_323 }),
+            (
+                263,
+                Fault::Settings {
+                    max_concurrency: 1,
+                    max_waiting: SMALL_MEMORY,
+                    merge: false,
+                },
+            ),
+            (
+                0,
+                Fault::Outage {
+                    mood: Mood::Throttles,
+                    millis: 346_323,
+                },
+            ),
         ],
     }
 }

@@ -1,4 +1,5 @@
-//! The APIs that a stand-in can play: what each must tell the rest. Each is one file and one line in [`all`].
+//! The APIs that a stand-in can play: what each must tell the rest. Each is one file and one line
+//! in [`all`].
 
 mod aipix;
 mod valt;
@@ -10,7 +11,8 @@ use crate::message::{Answer, Request};
 use crate::state::ServerState;
 use crate::user::User;
 
-/// One user-management API: its routes, its answers, and what it remembers beside the [`ServerState`] that all have.
+/// One user-management API: its routes, its answers, and what it remembers beside the
+/// [`ServerState`] that all have.
 pub(crate) trait ApiServer: Send {
     /// The name by which a stand-in is asked for.
     fn name(&self) -> &'static str;
@@ -18,11 +20,18 @@ pub(crate) trait ApiServer: Send {
     /// The user with this id, if it is one that the API may have.
     fn user(&self, id: &str) -> Option<User>;
 
-    /// What a call is for. Faults, counts and the journal go by it; the body of a login is a secret, and not kept.
+    /// What a call is for. Faults, counts and the journal go by it; the body of a login is a
+    /// secret, and not kept.
     fn purpose(&self, method: &Method, path: &str) -> Purpose;
 
     /// The true answer to a call of that purpose, with its effect.
-    fn answer(&mut self, request: &Request, purpose: &Purpose, state: &mut ServerState, now: Instant) -> Answer;
+    fn answer(
+        &mut self,
+        request: &Request,
+        purpose: &Purpose,
+        state: &mut ServerState,
+        now: Instant,
+    ) -> Answer;
 
     /// How the API words a status that is not a success.
     fn refusal(&self, status: StatusCode, user: Option<&User>) -> Answer;
@@ -30,7 +39,10 @@ pub(crate) trait ApiServer: Send {
 
 /// The registry: a further API is a further line.
 fn all() -> Vec<Box<dyn ApiServer>> {
-    vec![Box::new(aipix::AipixServer), Box::new(valt::ValtServer::default())]
+    vec![
+        Box::new(aipix::AipixServer),
+        Box::new(valt::ValtServer::default()),
+    ]
 }
 
 /// The names of the APIs that a stand-in can play.

@@ -1,4 +1,5 @@
-//! VALT: its documented answers, and plain guesses in their shape where the vendor's page is silent.
+//! VALT: its documented answers, and plain guesses in their shape where the vendor's page is
+//! silent.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -40,15 +41,30 @@ impl ApiServer for ValtServer {
         }
     }
 
-    fn answer(&mut self, request: &Request, purpose: &Purpose, state: &mut ServerState, now: Instant) -> Answer {
-        let is_known = || request.query("access_token").is_some_and(|token| state.tokens.knows(&token, now));
+    fn answer(
+        &mut self,
+        request: &Request,
+        purpose: &Purpose,
+        state: &mut ServerState,
+        now: Instant,
+    ) -> Answer {
+        let is_known = || {
+            request
+                .query("access_token")
+                .is_some_and(|token| state.tokens.knows(&token, now))
+        };
         match purpose {
             Purpose::Login => self.login(request, state, now),
             Purpose::Update(_) if !is_known() => self.refusal(StatusCode::UNAUTHORIZED, None),
-            Purpose::Update(user) if state.settings.users.contains(user) => self.update(request, user, state),
+            Purpose::Update(user) if state.settings.users.contains(user) => {
+                self.update(request, user, state)
+            }
             Purpose::Update(_) => self.refusal(StatusCode::NOT_FOUND, None),
             // A wrong route never reaches the API, so the web server answers, with a page.
-            Purpose::Other if request.path() == LOGIN || request.path().starts_with(USERS) && request.path().ends_with("/edit") => {
+            Purpose::Other
+                if request.path() == LOGIN
+                    || request.path().starts_with(USERS) && request.path().ends_with("/edit") =>
+            {
                 Answer::page(StatusCode::METHOD_NOT_ALLOWED)
             }
             Purpose::Other => Answer::page(StatusCode::NOT_FOUND),
@@ -74,54 +90,108 @@ impl ValtServer {
         };
         let settings = &state.settings;
         if self.lock.is_closed(now) {
-            return Answer::json(StatusCode::UNAUTHORIZED, &json!({ "data": "Account is locked, try again later" }));
+            return Answer::json(
+                StatusCode::UNAUTHORIZED,
+                &json!({ "data": "Account is locked, try again later" }),
+            );
         }
         if username != settings.username || password != settings.password {
             self.lock.fail(now);
         } else if !settings.refuse_logins {
             self.lock.succeed();
             let token = state.tokens.issue(now, settings.token_lifetime);
-            return Answer::json(StatusCode::OK, &json!({ "data": { "access_token": token } }));
+            return Answer::json(
+                StatusCode::OK,
+                &json!({ "data": { "access_token": token } }),
+            );
         }
-        Answer::json(StatusCode::UNAUTHORIZED, &json!({ "data": "Invalid username or password" }))
+        Answer::json(
+            StatusCode::UNAUTHORIZED,
+            &json!({ "data": "Invalid username or password" }),
+        )
     }
 
     fn update(&mut self, request: &Request, user: &User, state: &mut ServerState) -> Answer {
         let Some(Value::Object(body)) = &request.json else {
             return error(StatusCode::BAD_REQUEST, "The body is not a JSON object");
         };
-        if let Some(name) = body.iter().find(|(name, value)| !takes(name, value)).map(|(name, _)| name) {
-            return error(StatusCode::BAD_REQUEST, &format!("The value of {name} has a wrong type"));
+        if let Some(name) = body
+            .iter()
+            .find(|(name, value)| !takes(name, value))
+            .map(|(name, _)| name)
+        {
+            return error(
+                StatusCode::BAD_REQUEST,
+                &format!("The value of {name} has a wrong type"),
+            );
         }
         let text = |name| body.get(name).and_then(Value::as_str);
-        let has_name = |fields: &Map<String, Value>, name| fields.get("name").and_then(Value::as_str) == Some(name);
-        let is_taken = |name| state.users.all().any(|(other, fields)| other != user && has_name(fields, name));
-        if state.settings.password_history && text("password").is_some_and(|new| self.passwords.hold(user, new)) {
-            return error(StatusCode::BAD_REQUEST, "The password was used before, choose another one");
+        let has_name = |fields: &Map<String, Value>, name| {
+            fields.get("name").and_then(Value::as_str) == Some(name)
+        };
+        let is_taken = |name| {
+            state
+                .users
+                .all()
+                .any(|(other, fields)| other != user && has_name(fields, name))
+        };
+        if state.settings.password_history
+            && text("password").is_some_and(|new| self.passwords.hold(user, new))
+        {
+            return error(
+                StatusCode::BAD_REQUEST,
+                "The password was used before, choose another one",
+            );
         }
         if state.settings.unique_names && text("name").is_some_and(is_taken) {
-            return error(StatusCode::INTERNAL_SERVER_ERROR, "The user name already exists");
+            return error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The user name already exists",
+            );
         }
         if let Some(password) = text("password") {
             self.passwords.add(user, password);
         }
-        let known = body.iter().map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| FIELDS.contains(name));
+        let known = body
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+            .filter(|(name, _)| FIELDS.contains(name));
         state.users.set(user, known);
-        Answer { applied: true, ..Answer::json(StatusCode::OK, &json!({ "data": { "id": user } })) }
+        Answer {
+            applied: true,
+            ..Answer::json(StatusCode::OK, &json!({ "data": { "id": user } }))
+        }
     }
 }
 
 fn error(status: StatusCode, message: &str) -> Answer {
-    Answer::json(status, &json!({ "error": { "code": status.as_u16(), "message": message } }))
+    Answer::json(
+        status,
+        &json!({ "error": { "code": status.as_u16(), "message": message } }),
+    )
 }
 
-const FIELDS: [&str; 7] = ["name", "password", "display_name", "user_group", "card_number", "rooms", "video_access"];
+const FIELDS: [&str; 7] = [
+    "name",
+    "password",
+    "display_name",
+    "user_group",
+    "card_number",
+    "rooms",
+    "video_access",
+];
 
 /// Whether a field takes this value. An unknown field takes anything, since it is ignored.
 fn takes(name: &str, value: &Value) -> bool {
-    let integers = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_i64));
+    let integers = |value: &Value| {
+        value
+            .as_array()
+            .is_some_and(|list| list.iter().all(Value::is_i64))
+    };
     let access = |access: &Map<String, Value>| {
-        access.iter().all(|(name, value)| !["users", "user_groups"].contains(&name.as_str()) || integers(value))
+        access.iter().all(|(name, value)| {
+            !["users", "user_groups"].contains(&name.as_str()) || integers(value)
+        })
     };
     match name {
         "name" | "password" | "display_name" | "card_number" => value.is_string(),
@@ -181,7 +251,9 @@ impl Passwords {
     }
 
     fn hold(&self, user: &User, password: &str) -> bool {
-        self.0.get(user).is_some_and(|passwords| passwords.iter().any(|old| old == password))
+        self.0
+            .get(user)
+            .is_some_and(|passwords| passwords.iter().any(|old| old == password))
     }
 }
 
@@ -205,7 +277,9 @@ mod tests {
     #[test]
     fn three_passwords_are_remembered() {
         let mut passwords = Passwords::default();
-        ["a", "b", "c", "d"].iter().for_each(|password| passwords.add(&User::Number(1), password));
+        ["a", "b", "c", "d"]
+            .iter()
+            .for_each(|password| passwords.add(&User::Number(1), password));
         let held = |user, password| passwords.hold(&User::Number(user), password);
         assert!(!held(1, "a") && held(1, "b") && held(1, "d"));
         assert!(!held(2, "d"));

@@ -13,11 +13,19 @@ use crate::Rule;
 async fn a_status_comes_in_the_api_s_own_shape() {
     for (api, status, shape) in [
         ("aipix", 401, r#"{"message":"Unauthenticated."}"#),
-        ("aipix", 404, r#"{"message":"No query results for model [App\\Models\\User] 52"}"#),
+        (
+            "aipix",
+            404,
+            r#"{"message":"No query results for model [App\\Models\\User] 52"}"#,
+        ),
         ("aipix", 500, r#"{"message":"Server Error"}"#),
         ("aipix", 503, r#"{"message":"Service Unavailable"}"#),
         ("valt", 404, r#"{"error":{"code":404}}"#),
-        ("valt", 502, r#"{"error":{"code":502,"message":"Bad Gateway"}}"#),
+        (
+            "valt",
+            502,
+            r#"{"error":{"code":502,"message":"Bad Gateway"}}"#,
+        ),
     ] {
         let api = stand_in(api).await;
         api.fault(Rule::status(status).user(52).times(1));
@@ -26,22 +34,40 @@ async fn a_status_comes_in_the_api_s_own_shape() {
         assert_eq!((seen.status, seen.text().as_str()), (status, shape));
         assert_eq!(seen.header("retry-after"), "");
         assert_eq!(update(&api, 52).await.unwrap().status, 200, "only once");
-        let applied: Vec<_> = api.calls().iter().map(|call| (call.status, call.applied)).collect();
-        assert_eq!(applied, [(Some(200), true), (Some(status), false), (Some(200), true)]);
+        let applied: Vec<_> = api
+            .calls()
+            .iter()
+            .map(|call| (call.status, call.applied))
+            .collect();
+        assert_eq!(
+            applied,
+            [(Some(200), true), (Some(status), false), (Some(200), true)]
+        );
     }
 }
 
 #[tokio::test]
 async fn a_status_may_bring_a_body_and_a_pause_and_take_effect() {
     let valt = stand_in("valt").await;
-    valt.fault(Rule::status(503).retry_after("Wed, 21 Oct 2015 07:28:00 GMT").body("<p>later</p>").applied());
+    valt.fault(
+        Rule::status(503)
+            .retry_after("Wed, 21 Oct 2015 07:28:00 GMT")
+            .body("<p>later</p>")
+            .applied(),
+    );
     let seen = update(&valt, 52).await.unwrap();
     assert_eq!((seen.status, seen.text().as_str()), (503, "<p>later</p>"));
-    assert_eq!((seen.header("retry-after"), seen.header("content-type")), ("Wed, 21 Oct 2015 07:28:00 GMT", "text/html"));
+    assert_eq!(
+        (seen.header("retry-after"), seen.header("content-type")),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "text/html")
+    );
     assert!(valt.fields(52).is_some() && valt.calls()[0].applied);
     valt.clear_faults();
     valt.fault(Rule::status(400).body(serde_json::json!({"error":{"code":400}})));
-    assert_eq!(update(&valt, 52).await.unwrap().text(), r#"{"error":{"code":400}}"#);
+    assert_eq!(
+        update(&valt, 52).await.unwrap().text(),
+        r#"{"error":{"code":400}}"#
+    );
 }
 
 #[tokio::test]
@@ -49,12 +75,18 @@ async fn answers_of_something_else_are_html_not_json_a_redirect_or_packed() {
     let valt = stand_in("valt").await;
     let number = valt.fault(Rule::fault(Fault::Html));
     let seen = update(&valt, 52).await.unwrap();
-    assert_eq!((seen.status, seen.text().starts_with("<!DOCTYPE html>")), (200, true));
+    assert_eq!(
+        (seen.status, seen.text().starts_with("<!DOCTYPE html>")),
+        (200, true)
+    );
     assert!(valt.remove_fault(number) && !valt.remove_fault(number));
 
     valt.fault(Rule::fault(Fault::NotJson).times(1));
     let seen = update(&valt, 52).await.unwrap();
-    assert_eq!((seen.status, seen.header("content-type")), (200, "application/json"));
+    assert_eq!(
+        (seen.status, seen.header("content-type")),
+        (200, "application/json")
+    );
     assert!(serde_json::from_slice::<serde_json::Value>(&seen.body).is_err());
 
     valt.fault(Rule::fault(Fault::Redirect).times(1));
@@ -64,14 +96,25 @@ async fn answers_of_something_else_are_html_not_json_a_redirect_or_packed() {
     valt.fault(Rule::fault(Fault::Gzip).times(1));
     let seen = update(&valt, 52).await.unwrap();
     let mut unpacked = String::new();
-    flate2::read::GzDecoder::new(&*seen.body).read_to_string(&mut unpacked).unwrap();
-    assert_eq!((seen.header("content-encoding"), &*unpacked), ("gzip", r#"{"data":{"id":52}}"#));
+    flate2::read::GzDecoder::new(&*seen.body)
+        .read_to_string(&mut unpacked)
+        .unwrap();
+    assert_eq!(
+        (seen.header("content-encoding"), &*unpacked),
+        ("gzip", r#"{"data":{"id":52}}"#)
+    );
 
     valt.fault(Rule::fault(Fault::GzipBomb).times(1));
     let seen = update(&valt, 52).await.unwrap();
-    assert_eq!((seen.status, seen.header("content-encoding")), (200, "gzip"));
+    assert_eq!(
+        (seen.status, seen.header("content-encoding")),
+        (200, "gzip")
+    );
     assert!(seen.body.len() < 500_000);
-    assert_eq!(seen.body[seen.body.len() - 4..], crate::bomb::UNPACKED.to_le_bytes());
+    assert_eq!(
+        seen.body[seen.body.len() - 4..],
+        crate::bomb::UNPACKED.to_le_bytes()
+    );
     assert_eq!(valt.stats().applied, 1, "only what was packed was true");
 }
 
@@ -97,7 +140,9 @@ async fn an_endless_answer_goes_on_until_the_client_has_enough() {
     stream.read_exact(&mut much).await.unwrap();
     let text = String::from_utf8(much).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && !text.contains("content-length"));
-    assert!(text.contains("\r\n\r\n{\"data\":{\"id\":52},\"padding\":\"xxx") && text.ends_with('x'));
+    assert!(
+        text.contains("\r\n\r\n{\"data\":{\"id\":52},\"padding\":\"xxx") && text.ends_with('x')
+    );
 }
 
 #[tokio::test]
@@ -115,7 +160,11 @@ async fn a_wrong_length_promises_more_than_comes() {
     let valt = stand_in("valt").await;
     valt.fault(Rule::fault(Fault::WrongLength));
     let text = rest(&mut bare(&valt).await).await.unwrap();
-    assert!(text.contains("content-length: 1018\r\n") && text.ends_with("\r\n\r\n{\"data\":{\"id\":52}}"), "{text}");
+    assert!(
+        text.contains("content-length: 1018\r\n")
+            && text.ends_with("\r\n\r\n{\"data\":{\"id\":52}}"),
+        "{text}"
+    );
     assert!(update(&valt, 52).await.is_err(), "a client notices");
     assert_eq!(valt.stats().applied, 2);
 }
@@ -126,10 +175,15 @@ async fn a_half_closed_connection_brings_half_of_the_answer() {
     valt.fault(Rule::fault(Fault::HalfClose).times(1));
     let mut stream = bare(&valt).await;
     let text = rest(&mut stream).await.unwrap();
-    assert!(text.contains("content-length: 18\r\n") && text.ends_with("\r\n\r\n{\"data\":{"), "{text}");
+    assert!(
+        text.contains("content-length: 18\r\n") && text.ends_with("\r\n\r\n{\"data\":{"),
+        "{text}"
+    );
     // The other half of the connection still works: writing is no error.
     for _ in 0..10 {
-        tokio::io::AsyncWriteExt::write_all(&mut stream, b"more").await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"more")
+            .await
+            .unwrap();
     }
 }
 
@@ -156,11 +210,23 @@ async fn a_kept_connection_is_reset_and_a_new_one_is_not() {
     let mut answer = vec![0; 1000];
     let read = stream.read(&mut answer).await.unwrap();
     assert!(answer[..read].starts_with(b"HTTP/1.1 200 OK"));
-    let again = b"POST /api/v3/admin/users/52/edit HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
-    tokio::io::AsyncWriteExt::write_all(&mut stream, again).await.unwrap();
-    assert_eq!(rest(&mut stream).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let again =
+        b"POST /api/v3/admin/users/52/edit HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, again)
+        .await
+        .unwrap();
+    assert_eq!(
+        rest(&mut stream).await.unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
     assert_eq!(update(&valt, 52).await.unwrap().status, 200);
-    assert_eq!(valt.calls().iter().map(|call| call.status).collect::<Vec<_>>(), [Some(200), None, Some(200)]);
+    assert_eq!(
+        valt.calls()
+            .iter()
+            .map(|call| call.status)
+            .collect::<Vec<_>>(),
+        [Some(200), None, Some(200)]
+    );
 }
 
 #[tokio::test]
@@ -171,7 +237,9 @@ async fn a_hanging_call_ends_with_its_client() {
     let first = bare(&valt).await;
     valt.wait_for(|stats| stats.in_flight == 1).await;
     let second = bare(&valt).await;
-    let stats = valt.wait_for(|stats| stats.in_flight == 2 && stats.applied == 1).await;
+    let stats = valt
+        .wait_for(|stats| stats.in_flight == 2 && stats.applied == 1)
+        .await;
     assert_eq!((stats.overlaps, stats.peak_in_flight), (1, 2));
     assert_eq!(valt.calls()[1].concurrent, 2);
     drop((first, second));
@@ -194,8 +262,18 @@ async fn a_delay_and_the_latency_come_before_the_answer() {
     assert!(start.elapsed() >= Duration::from_millis(250));
     // Who gives up while it waits has changed nothing.
     valt.fault(Rule::delay(Duration::from_secs(600)).user(8));
-    let path = format!("{}/api/v3/admin/users/8/edit?access_token={}", valt.base_url(), super::TOKEN);
-    let error = client().post(path).timeout(Duration::from_millis(50)).body("{}").send().await.unwrap_err();
+    let path = format!(
+        "{}/api/v3/admin/users/8/edit?access_token={}",
+        valt.base_url(),
+        super::TOKEN
+    );
+    let error = client()
+        .post(path)
+        .timeout(Duration::from_millis(50))
+        .body("{}")
+        .send()
+        .await
+        .unwrap_err();
     assert!(error.is_timeout());
     valt.wait_for(|stats| stats.in_flight == 0).await;
     assert_eq!(valt.fields(8), None);
@@ -206,6 +284,12 @@ async fn logins_have_faults_of_their_own() {
     let valt = stand_in("valt").await;
     valt.fault(Rule::status(500).logins());
     let login = r#"{"username":"courier","password":"courier"}"#;
-    assert_eq!(call(&valt, reqwest::Method::POST, "/api/v3/login", login).await.unwrap().status, 500);
+    assert_eq!(
+        call(&valt, reqwest::Method::POST, "/api/v3/login", login)
+            .await
+            .unwrap()
+            .status,
+        500
+    );
     assert_eq!(update(&valt, 52).await.unwrap().status, 200);
 }

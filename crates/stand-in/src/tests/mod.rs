@@ -37,13 +37,17 @@ impl Seen {
     }
 
     fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 }
 
 /// A client that does nothing by itself: no redirects, no retries, no proxy.
 fn client() -> reqwest::Client {
-    rustls::crypto::ring::default_provider().install_default().ok();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -60,7 +64,12 @@ async fn stand_in(api: &str) -> StandIn {
 }
 
 /// One call with a JSON body and the headers that aipix wants.
-async fn call(stand_in: &StandIn, method: Method, path: &str, body: &str) -> Result<Seen, reqwest::Error> {
+async fn call(
+    stand_in: &StandIn,
+    method: Method,
+    path: &str,
+    body: &str,
+) -> Result<Seen, reqwest::Error> {
     let url = format!("{}{path}", stand_in.base_url());
     let request = client()
         .request(method, url)
@@ -69,7 +78,11 @@ async fn call(stand_in: &StandIn, method: Method, path: &str, body: &str) -> Res
         .header("authorization", format!("Bearer {TOKEN}"));
     let response = request.body(body.to_owned()).send().await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Ok(Seen { status, headers, body: response.bytes().await?.to_vec() })
+    Ok(Seen {
+        status,
+        headers,
+        body: response.bytes().await?.to_vec(),
+    })
 }
 
 /// An update of that user with a body that each API takes.
@@ -77,7 +90,15 @@ async fn update(stand_in: &StandIn, user: u64) -> Result<Seen, reqwest::Error> {
     let body = r#"{"permissions":[9,12],"rooms":[37]}"#;
     let api = stand_in.shared.lock().api.name();
     match api {
-        "aipix" => call(stand_in, Method::PUT, &format!("/api/admin/v1/users/{user}"), body).await,
+        "aipix" => {
+            call(
+                stand_in,
+                Method::PUT,
+                &format!("/api/admin/v1/users/{user}"),
+                body,
+            )
+            .await
+        }
         _ => {
             let path = format!("/api/v3/admin/users/{user}/edit?access_token={TOKEN}");
             call(stand_in, Method::POST, &path, body).await
@@ -87,7 +108,9 @@ async fn update(stand_in: &StandIn, user: u64) -> Result<Seen, reqwest::Error> {
 
 /// The control page's answer.
 async fn control(stand_in: &StandIn, method: Method, path: &str, body: &str) -> Seen {
-    call(stand_in, method, &format!("/_stand-in{path}"), body).await.unwrap()
+    call(stand_in, method, &format!("/_stand-in{path}"), body)
+        .await
+        .unwrap()
 }
 
 /// A bare connection with an update of user 52 of VALT already sent.
@@ -95,7 +118,10 @@ async fn bare(stand_in: &StandIn) -> TcpStream {
     let mut stream = TcpStream::connect(stand_in.addr()).await.unwrap();
     let body = r#"{"rooms":[37]}"#;
     let path = format!("/api/v3/admin/users/52/edit?access_token={TOKEN}");
-    let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     stream
 }

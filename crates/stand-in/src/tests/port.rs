@@ -18,7 +18,11 @@ async fn a_closed_port_refuses_and_cuts_and_opens_again_where_it_was() {
     let mut hanging = bare(&valt).await;
     valt.wait_for(|stats| stats.in_flight == 1).await;
     valt.close_port().await;
-    assert_eq!(hanging.read(&mut [0]).await.map_or(0, |read| read), 0, "the connection was cut");
+    assert_eq!(
+        hanging.read(&mut [0]).await.map_or(0, |read| read),
+        0,
+        "the connection was cut"
+    );
     assert_eq!(valt.stats().in_flight, 0);
     let refused = TcpStream::connect(valt.addr()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
@@ -30,8 +34,14 @@ async fn a_closed_port_refuses_and_cuts_and_opens_again_where_it_was() {
 #[tokio::test]
 async fn a_port_closed_for_a_time_opens_by_itself() {
     let valt = stand_in("valt").await;
-    assert_eq!(control(&valt, Method::POST, "/port", r#"{"closed_for":"300ms"}"#).await.status, 200);
-    // The answer comes before the port closes, so the refusal has to be waited for, and so has its end.
+    assert_eq!(
+        control(&valt, Method::POST, "/port", r#"{"closed_for":"300ms"}"#)
+            .await
+            .status,
+        200
+    );
+    // The answer comes before the port closes, so the refusal has to be waited for, and so has its
+    // end.
     let connects = async || TcpStream::connect(valt.addr()).await.is_ok();
     while connects().await {
         tokio::task::yield_now().await;

@@ -17,15 +17,24 @@ fn fine() -> Reply {
 
 /// A server whose connections answer once, and then do this. And a caller with `count` connections
 /// to it that were used once.
-async fn kept(count: usize, then: impl Fn() -> Reply + Send + Sync + 'static) -> (Server, Caller, TempDir) {
+async fn kept(
+    count: usize,
+    then: impl Fn() -> Reply + Send + Sync + 'static,
+) -> (Server, Caller, TempDir) {
     let all_are_there = Arc::new(tokio::sync::Barrier::new(count));
-    let server = Server::start(move |request| if request.number == 0 { fine() } else { then() }).await;
+    let server =
+        Server::start(move |request| if request.number == 0 { fine() } else { then() }).await;
     let (caller, folder) = caller("aipix", server.url.clone(), &Tls::default(), false);
     let first = (0..count).map(|_| async {
         all_are_there.wait().await;
         call(&caller).await
     });
-    assert!(futures::future::join_all(first).await.iter().all(|attempt| attempt.verdict == Verdict::Delivered));
+    assert!(
+        futures::future::join_all(first)
+            .await
+            .iter()
+            .all(|attempt| attempt.verdict == Verdict::Delivered)
+    );
     (server, caller, folder)
 }
 
@@ -35,11 +44,18 @@ async fn a_kept_connection_that_is_dead_is_replaced_at_once_and_at_no_cost() {
         // Several, so that there is another dead one to take.
         let (server, caller, _folder) = kept(3, dead).await;
         let attempt = call(&caller).await;
-        assert_eq!((attempt.verdict, attempt.ambiguous, attempt.error.clone()), (Verdict::Delivered, false, None));
+        assert_eq!(
+            (attempt.verdict, attempt.ambiguous, attempt.error.clone()),
+            (Verdict::Delivered, false, None)
+        );
         assert_eq!(statuses(&attempt), ["delivered 200"]);
         let seen = server.seen();
         assert_eq!(seen.len(), 3 + 2);
-        assert_eq!((seen[3].head(), &seen[3].body), (seen[4].head(), &seen[4].body), "the same request");
+        assert_eq!(
+            (seen[3].head(), &seen[3].body),
+            (seen[4].head(), &seen[4].body),
+            "the same request"
+        );
     }
 }
 
@@ -48,7 +64,11 @@ async fn a_hundred_dead_connections_cost_nobody_anything() {
     let (server, caller, _folder) = kept(100, || Reply::Reset).await;
     let before = server.seen().len();
     let attempts = futures::future::join_all((0..100).map(|_| call(&caller))).await;
-    assert!(attempts.iter().all(|attempt| statuses(attempt) == ["delivered 200"]));
+    assert!(
+        attempts
+            .iter()
+            .all(|attempt| statuses(attempt) == ["delivered 200"])
+    );
     assert!(server.seen().len() > before + 100, "some of them were dead");
 }
 
@@ -57,20 +77,45 @@ async fn a_connection_that_is_new_or_has_begun_to_answer_gets_no_second_request(
     /// The reply on a kept connection, how it is judged, and whether it is ambiguous.
     type Begun = (fn() -> Reply, &'static str, bool);
     let begun: [Begun; 4] = [
-        (|| Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-".to_vec()), "retry protocol", true),
-        (|| Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"id\":52}".to_vec()), "retry protocol", true),
-        (|| Reply::Last(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()), "fault protocol", false),
+        (
+            || Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-".to_vec()),
+            "retry protocol",
+            true,
+        ),
+        (
+            || Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"id\":52}".to_vec()),
+            "retry protocol",
+            true,
+        ),
+        (
+            || Reply::Last(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()),
+            "fault protocol",
+            false,
+        ),
         (|| Reply::Last(json(503, "")), "retry 503", false),
     ];
     for (then, expected, ambiguous) in begun {
         let (server, caller, _folder) = kept(1, then).await;
         let attempt = call(&caller).await;
-        assert_eq!((statuses(&attempt), attempt.ambiguous), (vec![expected.to_owned()], ambiguous));
+        assert_eq!(
+            (statuses(&attempt), attempt.ambiguous),
+            (vec![expected.to_owned()], ambiguous)
+        );
         assert_eq!(server.seen().len(), 2, "{expected}");
     }
     let server = Server::start(|_| Reply::Reset).await;
-    let attempt = attempt_at("aipix", server.url.clone(), &Tls::default(), &permissions(), TIMEOUT).await;
-    assert_eq!((statuses(&attempt), attempt.ambiguous, server.seen().len()), (vec!["retry protocol".to_owned()], true, 1));
+    let attempt = attempt_at(
+        "aipix",
+        server.url.clone(),
+        &Tls::default(),
+        &permissions(),
+        TIMEOUT,
+    )
+    .await;
+    assert_eq!(
+        (statuses(&attempt), attempt.ambiguous, server.seen().len()),
+        (vec!["retry protocol".to_owned()], true, 1)
+    );
 }
 
 #[tokio::test]
@@ -78,20 +123,33 @@ async fn a_request_is_repeated_once_and_on_a_new_connection() {
     // All connections that the first calls made are dead, and so is the new one.
     let is_over = Arc::new(AtomicBool::new(false));
     let over = is_over.clone();
-    let server = Server::start(move |_| if over.load(Ordering::SeqCst) { Reply::Reset } else { fine() }).await;
+    let server = Server::start(move |_| {
+        if over.load(Ordering::SeqCst) {
+            Reply::Reset
+        } else {
+            fine()
+        }
+    })
+    .await;
     let (caller, _folder) = caller("aipix", server.url.clone(), &Tls::default(), false);
     futures::future::join_all((0..5).map(|_| call(&caller))).await;
     is_over.store(true, Ordering::SeqCst);
     let before = server.seen().len();
     let attempt = call(&caller).await;
-    assert_eq!((statuses(&attempt), attempt.ambiguous), (vec!["retry protocol".to_owned()], true));
+    assert_eq!(
+        (statuses(&attempt), attempt.ambiguous),
+        (vec!["retry protocol".to_owned()], true)
+    );
     assert_eq!(server.seen().len() - before, 2);
 }
 
 #[tokio::test]
-async fn what_was_sent_on_a_dead_connection_may_have_taken_effect_though_none_could_be_had_afterwards() {
+async fn what_was_sent_on_a_dead_connection_may_have_taken_effect_though_none_could_be_had_afterwards()
+ {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let url: Url = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         let listener = Mutex::new(Some(listener));
@@ -139,7 +197,11 @@ async fn no_connection_is_used_for_longer_than_five_minutes_however_busy_it_is()
         tokio::time::advance(Duration::from_secs(20)).await;
         tokio::time::resume();
     }
-    assert!((4..=6).contains(&since.len()), "and none is given up early: {}", since.len());
+    assert!(
+        (4..=6).contains(&since.len()),
+        "and none is given up early: {}",
+        since.len()
+    );
 }
 
 #[tokio::test]
@@ -157,8 +219,16 @@ async fn starting_anew_leaves_kept_connections_behind() {
 /// A port at which each of these addresses of the machine can be given a listener.
 pub(super) async fn port_of(addresses: &[&str]) -> Vec<SocketAddr> {
     'ports: loop {
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let all: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), port)).collect();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let all: Vec<SocketAddr> = addresses
+            .iter()
+            .map(|address| SocketAddr::new(address.parse().unwrap(), port))
+            .collect();
         for address in &all {
             if TcpListener::bind(address).await.is_err() {
                 continue 'ports;
@@ -176,20 +246,34 @@ async fn silent(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
     socket.bind(address).unwrap();
     let listener = socket.listen(1).unwrap();
     let mut waiting = Vec::new();
-    while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+    {
         waiting.push(stream);
     }
     (listener, waiting)
 }
 
 /// A caller for a name that has these addresses, and the addresses, which may change.
-pub(super) fn caller_of(tls: Option<&Tls>, addresses: &[SocketAddr], timeout: Duration) -> (Caller, Arc<Mutex<Vec<SocketAddr>>>, TempDir) {
+pub(super) fn caller_of(
+    tls: Option<&Tls>,
+    addresses: &[SocketAddr],
+    timeout: Duration,
+) -> (Caller, Arc<Mutex<Vec<SocketAddr>>>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("secret"), "canary-token").unwrap();
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://api.example:{}", addresses[0].port()).parse().unwrap();
+    let url = format!("{scheme}://api.example:{}", addresses[0].port())
+        .parse()
+        .unwrap();
     let addresses = Arc::new(Mutex::new(addresses.to_vec()));
-    let http = Http::with_names(&url, tls.unwrap_or(&Tls::default()), timeout, Names::Given(addresses.clone())).unwrap();
+    let http = Http::with_names(
+        &url,
+        tls.unwrap_or(&Tls::default()),
+        timeout,
+        Names::Given(addresses.clone()),
+    )
+    .unwrap();
     let credentials = Credentials::Token(Secret::File(folder.path().join("secret")));
     let api = by_name("aipix").unwrap();
     let session = Session::new(api, http.clone(), credentials, Box::new(|_| ()));
@@ -204,20 +288,52 @@ async fn every_address_of_a_name_is_tried() {
     let server = Server::on(TcpListener::bind(addresses[3]).await.unwrap(), |_| fine());
     for timeout in [TIMEOUT, Duration::from_secs(2)] {
         let (caller, _, _folder) = caller_of(None, &addresses, timeout);
-        let attempt = caller.attempt(&permissions(), Trace::Passed(None), timeout, || Some(TIMEOUT)).await;
+        let attempt = caller
+            .attempt(&permissions(), Trace::Passed(None), timeout, || {
+                Some(TIMEOUT)
+            })
+            .await;
         assert_eq!(statuses(&attempt), ["delivered 200"], "{timeout:?}");
-        assert!(attempt.calls[0].duration < Duration::from_secs(2), "{:?}", attempt.calls[0].duration);
+        assert!(
+            attempt.calls[0].duration < Duration::from_secs(2),
+            "{:?}",
+            attempt.calls[0].duration
+        );
     }
     let host = server.seen()[0].header("host").unwrap().to_owned();
-    assert_eq!(host, format!("api.example:{}", addresses[0].port()), "the name, and not the address");
+    assert_eq!(
+        host,
+        format!("api.example:{}", addresses[0].port()),
+        "the name, and not the address"
+    );
     // Nobody answers at any of them.
     let (caller, _, _folder) = caller_of(None, &addresses[..3], Duration::from_secs(1));
-    let attempt = caller.attempt(&permissions(), Trace::Passed(None), Duration::from_secs(1), || Some(TIMEOUT)).await;
-    assert_eq!((attempt.verdict, attempt.ambiguous, statuses(&attempt)), (UNREACHABLE, false, vec!["retry connect".to_owned()]));
+    let attempt = caller
+        .attempt(
+            &permissions(),
+            Trace::Passed(None),
+            Duration::from_secs(1),
+            || Some(TIMEOUT),
+        )
+        .await;
+    assert_eq!(
+        (attempt.verdict, attempt.ambiguous, statuses(&attempt)),
+        (UNREACHABLE, false, vec!["retry connect".to_owned()])
+    );
     let (caller, names, _folder) = caller_of(None, &addresses[..1], TIMEOUT);
     names.lock().unwrap().clear();
     let attempt = call(&caller).await;
-    assert_eq!((attempt.verdict, attempt.error.unwrap().message.contains("name was not found")), (UNREACHABLE, true));
+    assert_eq!(
+        (
+            attempt.verdict,
+            attempt
+                .error
+                .unwrap()
+                .message
+                .contains("name was not found")
+        ),
+        (UNREACHABLE, true)
+    );
 }
 
 #[tokio::test]
@@ -225,7 +341,10 @@ async fn a_name_is_looked_up_for_each_connection_and_a_new_start_begins_with_its
     let addresses = port_of(&["127.0.0.2", "127.0.0.3", "127.0.0.4"]).await;
     let mut servers = Vec::new();
     for address in &addresses {
-        servers.push(Server::on(TcpListener::bind(address).await.unwrap(), |_| fine()));
+        servers.push(Server::on(
+            TcpListener::bind(address).await.unwrap(),
+            |_| fine(),
+        ));
     }
     let seen = || -> Vec<usize> { servers.iter().map(|server| server.seen().len()).collect() };
     let (caller, names, _folder) = caller_of(None, &addresses[..2], TIMEOUT);
@@ -251,7 +370,12 @@ async fn nothing_was_sent_where_time_ran_out_before_there_was_a_connection() {
     let _silent = silent(addresses[0]).await;
     let (caller, _, _folder) = caller_of(None, &addresses, TIMEOUT);
     // The lease ends before the time for connecting does.
-    let attempt = caller.attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(SHORT)).await;
-    assert_eq!((attempt.verdict, attempt.ambiguous, statuses(&attempt)), (UNREACHABLE, false, vec!["retry connect".to_owned()]));
+    let attempt = caller
+        .attempt(&permissions(), Trace::Passed(None), TIMEOUT, || Some(SHORT))
+        .await;
+    assert_eq!(
+        (attempt.verdict, attempt.ambiguous, statuses(&attempt)),
+        (UNREACHABLE, false, vec!["retry connect".to_owned()])
+    );
     assert!(attempt.calls[0].duration < TIMEOUT);
 }

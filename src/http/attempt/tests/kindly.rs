@@ -14,13 +14,21 @@ fn packed(body: &[u8]) -> Vec<u8> {
 }
 
 fn with_encoding(status: u16, encoding: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status} X\r\n{encoding}content-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} X\r\n{encoding}content-length: {}\r\n\r\n",
+        body.len()
+    );
     [head.as_bytes(), body].concat()
 }
 
 async fn answered(bytes: Vec<u8>) -> (String, String) {
     let attempt = attempt(move || Reply::Bytes(bytes.clone()), TIMEOUT).await;
-    (statuses(&attempt).join(" "), attempt.error.map_or_else(String::new, |error| error.message))
+    (
+        statuses(&attempt).join(" "),
+        attempt
+            .error
+            .map_or_else(String::new, |error| error.message),
+    )
 }
 
 #[tokio::test]
@@ -28,14 +36,39 @@ async fn an_answer_that_is_packed_though_nobody_asked_is_unpacked() {
     let gzip = "content-encoding: gzip\r\n";
     let long = format!(r#"{{"x":"{}","id":52}}"#, "canary ".repeat(500_000));
     for (bytes, expected) in [
-        (with_encoding(200, gzip, &packed(br#"{"id":52}"#)), "delivered 200"),
-        (with_encoding(200, "Content-Encoding: X-GZIP\r\n", &packed(br#"{"id":52}"#)), "delivered 200"),
-        (with_encoding(200, "content-encoding: identity\r\n", br#"{"id":52}"#), "delivered 200"),
-        (with_encoding(200, gzip, &packed(long.as_bytes())), "delivered 200"),
-        (with_encoding(200, gzip, &packed("\u{feff}{\"id\":52}".as_bytes())), "delivered 200"),
+        (
+            with_encoding(200, gzip, &packed(br#"{"id":52}"#)),
+            "delivered 200",
+        ),
+        (
+            with_encoding(
+                200,
+                "Content-Encoding: X-GZIP\r\n",
+                &packed(br#"{"id":52}"#),
+            ),
+            "delivered 200",
+        ),
+        (
+            with_encoding(200, "content-encoding: identity\r\n", br#"{"id":52}"#),
+            "delivered 200",
+        ),
+        (
+            with_encoding(200, gzip, &packed(long.as_bytes())),
+            "delivered 200",
+        ),
+        (
+            with_encoding(200, gzip, &packed("\u{feff}{\"id\":52}".as_bytes())),
+            "delivered 200",
+        ),
         // Zeros behind its end.
-        (with_encoding(200, gzip, &[packed(br#"{"id":52}"#), vec![0; 100]].concat()), "delivered 200"),
-        (with_encoding(422, gzip, &packed(br#"{"message":"m","errors":{}}"#)), "rejected 422"),
+        (
+            with_encoding(200, gzip, &[packed(br#"{"id":52}"#), vec![0; 100]].concat()),
+            "delivered 200",
+        ),
+        (
+            with_encoding(422, gzip, &packed(br#"{"message":"m","errors":{}}"#)),
+            "rejected 422",
+        ),
         (with_encoding(503, gzip, b"no gzip"), "retry 503"),
         (with_encoding(204, gzip, b""), "delivered 204"),
     ] {
@@ -46,13 +79,35 @@ async fn an_answer_that_is_packed_though_nobody_asked_is_unpacked() {
 
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_for_its_form_is_told_as_that() {
-    let many: String = (0..200).map(|number| format!("x-{number}: y\r\n")).collect();
+    let many: String = (0..200)
+        .map(|number| format!("x-{number}: y\r\n"))
+        .collect();
     for (bytes, expected, words) in [
-        (with_encoding(200, "content-encoding: br\r\n", br#"{"id":52}"#), "fault 200", "its Content-Encoding is none that can be read"),
-        (with_encoding(422, "content-encoding: gzip, br\r\n", b"{}"), "fault 422", "its Content-Encoding is none that can be read"),
-        (with_encoding(200, "content-encoding: gzip\r\n", br#"{"id":52}"#), "fault 200", "it cannot be unpacked"),
-        (with_encoding(200, &many, br#"{"id":52}"#), "fault protocol", "more headers than can be read"),
-        (with_encoding(200, &format!("x: {}\r\n", "y".repeat(1_000_000)), b"{}"), "fault protocol", "more headers than can be read"),
+        (
+            with_encoding(200, "content-encoding: br\r\n", br#"{"id":52}"#),
+            "fault 200",
+            "its Content-Encoding is none that can be read",
+        ),
+        (
+            with_encoding(422, "content-encoding: gzip, br\r\n", b"{}"),
+            "fault 422",
+            "its Content-Encoding is none that can be read",
+        ),
+        (
+            with_encoding(200, "content-encoding: gzip\r\n", br#"{"id":52}"#),
+            "fault 200",
+            "it cannot be unpacked",
+        ),
+        (
+            with_encoding(200, &many, br#"{"id":52}"#),
+            "fault protocol",
+            "more headers than can be read",
+        ),
+        (
+            with_encoding(200, &format!("x: {}\r\n", "y".repeat(1_000_000)), b"{}"),
+            "fault protocol",
+            "more headers than can be read",
+        ),
     ] {
         let (status, message) = answered(bytes).await;
         assert_eq!(status, expected, "{message}");
@@ -78,7 +133,11 @@ async fn a_byte_order_mark_is_skipped() {
         (200, "\u{feff}{\"id\":52}", "delivered 200"),
         (200, &long, "delivered 200"),
         (422, "\u{feff}{\"message\":\"m\"}", "rejected 422"),
-        (404, "\u{feff}{\"message\":\"No query results for model [App\\\\Models\\\\User] 52\"}", "rejected 404"),
+        (
+            404,
+            "\u{feff}{\"message\":\"No query results for model [App\\\\Models\\\\User] 52\"}",
+            "rejected 404",
+        ),
     ] {
         assert_eq!(answered(json(status, body)).await.0, expected, "{body:.60}");
     }

@@ -20,7 +20,11 @@ fn authority() -> Authority {
 }
 
 /// A certificate for this host, and its key.
-fn certificate(authority: &Authority, host: &str, is_expired: bool) -> (rcgen::Certificate, KeyPair) {
+fn certificate(
+    authority: &Authority,
+    host: &str,
+    is_expired: bool,
+) -> (rcgen::Certificate, KeyPair) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
     if is_expired {
@@ -39,7 +43,9 @@ fn config(
     (certificate, key): (rcgen::Certificate, KeyPair),
 ) -> rustls::ServerConfig {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()
+    builder
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap()
 }
 
 async fn call_tls(server: &Server, tls: &Tls) -> Attempt {
@@ -48,7 +54,9 @@ async fn call_tls(server: &Server, tls: &Tls) -> Attempt {
 
 /// The server's address as one that takes TLS, whatever it takes.
 fn at_localhost(server: &Server) -> Url {
-    format!("https://localhost:{}", server.url.port().unwrap()).parse().unwrap()
+    format!("https://localhost:{}", server.url.port().unwrap())
+        .parse()
+        .unwrap()
 }
 
 /// A server that confirms every update.
@@ -59,7 +67,10 @@ async fn confirming(config: rustls::ServerConfig) -> Server {
 fn trusting(authority: &Authority, folder: &TempDir) -> Tls {
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, authority.pem()).unwrap();
-    Tls { ca_file: Some(path), ..Tls::default() }
+    Tls {
+        ca_file: Some(path),
+        ..Tls::default()
+    }
 }
 
 #[tokio::test]
@@ -72,9 +83,17 @@ async fn a_private_authority_is_trusted_where_it_is_set_and_a_wrong_certificate_
         ("elsewhere.example", false, &trusting, "fault tls"),
         ("localhost", true, &trusting, "fault tls"),
     ] {
-        let config = config(builder().with_no_client_auth(), certificate(&authority, host, is_expired));
+        let config = config(
+            builder().with_no_client_auth(),
+            certificate(&authority, host, is_expired),
+        );
         let attempt = call_tls(&confirming(config).await, tls).await;
-        assert_eq!(statuses(&attempt), [expected], "{host} {is_expired} {:?}", attempt.error);
+        assert_eq!(
+            statuses(&attempt),
+            [expected],
+            "{host} {is_expired} {:?}",
+            attempt.error
+        );
         assert!(!attempt.ambiguous);
     }
 }
@@ -85,7 +104,10 @@ async fn tls_that_is_cut_off_is_unreachable_and_what_is_no_tls_a_fault() {
     let tls = trusting(&authority, &folder);
     let closing = Server::greeting(Reply::Last(Vec::new())).await;
     let attempt = call_tls(&closing, &tls).await;
-    assert_eq!((attempt.verdict, statuses(&attempt)[0].as_str()), (UNREACHABLE, "retry tls"));
+    assert_eq!(
+        (attempt.verdict, statuses(&attempt)[0].as_str()),
+        (UNREACHABLE, "retry tls")
+    );
     let resetting = Server::greeting(Reply::Reset).await;
     assert_eq!(call_tls(&resetting, &tls).await.verdict, UNREACHABLE);
     let talking = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
@@ -96,9 +118,22 @@ async fn tls_that_is_cut_off_is_unreachable_and_what_is_no_tls_a_fault() {
     let credentials = Credentials::Token(Secret::File(folder.path().join("ca.pem")));
     std::fs::write(folder.path().join("ca.pem"), "canary").unwrap();
     let api = by_name("aipix").unwrap();
-    let caller = Caller::new(api, at_localhost(&silent), credentials, &Tls::default(), SHORT, Box::new(|_| ())).unwrap();
-    let attempt = caller.attempt(&permissions(), Trace::Passed(None), SHORT, || Some(TIMEOUT)).await;
-    assert_eq!((attempt.verdict, statuses(&attempt)[0].as_str()), (UNREACHABLE, "retry connect"));
+    let caller = Caller::new(
+        api,
+        at_localhost(&silent),
+        credentials,
+        &Tls::default(),
+        SHORT,
+        Box::new(|_| ()),
+    )
+    .unwrap();
+    let attempt = caller
+        .attempt(&permissions(), Trace::Passed(None), SHORT, || Some(TIMEOUT))
+        .await;
+    assert_eq!(
+        (attempt.verdict, statuses(&attempt)[0].as_str()),
+        (UNREACHABLE, "retry connect")
+    );
 }
 
 #[tokio::test]
@@ -106,33 +141,58 @@ async fn a_client_certificate_is_shown_and_one_that_is_missing_or_not_accepted_i
     let (folder, authority) = (tempfile::tempdir().unwrap(), authority());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();
-    let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
-    let config = config(builder().with_client_cert_verifier(verifier), certificate(&authority, "localhost", false));
+    let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots))
+        .build()
+        .unwrap();
+    let config = config(
+        builder().with_client_cert_verifier(verifier),
+        certificate(&authority, "localhost", false),
+    );
     let server = confirming(config).await;
     let without = trusting(&authority, &folder);
     assert_eq!(statuses(&call_tls(&server, &without).await), ["fault tls"]);
     let other_authority = self::authority();
-    for (issuer, is_expired, expected) in
-        [(&authority, false, "delivered 200"), (&authority, true, "fault tls"), (&other_authority, false, "fault tls")]
-    {
+    for (issuer, is_expired, expected) in [
+        (&authority, false, "delivered 200"),
+        (&authority, true, "fault tls"),
+        (&other_authority, false, "fault tls"),
+    ] {
         let (certificate, key) = certificate(issuer, "client", is_expired);
-        let (cert_file, key_file) = (folder.path().join("client.pem"), folder.path().join("client.key"));
+        let (cert_file, key_file) = (
+            folder.path().join("client.pem"),
+            folder.path().join("client.key"),
+        );
         std::fs::write(&cert_file, certificate.pem()).unwrap();
         std::fs::write(&key_file, key.serialize_pem()).unwrap();
-        let with = Tls { client_certificate: Some(ClientCertificate { cert_file, key_file }), ..without.clone() };
+        let with = Tls {
+            client_certificate: Some(ClientCertificate {
+                cert_file,
+                key_file,
+            }),
+            ..without.clone()
+        };
         let attempt = call_tls(&server, &with).await;
-        assert_eq!(statuses(&attempt), [expected], "{is_expired} {:?}", attempt.error);
+        assert_eq!(
+            statuses(&attempt),
+            [expected],
+            "{is_expired} {:?}",
+            attempt.error
+        );
     }
 }
 
 #[tokio::test]
-async fn an_address_that_takes_connections_and_says_nothing_is_stepped_over_and_the_certificate_is_the_names() {
+async fn an_address_that_takes_connections_and_says_nothing_is_stepped_over_and_the_certificate_is_the_names()
+ {
     let (folder, authority) = (tempfile::tempdir().unwrap(), authority());
     let tls = trusting(&authority, &folder);
     let addresses = port_of(&["127.0.0.2", "127.0.0.3"]).await;
     let _says_nothing = TcpListener::bind(addresses[0]).await.unwrap();
     let listener = TcpListener::bind(addresses[1]).await.unwrap();
-    let config = config(builder().with_no_client_auth(), certificate(&authority, "api.example", false));
+    let config = config(
+        builder().with_no_client_auth(),
+        certificate(&authority, "api.example", false),
+    );
     // The second request finds the connection cut, without TLS's own end: as if the process was
     // killed.
     let _server = Server::on_tls(listener, config, |request| match request.number {
@@ -150,23 +210,38 @@ async fn an_address_that_takes_connections_and_says_nothing_is_stepped_over_and_
 #[test]
 fn a_tls_file_that_cannot_be_used_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let (missing, nonsense) = (folder.path().join("missing"), folder.path().join("nonsense"));
+    let (missing, nonsense) = (
+        folder.path().join("missing"),
+        folder.path().join("nonsense"),
+    );
     std::fs::write(&nonsense, "canary").unwrap();
-    let trusting = |path: &Path| Tls { ca_file: Some(path.to_owned()), client_certificate: None };
+    let trusting = |path: &Path| Tls {
+        ca_file: Some(path.to_owned()),
+        client_certificate: None,
+    };
     let showing = |cert: &Path, key: &Path| Tls {
         ca_file: None,
-        client_certificate: Some(ClientCertificate { cert_file: cert.to_owned(), key_file: key.to_owned() }),
+        client_certificate: Some(ClientCertificate {
+            cert_file: cert.to_owned(),
+            key_file: key.to_owned(),
+        }),
     };
     for (tls, part) in [
         (trusting(&missing), "cannot read ca_file"),
         (trusting(&nonsense), "holds no certificate"),
         (showing(&missing, &nonsense), "cannot read client_cert_file"),
         (showing(&nonsense, &missing), "cannot read client_key_file"),
-        (showing(&nonsense, &nonsense), "not a certificate and its key"),
+        (
+            showing(&nonsense, &nonsense),
+            "not a certificate and its key",
+        ),
     ] {
         let made = Http::new(&"https://localhost".parse().unwrap(), &tls, TIMEOUT);
         let error = format!("{:#}", made.err().unwrap());
-        assert!(error.contains(part) && (error.contains("/missing") || error.contains("/nonsense")), "{error}");
+        assert!(
+            error.contains(part) && (error.contains("/missing") || error.contains("/nonsense")),
+            "{error}"
+        );
         assert!(!error.contains("canary"));
     }
 }

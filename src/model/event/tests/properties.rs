@@ -18,10 +18,15 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 24, 4, |inner| {
-        let name = prop_oneof![Just("user".to_owned()), Just("$serde_json::private::RawValue".to_owned()), any::<String>()];
+        let name = prop_oneof![
+            Just("user".to_owned()),
+            Just("$serde_json::private::RawValue".to_owned()),
+            any::<String>()
+        ];
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(name, inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+            prop::collection::btree_map(name, inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }
@@ -56,10 +61,18 @@ fn encode(event: &Event) -> [Record; 2] {
         ("type", identity.event_type),
         ("expirytime", event.expires_at.map(|time| time.to_string())),
     ];
-    let attributes = || attributes.iter().filter_map(|(name, value)| Some((*name, value.clone()?)));
-    let mut whole: BTreeMap<&str, Box<RawValue>> = attributes().map(|(name, value)| (name, text(&value))).collect();
+    let attributes = || {
+        attributes
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.clone()?)))
+    };
+    let mut whole: BTreeMap<&str, Box<RawValue>> = attributes()
+        .map(|(name, value)| (name, text(&value)))
+        .collect();
     let mut binary = record(&[], serde_json::to_vec(&data).unwrap());
-    binary.headers = attributes().map(|(name, value)| Header::text(format!("ce_{name}"), value)).collect();
+    binary.headers = attributes()
+        .map(|(name, value)| Header::text(format!("ce_{name}"), value))
+        .collect();
     whole.insert("data", to_raw_value(&data).unwrap());
     [structured(serde_json::to_vec(&whole).unwrap()), binary]
 }

@@ -10,7 +10,10 @@ use engine::{Action, Engine, Refetched, Settings, Ticket, Work};
 
 use super::super::plan::Kind;
 use super::pace::{INITIAL_BACKOFF, MAX_BACKOFF, Pace};
-use super::{Call, Checked, Commiting, Fetching, HEARTBEAT, Instance, REQUEST_TIMEOUT, Record, SESSION, TRANSACTION, World};
+use super::{
+    Call, Checked, Commiting, Fetching, HEARTBEAT, Instance, REQUEST_TIMEOUT, Record, SESSION,
+    TRANSACTION, World,
+};
 
 impl World<'_> {
     pub(super) fn crash(&mut self, index: usize, back_at: Instant) -> Checked {
@@ -26,7 +29,11 @@ impl World<'_> {
         }
         if let Some(committing) = self.instances[index].committing.take()
             && !committing.late
-            && !committing.batch.endings.iter().any(|ending| self.is_refused(ending))
+            && !committing
+                .batch
+                .endings
+                .iter()
+                .any(|ending| self.is_refused(ending))
             && self.rng.bool()
         {
             self.commit(index, &committing.batch)?;
@@ -56,12 +63,17 @@ impl World<'_> {
     pub(super) fn join(&mut self, index: usize) {
         let settings = self.settings();
         let seed = self.rng.u64(..);
-        // What the dead instance of that name still owned, its successor takes over at once, as a static member does.
+        // What the dead instance of that name still owned, its successor takes over at once, as a
+        // static member does.
         let inherited: Vec<i32> = self.owned_by(index);
         let instance = &mut self.instances[index];
         let mut engine = Engine::new(settings, seed, self.now);
         engine.lease(self.now + SESSION);
-        *instance = Instance { engine: Some(engine), member: true, ..Instance::new(self.now) };
+        *instance = Instance {
+            engine: Some(engine),
+            member: true,
+            ..Instance::new(self.now)
+        };
         for partition in inherited {
             self.assign(partition, index);
         }
@@ -101,14 +113,18 @@ impl World<'_> {
         if self.instances[index].member {
             return Ok(());
         }
-        // It does not know yet that its session ended: the engine steps once as if nothing had happened.
+        // It does not know yet that its session ended: the engine steps once as if nothing had
+        // happened.
         self.instances[index].told = true;
         self.step(index)?;
         let now = self.now;
         let instance = &mut self.instances[index];
         let owned = std::mem::take(&mut instance.owned);
         // Answers that come in this very moment are nobody's any more.
-        instance.calls.iter_mut().for_each(|call| call.cancelled = true);
+        instance
+            .calls
+            .iter_mut()
+            .for_each(|call| call.cancelled = true);
         if let Some(engine) = &mut instance.engine {
             for partition in owned.keys() {
                 engine.lost(*partition, now);
@@ -124,11 +140,21 @@ impl World<'_> {
     pub(super) fn answer(&mut self, index: usize) -> Checked {
         let now = self.now;
         let instance = &mut self.instances[index];
-        let mut done: Vec<Call> = instance.calls.extract_if(.., |call| call.done_at <= now).collect();
+        let mut done: Vec<Call> = instance
+            .calls
+            .extract_if(.., |call| call.done_at <= now)
+            .collect();
         instance.told |= !done.is_empty();
         done.sort_by_key(|call| call.done_at);
         for call in done {
-            let Instance { engine: Some(engine), pace, .. } = &mut self.instances[index] else { continue };
+            let Instance {
+                engine: Some(engine),
+                pace,
+                ..
+            } = &mut self.instances[index]
+            else {
+                continue;
+            };
             engine.finished(call.ticket, call.finding, (), now);
             if !call.cancelled {
                 pace.hear(&call, engine.state(), now)?;
@@ -141,33 +167,70 @@ impl World<'_> {
     /// Records were read again: all of them, or the first ones, or none.
     fn finish_fetch(&mut self, index: usize) {
         let now = self.now;
-        let Some(fetching) = self.instances[index].fetching.take_if(|fetching| fetching.done_at <= now) else { return };
-        let Fetching { partition, epoch, mut offsets, .. } = fetching;
+        let Some(fetching) = self.instances[index]
+            .fetching
+            .take_if(|fetching| fetching.done_at <= now)
+        else {
+            return;
+        };
+        let Fetching {
+            partition,
+            epoch,
+            mut offsets,
+            ..
+        } = fetching;
         if self.rng.u8(..4) == 0 {
             offsets.truncate(self.rng.usize(..=offsets.len()));
         }
         let read = |offset: i64| {
-            let record = self.log_from(partition, offset).next().filter(|record| record.offset == offset)?;
-            Some(Refetched { size: record.size, update: Arc::new(*record), work: work(record)? })
+            let record = self
+                .log_from(partition, offset)
+                .next()
+                .filter(|record| record.offset == offset)?;
+            Some(Refetched {
+                size: record.size,
+                update: Arc::new(*record),
+                work: work(record)?,
+            })
         };
-        let found = offsets.into_iter().map(|offset| (offset, read(offset))).collect();
-        let Instance { engine: Some(engine), told, .. } = &mut self.instances[index] else { return };
+        let found = offsets
+            .into_iter()
+            .map(|offset| (offset, read(offset)))
+            .collect();
+        let Instance {
+            engine: Some(engine),
+            told,
+            ..
+        } = &mut self.instances[index]
+        else {
+            return;
+        };
         engine.fetched(partition, epoch, found);
         *told = true;
     }
 
-    /// Reads what is due, a record of each partition in turn, until memory is full. The settings of now
-    /// decide, as in the service, where no more than a few batches are on their way when it pauses.
+    /// Reads what is due, a record of each partition in turn, until memory is full. The settings of
+    /// now decide, as in the service, where no more than a few batches are on their way when it
+    /// pauses.
     pub(super) fn consume(&mut self, index: usize) -> Checked {
         let now = self.now;
         let instance = &mut self.instances[index];
-        let (Some(engine), None, false) = (&mut instance.engine, instance.frozen_until, instance.paused) else { return Ok(()) };
+        let (Some(engine), None, false) =
+            (&mut instance.engine, instance.frozen_until, instance.paused)
+        else {
+            return Ok(());
+        };
         let mut due: Vec<i32> = instance.owned.keys().copied().collect();
-        // As many again as users who fail may have in memory, and some more that are on their way when it pauses.
+        // As many again as users who fail may have in memory, and some more that are on their way
+        // when it pauses.
         while !due.is_empty() && engine.held() <= self.max_waiting + (self.max_waiting / 2).max(1) {
             due.retain(|partition| {
-                let Some(owned) = instance.owned.get_mut(partition) else { return false };
-                let record = self.log[*partition as usize].get(owned.next).filter(|record| record.at <= now);
+                let Some(owned) = instance.owned.get_mut(partition) else {
+                    return false;
+                };
+                let record = self.log[*partition as usize]
+                    .get(owned.next)
+                    .filter(|record| record.at <= now);
                 if let Some(record) = record {
                     owned.next += 1;
                     instance.told = true;
@@ -177,7 +240,9 @@ impl World<'_> {
             });
         }
         // Half as many again of users who fail, one each.
-        if engine.held() > self.most_waiting + (self.most_waiting / 2).max(1) + self.plan.partitions as usize {
+        if engine.held()
+            > self.most_waiting + (self.most_waiting / 2).max(1) + self.plan.partitions as usize
+        {
             return Err(format!("{} records held", engine.held()));
         }
         Ok(())
@@ -194,7 +259,10 @@ impl World<'_> {
             // Nobody will know either whether the call was made at all.
             if call.finding.calls == 0 {
                 for record in &run {
-                    self.tries.entry((record.partition, record.offset)).or_default().calls += 1;
+                    self.tries
+                        .entry((record.partition, record.offset))
+                        .or_default()
+                        .calls += 1;
                 }
             }
             if takes {
@@ -203,40 +271,73 @@ impl World<'_> {
         }
     }
 
-    /// The engine is asked what to do, and that is done. It is asked at moments too when nothing happened and it did not want to be, as in
-    /// the service it would not be: what it does then it has forgotten to say.
+    /// The engine is asked what to do, and that is done. It is asked at moments too when nothing
+    /// happened and it did not want to be, as in the service it would not be: what it does then it
+    /// has forgotten to say.
     pub(super) fn step(&mut self, index: usize) -> Checked {
         let now = self.now;
         let instance = &mut self.instances[index];
         if instance.frozen_until.is_some() {
             return Ok(());
         }
-        let Some(engine) = &mut instance.engine else { return Ok(()) };
+        let Some(engine) = &mut instance.engine else {
+            return Ok(());
+        };
         let actions = engine.step(now);
         let asked_for = instance.told || instance.wake_at.is_some_and(|at| at <= now);
         if !asked_for && !actions.is_empty() {
-            return Err(format!("nothing happened, it wanted to be woken at {:?}, and does at {now:?}: {actions:?}", instance.wake_at));
+            return Err(format!(
+                "nothing happened, it wanted to be woken at {:?}, and does at {now:?}: {actions:?}",
+                instance.wake_at
+            ));
         }
         instance.told = false;
         instance.wake_at = engine.wake_at(now);
         for action in actions {
             match action {
-                Action::Start { ticket, update, merged, timeout } => {
-                    let run = merged.iter().chain([&update]).map(|record| **record).collect();
+                Action::Start {
+                    ticket,
+                    update,
+                    merged,
+                    timeout,
+                } => {
+                    let run = merged
+                        .iter()
+                        .chain([&update])
+                        .map(|record| **record)
+                        .collect();
                     self.start(index, ticket, run, timeout)?;
                 }
                 Action::Cancel(ticket) => self.cancel(index, ticket),
                 Action::Settle(batch) => {
                     let late = self.is_late(&batch);
-                    let done_at = self.now + if late { TRANSACTION } else { self.commit_time() };
-                    let before = self.instances[index].committing.replace(Commiting { batch, done_at, late });
+                    let done_at = self.now
+                        + if late {
+                            TRANSACTION
+                        } else {
+                            self.commit_time()
+                        };
+                    let before = self.instances[index].committing.replace(Commiting {
+                        batch,
+                        done_at,
+                        late,
+                    });
                     if before.is_some() {
                         return Err("two transactions at once".into());
                     }
                 }
-                Action::Fetch { partition, epoch, offsets } => {
+                Action::Fetch {
+                    partition,
+                    epoch,
+                    offsets,
+                } => {
                     let done_at = self.now + Duration::from_millis(self.rng.u64(1..50));
-                    let before = self.instances[index].fetching.replace(Fetching { partition, epoch, offsets, done_at });
+                    let before = self.instances[index].fetching.replace(Fetching {
+                        partition,
+                        epoch,
+                        offsets,
+                        done_at,
+                    });
                     if before.is_some() {
                         return Err("records are read again twice at once".into());
                     }
@@ -250,7 +351,9 @@ impl World<'_> {
                         self.owner[partition as usize] = None;
                     }
                 }
-                Action::OrderViolation => return Err("the sentinel saw a violation of order".into()),
+                Action::OrderViolation => {
+                    return Err("the sentinel saw a violation of order".into());
+                }
             }
         }
         let instance = &mut self.instances[index];
@@ -266,7 +369,13 @@ impl World<'_> {
 /// Hands a record to the engine.
 fn arrive(engine: &mut Engine<Record, ()>, record: &Record) {
     match work(record) {
-        Some(work) => drop(engine.arrived(record.partition, record.offset, record.size, Arc::new(*record), work)),
+        Some(work) => drop(engine.arrived(
+            record.partition,
+            record.offset,
+            record.size,
+            Arc::new(*record),
+            work,
+        )),
         None => engine.passed(record.partition, record.offset + 1),
     }
 }
@@ -280,7 +389,10 @@ fn work(record: &Record) -> Option<Work> {
     };
     match record.kind {
         Kind::Foreign => None,
-        Kind::Invalid => Some(Work::Dead { user: Some(user), reason: Reason::InvalidChanges }),
+        Kind::Invalid => Some(Work::Dead {
+            user: Some(user),
+            reason: Reason::InvalidChanges,
+        }),
         _ => Some(Work::Call { user, expires_at }),
     }
 }

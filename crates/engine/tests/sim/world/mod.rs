@@ -1,4 +1,5 @@
-//! The world around the engines: a broker that assigns and fences, an API with moods, instances that die and come back.
+//! The world around the engines: a broker that assigns and fences, an API with moods, instances
+//! that die and come back.
 
 mod api;
 mod broker;
@@ -23,14 +24,15 @@ const TRANSACTION: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A history that is not settled by then makes no progress.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// So many updates of somebody else's may wait on each partition. An API that takes a call a second bears
-/// no more, or the planned ones would wait behind them for ever.
+/// So many updates of somebody else's may wait on each partition. An API that takes a call a second
+/// bears no more, or the planned ones would wait behind them for ever.
 const BACKLOG: usize = 30;
 /// Longer than any history.
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
 /// The shortest time that passes.
 const MOMENT: Duration = Duration::from_micros(1);
-/// From here on, a user in each partition whose updates come for ever, so that every instance always delivers somebody.
+/// From here on, a user in each partition whose updates come for ever, so that every instance
+/// always delivers somebody.
 const BACKGROUND: u64 = 1000;
 
 /// One record of the topic, and at the same time the update that the engine carries.
@@ -159,7 +161,8 @@ pub struct World<'p> {
     outcomes: Vec<Vec<Option<End>>>,
     /// Beside `log`: whether the API took it.
     taken: Vec<Vec<bool>>,
-    /// Nothing in the plan makes a call's answer unheard, or an instance lose its partitions or leave something to the next one.
+    /// Nothing in the plan makes a call's answer unheard, or an instance lose its partitions or
+    /// leave something to the next one.
     calm: bool,
     /// What the API applied last, by user of the plan and field.
     applied: BTreeMap<(u64, u8), Record>,
@@ -180,7 +183,10 @@ pub struct World<'p> {
 
 /// Whether it can leave something that was called to the next owner of its partition.
 fn is_wild(fault: &Fault) -> bool {
-    matches!(fault, Fault::Crash { .. } | Fault::Freeze { .. } | Fault::Refuse { .. } | Fault::Link { .. })
+    matches!(
+        fault,
+        Fault::Crash { .. } | Fault::Freeze { .. } | Fault::Refuse { .. } | Fault::Link { .. }
+    )
 }
 
 type Checked<T = ()> = Result<T, String>;
@@ -198,14 +204,25 @@ impl<'p> World<'p> {
                 let states: Vec<_> = world
                     .instances
                     .iter()
-                    .map(|instance| instance.engine.as_ref().map(|engine| (engine.gauges(), engine.held(), instance.paused)))
+                    .map(|instance| {
+                        instance
+                            .engine
+                            .as_ref()
+                            .map(|engine| (engine.gauges(), engine.held(), instance.paused))
+                    })
                     .collect();
-                return Err(format!("no progress: {} of {} records settled; {states:?}", world.settled, world.planned));
+                return Err(format!(
+                    "no progress: {} of {} records settled; {states:?}",
+                    world.settled, world.planned
+                ));
             }
             world.turn()?;
             world.turns += 1;
             if world.turns > 100_000 {
-                return Err(format!("it spins at {:?} after the start", world.now - world.start));
+                return Err(format!(
+                    "it spins at {:?} after the start",
+                    world.now - world.start
+                ));
             }
         }
         world.judge()?;
@@ -251,7 +268,11 @@ impl<'p> World<'p> {
             faults.push((fault_at, *fault));
         }
         faults.reverse();
-        let mut upcoming: Vec<Instant> = log.iter().flatten().map(|record: &Record| record.at).collect();
+        let mut upcoming: Vec<Instant> = log
+            .iter()
+            .flatten()
+            .map(|record: &Record| record.at)
+            .collect();
         upcoming.sort_by(|one, other| other.cmp(one));
         let outcomes = log.iter().map(|log| vec![None; log.len()]).collect();
         let taken = log.iter().map(|log| vec![false; log.len()]).collect();
@@ -260,13 +281,23 @@ impl<'p> World<'p> {
             plan,
             now: start,
             rng: fastrand::Rng::with_seed(plan.seed),
-            planned: plan.records.iter().filter(|planned| planned.kind != Kind::Foreign).count(),
+            planned: plan
+                .records
+                .iter()
+                .filter(|planned| planned.kind != Kind::Foreign)
+                .count(),
             upcoming,
             settled: 0,
             turns: 0,
             start,
             log,
-            committed: vec![Commit { offset: 0, metadata: String::new() }; plan.partitions as usize],
+            committed: vec![
+                Commit {
+                    offset: 0,
+                    metadata: String::new()
+                };
+                plan.partitions as usize
+            ],
             owner: vec![None; plan.partitions as usize],
             assignments: 0,
             instances: (0..plan.instances).map(|_| Instance::new(start)).collect(),
@@ -289,7 +320,11 @@ impl<'p> World<'p> {
             longest_text: 0,
             faults,
             quiet_at,
-            next_background: if plan.background { start } else { start + NEVER },
+            next_background: if plan.background {
+                start
+            } else {
+                start + NEVER
+            },
         }
     }
 
@@ -327,19 +362,32 @@ impl<'p> World<'p> {
     fn next_moment(&mut self) -> Instant {
         let now = self.now;
         let mut next = self.next_background;
-        let mut consider = |at: Option<Instant>| next = at.filter(|at| *at > now).map_or(next, |at| at.min(next));
+        let mut consider =
+            |at: Option<Instant>| next = at.filter(|at| *at > now).map_or(next, |at| at.min(next));
         consider(self.faults.last().map(|(at, _)| *at));
         while self.upcoming.pop_if(|at| *at <= now).is_some() {}
         consider(self.upcoming.last().copied());
         for instance in &self.instances {
             consider(instance.back_at);
             consider(instance.frozen_until);
-            consider(instance.calls.iter().map(|call| call.done_at).filter(|at| *at > now).min());
+            consider(
+                instance
+                    .calls
+                    .iter()
+                    .map(|call| call.done_at)
+                    .filter(|at| *at > now)
+                    .min(),
+            );
             if instance.frozen_until.is_some() || instance.engine.is_none() {
                 consider(Some(instance.heartbeat + SESSION));
             } else {
                 consider(Some(instance.heartbeat + HEARTBEAT));
-                consider(instance.committing.as_ref().map(|committing| committing.done_at));
+                consider(
+                    instance
+                        .committing
+                        .as_ref()
+                        .map(|committing| committing.done_at),
+                );
                 consider(instance.fetching.as_ref().map(|fetching| fetching.done_at));
                 // One that wants to be asked again at once is asked again at once.
                 consider(instance.wake_at.map(|at| at.max(now + MOMENT)));
@@ -353,13 +401,27 @@ impl<'p> World<'p> {
         if self.now >= self.next_background {
             for (partition, log) in (0..).zip(&mut self.log) {
                 let offset = log.last().map_or(0, |record| record.offset + 1);
-                // In a crowded history it is the text beside the offset that has no room, and only a delivery helps.
-                let waits = |place: usize| log[place].user >= BACKGROUND && self.outcomes[partition as usize][place].is_none();
-                let behind = !self.plan.crowded && log.len().checked_sub(BACKLOG).is_some_and(waits);
+                // In a crowded history it is the text beside the offset that has no room, and only
+                // a delivery helps.
+                let waits = |place: usize| {
+                    log[place].user >= BACKGROUND
+                        && self.outcomes[partition as usize][place].is_none()
+                };
+                let behind =
+                    !self.plan.crowded && log.len().checked_sub(BACKLOG).is_some_and(waits);
                 // Not before the planned records of that partition, whose places are fixed.
                 if log.last().is_none_or(|record| record.at <= self.now) && !behind {
                     let user = BACKGROUND + partition as u64;
-                    log.push(Record { partition, offset, index: log.len(), user, kind: Kind::Good, fields: 1, size: SMALL, at: self.now });
+                    log.push(Record {
+                        partition,
+                        offset,
+                        index: log.len(),
+                        user,
+                        kind: Kind::Good,
+                        fields: 1,
+                        size: SMALL,
+                        at: self.now,
+                    });
                     self.outcomes[partition as usize].push(None);
                     self.taken[partition as usize].push(false);
                 }
@@ -372,10 +434,17 @@ impl<'p> World<'p> {
         let now = self.now;
         let count = self.instances.len();
         match fault {
-            Fault::Crash { instance, back_after } => self.crash(instance % count, now + Duration::from_millis(back_after))?,
-            Fault::Leave { instance, back_after } => {
+            Fault::Crash {
+                instance,
+                back_after,
+            } => self.crash(instance % count, now + Duration::from_millis(back_after))?,
+            Fault::Leave {
+                instance,
+                back_after,
+            } => {
                 let instance = &mut self.instances[instance % count];
-                if instance.engine.is_some() && instance.frozen_until.is_none() && !instance.leaving {
+                if instance.engine.is_some() && instance.frozen_until.is_none() && !instance.leaving
+                {
                     instance.leaving = true;
                     instance.told = true;
                     instance.back_at = Some(now + Duration::from_millis(back_after));
@@ -393,8 +462,13 @@ impl<'p> World<'p> {
             }
             Fault::Abort { instance, times } => self.instances[instance % count].aborts += times,
             // Crowded histories are about a text that is full, and other settings would empty it.
-            Fault::Settings { max_concurrency, max_waiting, merge } if !self.plan.crowded => {
-                (self.max_concurrency, self.max_waiting, self.merge) = (max_concurrency, max_waiting, merge);
+            Fault::Settings {
+                max_concurrency,
+                max_waiting,
+                merge,
+            } if !self.plan.crowded => {
+                (self.max_concurrency, self.max_waiting, self.merge) =
+                    (max_concurrency, max_waiting, merge);
                 self.most_waiting = self.most_waiting.max(max_waiting);
                 self.ever_merged |= merge;
                 let settings = self.settings();
@@ -406,13 +480,22 @@ impl<'p> World<'p> {
                 }
             }
             Fault::Settings { .. } => {}
-            Fault::SlowCommits { commit_millis, millis } => {
-                self.slow_commits = Some((Duration::from_millis(commit_millis), now + Duration::from_millis(millis)));
+            Fault::SlowCommits {
+                commit_millis,
+                millis,
+            } => {
+                self.slow_commits = Some((
+                    Duration::from_millis(commit_millis),
+                    now + Duration::from_millis(millis),
+                ));
             }
             Fault::Refuse { user, millis } => {
-                self.refused.insert(user, now + Duration::from_millis(millis));
+                self.refused
+                    .insert(user, now + Duration::from_millis(millis));
             }
-            Fault::Link { bytes, millis } => self.link = Some((bytes, now + Duration::from_millis(millis))),
+            Fault::Link { bytes, millis } => {
+                self.link = Some((bytes, now + Duration::from_millis(millis)))
+            }
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! The pace that one instance must keep: how soon it may call, when its target must hold and may, and whom it may ask meanwhile.
+//! The pace that one instance must keep: how soon it may call, when its target must hold and may,
+//! and whom it may ask meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -66,21 +67,42 @@ impl Pace {
     }
 
     /// A call starts, while the users `waiting` could be called as well.
-    pub(super) fn start(&mut self, ticket: Ticket, run: &[Record], waiting: &[u64], rate_limit: u32, now: Instant) -> Checked {
+    pub(super) fn start(
+        &mut self,
+        ticket: Ticket,
+        run: &[Record],
+        waiting: &[u64],
+        rate_limit: u32,
+        now: Instant,
+    ) -> Checked {
         let user = run[0].user;
-        let called_before = run.iter().any(|record| self.failed_records.contains(&(record.partition, record.offset)));
+        let called_before = run.iter().any(|record| {
+            self.failed_records
+                .contains(&(record.partition, record.offset))
+        });
         let has_failed = called_before && self.failed.contains(&user);
         if let Some(held) = &mut self.held {
             if held.probe.is_some() {
                 return Err(format!("{run:?} is called beside a probe"));
             }
-            if now < held.not_before && (has_failed || held.clean_not_before.is_none_or(|at| now < at)) {
-                return Err(format!("{run:?} is called {:?} before a probe is due", held.not_before - now));
+            if now < held.not_before
+                && (has_failed || held.clean_not_before.is_none_or(|at| now < at))
+            {
+                return Err(format!(
+                    "{run:?} is called {:?} before a probe is due",
+                    held.not_before - now
+                ));
             }
             if held.last == Some(user) && !waiting.is_empty() {
-                return Err(format!("{run:?} is a probe of the same user as the one before, and {waiting:?} wait"));
+                return Err(format!(
+                    "{run:?} is a probe of the same user as the one before, and {waiting:?} wait"
+                ));
             }
-            if has_failed && waiting.iter().any(|other| !self.failed.contains(other) && held.last != Some(*other)) {
+            if has_failed
+                && waiting
+                    .iter()
+                    .any(|other| !self.failed.contains(other) && held.last != Some(*other))
+            {
                 return Err(format!(
                     "{run:?} is a probe of a user who has failed, and {waiting:?} wait, of whom only {:?} have",
                     self.failed
@@ -91,7 +113,10 @@ impl Pace {
         if rate_limit > 0 {
             let due = self.due.map_or(now, |due| due.max(now));
             if due > now + CATCH_UP {
-                return Err(format!("{run:?} is called {:?} ahead of {rate_limit} calls a second", due - now));
+                return Err(format!(
+                    "{run:?} is called {:?} ahead of {rate_limit} calls a second",
+                    due - now
+                ));
             }
             self.due = Some(due + Duration::from_secs(1) / rate_limit);
         }
@@ -113,7 +138,10 @@ impl Pace {
     /// An answer came, and the target is in this state after it.
     pub(super) fn hear(&mut self, call: &Call, state: State, now: Instant) -> Checked {
         let (user, finding) = (call.user(), call.finding);
-        let is_probe = self.held.as_ref().is_some_and(|held| held.probe == Some(call.ticket));
+        let is_probe = self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.probe == Some(call.ticket));
         let clean = !self.failed.contains(&user);
         if finding.verdict == Verdict::NotCalled {
             self.cancelled(call.ticket, now);
@@ -122,9 +150,16 @@ impl Pace {
         } else {
             if may_be_its_own(finding) {
                 self.failed.insert(user);
-                self.failed_records.extend(call.run.iter().map(|record| (record.partition, record.offset)));
+                self.failed_records.extend(
+                    call.run
+                        .iter()
+                        .map(|record| (record.partition, record.offset)),
+                );
             }
-            if matches!(finding.verdict, Verdict::Retry { unreachable: false } | Verdict::Unauthorized | Verdict::Fault) {
+            if matches!(
+                finding.verdict,
+                Verdict::Retry { unreachable: false } | Verdict::Unauthorized | Verdict::Fault
+            ) {
                 let odd = !finding.of_all && !matches!(finding.verdict, Verdict::Retry { .. });
                 *self.failing.entry(user).or_default() |= odd;
                 if !self.perhaps_odd.contains(&user) {
@@ -165,14 +200,21 @@ impl Pace {
         let finding = call.finding;
         let several = |failing: &BTreeMap<u64, bool>| {
             let odd = failing.values().filter(|odd| **odd).count();
-            odd >= SEVERAL_ODD || failing.len() >= SEVERAL || !self.answered && odd > 0 && odd == failing.len()
+            odd >= SEVERAL_ODD
+                || failing.len() >= SEVERAL
+                || !self.answered && odd > 0 && odd == failing.len()
         };
         let of_api = finding.of_all || finding.verdict == (Verdict::Retry { unreachable: true });
         let throttled = matches!(finding.verdict, Verdict::Throttled { .. });
-        let must = of_api || throttled && !self.perhaps_odd.contains(&call.user()) || several(&self.unknown);
+        let must = of_api
+            || throttled && !self.perhaps_odd.contains(&call.user())
+            || several(&self.unknown);
         let may = of_api || throttled || several(&self.failing);
         if must && state == State::Flowing || !may && state != State::Flowing {
-            return Err(format!("{state:?} after {finding:?} of {:?}, with {:?} failing", call.run, self.failing));
+            return Err(format!(
+                "{state:?} after {finding:?} of {:?}, with {:?} failing",
+                call.run, self.failing
+            ));
         }
         Ok(())
     }
@@ -193,8 +235,13 @@ impl Pace {
                 probe: None,
                 last: None,
             },
-            Some(held) if is_probe => Held { failed_probes: held.failed_probes + 1, probe: None, ..held },
-            // The answer to a call from before. While a probe is under way, only the probe's is listened to.
+            Some(held) if is_probe => Held {
+                failed_probes: held.failed_probes + 1,
+                probe: None,
+                ..held
+            },
+            // The answer to a call from before. While a probe is under way, only the probe's is
+            // listened to.
             Some(mut held) => {
                 if let (None, Some(asked)) = (held.probe, asked) {
                     held.not_before = held.not_before.max(now + asked);
@@ -207,11 +254,18 @@ impl Pace {
         if is_probe && clean {
             held.failed_clean += 1;
             let pause = bound(INITIAL_BACKOFF, MAX_BACKOFF, held.failed_clean) / 2;
-            held.clean_not_before = held.clean_not_before.filter(|_| !finding.of_all).map(|_| now + pause);
+            held.clean_not_before = held
+                .clean_not_before
+                .filter(|_| !finding.of_all)
+                .map(|_| now + pause);
         }
         let pause = if finding.verdict == Verdict::Unauthorized && finding.of_all {
             held.refusals += 1;
-            bound(Duration::from_secs(5), Duration::from_secs(60), held.refusals)
+            bound(
+                Duration::from_secs(5),
+                Duration::from_secs(60),
+                held.refusals,
+            )
         } else {
             held.refusals = 0;
             bound(INITIAL_BACKOFF, MAX_BACKOFF, held.failed_probes) / 2
