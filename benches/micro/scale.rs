@@ -15,6 +15,7 @@ use crate::loads::engine::{Played, Shape};
 use crate::loads::event::{binary, claims, structured};
 
 /// Prints all of it.
+#[expect(clippy::too_many_lines, reason = "a table: an entry for each row")]
 pub fn print() {
     println!("One update, as it waits (the engine's part apart):");
     let claims = claims();

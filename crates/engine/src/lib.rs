@@ -5,6 +5,13 @@
 //! each partition has a *ledger* of what is settled; the target has a *health* (flowing, holding,
 //! probing) and a *limit*. The shell around it moves bytes (`subscriber.rs`), and the simulation
 //! (`tests/sim`) plays broker, APIs and clock to it.
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test's virtual time begins somewhere"
+    )
+)]
 
 mod aside;
 pub mod assignment;

@@ -80,6 +80,17 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
         let _ = out.flush();
         return Ok(Exit::Done);
     }
+    print(args, &counts, latest, from_before);
+    Ok(Exit::Done)
+}
+
+/// How many there are of each kind, and the latest of them.
+fn print(
+    args: &ListArgs,
+    counts: &BTreeMap<(String, &str), usize>,
+    latest: BinaryHeap<Reverse<Row>>,
+    from_before: usize,
+) {
     let total: usize = counts.values().sum();
     let open = if args.filter.all { "" } else { "open " };
     if total == 0 {
@@ -91,7 +102,7 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
                 " (--all shows those that were replayed or superseded too)"
             }
         ));
-        return Ok(Exit::Done);
+        return;
     }
     say(format_args!(
         "{}\n",
@@ -142,7 +153,6 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
             "\nThese are the latest {shown}. Narrow it down with --target, --reason, --user, --since; or take --json for all of them."
         ));
     }
-    Ok(Exit::Done)
 }
 
 /// A row of the table, in the order of time.

@@ -1,6 +1,7 @@
 //! Metrics: what Prometheus reads at `/metrics`. Each is defined once, here, and its help text is
 //! its documentation.
 
+mod families;
 mod process;
 mod settling;
 
@@ -8,30 +9,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder, Histogram, IntCounter, IntGauge, TextEncoder};
 
 #[cfg(feature = "demo")]
 use prometheus::proto::Metric;
 
-use self::process::Process;
-use self::settling::Settling;
+use self::families::Families;
 use crate::model::altered::Parts;
 use crate::model::outcome::Kind;
 use engine::verdict::{Reason, Verdict};
 use engine::{Cause, State};
 
-/// Seconds: HTTP calls take between a millisecond and a minute.
-const CALL_BUCKETS: [f64; 15] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
-/// Seconds: a delivery may wait out an outage of hours.
-const DELIVERY_BUCKETS: [f64; 16] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
-    7200.0,
-];
 /// Every cause of a target's state.
 const CAUSES: [Cause; 4] = [
     Cause::Unreachable,
@@ -44,180 +32,13 @@ const CAUSES: [Cause; 4] = [
 #[derive(Clone)]
 pub struct Metrics(Arc<Families>);
 
-struct Families {
-    registry: Registry,
-    consumed: IntCounterVec,
-    claimed: IntCounterVec,
-    outcomes: IntCounterVec,
-    logins: IntCounterVec,
-    attempts: IntCounterVec,
-    attempt_duration: HistogramVec,
-    delivery_duration: HistogramVec,
-    in_flight: IntGaugeVec,
-    waiting: IntGaugeVec,
-    concurrency_limit: IntGaugeVec,
-    target_state: IntGaugeVec,
-    consumer_lag: IntGaugeVec,
-    oldest_unsettled: GaugeVec,
-    commits: IntCounterVec,
-    rebalances: IntCounterVec,
-    kafka_up: IntGaugeVec,
-    restarts: IntCounterVec,
-    offsets_reset: IntCounterVec,
-    order_violations: IntCounterVec,
-    settling: Settling,
-    ambiguous: IntCounterVec,
-    other_user: IntCounterVec,
-    kafka_round_trip: GaugeVec,
-    kafka_fetched: IntGaugeVec,
-    process: Process,
-}
-
 impl Metrics {
     /// Registers all of them.
     ///
     /// # Errors
     /// If a name is registered twice.
     pub fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let metric =
-                IntCounterVec::new(Opts::new(format!("user_courier_{name}"), help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
-        let gauge = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntGaugeVec::new(Opts::new(format!("user_courier_{name}"), help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
-        let histogram = |name: &str, help: &str, buckets: &[f64]| {
-            let options =
-                HistogramOpts::new(format!("user_courier_{name}"), help).buckets(buckets.to_vec());
-            let metric = HistogramVec::new(options, &["target"])?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
-        let seconds = |name: &str, help: &str| {
-            let metric =
-                GaugeVec::new(Opts::new(format!("user_courier_{name}"), help), &["target"])?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
-        Ok(Metrics(Arc::new(Families {
-            process: Process::register(&registry)?,
-            settling: Settling::register(&registry)?,
-            consumed: counter(
-                "records_consumed_total",
-                "Records read by this subscriber.",
-                &["target"],
-            )?,
-            claimed: counter(
-                "records_claimed_total",
-                "Records read that are this subscriber's own.",
-                &["target"],
-            )?,
-            outcomes: counter(
-                "outcomes_total",
-                "Outcomes committed. The reason is empty but for dead letters.",
-                &["target", "outcome", "reason"],
-            )?,
-            logins: counter(
-                "logins_total",
-                "Logins, by how they ended: ok, refused, failed.",
-                &["target", "result"],
-            )?,
-            attempts: counter(
-                "attempts_total",
-                "Calls of the API, logins apart, by verdict and HTTP status or kind of failure.",
-                &["target", "verdict", "status"],
-            )?,
-            attempt_duration: histogram(
-                "attempt_duration_seconds",
-                "How long a call of the API took, logins apart.",
-                &CALL_BUCKETS,
-            )?,
-            delivery_duration: histogram(
-                "delivery_duration_seconds",
-                "From a record's timestamp, as far as it can be believed, until its outcome was committed.",
-                &DELIVERY_BUCKETS,
-            )?,
-            in_flight: gauge("in_flight", "Calls of the API under way.", &["target"])?,
-            waiting: gauge(
-                "waiting",
-                "Records in memory that wait for a call.",
-                &["target"],
-            )?,
-            concurrency_limit: gauge(
-                "concurrency_limit",
-                "Calls that may be under way at once, as adapted to the API.",
-                &["target"],
-            )?,
-            target_state: gauge(
-                "target_state",
-                "1 for what the target does now and why, 0 for all else.",
-                &["target", "state", "cause"],
-            )?,
-            consumer_lag: gauge(
-                "consumer_lag",
-                "Records between the lowest unsettled one and the partition's end.",
-                &["target", "topic", "partition"],
-            )?,
-            oldest_unsettled: seconds(
-                "oldest_unsettled_seconds",
-                "Age of the oldest record in memory that is not settled; 0 where there is none.",
-            )?,
-            commits: counter(
-                "commits_total",
-                "Transactions of outcomes, dead letters and offsets, by result: ok, aborted, failed.",
-                &["target", "result"],
-            )?,
-            rebalances: counter(
-                "rebalances_total",
-                "Rebalances of the consumer group as seen here: assigned, revoked, lost.",
-                &["target", "kind"],
-            )?,
-            kafka_up: gauge(
-                "kafka_up",
-                "1 while this subscriber is in its consumer group and the brokers answer, else 0.",
-                &["target"],
-            )?,
-            restarts: counter(
-                "subscriber_restarts_total",
-                "Times that the subscriber broke and began anew.",
-                &["target"],
-            )?,
-            offsets_reset: counter(
-                "offsets_reset_total",
-                "Partitions whose log began anew or was cut under the service.",
-                &["target"],
-            )?,
-            order_violations: counter(
-                "order_violations_total",
-                "Calls that would have broken the order of a user's updates. Anything but 0 is a fault of this service.",
-                &["target"],
-            )?,
-            ambiguous: counter(
-                "ambiguous_attempts_total",
-                "Calls that may have taken effect although no answer says so; they are made again.",
-                &["target"],
-            )?,
-            other_user: counter(
-                "other_user_answers_total",
-                "Answers that confirmed an update but named another user than the one updated.",
-                &["target"],
-            )?,
-            kafka_round_trip: seconds(
-                "kafka_round_trip_seconds",
-                "How long the consumer group's coordinator took to answer lately, on average; while it does not answer: for how long it has not.",
-            )?,
-            kafka_fetched: gauge(
-                "kafka_fetched_records",
-                "Records fetched by the Kafka client that wait to be read.",
-                &["target"],
-            )?,
-            registry,
-        })))
+        Ok(Metrics(Arc::new(Families::register()?)))
     }
 
     /// `log_lines_left_out_total`.

@@ -176,6 +176,7 @@ fn attributes<'a>(span: &'a Span, names: &[&'a str]) -> Vec<String> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one trace, looked at span by span")]
 async fn a_record_is_a_span_from_arrival_to_commit_with_each_call_below_it_and_no_secret_leaves() {
     let (sent, url) = collector().await;
     let (traces, left_out) = start(url, 0.0, None);

@@ -4,6 +4,7 @@
 //!
 //! `SIM_HISTORIES` sets how many histories there are in all, of which each property has its share,
 //! and `SIM_SEED` which ones: they are the same in every run unless it is set.
+#![expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
 
 mod plan;
 mod world;
