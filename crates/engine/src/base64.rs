@@ -5,15 +5,25 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /// Appends the bytes in base64 to `text`.
 pub(crate) fn encode(bytes: &[u8], text: &mut String) {
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, at| {
-            bits << 8 | u32::from(group.get(at).copied().unwrap_or(0))
-        });
-        for place in 0..=group.len() {
-            text.push(char::from(
-                ALPHABET[(bits >> (18 - 6 * place) & 63) as usize],
-            ));
+    let letter = |bits: u32| char::from(ALPHABET[(bits & 63) as usize]);
+    text.reserve(bytes.len().div_ceil(3) * 4);
+    let mut groups = bytes.chunks_exact(3);
+    for group in &mut groups {
+        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
+        text.extend([
+            letter(bits >> 18),
+            letter(bits >> 12),
+            letter(bits >> 6),
+            letter(bits),
+        ]);
+    }
+    match *groups.remainder() {
+        [one] => text.extend([letter(u32::from(one) >> 2), letter(u32::from(one) << 4)]),
+        [one, two] => {
+            let bits = u32::from_be_bytes([0, one, two, 0]);
+            text.extend([letter(bits >> 18), letter(bits >> 12), letter(bits >> 6)]);
         }
+        _ => {}
     }
 }
 

@@ -188,7 +188,6 @@ pub(super) fn write(
     }
     let mut metadata = String::new();
     if !bytes.is_empty() {
-        metadata.reserve(mark.len() + bytes.len().div_ceil(3) * 4);
         metadata.push_str(mark);
         base64::encode(&bytes, &mut metadata);
     }
