@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::commands::bar::Bar;
-use crate::commands::dead_letters::{ConfigArgs, failed, open, time, user};
+use crate::commands::dead_letters::{ConfigArgs, failed, open};
 use crate::commands::{Exit, fail, say};
 use crate::model::event::UserId;
 use crate::operator::explain::Explanation;
+use crate::operator::input;
 use crate::operator::judge::Lane;
 use crate::operator::user_sheet::{LATELY, json, sheet};
 
@@ -29,13 +30,13 @@ pub struct ExplainArgs {
     /// The target, as the configuration names it.
     target: String,
     /// The user's number there.
-    #[arg(value_name = "USER", value_parser = user)]
+    #[arg(value_name = "USER", value_parser = input::user)]
     user: UserId,
     #[command(flatten)]
     config: ConfigArgs,
     /// How far back outcomes are read: a time, a date, or an age such as 30d. Seven days unless
     /// said.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = input::time)]
     since: Option<Timestamp>,
     /// Prints one JSON object.
     #[arg(long)]
@@ -58,26 +59,9 @@ fn explain(args: &ExplainArgs) -> Result<Exit, Exit> {
     let mut admin = None;
     let desk = open(&args.config, |config| {
         admin = Some(config.admin.listen);
-        if config
-            .targets
-            .iter()
-            .any(|target| target.name == args.target)
-        {
-            return Ok(());
-        }
-        let names: Vec<_> = config
-            .targets
-            .iter()
-            .map(|target| target.name.as_str())
-            .collect();
-        Err(fail(
-            Exit::Usage,
-            format!(
-                "there is no target {}; the configuration has {}",
-                args.target,
-                names.join(", ")
-            ),
-        ))
+        let found = input::target(config, &args.target);
+        found.map_err(|why| fail(Exit::Usage, format!("{}: {why}", args.target)))?;
+        Ok(())
     })?;
     let since = args.since.unwrap_or_else(|| {
         Timestamp::now()

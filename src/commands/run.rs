@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::commands::{Exit, fail, flags, load, read};
-use crate::config::UNCLAIMED;
+use crate::operator::input;
 use crate::service::reload::Reload;
 use crate::service::{self, Failure};
 use crate::subscriber::stop::{self, Stop};
@@ -53,23 +53,10 @@ pub async fn run(args: RunArgs) -> Exit {
             Ok(loaded) => loaded,
             Err(exit) => return exit,
         };
-    let known = |name: &String| {
-        name == UNCLAIMED || config.targets.iter().any(|target| target.name == *name)
-    };
-    if let Some(unknown) = args.targets.iter().find(|name| !known(name)) {
-        let names: Vec<_> = config
-            .targets
-            .iter()
-            .map(|target| target.name.as_str())
-            .chain([UNCLAIMED])
-            .collect();
-        return fail(
-            Exit::Usage,
-            format!(
-                "--target {unknown}: there is no such target; the configuration has {}",
-                names.join(", ")
-            ),
-        );
+    for name in &args.targets {
+        if let Err(why) = input::target_or_unclaimed(&config, name) {
+            return fail(Exit::Usage, format!("--target {name}: {why}"));
+        }
     }
     let metrics = match Metrics::new() {
         Ok(metrics) => metrics,

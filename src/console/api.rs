@@ -28,7 +28,7 @@ use crate::operator::filter;
 use crate::operator::judge::Lane;
 use crate::operator::story::Story;
 use crate::operator::{Desk, Failure};
-use crate::operator::{letter_sheet, user_sheet};
+use crate::operator::{input, letter_sheet, user_sheet};
 use engine::verdict::Reason;
 
 /// What a page sends is short.
@@ -149,8 +149,8 @@ async fn read(State(desktop): Known, body: Bytes) -> Answer {
             since,
         } => {
             let lane = Lane {
-                target: asked::target(&desktop.config, target.trim())?,
-                user: asked::user(&user)?,
+                target: input::target(&desktop.config, target.trim()).map_err(asked::wrong)?,
+                user: input::user(&user).map_err(asked::wrong)?,
             };
             let now = Timestamp::now();
             let since = match asked::given(&since) {

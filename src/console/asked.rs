@@ -3,17 +3,14 @@
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
-use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::config::{Config, UNCLAIMED};
+use crate::config::Config;
 use crate::console::gate::Refusal;
 use crate::console::letters::Cursor;
 use crate::kafka::reader::Spot;
-use crate::model::event::UserId;
 use crate::model::record::Place;
-use crate::operator::{Filter, filter};
-use engine::verdict::Reason;
+use crate::operator::{Filter, input};
 
 /// So many letters can be chosen one by one.
 const CHOSEN: usize = 1_000;
@@ -40,21 +37,13 @@ impl Typed {
     /// # Errors
     /// In words, with what can be written.
     pub(super) fn filter(&self, config: &Config) -> Result<Filter, Refusal> {
-        let now = Timestamp::now();
-        let time = |text: &str| {
-            given(text)
-                .map(|text| filter::time(text, now))
-                .transpose()
-                .map_err(wrong)
-        };
+        let target = |name: &str| input::target_or_unclaimed(config, name);
         let found = Filter {
-            target: given(&self.target)
-                .map(|name| target_or_unclaimed(config, name))
-                .transpose()?,
-            reason: given(&self.reason).map(reason).transpose()?,
-            user: given(&self.user).map(user).transpose()?,
-            since: time(&self.since)?,
-            until: time(&self.until)?,
+            target: read(&self.target, target)?,
+            reason: read(&self.reason, input::reason)?,
+            user: read(&self.user, input::user)?,
+            since: read(&self.since, input::time)?,
+            until: read(&self.until, input::time)?,
             all: self.all,
         };
         if found
@@ -185,54 +174,9 @@ pub(super) fn letter(config: &Config, text: &str) -> Result<Place, Refusal> {
     }
 }
 
-/// The name of a target that has users.
-///
-/// # Errors
-/// If there is none of that name.
-pub(super) fn target(config: &Config, name: &str) -> Result<String, Refusal> {
-    one_of(
-        config.targets.iter().map(|target| target.name.as_str()),
-        name,
-    )
-}
-
-/// The name of a target, or `unclaimed`, which has letters too.
-fn target_or_unclaimed(config: &Config, name: &str) -> Result<String, Refusal> {
-    one_of(
-        config
-            .targets
-            .iter()
-            .map(|target| target.name.as_str())
-            .chain([UNCLAIMED]),
-        name,
-    )
-}
-
-fn one_of<'a>(names: impl Iterator<Item = &'a str> + Clone, name: &str) -> Result<String, Refusal> {
-    if names.clone().any(|known| known == name) {
-        return Ok(name.to_owned());
-    }
-    Err(wrong(format!(
-        "there is no such target; the configuration has {}",
-        names.collect::<Vec<_>>().join(", ")
-    )))
-}
-
-/// A user's number.
-///
-/// # Errors
-/// If it is none.
-pub(super) fn user(text: &str) -> Result<UserId, Refusal> {
-    let number = text.trim().parse().ok().and_then(UserId::new);
-    number.ok_or_else(|| wrong("a user is a whole number from 1 to 9223372036854775807"))
-}
-
-fn reason(name: &str) -> Result<Reason, Refusal> {
-    let names = || Reason::ALL.map(Reason::as_str).join(", ");
-    Reason::ALL
-        .into_iter()
-        .find(|reason| reason.as_str() == name)
-        .ok_or_else(|| wrong(format!("the reasons are {}", names())))
+/// What was typed, if anything was, as `parse` reads it.
+fn read<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Refusal> {
+    given(text).map(parse).transpose().map_err(wrong)
 }
 
 /// What was typed, if anything was.

@@ -15,6 +15,7 @@ pub mod explain;
 pub mod export;
 pub mod filter;
 pub mod history;
+pub mod input;
 pub mod judge;
 pub mod letter;
 pub mod letter_sheet;

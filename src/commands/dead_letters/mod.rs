@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use tracing::level_filters::LevelFilter;
 
 use crate::commands::{Exit, fail, load, note};
-use crate::config::{Config, UNCLAIMED};
+use crate::config::Config;
 use crate::model::event::UserId;
 use crate::operator::desk::Aside;
-use crate::operator::{Desk, Failure, Filter, filter};
+use crate::operator::{Desk, Failure, Filter, input};
 use crate::telemetry::logging;
 use engine::verdict::Reason;
 
@@ -58,17 +58,17 @@ struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
     /// Only those for this reason.
-    #[arg(long, value_name = "REASON", value_parser = reason)]
+    #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: Option<Reason>,
     /// Only those of the user with this number.
-    #[arg(long, value_name = "NUMBER", value_parser = user)]
+    #[arg(long, value_name = "NUMBER", value_parser = input::user)]
     user: Option<UserId>,
     /// Only those given up then or later: 2026-11-22T09:00:00Z, 2026-11-22 (midnight UTC), or an
     /// age such as 30m, 2h, 3d.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = input::time)]
     since: Option<Timestamp>,
     /// Only those given up then or earlier.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = input::time)]
     until: Option<Timestamp>,
     /// Also those that were replayed or superseded; a replay refuses these without --force.
     #[arg(long)]
@@ -77,23 +77,9 @@ struct FilterArgs {
 
 impl FilterArgs {
     fn filter(&self, config: &Config) -> Result<Filter, Exit> {
-        let known = |name: &&String| {
-            *name == UNCLAIMED || config.targets.iter().any(|target| target.name == **name)
-        };
-        if let Some(unknown) = self.target.as_ref().filter(|name| !known(name)) {
-            let names: Vec<_> = config
-                .targets
-                .iter()
-                .map(|target| target.name.as_str())
-                .chain([UNCLAIMED])
-                .collect();
-            return Err(fail(
-                Exit::Usage,
-                format!(
-                    "--target {unknown}: there is no such target; the configuration has {}",
-                    names.join(", ")
-                ),
-            ));
+        if let Some(name) = &self.target {
+            input::target_or_unclaimed(config, name)
+                .map_err(|why| fail(Exit::Usage, format!("--target {name}: {why}")))?;
         }
         if self
             .since
@@ -122,23 +108,6 @@ impl FilterArgs {
             all: *all,
         })
     }
-}
-
-fn reason(text: &str) -> Result<Reason, String> {
-    let names = || Reason::ALL.map(Reason::as_str).join(", ");
-    Reason::ALL
-        .into_iter()
-        .find(|reason| reason.as_str() == text)
-        .ok_or_else(|| format!("the reasons are {}", names()))
-}
-
-pub(super) fn user(text: &str) -> Result<UserId, String> {
-    let number = text.parse().ok().and_then(UserId::new);
-    number.ok_or_else(|| "a user is a whole number from 1 to 9223372036854775807".to_owned())
-}
-
-pub(super) fn time(text: &str) -> Result<Timestamp, String> {
-    filter::time(text, Timestamp::now())
 }
 
 /// Runs the command.
