@@ -204,6 +204,7 @@ async fn away_from_loopback_it_starts_with_a_token_only_and_shows_nothing_withou
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told step by step")]
 async fn an_outage_appears_on_the_page_and_heals_without_a_reload() {
     let mut bench = Bench::new().await;
     let service = bench.start();

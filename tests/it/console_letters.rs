@@ -65,6 +65,7 @@ pub(crate) async fn listed(console: &Service, query: &str, count: usize) -> Valu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told step by step")]
 async fn dead_letters_are_found_planned_replayed_and_seen_delivered_by_keys_alone() {
     let mut bench = refusing([1, 2, 3]).await;
     let service = bench.start();
@@ -241,6 +242,7 @@ async fn dead_letters_are_found_planned_replayed_and_seen_delivered_by_keys_alon
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told step by step")]
 async fn a_replay_takes_the_token_and_the_pages_own_request() {
     let mut bench = refusing([1, 2]).await;
     let service = bench.start();
@@ -411,6 +413,7 @@ async fn without_a_token_replay_is_not_offered_and_the_page_says_how_to_enable_i
 const HOSTILE: &str = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'><svg onload=alert(3)>\u{202e}\u{200b}javascript:alert(4)";
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told step by step")]
 async fn a_hostile_event_harms_nothing() {
     let mut bench = Bench::new().await;
     bench.aipix.fault(
@@ -517,6 +520,7 @@ async fn a_hostile_event_harms_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told step by step")]
 async fn a_user_is_told_of_and_no_secret_is_in_any_byte() {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.merge", false);

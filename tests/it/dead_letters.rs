@@ -127,6 +127,7 @@ pub(crate) fn changes(user: u64, changes: Value) -> Update {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told step by step")]
 async fn a_morning_of_dead_letters_ends_with_every_one_delivered() {
     let mut bench = refusing([1, 2, 3]).await;
     let service = bench.start();
@@ -492,6 +493,7 @@ async fn where_nobody_can_know_what_came_after_a_replay_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told step by step")]
 async fn what_is_exported_and_mended_is_sent_as_mended_and_checked_before() {
     const SECRET: &str = "hunter22-secret";
     let mut bench = refusing([1]).await;

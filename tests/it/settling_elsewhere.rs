@@ -101,6 +101,7 @@ fn right(brokers: &OwnBrokers, what: &str, operation: &str, resource: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told step by step")]
 async fn a_topic_that_may_not_be_written_or_is_gone_holds_up_what_needs_it_alone_and_is_not_created()
  {
     let brokers = OwnBrokers::secured("settling");
