@@ -221,9 +221,9 @@ impl<U, F> Engine<U, F> {
                 }
                 // A merged call is its last update's.
                 if let Some(user) = entry.user
-                    && self.in_flight.get(&user) == Some(&ticket)
+                    && self.calls.of(user) == Some(ticket)
                 {
-                    self.in_flight.remove(&user);
+                    self.calls.end(user);
                     self.merged.remove(&ticket);
                     self.health.probe_abandoned(ticket, now);
                     self.actions.push(Action::Cancel(ticket));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::UserId;
 use crate::engine::{Engine, Phase};
 use crate::health::State;
+use crate::lane::Standing;
 use crate::{Action, Merge, Ticket};
 
 /// The sentinel forgets what it saw when it has seen this many users: it watches, it need not
@@ -19,7 +20,8 @@ impl<U: Merge, F> Engine<U, F> {
                 return;
             };
             let lane = if self.health.is_flowing() {
-                self.lanes.take()
+                self.lanes
+                    .take(self.calls.has_slot_for_failed(self.limit.current()))
             } else {
                 self.lanes.take_probe(self.health.last_probe())
             };
@@ -50,7 +52,8 @@ impl<U: Merge, F> Engine<U, F> {
         if !self.health.is_flowing() {
             self.health.probe(ticket, user);
         }
-        if self.in_flight.insert(user, ticket).is_some() | self.overtakes(user, head) {
+        let of_failed = self.lanes.standing(user) != Standing::Clean;
+        if self.calls.start(user, ticket, of_failed) | self.overtakes(user, head) {
             self.actions.push(Action::OrderViolation);
         }
         if !run.is_empty() {
@@ -75,31 +78,31 @@ impl<U, F> Engine<U, F> {
         let rate = self.rate.wait_until(now);
         match self.health.state() {
             State::Probing { .. } => None,
-            State::Holding { probe_at, .. }
-                if self.in_flight.len() < self.settings.max_concurrency =>
-            {
+            State::Holding { probe_at, .. } if self.calls.len() < self.settings.max_concurrency => {
                 Some(self.ask_at(probe_at).max(rate.unwrap_or(now)))
             }
             State::Holding { .. } => None,
-            State::Flowing
-                if self.lanes.any_ready() && self.in_flight.len() < self.limit.current() =>
-            {
-                rate
-            }
+            State::Flowing if self.lanes.any_ready() && self.has_slot() => rate,
             State::Flowing => None,
         }
     }
 
     fn may_call(&self, now: Instant) -> bool {
         let may = match self.health.state() {
-            State::Flowing => self.in_flight.len() < self.limit.current(),
+            State::Flowing => self.has_slot(),
             // Calls from before a maximum was lowered may still be in flight.
             State::Holding { probe_at, .. } => {
-                self.ask_at(probe_at) <= now && self.in_flight.len() < self.settings.max_concurrency
+                self.ask_at(probe_at) <= now && self.calls.len() < self.settings.max_concurrency
             }
             State::Probing { .. } => false,
         };
         may && self.rate.wait_until(now).is_none()
+    }
+
+    /// Whether a call may start as far as the limits of concurrency go.
+    fn has_slot(&self) -> bool {
+        self.calls.len() < self.settings.max_concurrency
+            && self.calls.slots() < self.limit.current()
     }
 
     /// When the next probe may start. A user who has not failed may be asked before it is due, to

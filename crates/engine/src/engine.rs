@@ -8,6 +8,7 @@ use crate::UserId;
 use crate::aside::Aside;
 use crate::assignment::Partition;
 use crate::backoff::Backoff;
+use crate::calls::Calls;
 use crate::checkpoint::Spent;
 use crate::defer::Deferred;
 use crate::health::{Health, State};
@@ -97,7 +98,7 @@ pub struct Engine<U, F> {
     pub(super) health: Health,
     pub(super) limit: Limit,
     pub(super) rate: Rate,
-    pub(super) in_flight: HashMap<UserId, Ticket>,
+    pub(super) calls: Calls,
     /// By the ticket of a call in flight, the earlier updates that are sent in it.
     pub(super) merged: HashMap<Ticket, Vec<Ticket>>,
     pub(super) sentinel: HashMap<UserId, Ticket>,
@@ -157,7 +158,7 @@ impl<U, F> Engine<U, F> {
             health: Health::new(backoff, now),
             limit: Limit::new(settings.max_concurrency),
             rate: Rate::new(settings.rate_limit, now),
-            in_flight: HashMap::new(),
+            calls: Calls::default(),
             merged: HashMap::new(),
             sentinel: HashMap::new(),
             proof: Proof::default(),
@@ -438,7 +439,7 @@ impl<U, F> Engine<U, F> {
         self.choked
             && self.paused
             && self.health.is_flowing()
-            && self.in_flight.is_empty()
+            && self.calls.is_empty()
             && !self.lanes.any_ready()
     }
 

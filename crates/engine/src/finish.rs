@@ -45,12 +45,19 @@ impl<U, F> Engine<U, F> {
         let mut run = self.merged.remove(&ticket).unwrap_or_default();
         run.push(ticket);
         self.note(&run, finding, facts);
-        let busy = self.in_flight.len() * 2 > self.limit.current();
-        self.in_flight.remove(&user);
+        let busy = self.calls.slots() * 2 > self.limit.current();
+        let overtaken = self.calls.end(user).unwrap_or_default();
         let caller = self.caller(run[0], user, finding.verdict);
         self.judge(ticket, caller, finding, now);
         // What took a login, or a second call, is not the API's own latency.
-        let latency = (finding.calls == 1).then(|| now.saturating_duration_since(started));
+        let latency =
+            (finding.calls == 1 && !overtaken).then(|| now.saturating_duration_since(started));
+        if matches!(
+            finding.verdict,
+            Verdict::Delivered | Verdict::Rejected { .. }
+        ) {
+            self.calls.delivered(self.limit.current());
+        }
         match finding.verdict {
             Verdict::Delivered => {
                 self.limit.succeeded(busy, latency);
@@ -87,7 +94,14 @@ impl<U, F> Engine<U, F> {
                 }
                 None
             }
-            _ => self.failed(ticket, &run, caller, finding, now),
+            verdict => {
+                let of_load = matches!(verdict, Verdict::Retry { .. } | Verdict::Throttled { .. });
+                // One that is overtaken, or of an odd user, says nothing of what the API bears.
+                if of_load && !overtaken && !caller.odd {
+                    self.limit.failed(user);
+                }
+                self.failed(ticket, &run, caller, finding, now)
+            }
         }
     }
 
@@ -177,13 +191,6 @@ impl<U, F> Engine<U, F> {
         now: Instant,
     ) -> Option<u32> {
         let user = caller.user;
-        if matches!(
-            finding.verdict,
-            Verdict::Retry { .. } | Verdict::Throttled { .. }
-        ) && !caller.odd
-        {
-            self.limit.failed(user);
-        }
         // An attempt without a call failed over the login or the lease, which is no update's fault.
         let may_be_its_own = finding.calls > 0
             && !matches!(

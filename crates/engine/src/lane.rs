@@ -142,9 +142,14 @@ impl Lanes {
         self.any_ready() || !self.lines.backoff.is_empty()
     }
 
-    /// Takes the longest-ready lane: its head's call is now in flight.
-    pub fn take(&mut self) -> Option<(UserId, Ticket)> {
-        let user = self.lines.longest_ready()?;
+    /// Takes the longest-ready lane: its head's call is now in flight. `failed_too`: it may be that
+    /// of a user who has failed.
+    pub fn take(&mut self, failed_too: bool) -> Option<(UserId, Ticket)> {
+        let user = if failed_too {
+            self.lines.longest_ready()?
+        } else {
+            *self.lines.clean.first_key_value()?.1
+        };
         self.start(user)
     }
 
@@ -297,11 +302,11 @@ mod tests {
             lanes.push(user(1), Ticket(ticket));
         }
         lanes.push(user(2), Ticket(9));
-        assert_eq!(lanes.take(), Some((user(1), Ticket(0))));
-        assert_eq!(lanes.take(), Some((user(2), Ticket(9))));
-        assert_eq!(lanes.take(), None);
+        assert_eq!(lanes.take(true), Some((user(1), Ticket(0))));
+        assert_eq!(lanes.take(true), Some((user(2), Ticket(9))));
+        assert_eq!(lanes.take(true), None);
         lanes.remove(user(1), Ticket(0));
-        assert_eq!(lanes.take(), Some((user(1), Ticket(1))));
+        assert_eq!(lanes.take(true), Some((user(1), Ticket(1))));
     }
 
     #[test]
@@ -310,14 +315,14 @@ mod tests {
         let mut lanes = Lanes::default();
         lanes.push(user(1), Ticket(0));
         lanes.push(user(1), Ticket(1));
-        lanes.take();
+        lanes.take(true);
         lanes.retry(user(1), now + Duration::from_secs(1));
         lanes.push(user(2), Ticket(2));
-        assert_eq!(lanes.take(), Some((user(2), Ticket(2))));
+        assert_eq!(lanes.take(true), Some((user(2), Ticket(2))));
         lanes.wake(now);
-        assert_eq!(lanes.take(), None);
+        assert_eq!(lanes.take(true), None);
         lanes.wake(now + Duration::from_secs(1));
-        assert_eq!(lanes.take(), Some((user(1), Ticket(0))));
+        assert_eq!(lanes.take(true), Some((user(1), Ticket(0))));
     }
 
     #[test]
@@ -325,9 +330,9 @@ mod tests {
         let mut lanes = Lanes::default();
         lanes.push(user(1), Ticket(0));
         lanes.push(user(1), Ticket(1));
-        lanes.take();
+        lanes.take(true);
         lanes.remove(user(1), Ticket(1));
-        assert_eq!(lanes.take(), None);
+        assert_eq!(lanes.take(true), None);
         lanes.remove(user(1), Ticket(0));
         assert!(lanes.is_free(user(1)));
     }
@@ -338,10 +343,10 @@ mod tests {
         let mut lanes = Lanes::default();
         lanes.push(user(1), Ticket(0));
         lanes.push(user(1), Ticket(1));
-        lanes.take();
+        lanes.take(true);
         lanes.retry(user(1), now + Duration::from_secs(60));
         lanes.remove(user(1), Ticket(0));
-        assert_eq!(lanes.take(), Some((user(1), Ticket(1))));
+        assert_eq!(lanes.take(true), Some((user(1), Ticket(1))));
         assert_eq!(lanes.wake_at(), None);
     }
 
@@ -374,7 +379,7 @@ mod tests {
                 None => lanes.requeue(user(number)),
             }
         };
-        assert_eq!(lanes.take(), Some((user(1), Ticket(1))));
+        assert_eq!(lanes.take(true), Some((user(1), Ticket(1))));
         fail(&mut lanes, 1, None);
         assert_eq!(lanes.take_probe(None), Some((user(2), Ticket(2))));
         fail(&mut lanes, 2, Some(now + Duration::from_secs(9)));

@@ -17,6 +17,7 @@ mod aside;
 pub mod assignment;
 pub mod backoff;
 mod base64;
+mod calls;
 pub mod checkpoint;
 mod defer;
 mod dispatch;

@@ -32,7 +32,7 @@ impl<U, F> Engine<U, F> {
     /// What the metrics show.
     pub fn gauges(&self) -> Gauges {
         Gauges {
-            in_flight: self.in_flight.len(),
+            in_flight: self.calls.len(),
             waiting: self.waiting,
             concurrency_limit: self.limit.current(),
             state: self.health.state(),
