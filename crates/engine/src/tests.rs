@@ -1,5 +1,6 @@
 //! One engine, one API and a clock: what a few users' odd answers come to.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -316,4 +317,57 @@ fn a_lane_that_fails_makes_room_and_is_read_again_in_its_order() {
         next[0] > *offsets.last().unwrap(),
         "what is gone from the topic is not asked for again"
     );
+}
+
+/// Calls of some users never answer, and others come all the time. What the others wait at most.
+fn longest_wait_beside_hanging_users(hanging: u64) -> Duration {
+    const TICK: Duration = Duration::from_millis(5);
+    const LATENCY: Duration = Duration::from_millis(10);
+    let mut played = Played::new(10_000);
+    let timeout = played.engine.settings.request_timeout;
+    let (mut longest, mut began) = (Duration::ZERO, HashMap::new());
+    let mut calls: Vec<(Instant, u64, Ticket)> = Vec::new();
+    // The others come 40 times a second, and the first of them before anybody hangs.
+    for tick in 0..12_000_u64 {
+        played.now += TICK;
+        if tick % 5 == 0 {
+            began.insert(1000 + tick, played.now);
+            played.arrive(1000 + tick);
+        }
+        if tick >= 400 && tick % 10 == 0 && tick / 10 - 40 < hanging {
+            played.arrive(1 + tick / 10 - 40);
+        }
+        played.step();
+        for (user, ticket) in std::mem::take(&mut played.in_flight) {
+            let takes = if user < 1000 { timeout } else { LATENCY };
+            calls.push((played.now + takes, user, ticket));
+        }
+        while let Some(place) = calls.iter().position(|(at, ..)| *at <= played.now) {
+            let (_, user, ticket) = calls.swap_remove(place);
+            played.in_flight.push((user, ticket));
+            if user < 1000 {
+                played.answer(user, FAILED);
+            } else {
+                longest = longest.max(played.now - began.remove(&user).unwrap());
+                played.answer(user, Verdict::Delivered);
+            }
+            for (user, ticket) in std::mem::take(&mut played.in_flight) {
+                let takes = if user < 1000 { timeout } else { LATENCY };
+                calls.push((played.now + takes, user, ticket));
+            }
+        }
+    }
+    let waits = began.values().map(|began| played.now - *began);
+    waits.max().unwrap_or_default().max(longest)
+}
+
+#[test]
+fn users_whose_calls_hang_cost_the_others_next_to_nothing() {
+    for hanging in [3, 8, 12, 20, 50] {
+        let longest = longest_wait_beside_hanging_users(hanging);
+        assert!(
+            longest < Duration::from_millis(1500),
+            "{hanging} hang: {longest:?}"
+        );
+    }
 }
