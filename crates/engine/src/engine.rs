@@ -444,10 +444,10 @@ impl<U, F> Engine<U, F> {
     }
 
     /// Reads one update past the bound, so that somebody else is called: only a delivery shows that
-    /// the updates that fail are themselves at fault, and ends them. It takes one for each that
-    /// waits at the most, so this is bounded by `max_waiting` as well.
+    /// the updates that fail are themselves at fault, and ends them. Once a failure is proven,
+    /// another delivery tells no more of it: so no more are read until the next attempt has failed.
     fn breathe(&mut self) {
-        if self.waiting == 0 {
+        if self.waiting == 0 || !self.proof.is_wanted() {
             return;
         }
         self.breath = Some(self.entries.len() + 1);

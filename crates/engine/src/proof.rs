@@ -77,6 +77,11 @@ impl Proof {
         proven
     }
 
+    /// Whether there are failures of which a delivery would tell whose fault they are.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// An update was delivered that had failed before: what failed with it may have failed as it
     /// did.
     pub(super) fn recovered(&mut self, now: Instant) {

@@ -1,12 +1,14 @@
-//! One engine, one API and a clock: what a few users' odd answers come to.
+//! One engine, one API and a clock: what a few users' odd answers come to, and a text beside the
+//! offset that is full.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::UserId;
-use crate::verdict::{Finding, Verdict};
-use crate::{Action, Commit, Engine, Merge, Settings, State, Ticket, Work};
+use crate::checkpoint::Checkpoint;
+use crate::verdict::{Finding, Reason, Verdict};
+use crate::{Action, Commit, Engine, Merge, Settings, Spent, State, Ticket, Work};
 
 #[derive(Debug)]
 struct Update(u64);
@@ -27,6 +29,9 @@ struct Played {
     in_flight: Vec<(u64, Ticket)>,
     fetches: Vec<(u64, Vec<i64>)>,
     paused: bool,
+    /// Of the updates that were settled, in their order.
+    settled: Vec<u64>,
+    released: bool,
 }
 
 impl Played {
@@ -59,6 +64,8 @@ impl Played {
             in_flight: Vec::new(),
             fetches: Vec::new(),
             paused: false,
+            settled: Vec::new(),
+            released: false,
         }
     }
 
@@ -67,21 +74,32 @@ impl Played {
         for action in self.engine.step(self.now) {
             match action {
                 Action::Start { ticket, update, .. } => self.in_flight.push((update.0, ticket)),
-                Action::Settle(batch) => self.engine.settled(batch.id, self.now),
+                Action::Settle(batch) => {
+                    self.settled
+                        .extend(batch.endings.iter().map(|ending| ending.update.0));
+                    self.engine.settled(batch.id, self.now);
+                }
                 Action::Fetch { epoch, offsets, .. } => self.fetches.push((epoch, offsets)),
                 Action::Pause => self.paused = true,
                 Action::Resume => self.paused = false,
-                Action::Cancel(_) | Action::Released(_) => {}
+                Action::Released(_) => self.released = true,
+                Action::Cancel(_) => {}
                 Action::OrderViolation => panic!("the order is violated"),
             }
         }
     }
 
     fn arrive(&mut self, user: u64) {
-        let work = Work::Call {
-            user: UserId::new(user).unwrap(),
-            expires_at: None,
-        };
+        self.arrive_as(
+            user,
+            Work::Call {
+                user: UserId::new(user).unwrap(),
+                expires_at: None,
+            },
+        );
+    }
+
+    fn arrive_as(&mut self, user: u64, work: Work) {
         self.engine
             .arrived(0, self.offset, 1, Arc::new(Update(user)), work);
         self.offset += 1;
@@ -370,4 +388,155 @@ fn users_whose_calls_hang_cost_the_others_next_to_nothing() {
             "{hanging} hang: {longest:?}"
         );
     }
+}
+
+#[test]
+fn a_delivery_called_after_the_retry_proves_nothing_of_the_failure_before_it() {
+    let mut played = Played::new(100);
+    played.deliver(9);
+    played.arrive(1);
+    played.answer(1, FAILED);
+    played.until_called(1);
+    // The retry may have hung since an outage that was over before this one was called.
+    played.deliver(9);
+    assert_eq!(played.answer(1, FAILED), None);
+    played.deliver(9);
+    played.until_called(1);
+    assert_eq!(played.answer(1, FAILED), Some(2));
+}
+
+#[test]
+fn an_update_known_to_fail_is_not_charged_while_others_fail_too() {
+    let mut played = Played::new(100);
+    played.deliver(9);
+    played.arrive(1);
+    played.answer(1, FAILED);
+    played.deliver(9);
+    for failures in [2, 3] {
+        played.until_called(1);
+        assert_eq!(played.answer(1, FAILED), Some(failures));
+    }
+    played.arrive(2);
+    played.answer(2, FAILED);
+    for _ in 0..6 {
+        let user = played.until_any_is_called();
+        assert_eq!(played.answer(user, FAILED), None);
+    }
+}
+
+/// So far apart that each unsettled offset takes six bytes of the text.
+const APART: i64 = 1 << 28;
+
+/// The least number of unsettled offsets, so far apart, that do not fit into the text.
+fn too_many() -> i64 {
+    let fits = |count: &i64| {
+        let open = (0..*count)
+            .map(|number| (number * APART, Spent::default()))
+            .collect();
+        Checkpoint {
+            horizon: count * APART,
+            open,
+            ..Checkpoint::default()
+        }
+        .write(0)
+        .is_some()
+    };
+    (1..).find(|count| !fits(count)).unwrap()
+}
+
+#[test]
+fn nothing_is_settled_above_what_a_going_partition_leaves_to_its_next_owner() {
+    let mut played = Played::new(2000);
+    for number in 0..too_many() {
+        played.offset = number * APART;
+        played.arrive(1);
+    }
+    // One update of user 2 has ended, for which the text has no room, and another is being called.
+    played.deliver(2);
+    played.arrive(2);
+    played
+        .engine
+        .revoked(0, played.now + Duration::from_secs(20));
+    played.step();
+    // Now the text has room: for the other one as well.
+    for user in [1, 2] {
+        played.answer(user, Verdict::Delivered);
+    }
+    played.step();
+    assert_eq!(
+        (played.settled, played.released),
+        (vec![1], true),
+        "the next owner calls the first one again"
+    );
+}
+
+/// Memory is full of what has ended, and the text has no room for it before user 1's first update
+/// has ended, which fails. The rest of that user's is out of memory.
+fn full_of_what_cannot_be_settled() -> Played {
+    let mut played = Played::new(20);
+    played.deliver(9);
+    while played.engine.held() > 0 {
+        played.wake();
+    }
+    played.arrive(1);
+    played.answer(1, FAILED);
+    for number in 1..=too_many() {
+        played.offset = number * APART;
+        played.arrive(1);
+    }
+    while !played.paused {
+        played.arrive_as(
+            2,
+            Work::Dead {
+                user: UserId::new(2),
+                reason: Reason::InvalidChanges,
+            },
+        );
+    }
+    played.settled.clear();
+    played
+}
+
+#[test]
+fn full_of_what_cannot_be_settled_memory_takes_one_more_so_that_somebody_else_is_called() {
+    let mut played = full_of_what_cannot_be_settled();
+    let (mut counted, mut user) = (None, 100);
+    for _ in 0..1000 {
+        assert!(
+            played.engine.held() < 2 * 20,
+            "it takes one for each failure: {}",
+            user - 100
+        );
+        if counted == Some(8) {
+            break;
+        } else if played.in_flight.iter().any(|(user, _)| *user == 1) {
+            counted = played.answer(1, FAILED);
+        } else if played.paused {
+            played.wake();
+        } else {
+            user += 1;
+            played.deliver(user);
+        }
+    }
+    assert_eq!(counted, Some(8), "{:?}", played.engine.gauges());
+}
+
+#[test]
+fn what_is_lowest_of_its_partition_is_read_again_though_memory_is_full() {
+    let mut played = full_of_what_cannot_be_settled();
+    played.until_called(1);
+    played.answer(1, Verdict::Delivered);
+    for _ in 0..20 {
+        played.wake();
+    }
+    assert_eq!(
+        (&played.settled[..], played.engine.held() >= 20),
+        (&[1][..], true)
+    );
+    let fetched: Vec<_> = played
+        .fetches
+        .into_iter()
+        .map(|(_, offsets)| offsets)
+        .collect();
+    assert_eq!(fetched, [[APART]], "what has ended above it waits for it");
 }

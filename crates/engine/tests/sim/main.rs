@@ -17,7 +17,10 @@ use engine::checkpoint::MAX_TEXT;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-use plan::{Plan, calm_plans, crowded_plans, memory_made_small_in_an_outage, plans};
+use plan::{
+    Plan, calm_plans, crowded_plans, memory_made_small_in_an_outage, plans,
+    retry_that_hangs_since_an_outage,
+};
 use world::World;
 
 /// Histories that one seed makes. A failure names the seed of its block, which is the first one of
@@ -125,4 +128,9 @@ fn a_text_that_is_full_loses_nothing() {
 #[test]
 fn a_backlog_is_worked_off_after_memory_was_made_small() {
     World::run(&memory_made_small_in_an_outage()).unwrap();
+}
+
+#[test]
+fn a_retry_that_hangs_since_an_outage_is_no_fault_of_its_update() {
+    World::run(&retry_that_hangs_since_an_outage()).unwrap();
 }

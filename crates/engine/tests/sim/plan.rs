@@ -393,3 +393,32 @@ pub fn memory_made_small_in_an_outage() -> Plan {
         ],
     }
 }
+
+/// An update is called twice in one outage, and the second call fails after it: another user's is
+/// delivered in between.
+pub fn retry_that_hangs_since_an_outage() -> Plan {
+    let planned = |after, user| Planned {
+        after,
+        user,
+        kind: Kind::Good,
+        gap: 0,
+        fields: 1,
+        size: SMALL,
+    };
+    Plan {
+        partitions: 1,
+        max_attempts: 2,
+        max_concurrency: 8,
+        latency: 5,
+        background: false,
+        records: vec![planned(10, 1), planned(3200, 2)],
+        faults: vec![(
+            0,
+            Fault::Outage {
+                mood: Mood::Hangs,
+                millis: 3000,
+            },
+        )],
+        ..memory_made_small_in_an_outage()
+    }
+}

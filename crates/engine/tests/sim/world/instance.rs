@@ -343,7 +343,11 @@ impl World<'_> {
                     }
                 }
                 Action::Pause => self.instances[index].paused = true,
-                Action::Resume => self.instances[index].paused = false,
+                Action::Resume => {
+                    let instance = &mut self.instances[index];
+                    instance.paused = false;
+                    instance.held_at_resume = instance.engine.as_ref().map_or(0, Engine::held);
+                }
                 Action::Released(partition) => {
                     self.instances[index].owned.remove(&partition);
                     self.instances[index].pace.forget(partition);
@@ -356,6 +360,7 @@ impl World<'_> {
                 }
             }
         }
+        self.check_pause(index)?;
         let instance = &mut self.instances[index];
         if instance.leaving && instance.owned.is_empty() && instance.committing.is_none() {
             instance.engine = None;
@@ -408,6 +413,7 @@ impl Instance {
             aborts: 0,
             pace: Pace::default(),
             paused: false,
+            held_at_resume: 0,
             leaving: false,
             member: false,
             frozen_until: None,

@@ -121,6 +121,8 @@ struct Instance {
     aborts: u32,
     pace: Pace,
     paused: bool,
+    /// The records that were held when it last began to consume again.
+    held_at_resume: usize,
     leaving: bool,
     member: bool,
     frozen_until: Option<Instant>,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use engine::checkpoint::{Checkpoint, MAX_TEXT};
 use engine::verdict::{Reason, Verdict};
-use engine::{Batch, Commit, End, Ending, Merge};
+use engine::{Batch, Commit, End, Ending, Engine, Merge};
 
 use super::super::plan::Kind;
 use super::pace::may_be_its_own;
@@ -74,6 +74,18 @@ impl World<'_> {
             });
         if let Some(earlier) = earlier {
             return Err(format!("{record:?} overtakes {earlier:?}"));
+        }
+        Ok(())
+    }
+
+    /// A memory that is full takes no more, but for one update each time that it asks for it.
+    pub(super) fn check_pause(&self, index: usize) -> Checked {
+        let instance = &self.instances[index];
+        let held = instance.engine.as_ref().map_or(0, Engine::held);
+        // Half as many again of users who fail, one each.
+        let full = self.max_waiting + (self.max_waiting / 2).max(1);
+        if !instance.paused && held >= full && held > instance.held_at_resume {
+            return Err(format!("it reads on with {held} records held"));
         }
         Ok(())
     }
