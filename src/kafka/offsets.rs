@@ -71,7 +71,8 @@ impl Reset {
                 partition,
                 from,
                 to,
-                "the log of the update topic was cut: these offsets are other records now, and they are read again; \
+                "the log of the update topic was cut, or the group's offset was set beyond its end: \
+                 these offsets are other records now, and they are read again; \
                  what stood there is lost if it was not delivered"
             ),
             Cause::Forgotten => warn!(
@@ -79,7 +80,7 @@ impl Reset {
                 partition,
                 from,
                 to,
-                "no offset is committed, though there are outcomes of these offsets: the group's offsets have expired, or the \
+                "no offset is committed, though there are outcomes of these offsets: the group's offsets have expired or were reset, or the \
                  update topic was made anew; everything from the earliest record on is called again"
             ),
         }

@@ -1,10 +1,22 @@
 //! The engine: everything that decides, without Kafka, HTTP, clock or lock.
 //!
-//! It takes an input and the time and tells what to do: which calls to start, what to settle, when
-//! to pause. One engine serves one target. Each user is a *lane* with at most one call in flight;
-//! each partition has a *ledger* of what is settled; the target has a *health* (flowing, holding,
-//! probing) and a *limit*. The shell around it moves bytes (`subscriber.rs`), and the simulation
-//! (`tests/sim`) plays broker, APIs and clock to it.
+//! It is told what happened and what time it is, and says what to do:
+//!
+//! ```text
+//! the shell tells                          the engine
+//!
+//! assigned, revoked, lost ───────────────▶ partitions: a ledger each
+//! arrived, passed, fetched ──────────────▶ ledger, then the user's lane
+//! finished (verdict) ────────────────────▶ health, limit, proof: retry, hold or end
+//! settled, not_settled ──────────────────▶ ledger: what is committed
+//! lease, settings, credentials_changed
+//! step ──────────────────────────────────▶ Start, Cancel, Settle, Fetch, Pause, Resume, Released
+//! ```
+//!
+//! One engine serves one target. Each user is a *lane* with at most one call in flight; each
+//! partition has a *ledger* of what is settled; the target has a *health* (flowing, holding,
+//! probing) and a *limit*. The shell around it moves bytes (the room `subscriber` of the service),
+//! and the simulation (`tests/sim`) plays broker, APIs and clock to it.
 #![cfg_attr(
     test,
     expect(
