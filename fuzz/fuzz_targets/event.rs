@@ -75,6 +75,7 @@ fn settle(claims: &Claims, update: Update, said: impl Fn(&str)) {
         group_id: "fuzz".into(),
         subscriber: claims.subscriber.clone(),
         topics: Topics::default(),
+        topic_id: Default::default(),
     };
     let end = match update.work {
         Work::Call { .. } => End::Delivered,
