@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use crate::model::error::ApiError;
+use crate::model::text;
 
 /// A secret with fewer characters cannot be masked: its like stands in any text, and what is left
 /// would show it.
@@ -40,7 +41,7 @@ pub fn mask(error: ApiError, secrets: &[impl AsRef<str>]) -> ApiError {
             .unwrap_or(0)
     };
     // Whole ones first: what looks like a beginning may overlap one.
-    let clean = |text: &str| one_line(&without(&without(text, whole), beginning));
+    let clean = |text: &str| text::one_line(&without(&without(text, whole), beginning));
     let fields = error
         .fields
         .iter()
@@ -127,19 +128,6 @@ fn common(text: &str, form: &str) -> (usize, bool) {
 /// The character in lower case. Of the few that become several characters, the first.
 fn fold(character: char) -> char {
     character.to_lowercase().next().unwrap_or(character)
-}
-
-/// No line of a log can be forged by what an API says.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

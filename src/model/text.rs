@@ -3,6 +3,19 @@
 
 use std::borrow::Cow;
 
+/// On one line, without what a terminal would act upon: no line of a log can be forged by it.
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
 /// At most `max` bytes of the text, which ends in `…` where it was cut.
 pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
     const MARK: &str = "…";

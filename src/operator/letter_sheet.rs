@@ -40,9 +40,13 @@ pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
         .as_ref()
         .and_then(|outcome| outcome.error.clone());
     let error = error.unwrap_or_else(|| ApiError::new(&facts.message));
-    why.line(plain(&error.message));
+    why.line(text::one_line(&error.message));
     for (field, messages) in &error.fields {
-        why.line(format!("{}: {}", plain(field), plain(&messages.join(", "))));
+        why.line(format!(
+            "{}: {}",
+            text::one_line(field),
+            text::one_line(&messages.join(", "))
+        ));
     }
     let status = facts.http_status.map_or_else(
         || "no answer".to_owned(),
@@ -140,13 +144,13 @@ fn headers(section: &mut Section, record: &Record, story: &Story, reveal: bool) 
         .map(|header| {
             let value = String::from_utf8_lossy(header.value.as_deref().unwrap_or_default());
             let shown = if reveal {
-                plain(&value)
+                text::one_line(&value)
             } else if is_credential(&header.name) {
                 mask::MASK.to_owned()
             } else {
-                plain(&without_secrets(ApiError::new(value), &secrets).message)
+                text::one_line(&without_secrets(ApiError::new(value), &secrets).message)
             };
-            vec![plain(&header.name), shown]
+            vec![text::one_line(&header.name), shown]
         })
         .collect();
     section.rows(&["name", "value"], rows);
@@ -210,7 +214,7 @@ fn now(section: &mut Section, story: &Story) {
         .as_ref()
         .filter(|_| story.step.action != Action::Supersede)
     {
-        section.line(plain(remark));
+        section.line(text::one_line(remark));
     }
 }
 
@@ -242,27 +246,14 @@ fn would(step: &Step, story: &Story) -> String {
         ),
         Action::Refuse => format!(
             "refuse it: {}",
-            plain(step.why.as_deref().unwrap_or_default())
+            text::one_line(step.why.as_deref().unwrap_or_default())
         ),
     }
 }
 
 fn verbatim(section: &mut Section, text: &str) {
     section.verbatim = true;
-    section.lines.extend(text.lines().map(plain));
-}
-
-/// On one line, without what a terminal would act upon.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect()
+    section.lines.extend(text.lines().map(text::one_line));
 }
 
 /// What a reason means and what to look at; the runbook has more.
