@@ -60,10 +60,10 @@ async fn large_lists_that_wait_take_no_more_than_their_text() {
     println!(
         "{RECORDS} records of 800 kB: {idle:.0} MiB idle, {most:.0} MiB at most while they wait"
     );
-    // 64 MiB that are counted, what each of three clients has fetched ahead, and what is on its
-    // way.
+    // 64 MiB that are counted, and as much again: each of three clients holds 8 MiB that it has
+    // fetched ahead, and an answer with a large record from each of four partitions.
     assert!(
-        most < idle + 64.0 + 45.0,
+        most < idle + 64.0 + 64.0,
         "{idle:.0} MiB idle, {most:.0} MiB"
     );
     bench.valt.open_port().await;
