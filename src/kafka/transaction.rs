@@ -10,6 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError};
 use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientConfig, TopicPartitionList};
@@ -89,6 +90,13 @@ impl ProducerContext for Deliveries {
             result,
         });
     }
+}
+
+/// The replicas of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    pub(crate) all: usize,
+    pub(crate) in_sync: usize,
 }
 
 /// Asked whenever a call has got no answer yet: whether it is made again.
@@ -308,6 +316,17 @@ impl Transactions {
         }
     }
 
+    /// The replicas of a topic's partitions, in their order. `None` if the brokers do not tell.
+    pub(crate) fn replicas(&self, topic: &str) -> Option<Vec<Replicas>> {
+        let metadata = self.0.client().fetch_metadata(Some(topic), CALL).ok()?;
+        let partitions = metadata.topics().first()?.partitions();
+        let of = |partition: &MetadataPartition| Replicas {
+            all: partition.replicas().len(),
+            in_sync: partition.isr().len(),
+        };
+        Some(partitions.iter().map(of).collect())
+    }
+
     /// Why the producer is lost, if it is.
     pub(crate) fn fatal_error(&self) -> Option<(Code, String)> {
         self.0.client().fatal_error()
@@ -332,6 +351,12 @@ impl Waiting {
             since: Instant::now(),
             chatter: Chatter::default(),
         }
+    }
+
+    /// Whether an answer will not come: a transaction that the broker cannot end lets no other one
+    /// begin.
+    pub(crate) fn is_vain(&self) -> bool {
+        self.since.elapsed() >= STUCK
     }
 
     pub(crate) fn tell(&self, error: &RDKafkaError) {

@@ -64,6 +64,62 @@ async fn partitions_without_a_leader_hold_up_what_needs_them_alone() {
     assert_eq!(service.terminate().code, Some(0));
 }
 
+/// The broker's side of a transaction with a message for such a topic ends only when a replica is
+/// back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_with_too_few_replicas_in_sync_holds_up_what_needs_it_alone() {
+    let brokers = OwnBrokers::start("settling-in-sync", 3);
+    let letters: &[_] = &[
+        (REPLICAS, "1,2,3 2,1,3 1,2,3 2,1,3"),
+        ("min.insync.replicas", "3"),
+    ];
+    let mut bench = Bench::with_settings(&brokers.servers, [&[], &[], letters]).await;
+    let mut service = bench.start();
+    let mut places = bench.send(&good(5));
+    bench.outcomes_of(&places);
+    brokers.command("kill", 3);
+    // One that is on its way to all three, and one that the two take no more.
+    let wrong = |user| Update::new("valt", user, serde_json::json!({ "colour": 1 }));
+    let mut dead = bench.send(&[wrong(7)]);
+    kafka::wait_in_sync(&brokers.servers, &bench.topic(2), 2);
+    dead.extend(bench.send(&[wrong(8)]));
+    dead.extend(bench.writer.write([&garbage(None, 10)]));
+    service.wait_until("it is known what waits", |service| {
+        service.metrics().sum("refused_endings", &[]) >= 3.0
+    });
+    service.wait_for_log("until more replicas are in sync");
+    let mut rounds = |bench: &mut Bench, first: u64| {
+        for round in 0..3 {
+            let users = first + 40 * round..first + 40 + 40 * round;
+            places.extend(
+                bench.send(
+                    &users
+                        .map(|user| Update::valt(user, "Berta"))
+                        .collect::<Vec<_>>(),
+                ),
+            );
+            let outcomes = bench.outcomes(places.len());
+            assert!(
+                outcomes
+                    .iter()
+                    .all(|outcome| outcome.ending() == "delivered")
+            );
+        }
+    };
+    rounds(&mut bench, 200);
+    service.signal("KILL");
+    service = bench.start();
+    rounds(&mut bench, 400);
+    brokers.command("start", 3);
+    places.extend(dead);
+    bench.outcomes_of(&places);
+    bench.dead_letters(3);
+    service.wait_until("nothing waits", |service| {
+        service.metrics().sum("refused_endings", &[]) == 0.0
+    });
+    assert_eq!(service.terminate().code, Some(0));
+}
+
 /// The partition of a key, of four: as Java's clients reckon it.
 fn partition_of(key: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;

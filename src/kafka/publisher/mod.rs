@@ -8,7 +8,9 @@
 //! because the producer was lost over it, the group's committed offsets tell.
 
 mod batches;
+mod blocked;
 mod commits;
+mod session;
 mod trouble;
 
 use std::sync::Arc;
@@ -20,21 +22,21 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use self::batches::Batches;
+use self::blocked::Blocked;
+use self::session::Names;
 use self::trouble::Next;
 use crate::config::Kafka;
 use crate::kafka::assignment::{Callbacks, Ownership};
 use crate::kafka::client;
-use crate::kafka::consumer::is_fenced;
-use crate::kafka::findings::Report;
 use crate::kafka::log::Chatter;
 use crate::kafka::message::{Message, Refusal};
 use crate::kafka::standing::Standing;
-use crate::kafka::transaction::{STUCK, Transactions, Waiting, too_many_left_behind};
+use crate::kafka::transaction::{STUCK, Transactions, Waiting};
 use crate::telemetry::metrics::TargetMetrics;
 use engine::{PartitionCommit, Unsettled};
 
@@ -111,6 +113,9 @@ impl Publisher {
             metrics,
             stopping: stopping.clone(),
             producer: None,
+            names: Names::default(),
+            does_not_end: false,
+            blocked: Blocked::default(),
             standing: Standing::default(),
             chatter: Chatter::default(),
         };
@@ -162,6 +167,10 @@ struct Work<C: Send + 'static> {
     metrics: TargetMetrics,
     stopping: Arc<AtomicBool>,
     producer: Option<Transactions>,
+    names: Names,
+    /// A transaction did not end, and it is not known yet for which partition.
+    does_not_end: bool,
+    blocked: Blocked,
     batches: Batches,
     standing: Standing,
     chatter: Chatter,
@@ -190,70 +199,6 @@ impl<C: Send + 'static> Work<C> {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Makes the producer and opens its session with the transaction coordinator; waits for the
-    /// broker. False when stopped, or when another instance has our name: a new producer would take
-    /// it back.
-    fn ready(&mut self) -> bool {
-        let (mut pause, mut tries) = (PAUSE, 0);
-        while self.producer.is_none() {
-            if self.stopping() || is_fenced(&self.consumer) {
-                return false;
-            }
-            if too_many_left_behind() {
-                error!(
-                    target = self.metrics.name(),
-                    "too many calls of the Kafka client never came back: restart this process"
-                );
-                return false;
-            }
-            match self.make() {
-                Ok(producer) => self.producer = Some(producer),
-                Err(error) => {
-                    tries += 1;
-                    self.tell_not_ready(&error, tries);
-                    self.wait(&mut pause);
-                }
-            }
-        }
-        true
-    }
-
-    /// Another producer has our name if ours was fenced. If it is another instance's, our consumer
-    /// is told so with its next heartbeat.
-    fn await_fencing(&self) {
-        if !self.producer.as_ref().is_some_and(Transactions::is_fenced) {
-            return;
-        }
-        let until = Instant::now() + HEARTBEAT;
-        while !self.stopping() && !is_fenced(&self.consumer) && Instant::now() < until {
-            std::thread::sleep(PAUSE);
-        }
-    }
-
-    fn make(&mut self) -> KafkaResult<Transactions> {
-        if self
-            .batches
-            .narrow
-            .is_some_and(|(_, since)| since.elapsed() >= NARROW)
-        {
-            self.batches.narrow = None;
-        }
-        let mut settings = self.settings.clone();
-        if let Some((bytes, _)) = self.batches.narrow {
-            settings.set("batch.size", bytes.to_string());
-        }
-        let waiting = Waiting::new();
-        Transactions::open(&settings, self.metrics.name(), &|error| {
-            self.goes_on(&waiting, error)
-        })
-    }
-
-    /// Whether a call is made again that the broker has not answered yet.
-    fn goes_on(&self, waiting: &Waiting, error: &RDKafkaError) -> bool {
-        waiting.tell(error);
-        !self.stopping()
-    }
-
     /// Whether a line of this kind is logged, and then how many were left out before it.
     fn tell(&self, kind: &str) -> Option<Option<u32>> {
         self.chatter
@@ -271,18 +216,6 @@ impl<C: Send + 'static> Work<C> {
 
     /// Settles until it is done, or cannot be. `None`: stopped before, or it can never go on.
     fn settle(&mut self, mut settlement: Settlement) -> Option<Settled> {
-        let suspended = self
-            .standing
-            .suspended(&settlement.messages, Instant::now());
-        if !suspended.is_empty() {
-            return Some(Settled::Not(
-                settlement.batch,
-                Unsettled {
-                    refused: suspended.into_iter().collect(),
-                    late: false,
-                },
-            ));
-        }
         let (mut lost_after, mut pause, mut outages, mut tries) = (None, PAUSE, 0, 0);
         loop {
             if !self.ready() || self.stopping() && lost_after.is_some() {
@@ -304,9 +237,20 @@ impl<C: Send + 'static> Work<C> {
             if lost_after.take().is_some_and(|took| took >= STUCK) {
                 return Some(late(&settlement));
             }
+            let suspended = self.suspended(&settlement.messages);
+            if !suspended.is_empty() {
+                return Some(Settled::Not(
+                    settlement.batch,
+                    Unsettled {
+                        refused: suspended.into_iter().collect(),
+                        late: false,
+                    },
+                ));
+            }
             let began = Instant::now();
             match self.transaction(&mut settlement, &commits, metadata) {
                 Ok(()) => {
+                    self.blocked.acquit();
                     self.metrics.committed("ok");
                     debug!(messages = settlement.messages.len(), took = ?began.elapsed(), "settled");
                     self.told(&settlement, &commits);
@@ -316,6 +260,7 @@ impl<C: Send + 'static> Work<C> {
                     self.metrics.committed("aborted");
                     let aborting = Instant::now();
                     let reports = self.abort();
+                    self.blocked.suspect(&settlement.messages, &reports);
                     // Nothing gets through while the broker is away, and that says nothing of what
                     // was sent. But not again and again.
                     let is_outage = aborting.elapsed() > PROMPT && outages < MOST_OUTAGES;
@@ -339,6 +284,9 @@ impl<C: Send + 'static> Work<C> {
                         warn!(target = self.metrics.name(), %error, left_out, "the transactional producer is lost; a new one takes over");
                     }
                     self.await_fencing();
+                    if error.rdkafka_error_code() == Some(Code::ConcurrentTransactions) {
+                        self.take_another_name();
+                    }
                     self.producer = None;
                     lost_after = Some(began.elapsed());
                     self.wait(&mut pause);
@@ -374,29 +322,14 @@ impl<C: Send + 'static> Work<C> {
         producer.deliver(patience).map_err(judge)?;
         let offsets = self.offsets(commits).map_err(Failure::Abort)?;
         let (offsets, metadata, waiting) = (Arc::new(offsets), Arc::new(metadata), Waiting::new());
-        let go_on = |error: &RDKafkaError| self.goes_on(&waiting, error);
         producer
-            .send_offsets(&offsets, &metadata, &go_on)
+            .send_offsets(&offsets, &metadata, &|error| {
+                self.goes_on(&waiting, error) && !waiting.is_vain()
+            })
             .map_err(judge)?;
-        producer.commit(&go_on).map_err(judge)
-    }
-
-    /// Aborts the transaction, and returns what became of its messages.
-    fn abort(&mut self) -> Vec<Report> {
-        let Some(producer) = &self.producer else {
-            return Vec::new();
-        };
-        let waiting = Waiting::new();
-        let aborted = producer.abort(&|error| self.goes_on(&waiting, error));
-        let reports = producer.reports();
-        if let Err(error) = aborted {
-            if let Some(left_out) = self.tell("abort") {
-                warn!(target = self.metrics.name(), %error, left_out, "a transaction cannot be aborted; a new producer takes over");
-            }
-            self.await_fencing();
-            self.producer = None;
-        }
-        reports
+        producer
+            .commit(&|error| self.goes_on(&waiting, error))
+            .map_err(judge)
     }
 }
 

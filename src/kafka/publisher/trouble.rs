@@ -82,6 +82,11 @@ impl<C: Send + 'static> Work<C> {
                     .map(|message| message.ending),
             );
         }
+        // Nothing was taken at all: perhaps the transaction before does not end, which only a new
+        // session tells.
+        if findings.late && reports.iter().all(|report| report.result.is_err()) {
+            self.producer = None;
+        }
         let late = findings.late && !is_outage;
         if late {
             self.tell_aborted(error, 1);

@@ -164,6 +164,21 @@ pub(crate) fn client(servers: &str) -> ClientConfig {
 /// partition, such as `1,3 1,3 2,3`.
 pub(crate) const REPLICAS: &str = "replicas";
 
+/// Waits until every partition of a topic has so many replicas in sync.
+pub(crate) fn wait_in_sync(servers: &str, topic: &str, replicas: usize) {
+    let client: BaseConsumer = client(servers).create().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let metadata = client.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let partitions = metadata.topics()[0].partitions();
+        if partitions.iter().all(|each| each.isr().len() == replicas) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "never {replicas} in sync");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// Creates a topic, with settings such as `("max.message.bytes", "2000000")`.
 pub(crate) async fn create_topic(
     servers: &str,
