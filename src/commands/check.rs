@@ -20,7 +20,7 @@ use crate::commands::{Exit, load, say};
 use crate::config::{Config, Credentials, Target};
 use crate::http::client::Http;
 use crate::http::session::Session;
-use crate::kafka::topics::{TopicSettings, near_retention, remarks, topic_settings};
+use crate::kafka::topics::{TopicSettings, near_retention, remarks, topic_settings, unequal};
 use crate::kafka::{Found, create_them, find_topics, missing};
 use crate::model::event::UserId;
 use crate::model::outcome::timestamp;
@@ -235,25 +235,7 @@ fn look_at_topics(config: &Config, topics: &[Found]) -> Vec<Finding> {
     if !missing.is_empty() {
         findings.push(Err(create_them(&config.kafka, &missing)));
     }
-    let most = found
-        .iter()
-        .map(|(_, partitions)| *partitions)
-        .max()
-        .unwrap_or_default();
-    let fewer: Vec<_> = found
-        .iter()
-        .filter(|(_, partitions)| *partitions < most)
-        .collect();
-    if !fewer.is_empty() {
-        let servers = &config.kafka.bootstrap_servers;
-        let mut words = "the topics should have equally many partitions. Raise those that have fewer, before there are updates:".to_owned();
-        for (topic, _) in fewer {
-            words += &format!(
-                "\n  kafka-topics.sh --bootstrap-server {servers} --alter --topic {topic} --partitions {most}"
-            );
-        }
-        findings.push(Err(words));
-    }
+    findings.extend(unequal(&config.kafka, topics).map(Err));
     findings
 }
 

@@ -41,6 +41,8 @@ pub struct TopicSettings {
     pub timestamp_bounds_ms: [i64; 2],
     /// `retention.ms`; -1 is for ever.
     pub retention_ms: i64,
+    /// `retention.bytes`; -1 is without a bound.
+    pub retention_bytes: i64,
     /// `min.insync.replicas`.
     pub min_insync_replicas: i64,
 }
@@ -101,7 +103,29 @@ fn read(found: &Found, told: &ConfigResource) -> Option<TopicSettings> {
         ]
         .map(|name| number(name).unwrap_or(i64::MAX)),
         retention_ms: number("retention.ms")?,
+        retention_bytes: number("retention.bytes")?,
         min_insync_replicas: number("min.insync.replicas")?,
+    })
+}
+
+/// That the topics which are there have not equally many partitions, if so, and what to do.
+pub fn unequal(kafka: &Kafka, topics: &[Found]) -> Option<String> {
+    let most = topics.iter().map(|topic| topic.partitions).max()?;
+    let commands: Vec<_> = topics
+        .iter()
+        .filter(|topic| (1..most).contains(&topic.partitions))
+        .map(|topic| {
+            format!(
+                "\n  kafka-topics.sh --bootstrap-server {} --alter --topic {} --partitions {most}",
+                kafka.bootstrap_servers, topic.name
+            )
+        })
+        .collect();
+    (!commands.is_empty()).then(|| {
+        format!(
+            "the topics should have equally many partitions. Raise those that have fewer, before there are updates:{}",
+            commands.concat()
+        )
     })
 }
 
@@ -132,6 +156,7 @@ fn of_one(topic: &TopicSettings) -> Vec<Remark> {
         replicas,
         min_insync_replicas,
         retention_ms,
+        retention_bytes,
         ..
     } = topic;
     if *replicas > 1 && min_insync_replicas >= replicas {
@@ -153,6 +178,11 @@ fn of_one(topic: &TopicSettings) -> Vec<Remark> {
     if (0..HOUR_MS).contains(retention_ms) {
         remarks.push(harm(format!(
             "retention.ms of {name} is {retention_ms}: what is not read within that time is gone. Make it longer than any outage"
+        )));
+    }
+    if *retention_bytes >= 0 {
+        remarks.push(doubt(format!(
+            "retention.bytes of {name} is {retention_bytes}: what is beyond it is gone, however new, and nobody is warned before. Set it to -1, or watch its size"
         )));
     }
     remarks
@@ -283,6 +313,7 @@ mod tests {
             max_message_bytes: 1_048_588,
             timestamp_bounds_ms: [i64::MAX, HOUR_MS],
             retention_ms: 168 * HOUR_MS,
+            retention_bytes: -1,
             min_insync_replicas: 2,
         }
     }
@@ -319,7 +350,7 @@ mod tests {
     #[test]
     fn each_setting_that_does_not_go_well_is_named_with_its_topic() {
         type Change = fn(&mut [TopicSettings; 3]);
-        let cases: [(Change, bool, &str); 9] = [
+        let cases: [(Change, bool, &str); 10] = [
             (
                 |topics| topics[0].is_compacted = true,
                 true,
@@ -359,6 +390,11 @@ mod tests {
                 |topics| topics[2].retention_ms = 60_000,
                 true,
                 "retention.ms of letters is 60000",
+            ),
+            (
+                |topics| topics[2].retention_bytes = 1_000_000,
+                false,
+                "retention.bytes of letters is 1000000",
             ),
             (
                 |topics| topics[1].min_insync_replicas = 3,

@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::Kafka;
 use crate::kafka::find_topics;
-use crate::kafka::topics::{near_retention, older_than, remarks, topic_settings};
+use crate::kafka::topics::{near_retention, older_than, remarks, topic_settings, unequal};
 use crate::telemetry::metrics::Metrics;
 
 /// How often it is looked.
@@ -36,6 +36,9 @@ async fn look(kafka: &Kafka, first: bool) -> Result<i64, String> {
     let words = |error: anyhow::Error| format!("{error:#}");
     let asked = kafka.clone();
     let found = blocking(move || find_topics(&asked)).await.map_err(words)?;
+    if let Some(words) = unequal(kafka, &found).filter(|_| first) {
+        warn!("{}", words.replace('\n', ""));
+    }
     let topics = topic_settings(kafka, &found).await?;
     for remark in remarks(kafka, &topics).into_iter().filter(|_| first) {
         warn!("{}", remark.words);

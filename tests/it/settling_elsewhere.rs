@@ -404,19 +404,27 @@ async fn a_letter_that_was_changed_for_its_topic_is_replayed_as_its_record_was()
 async fn settings_that_do_not_go_well_together_are_told_of_by_check_and_at_the_start() {
     let mut bench = Bench::with_settings(
         kafka::bootstrap(),
-        [
-            &[],
-            &[("cleanup.policy", "compact")],
-            &[
-                ("max.message.bytes", "5000"),
-                ("message.timestamp.before.max.ms", "1000"),
-            ],
-        ],
+        [&[], &[("cleanup.policy", "compact")], &[]],
     )
     .await;
     bench.set("kafka.producer_properties.message.max.bytes", 20_000);
+    let letters = format!("{}-few", bench.id);
+    kafka::create_topic(
+        kafka::bootstrap(),
+        &letters,
+        PARTITIONS - 1,
+        &[
+            ("max.message.bytes", "5000"),
+            ("message.timestamp.before.max.ms", "1000"),
+            ("retention.bytes", "1000000000"),
+        ],
+    )
+    .await;
+    bench.set("kafka.topics.dead_letters", letters);
     let told = [
         "cleanup.policy of",
+        "the topics should have equally many partitions",
+        "retention.bytes of",
         "max.message.bytes of",
         "message.timestamp.before.max.ms of",
         "message.max.bytes of this service",
