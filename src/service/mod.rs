@@ -18,12 +18,12 @@ use tracing::warn;
 
 use self::keeper::Keeper;
 use self::supervisor::Supervisor;
-use crate::config::Config;
+use crate::config::{Config, UNCLAIMED};
 use crate::kafka::{Unreachable, ask_for_ends, create_them, missing_topics};
 use crate::model::route::Router;
+use crate::subscriber::Context;
 use crate::subscriber::status::Board;
 use crate::subscriber::stop::Stop;
-use crate::subscriber::{Context, names_of};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Tracer;
 
@@ -155,4 +155,16 @@ async fn await_topics(config: &Config, board: &Board, stop: &mut Stop) -> Result
             () = stop.asked() => {}
         }
     }
+}
+
+/// The names of all subscribers that this process runs.
+fn names_of(config: &Config, only: &HashSet<String>) -> Vec<String> {
+    let all = config
+        .targets
+        .iter()
+        .map(|target| target.name.as_str())
+        .chain([UNCLAIMED]);
+    all.filter(|name| only.is_empty() || only.contains(*name))
+        .map(str::to_owned)
+        .collect()
 }

@@ -13,7 +13,7 @@ pub mod status;
 pub mod stop;
 pub mod update;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -476,16 +476,4 @@ fn settings(target: Option<&Target>) -> Settings {
         max_attempts: retry.max_attempts,
         merge: delivery.merge,
     }
-}
-
-/// The names of all subscribers that this process runs.
-pub fn names_of(config: &Config, only: &HashSet<String>) -> Vec<String> {
-    let all = config
-        .targets
-        .iter()
-        .map(|target| target.name.as_str())
-        .chain([UNCLAIMED]);
-    all.filter(|name| only.is_empty() || only.contains(*name))
-        .map(str::to_owned)
-        .collect()
 }

@@ -62,20 +62,7 @@ impl<U, F> Engine<U, F> {
             Verdict::Delivered => {
                 self.limit.succeeded(busy, latency);
                 self.delivered(started, caller, now);
-                for ticket in run {
-                    let last = self
-                        .entries
-                        .get(&ticket)
-                        .is_some_and(|entry| entry.offset == offset);
-                    self.end(
-                        ticket,
-                        if last {
-                            End::Delivered
-                        } else {
-                            End::Merged { into: offset }
-                        },
-                    );
-                }
+                self.end_delivered(run, offset);
                 None
             }
             Verdict::Rejected { user_not_found } => {
@@ -102,6 +89,22 @@ impl<U, F> Engine<U, F> {
                 }
                 self.failed(ticket, &run, caller, finding, now)
             }
+        }
+    }
+
+    /// Of a merged call, only the last update was delivered; the others went with it.
+    fn end_delivered(&mut self, run: Vec<Ticket>, last: i64) {
+        for ticket in run {
+            let is_last = self
+                .entries
+                .get(&ticket)
+                .is_some_and(|entry| entry.offset == last);
+            let end = if is_last {
+                End::Delivered
+            } else {
+                End::Merged { into: last }
+            };
+            self.end(ticket, end);
         }
     }
 

@@ -159,6 +159,24 @@ enum Failure {
     Lost(KafkaError),
 }
 
+/// How often a settlement was tried in vain.
+struct Tried {
+    times: u32,
+    outages: u32,
+    /// Before the next time.
+    pause: Duration,
+}
+
+impl Default for Tried {
+    fn default() -> Self {
+        Tried {
+            times: 0,
+            outages: 0,
+            pause: PAUSE,
+        }
+    }
+}
+
 struct Work<C: Send + 'static> {
     settings: ClientConfig,
     topic: String,
@@ -216,7 +234,7 @@ impl<C: Send + 'static> Work<C> {
 
     /// Settles until it is done, or cannot be. `None`: stopped before, or it can never go on.
     fn settle(&mut self, mut settlement: Settlement) -> Option<Settled> {
-        let (mut lost_after, mut pause, mut outages, mut tries) = (None, PAUSE, 0, 0);
+        let (mut lost_after, mut tried) = (None, Tried::default());
         loop {
             if !self.ready() || self.stopping() && lost_after.is_some() {
                 return None;
@@ -257,25 +275,8 @@ impl<C: Send + 'static> Work<C> {
                     return Some(Settled::Done(settlement.batch));
                 }
                 Err(Failure::Abort(error)) => {
-                    self.metrics.committed("aborted");
-                    let aborting = Instant::now();
-                    let reports = self.abort();
-                    self.blocked.suspect(&settlement.messages, &reports);
-                    // Nothing gets through while the broker is away, and that says nothing of what
-                    // was sent. But not again and again.
-                    let is_outage = aborting.elapsed() > PROMPT && outages < MOST_OUTAGES;
-                    outages += u32::from(is_outage);
-                    match self.next(&mut settlement, &reports, &error, is_outage) {
-                        Next::AtOnce => {}
-                        Next::Leave(why) => return Some(Settled::Not(settlement.batch, why)),
-                        Next::Later => {
-                            tries += 1;
-                            self.tell_aborted(&error, tries);
-                            if tries >= MOST_TRIES {
-                                return Some(late(&settlement));
-                            }
-                            self.wait(&mut pause);
-                        }
+                    if let Some(settled) = self.aborted(&mut settlement, &error, &mut tried) {
+                        return Some(settled);
                     }
                 }
                 Err(Failure::Lost(error)) => {
@@ -289,13 +290,44 @@ impl<C: Send + 'static> Work<C> {
                     }
                     self.producer = None;
                     lost_after = Some(began.elapsed());
-                    self.wait(&mut pause);
+                    self.wait(&mut tried.pause);
                 }
             }
             if self.stopping() {
                 return None;
             }
         }
+    }
+
+    /// Undoes a transaction that did not go through, and finds out why. Returns what became of the
+    /// settlement, unless it is tried again.
+    fn aborted(
+        &mut self,
+        settlement: &mut Settlement,
+        error: &KafkaError,
+        tried: &mut Tried,
+    ) -> Option<Settled> {
+        self.metrics.committed("aborted");
+        let aborting = Instant::now();
+        let reports = self.abort();
+        self.blocked.suspect(&settlement.messages, &reports);
+        // Nothing gets through while the broker is away, and that says nothing of what was sent.
+        // But not again and again.
+        let is_outage = aborting.elapsed() > PROMPT && tried.outages < MOST_OUTAGES;
+        tried.outages += u32::from(is_outage);
+        match self.next(settlement, &reports, error, is_outage) {
+            Next::AtOnce => {}
+            Next::Leave(why) => return Some(Settled::Not(settlement.batch, why)),
+            Next::Later => {
+                tried.times += 1;
+                self.tell_aborted(error, tried.times);
+                if tried.times >= MOST_TRIES {
+                    return Some(late(settlement));
+                }
+                self.wait(&mut tried.pause);
+            }
+        }
+        None
     }
 
     fn transaction(
