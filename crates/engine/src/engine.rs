@@ -446,8 +446,10 @@ impl<U, F> Engine<U, F> {
     /// Reads one update past the bound, so that somebody else is called: only a delivery shows that
     /// the updates that fail are themselves at fault, and ends them. Once a failure is proven,
     /// another delivery tells no more of it: so no more are read until the next attempt has failed.
+    /// Of updates that are called by nobody there may be any number, so that this has an end too.
     fn breathe(&mut self) {
-        if self.waiting == 0 || !self.proof.is_wanted() {
+        let most = self.settings.max_bytes.saturating_mul(2);
+        if self.waiting == 0 || !self.proof.is_wanted() || self.bytes >= most {
             return;
         }
         self.breath = Some(self.entries.len() + 1);

@@ -522,6 +522,30 @@ fn full_of_what_cannot_be_settled_memory_takes_one_more_so_that_somebody_else_is
 }
 
 #[test]
+fn full_of_what_cannot_be_settled_memory_takes_so_many_that_nobody_is_called_for_and_no_more() {
+    let mut played = full_of_what_cannot_be_settled();
+    // Each is a byte long here.
+    played.engine.settings.max_bytes = 20;
+    for _ in 0..300 {
+        if played.in_flight.iter().any(|(user, _)| *user == 1) {
+            played.answer(1, FAILED);
+        } else if played.paused {
+            played.wake();
+        } else {
+            played.arrive_as(
+                2,
+                Work::Dead {
+                    user: UserId::new(2),
+                    reason: Reason::InvalidChanges,
+                },
+            );
+        }
+    }
+    let held = played.engine.held();
+    assert!(played.paused && (2 * 20..3 * 20).contains(&held), "{held}");
+}
+
+#[test]
 fn what_is_lowest_of_its_partition_is_read_again_though_memory_is_full() {
     let mut played = full_of_what_cannot_be_settled();
     played.until_called(1);
