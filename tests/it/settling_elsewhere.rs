@@ -37,20 +37,8 @@ async fn partitions_without_a_leader_hold_up_what_needs_them_alone() {
     });
     for round in 0..3 {
         let users = 200 + 40 * round..240 + 40 * round;
-        places.extend(
-            bench.send(
-                &users
-                    .map(|user| Update::valt(user, "Berta"))
-                    .filter(stays)
-                    .collect::<Vec<_>>(),
-            ),
-        );
-        let outcomes = bench.outcomes(places.len());
-        assert!(
-            outcomes
-                .iter()
-                .all(|outcome| outcome.ending() == "delivered")
-        );
+        let updates = users.map(|user| Update::valt(user, "Berta")).filter(stays);
+        deliver(&mut bench, &mut places, updates.collect());
     }
     service.wait_for_log("took nothing in time");
     brokers.command("start", 2);
@@ -62,6 +50,17 @@ async fn partitions_without_a_leader_hold_up_what_needs_them_alone() {
     });
     assert_eq!(service.metrics().sum("altered_messages_total", &[]), 0.0);
     assert_eq!(service.terminate().code, Some(0));
+}
+
+/// Sends updates, and waits until they and those that stand at `places` have been delivered.
+fn deliver(bench: &mut Bench, places: &mut Vec<kafka::Place>, updates: Vec<Update>) {
+    places.extend(bench.send(&updates));
+    let outcomes = bench.outcomes(places.len());
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.ending() == "delivered")
+    );
 }
 
 /// The broker's side of a transaction with a message for such a topic ends only when a replica is
@@ -91,19 +90,8 @@ async fn a_topic_with_too_few_replicas_in_sync_holds_up_what_needs_it_alone() {
     let mut rounds = |bench: &mut Bench, first: u64| {
         for round in 0..3 {
             let users = first + 40 * round..first + 40 + 40 * round;
-            places.extend(
-                bench.send(
-                    &users
-                        .map(|user| Update::valt(user, "Berta"))
-                        .collect::<Vec<_>>(),
-                ),
-            );
-            let outcomes = bench.outcomes(places.len());
-            assert!(
-                outcomes
-                    .iter()
-                    .all(|outcome| outcome.ending() == "delivered")
-            );
+            let updates = users.map(|user| Update::valt(user, "Berta"));
+            deliver(bench, &mut places, updates.collect());
         }
     };
     rounds(&mut bench, 200);
