@@ -40,6 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     process::use_small_pages();
+    process::keep_openssl_to_the_end();
     if let Err(error) = process::forbid_core_dumps() {
         warn(format_args!(
             "core dumps cannot be switched off ({error}): if it crashes, one may hold passwords"

@@ -387,12 +387,10 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         match error {
             KafkaError::MessageConsumptionFatal(code) => {
                 let failure = match code {
-                    RDKafkaErrorCode::FencedInstanceId if is_taken(&self.client) => Failure::InstanceTaken,
-                    RDKafkaErrorCode::FencedInstanceId => Failure::Other(
-                        "it was fenced out of its group under its own name after it had not been heard for its session: likely by a request of its \
-                         own that was answered late"
-                            .to_owned(),
-                    ),
+                    RDKafkaErrorCode::FencedInstanceId if is_taken(&self.client) => {
+                        Failure::InstanceTaken
+                    }
+                    RDKafkaErrorCode::FencedInstanceId => Failure::Outrun,
                     code => Failure::Other(code.to_string()),
                 };
                 self.client.context().send(Input::Failed(failure));

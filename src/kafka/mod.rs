@@ -101,6 +101,8 @@ pub enum Input<C> {
 pub enum Failure {
     /// Another instance has joined the group under our `instance_id`.
     InstanceTaken,
+    /// A request of our own to join the group, answered late, put us out of it again.
+    Outrun,
     /// Anything else: the subscriber must begin anew.
     Other(String),
 }

@@ -21,6 +21,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A subscriber that has run for so long is taken for mended.
 const MENDED: Duration = Duration::from_secs(300);
 
+/// Why a subscriber begins anew after its group has put it out.
+const OUTRUN: &str = "it was fenced out of its group under its own name after it had not been heard for its session: likely by a request of its own \
+                      that was answered late";
+
 /// Keeps a subscriber running.
 pub(super) struct Keeper {
     /// The target, or `unclaimed`.
@@ -40,7 +44,9 @@ impl Keeper {
         let (mut breaks, mut first) = (Breaks::default(), true);
         while !self.stop.is_asked() {
             let began = Instant::now();
-            let why = match self.once().await {
+            let ended = self.once().await;
+            let outrun = matches!(ended, Ok(Ended::Outrun));
+            let why = match ended {
                 // Asked to stop, or to begin anew with other secrets.
                 Ok(Ended::Left) => {
                     first = false;
@@ -53,6 +59,7 @@ impl Keeper {
                 }
                 Ok(Ended::Panicked) => return Err(Failure::Panicked(self.name)),
                 Ok(Ended::Stuck) => return Err(Failure::Stuck(self.name)),
+                Ok(Ended::Outrun) => OUTRUN.to_owned(),
                 Ok(Ended::Broken(why)) => why,
                 Err(error) if first => {
                     return Err(Failure::Setup(error.context(format!(
@@ -71,7 +78,7 @@ impl Keeper {
                 );
                 return Ok(());
             }
-            let (times, pause) = breaks.next(began.elapsed());
+            let (times, pause) = breaks.next(began.elapsed(), outrun);
             self.context.metrics.restarted();
             let next_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             error!(
@@ -133,8 +140,12 @@ struct Breaks {
 
 impl Breaks {
     /// It broke after it had run for so long: how often that was in a row, and the pause before it
-    /// begins anew.
-    fn next(&mut self, ran: Duration) -> (u32, Duration) {
+    /// begins anew. That it was outrun does not count: each time takes the silence of a session
+    /// before it, so it cannot come in quick succession, and the next life is as good as any.
+    fn next(&mut self, ran: Duration, outrun: bool) -> (u32, Duration) {
+        if outrun {
+            return (1, FIRST_PAUSE);
+        }
         if ran >= MENDED {
             *self = Breaks::default();
         }
@@ -178,9 +189,12 @@ mod tests {
     fn the_pause_grows_while_it_breaks_again_and_again_and_is_short_again_after_a_long_life() {
         let mut breaks = Breaks::default();
         let short = Duration::from_secs(3);
-        let pauses: Vec<_> = (0..8).map(|_| breaks.next(short).1.as_secs()).collect();
+        let pauses: Vec<_> = (0..8)
+            .map(|_| breaks.next(short, false).1.as_secs())
+            .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(breaks.next(short), (9, LONGEST_PAUSE));
-        assert_eq!(breaks.next(MENDED), (1, FIRST_PAUSE));
+        assert_eq!(breaks.next(short, true), (1, FIRST_PAUSE));
+        assert_eq!(breaks.next(short, false), (9, LONGEST_PAUSE));
+        assert_eq!(breaks.next(MENDED, false), (1, FIRST_PAUSE));
     }
 }

@@ -1,5 +1,5 @@
-//! The process's memory: nothing of it is left behind where it dies, since passwords and tokens are
-//! in it; and none of it is taken before it is needed.
+//! The process itself: nothing of its memory is left behind where it dies, since passwords and tokens
+//! are in it; none of it is taken before it is needed; and it ends without a crash.
 
 use std::io;
 
@@ -22,6 +22,13 @@ pub fn forbid_core_dumps() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())
+}
+
+/// Keeps OpenSSL from being cleaned up when the process ends. It does so by itself otherwise, under
+/// the feet of threads that nobody waits for: a look at the topics that is under way then is no
+/// reason to end with a crash. Must be called before anything makes a client of Kafka.
+pub fn keep_openssl_to_the_end() {
+    openssl_sys::init();
 }
 
 /// The allocator reserves memory ahead, of which the kernel would back 2 MiB at the first touch of

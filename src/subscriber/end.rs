@@ -18,6 +18,9 @@ pub enum Ended {
     Left,
     /// Another instance runs under this one's `instance_id`, and has taken its place.
     InstanceTaken,
+    /// The group put it out, after a silence, for a request to join that it had sent before: it must
+    /// be started anew, and nothing is wrong with it.
+    Outrun,
     /// Its client could not go on: it must be started anew.
     Broken(String),
     /// One of its threads panicked.

@@ -320,6 +320,7 @@ impl Subscriber {
                 }
             }
             Input::Failed(Failure::InstanceTaken) => return Some(Ended::InstanceTaken),
+            Input::Failed(Failure::Outrun) => return Some(Ended::Outrun),
             Input::Failed(Failure::Other(why)) => return Some(Ended::Broken(why)),
             Input::Left => return Some(Ended::Left),
         }

@@ -26,7 +26,7 @@ struct Partition {
 }
 
 impl Partition {
-    fn takes(&self, message: &Message) -> bool {
+    fn is_for(&self, message: &Message) -> bool {
         let number = match (message.partition, &message.key) {
             (Some(number), _) => usize::try_from(number).ok(),
             (None, Some(key)) => Some((murmur2(key) & 0x7fff_ffff) as usize % self.of),
@@ -127,8 +127,8 @@ impl Blocked {
     }
 
     /// Whether a message would go to one of them.
-    pub(super) fn takes(&self, message: &Message) -> bool {
-        self.partitions.iter().any(|each| each.takes(message))
+    pub(super) fn is_for(&self, message: &Message) -> bool {
+        self.partitions.iter().any(|each| each.is_for(message))
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
         let places = |blocked: &Blocked| {
             messages
                 .iter()
-                .map(|message| blocked.takes(message))
+                .map(|message| blocked.is_for(message))
                 .collect::<Vec<_>>()
         };
         let taken = Report {
@@ -225,9 +225,9 @@ mod tests {
         assert_eq!(blocked.confirm(now, start), 0, "known");
         blocked.look(now, start);
         blocked.look(|_| Some(vec![WHOLE; 4]), start + LOOK / 2);
-        assert!(blocked.takes(&messages[0]), "looked at too early");
+        assert!(blocked.is_for(&messages[0]), "looked at too early");
         blocked.look(|_| None, start + LOOK);
-        assert!(blocked.takes(&messages[0]), "nobody knows");
+        assert!(blocked.is_for(&messages[0]), "nobody knows");
         blocked.look(|_| Some(vec![WHOLE; 4]), start + 2 * LOOK);
         assert_eq!(places(&blocked), [false; 3]);
         confirm(&mut blocked);

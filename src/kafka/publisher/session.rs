@@ -134,7 +134,7 @@ impl<C: Send + 'static> Work<C> {
         suspended.extend(
             messages
                 .iter()
-                .filter(|message| self.blocked.takes(message))
+                .filter(|message| self.blocked.is_for(message))
                 .map(|message| message.ending),
         );
         suspended
