@@ -220,15 +220,13 @@ pub(super) fn is_fenced<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) 
 }
 
 /// Whether that was another instance. A broker that stood still for longer than our session, or a
-/// coordinator that moved, may find two of our own requests to join, and fences one of them; an
-/// instance that takes our name finds us as a member.
+/// coordinator that moved, may find two of our own requests to join, and fences one of them, perhaps
+/// after the other has made us a member; an instance that takes our name finds us as one.
 fn is_taken<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
+    let (context, now) = (client.context(), Instant::now());
     is_fenced(client)
-        && client
-            .context()
-            .lease
-            .until()
-            .is_some_and(|until| until > Instant::now())
+        && context.lease.until().is_some_and(|until| until > now)
+        && !context.membership.expects_late_answers(now)
 }
 
 struct Polling<C: Send + 'static, F> {

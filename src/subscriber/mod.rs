@@ -105,6 +105,8 @@ pub struct Context {
     pub board: Board,
     /// Handed on from client to client.
     pub offsets: Arc<Offsets>,
+    /// The one before it was put out of its group then, by a late request of its own.
+    pub outrun: Option<Instant>,
 }
 
 impl Subscriber {
@@ -124,6 +126,7 @@ impl Subscriber {
             told,
             board,
             offsets,
+            outrun,
         } = context;
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
         let caller = target
@@ -131,10 +134,8 @@ impl Subscriber {
             .transpose()?
             .map(Arc::new);
         let group_id = config.kafka.group_id.clone();
-        let (lease, ownership) = (
-            Arc::new(Lease::new(config.kafka.session_timeout)),
-            Arc::new(Ownership::default()),
-        );
+        let lease = Arc::new(Lease::new(config.kafka.session_timeout));
+        let ownership = Arc::new(Ownership::default());
         let (sender, inputs) = channel(BATCHES);
         let claims = || {
             Claims::new(
@@ -145,7 +146,7 @@ impl Subscriber {
             )
         };
         let drain_timeout = config.shutdown.drain_timeout;
-        let membership = Arc::new(Membership::new(drain_timeout));
+        let membership = Arc::new(Membership::new(drain_timeout, outrun));
         let shared = Shared {
             lease: lease.clone(),
             ownership: ownership.clone(),
