@@ -113,6 +113,7 @@ impl<C: Send + 'static> Consumer<C> {
             born,
             unassigned: std::sync::Mutex::new(born),
             pulse: std::sync::Mutex::new(Pulse::new(kafka.session_timeout)),
+            brokerless: std::sync::Mutex::default(),
             ends: std::sync::Mutex::default(),
             at_end: std::sync::Mutex::default(),
             chatter: Chatter::default(),

@@ -22,6 +22,7 @@ mod publisher;
 pub mod reader;
 mod settled_before;
 mod standing;
+mod statistics;
 mod topic_watch;
 pub mod topics;
 mod transaction;
