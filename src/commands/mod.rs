@@ -6,6 +6,8 @@ pub mod console;
 pub mod dead_letters;
 pub mod demo;
 pub mod explain;
+pub mod health;
+pub mod init;
 pub mod run;
 pub mod schema;
 pub mod stand_in;
@@ -80,12 +82,15 @@ fn flags(set: &[String]) -> Result<Vec<(String, String)>, Exit> {
 
 /// Reads the configuration, and says nothing.
 fn read(file: &Path, flags: &[(String, String)]) -> Result<Config, Mistakes> {
+    Config::load(file, environment(), flags)
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
     // A variable that is not text cannot be one of ours, and must not end the process.
-    let environment = std::env::vars_os().map(|(name, value)| {
+    std::env::vars_os().map(|(name, value)| {
         (
             name.to_string_lossy().into_owned(),
             value.to_string_lossy().into_owned(),
         )
-    });
-    Config::load(file, environment, flags)
+    })
 }

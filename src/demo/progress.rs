@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::demo::samples::{SUBSCRIBERS, Sample};
 use crate::demo::screen::Screen;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, causes};
 
 /// How often the metrics are read.
 const LOOK: Duration = Duration::from_millis(100);
@@ -159,7 +159,7 @@ impl Row {
 
 /// Why a target is held; empty while it flows.
 fn held(metrics: &Metrics, target: &str) -> String {
-    for cause in ["unreachable", "unauthorized", "fault", "throttled"] {
+    for cause in causes() {
         for state in ["holding", "probing"] {
             if metrics.sum(
                 "target_state",

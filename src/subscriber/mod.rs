@@ -6,6 +6,7 @@ mod beginning;
 mod calls;
 mod end;
 pub mod ending;
+mod pause;
 mod report;
 pub mod settle;
 mod settling;
@@ -24,6 +25,7 @@ use tracing::error;
 
 use self::calls::InFlight;
 pub use self::end::Ended;
+use self::pause::Pause;
 use self::report::{Ends, Reminders, Shown, Stalls, TimeOfDay};
 use crate::config::{Config, Kafka, Target, UNCLAIMED};
 use crate::http::attempt::{Attempt, Caller};
@@ -37,7 +39,7 @@ use crate::subscriber::settle::{Facts, Settler};
 use crate::subscriber::status::Board;
 use crate::subscriber::stop::Stop;
 use crate::subscriber::update::{Claims, Update};
-use crate::telemetry::metrics::TargetMetrics;
+use crate::telemetry::metrics::{FLOWING, StateNames, TargetMetrics};
 use crate::telemetry::traces::Tracer;
 use engine::{Action, Batch, Engine, Refetched, Settings, Ticket};
 
@@ -64,6 +66,7 @@ pub struct Subscriber {
     finished: UnboundedReceiver<(Ticket, Option<Attempt>)>,
     finish: UnboundedSender<(Ticket, Option<Attempt>)>,
     calls: HashMap<Ticket, InFlight>,
+    pause: Pause,
     lease: Arc<Lease>,
     ownership: Arc<Ownership>,
     membership: Arc<Membership>,
@@ -78,7 +81,7 @@ pub struct Subscriber {
     metrics: TargetMetrics,
     tracer: Option<Tracer>,
     board: Board,
-    state: (&'static str, &'static str),
+    state: StateNames,
     /// The cause for which the log says that the target holds.
     told_cause: Option<&'static str>,
     since: TimeOfDay,
@@ -195,6 +198,7 @@ impl Subscriber {
             finished,
             finish,
             calls: HashMap::new(),
+            pause: Pause::new(is_paused(target), Instant::now()),
             lease,
             ownership,
             membership,
@@ -206,7 +210,7 @@ impl Subscriber {
             metrics,
             tracer,
             board,
-            state: ("flowing", "none"),
+            state: FLOWING,
             told_cause: None,
             since: TimeOfDay::default(),
             next_probe_at: TimeOfDay::default(),
@@ -275,7 +279,9 @@ impl Subscriber {
             .targets
             .iter()
             .find(|target| target.name == self.name);
-        self.engine.settings(settings(target), Instant::now());
+        let now = Instant::now();
+        self.engine.settings(settings(target), now);
+        self.pause.set(is_paused(target), now);
     }
 
     fn take(&mut self, input: Input<Update>) -> Option<Ended> {
@@ -386,8 +392,8 @@ impl Subscriber {
 
     fn step(&mut self) {
         // None: no lease any more, or not yet.
-        self.engine
-            .lease(self.lease.until().unwrap_or_else(Instant::now));
+        let until = self.pause.call_until(self.lease.until(), Instant::now());
+        self.engine.lease(until);
         for action in self.engine.step(Instant::now()) {
             match action {
                 Action::Start {
@@ -460,6 +466,10 @@ fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
         target.delivery.request_timeout,
         Box::new(move |result| metrics.login(result)),
     )
+}
+
+fn is_paused(target: Option<&Target>) -> bool {
+    target.is_some_and(|target| target.paused)
 }
 
 fn settings(target: Option<&Target>) -> Settings {

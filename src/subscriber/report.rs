@@ -13,7 +13,7 @@ use crate::model::event::UserId;
 use crate::subscriber::Subscriber;
 use crate::subscriber::status::TargetStatus;
 use crate::subscriber::update::Update;
-use crate::telemetry::metrics::names;
+use crate::telemetry::metrics::{FLOWING, PAUSED, StateNames, names};
 use engine::{Cause, State};
 
 /// A partition whose lowest unsettled offset stands still for so long, while its target flows, is
@@ -208,15 +208,37 @@ impl Subscriber {
         }
     }
 
+    /// What the target does now, and why.
+    fn state_names(&self) -> StateNames {
+        if self.pause.is_paused() {
+            PAUSED
+        } else {
+            names(self.engine.state())
+        }
+    }
+
     /// Says once what the target does now.
     pub(super) fn show_state(&mut self) {
-        let now = self.engine.state();
-        let (state, cause) = names(now);
+        let (state, cause) = self.state_names();
         if (state, cause) == self.state {
             return;
         }
         self.state = (state, cause);
-        self.metrics.state(now);
+        self.metrics.state(self.state);
+        if self.pause.is_paused() {
+            self.told_cause = Some(cause);
+            info!(
+                target = self.name,
+                state, cause, "the target is paused: its updates wait until `paused` is false"
+            );
+        } else {
+            self.tell_state(self.engine.state());
+        }
+        self.show_status();
+    }
+
+    fn tell_state(&mut self, now: State) {
+        let (state, cause) = self.state;
         let error = self.last_error.as_deref();
         // Probes come and go; told is that it holds, and why, whenever that changes. What the first
         // probe refutes at once is not.
@@ -247,7 +269,6 @@ impl Subscriber {
                 state, cause, error, "the target is probed"
             ),
         }
-        self.show_status();
     }
 
     pub(super) fn look_around(&mut self) {
@@ -281,7 +302,7 @@ impl Subscriber {
             .set(i64::try_from(gauges.concurrency_limit).unwrap_or(i64::MAX));
         self.hear_of_ends();
         let standing = self.membership.standing(Instant::now());
-        self.show_partitions(gauges.state, &standing);
+        self.show_partitions(&standing);
         self.show_kafka(&standing);
         self.show_status();
     }
@@ -298,7 +319,8 @@ impl Subscriber {
 
     /// Lag and age. While the group may have given the partitions away, and nobody says so, they
     /// are told of as they were.
-    fn show_partitions(&mut self, state: State, standing: &Standing) {
+    fn show_partitions(&mut self, standing: &Standing) {
+        let flows = self.state_names() == FLOWING;
         let (mut lags, mut oldest) = if standing.member {
             Default::default()
         } else {
@@ -308,7 +330,7 @@ impl Subscriber {
             if let Some(end) = self.ends.get(partition) {
                 let lag = (end - lowest).max(0);
                 lags.insert(partition, lag);
-                let waits = lag > 0 && state == State::Flowing && standing.up;
+                let waits = lag > 0 && flows && standing.up;
                 if let Some(stalled) = self.stalls.look(partition, lowest, waits, Instant::now()) {
                     let user = update.and_then(|update| update.user).map(UserId::get);
                     warn!(
@@ -380,10 +402,12 @@ impl Subscriber {
 
     fn show_status(&mut self) {
         let gauges = self.engine.gauges();
-        let (state, cause) = names(gauges.state);
+        let (state, cause) = self.state_names();
         let next_probe_at = match gauges.state {
-            State::Holding { probe_at, .. } => Some(self.next_probe_at.of(probe_at)),
-            State::Flowing | State::Probing { .. } => None,
+            State::Holding { probe_at, .. } if !self.pause.is_paused() => {
+                Some(self.next_probe_at.of(probe_at))
+            }
+            _ => None,
         };
         let beats = self.consumer.beats();
         let alive = beats != self.beats || !self.releasing.is_empty();
@@ -391,7 +415,7 @@ impl Subscriber {
         let status = TargetStatus {
             state,
             cause,
-            since: self.since.of(gauges.since),
+            since: self.since.of(self.pause.since(gauges.since)),
             next_probe_at,
             lag: self.metrics.total_lag(),
             in_flight: gauges.in_flight,

@@ -20,13 +20,24 @@ use crate::model::outcome::Kind;
 use engine::verdict::{Reason, Verdict};
 use engine::{Cause, State};
 
-/// Every cause of a target's state.
-const CAUSES: [Cause; 4] = [
-    Cause::Unreachable,
-    Cause::Unauthorized,
-    Cause::Fault,
-    Cause::Throttled,
-];
+/// What a target does, and why, as metrics and `/status` name it.
+pub type StateNames = (&'static str, &'static str);
+
+/// Calls are made as they come.
+pub const FLOWING: StateNames = ("flowing", "none");
+/// An operator has paused it.
+pub const PAUSED: StateNames = ("holding", "paused");
+
+/// Every cause for which a target does not flow.
+pub fn causes() -> impl Iterator<Item = &'static str> {
+    let of_its_api = [
+        Cause::Unreachable,
+        Cause::Unauthorized,
+        Cause::Fault,
+        Cause::Throttled,
+    ];
+    of_its_api.into_iter().map(Cause::as_str).chain([PAUSED.1])
+}
 
 /// All metrics of the process.
 #[derive(Clone)]
@@ -113,7 +124,7 @@ impl Metrics {
         families.kafka_up.with_label_values(label).set(0);
         families.kafka_round_trip.with_label_values(label);
         families.kafka_fetched.with_label_values(label);
-        metrics.state(State::Flowing);
+        metrics.state(FLOWING);
         metrics
     }
 
@@ -276,15 +287,14 @@ impl TargetMetrics {
     }
 
     /// The target does this now.
-    pub fn state(&self, state: State) {
-        let (now, why) = names(state);
+    pub fn state(&self, (now, why): StateNames) {
         let gauge = |state: &str, cause: &str| {
             self.families
                 .target_state
                 .with_label_values(&[&*self.target, state, cause])
         };
-        gauge("flowing", "none").set(i64::from(now == "flowing"));
-        for cause in CAUSES.map(Cause::as_str) {
+        gauge(FLOWING.0, FLOWING.1).set(i64::from(now == FLOWING.0));
+        for cause in causes() {
             for state in ["holding", "probing"] {
                 gauge(state, cause).set(i64::from((state, cause) == (now, why)));
             }
@@ -358,9 +368,9 @@ impl TargetMetrics {
 }
 
 /// A state and its cause as metrics and `/status` name them.
-pub fn names(state: State) -> (&'static str, &'static str) {
+pub fn names(state: State) -> StateNames {
     match state {
-        State::Flowing => ("flowing", "none"),
+        State::Flowing => FLOWING,
         State::Holding { cause, .. } => ("holding", cause.as_str()),
         State::Probing { cause, .. } => ("probing", cause.as_str()),
     }
