@@ -65,11 +65,14 @@ pub fn load(file: &Path, set: &[String]) -> Result<Config, Exit> {
     read(file, &flags(set)?).map_err(|mistakes| fail(Exit::Usage, mistakes))
 }
 
-/// The keys and values of `--set`.
+/// Keys and values of `--set`.
+type Flags = Vec<(String, String)>;
+
+/// Reads `--set`.
 ///
 /// # Errors
 /// The exit code, after it was said which is none.
-fn flags(set: &[String]) -> Result<Vec<(String, String)>, Exit> {
+fn flags(set: &[String]) -> Result<Flags, Exit> {
     let pair = |setting: &String| match setting.split_once('=') {
         Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
         None => Err(fail(

@@ -110,13 +110,35 @@ impl Ends {
     }
 }
 
-/// What the gauges said last of the partitions, and of Kafka.
-#[derive(Debug, Default)]
+/// What was said last: of the target, of its partitions, and of Kafka.
+#[derive(Debug)]
 pub(super) struct Shown {
+    state: StateNames,
+    /// The cause for which the log says that the target holds.
+    told_cause: Option<&'static str>,
+    since: TimeOfDay,
+    next_probe_at: TimeOfDay,
+    /// The polling thread's signs of life.
+    beats: u64,
     lags: HashMap<i32, i64>,
     /// When the oldest record was written that is not settled, in milliseconds since 1970.
     oldest: Option<i64>,
     kafka_up: bool,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Shown {
+            state: FLOWING,
+            told_cause: None,
+            since: TimeOfDay::default(),
+            next_probe_at: TimeOfDay::default(),
+            beats: 0,
+            lags: HashMap::new(),
+            oldest: None,
+            kafka_up: false,
+        }
+    }
 }
 
 /// The time of day of a moment, worked out once for each: two looks at the same moment tell the
@@ -220,13 +242,13 @@ impl Subscriber {
     /// Says once what the target does now.
     pub(super) fn show_state(&mut self) {
         let (state, cause) = self.state_names();
-        if (state, cause) == self.state {
+        if (state, cause) == self.shown.state {
             return;
         }
-        self.state = (state, cause);
-        self.metrics.state(self.state);
+        self.shown.state = (state, cause);
+        self.metrics.state(self.shown.state);
         if self.pause.is_paused() {
-            self.told_cause = Some(cause);
+            self.shown.told_cause = Some(cause);
             info!(
                 target = self.name,
                 state, cause, "the target is paused: its updates wait until `paused` is false"
@@ -238,17 +260,17 @@ impl Subscriber {
     }
 
     fn tell_state(&mut self, now: State) {
-        let (state, cause) = self.state;
+        let (state, cause) = self.shown.state;
         let error = self.last_error.as_deref();
         // Probes come and go; told is that it holds, and why, whenever that changes. What the first
         // probe refutes at once is not.
         match now {
-            State::Flowing if self.told_cause.take().is_some() => {
+            State::Flowing if self.shown.told_cause.take().is_some() => {
                 info!(target = self.name, state, cause, "the target flows again")
             }
             State::Flowing => debug!(target = self.name, state, cause, "the target flows on"),
-            State::Holding { probe_at, .. } if self.told_cause != Some(cause) => {
-                self.told_cause = Some(cause);
+            State::Holding { probe_at, .. } if self.shown.told_cause != Some(cause) => {
+                self.shown.told_cause = Some(cause);
                 let next_probe_in_ms = u64::try_from(
                     probe_at
                         .saturating_duration_since(Instant::now())
@@ -405,17 +427,17 @@ impl Subscriber {
         let (state, cause) = self.state_names();
         let next_probe_at = match gauges.state {
             State::Holding { probe_at, .. } if !self.pause.is_paused() => {
-                Some(self.next_probe_at.of(probe_at))
+                Some(self.shown.next_probe_at.of(probe_at))
             }
             _ => None,
         };
         let beats = self.consumer.beats();
-        let alive = beats != self.beats || !self.releasing.is_empty();
-        self.beats = beats;
+        let alive = beats != self.shown.beats || !self.releasing.is_empty();
+        self.shown.beats = beats;
         let status = TargetStatus {
             state,
             cause,
-            since: self.since.of(self.pause.since(gauges.since)),
+            since: self.shown.since.of(self.pause.since(gauges.since)),
             next_probe_at,
             lag: self.metrics.total_lag(),
             in_flight: gauges.in_flight,

@@ -3,6 +3,7 @@
 
 mod families;
 mod process;
+mod register;
 mod settling;
 
 use std::collections::HashMap;
@@ -78,52 +79,59 @@ impl Metrics {
         let label = &[target];
         // A counter that appears with its first event hides that event from `rate` and `increase`.
         for result in ["ok", "aborted", "failed"] {
-            families.commits.with_label_values(&[target, result]);
+            families.kafka.commits.with_label_values(&[target, result]);
         }
         for result in ["ok", "refused", "failed"] {
-            families.logins.with_label_values(&[target, result]);
+            families.calls.logins.with_label_values(&[target, result]);
         }
         for kind in ["assigned", "revoked", "lost"] {
-            families.rebalances.with_label_values(&[target, kind]);
+            families.kafka.rebalances.with_label_values(&[target, kind]);
         }
         for kind in [Kind::Delivered, Kind::Merged] {
             families
+                .records
                 .outcomes
                 .with_label_values(&[target, kind.as_str(), ""]);
         }
         for reason in Reason::ALL {
-            families.outcomes.with_label_values(&[
+            families.records.outcomes.with_label_values(&[
                 target,
                 Kind::DeadLettered.as_str(),
                 reason.as_str(),
             ]);
         }
-        families.restarts.with_label_values(label);
-        families.offsets_reset.with_label_values(label);
+        families.kafka.restarts.with_label_values(label);
+        families.kafka.offsets_reset.with_label_values(label);
         families.settling.begin(target);
-        families.ambiguous.with_label_values(label);
-        families.other_user.with_label_values(label);
+        families.calls.ambiguous.with_label_values(label);
+        families.calls.other_user.with_label_values(label);
         let metrics = TargetMetrics {
             families: families.clone(),
             target: target.into(),
-            consumed: families.consumed.with_label_values(label),
-            claimed: families.claimed.with_label_values(label),
-            in_flight: families.in_flight.with_label_values(label),
-            waiting: families.waiting.with_label_values(label),
-            concurrency_limit: families.concurrency_limit.with_label_values(label),
-            order_violations: families.order_violations.with_label_values(label),
+            consumed: families.records.consumed.with_label_values(label),
+            claimed: families.records.claimed.with_label_values(label),
+            in_flight: families.calls.in_flight.with_label_values(label),
+            waiting: families.records.waiting.with_label_values(label),
+            concurrency_limit: families.calls.concurrency_limit.with_label_values(label),
+            order_violations: families.calls.order_violations.with_label_values(label),
             refused: families.settling.refused.with_label_values(label),
-            delivered: families
-                .outcomes
-                .with_label_values(&[target, Kind::Delivered.as_str(), ""]),
-            attempt_duration: families.attempt_duration.with_label_values(label),
-            delivery_duration: families.delivery_duration.with_label_values(label),
+            delivered: families.records.outcomes.with_label_values(&[
+                target,
+                Kind::Delivered.as_str(),
+                "",
+            ]),
+            attempt_duration: families.calls.attempt_duration.with_label_values(label),
+            delivery_duration: families.records.delivery_duration.with_label_values(label),
             lags: Arc::default(),
         };
-        families.oldest_unsettled.with_label_values(label).set(0.0);
-        families.kafka_up.with_label_values(label).set(0);
-        families.kafka_round_trip.with_label_values(label);
-        families.kafka_fetched.with_label_values(label);
+        families
+            .records
+            .oldest_unsettled
+            .with_label_values(label)
+            .set(0.0);
+        families.kafka.kafka_up.with_label_values(label).set(0);
+        families.kafka.kafka_round_trip.with_label_values(label);
+        families.kafka.kafka_fetched.with_label_values(label);
         metrics.state(FLOWING);
         metrics
     }
@@ -200,6 +208,7 @@ impl TargetMetrics {
     /// A call of the API ended.
     pub fn attempted(&self, verdict: Verdict, status: &str, took: Duration) {
         self.families
+            .calls
             .attempts
             .with_label_values(&[&*self.target, verdict.as_str(), status])
             .inc();
@@ -209,6 +218,7 @@ impl TargetMetrics {
     /// A call may have taken effect although no answer says so.
     pub fn ambiguous(&self) {
         self.families
+            .calls
             .ambiguous
             .with_label_values(&[&*self.target])
             .inc();
@@ -217,6 +227,7 @@ impl TargetMetrics {
     /// An answer named another user.
     pub fn other_user(&self) {
         self.families
+            .calls
             .other_user
             .with_label_values(&[&*self.target])
             .inc();
@@ -232,6 +243,7 @@ impl TargetMetrics {
     /// A login ended.
     pub fn login(&self, result: &str) {
         self.families
+            .calls
             .logins
             .with_label_values(&[&*self.target, result])
             .inc();
@@ -243,6 +255,7 @@ impl TargetMetrics {
             (Kind::Delivered, None) => self.delivered.inc(),
             _ => self
                 .families
+                .records
                 .outcomes
                 .with_label_values(&[
                     &*self.target,
@@ -257,6 +270,7 @@ impl TargetMetrics {
     /// A transaction ended.
     pub fn committed(&self, result: &str) {
         self.families
+            .kafka
             .commits
             .with_label_values(&[&*self.target, result])
             .inc();
@@ -265,6 +279,7 @@ impl TargetMetrics {
     /// The group rebalanced.
     pub fn rebalanced(&self, kind: &str) {
         self.families
+            .kafka
             .rebalances
             .with_label_values(&[&*self.target, kind])
             .inc();
@@ -273,6 +288,7 @@ impl TargetMetrics {
     /// The subscriber broke, and begins anew.
     pub fn restarted(&self) {
         self.families
+            .kafka
             .restarts
             .with_label_values(&[&*self.target])
             .inc();
@@ -281,6 +297,7 @@ impl TargetMetrics {
     /// A partition's offsets do not mean what they meant.
     pub fn offsets_reset(&self) {
         self.families
+            .kafka
             .offsets_reset
             .with_label_values(&[&*self.target])
             .inc();
@@ -290,6 +307,7 @@ impl TargetMetrics {
     pub fn state(&self, (now, why): StateNames) {
         let gauge = |state: &str, cause: &str| {
             self.families
+                .calls
                 .target_state
                 .with_label_values(&[&*self.target, state, cause])
         };
@@ -308,6 +326,7 @@ impl TargetMetrics {
         };
         for (partition, lag) in &lags {
             self.families
+                .records
                 .consumer_lag
                 .with_label_values(&[&*self.target, topic, &partition.to_string()])
                 .set(*lag);
@@ -317,7 +336,7 @@ impl TargetMetrics {
             .filter(|partition| !lags.contains_key(partition))
         {
             // It was set above at an earlier time, so it is there.
-            let _ = self.families.consumer_lag.remove_label_values(&[
+            let _ = self.families.records.consumer_lag.remove_label_values(&[
                 &*self.target,
                 topic,
                 &gone.to_string(),
@@ -337,6 +356,7 @@ impl TargetMetrics {
     /// Whether the subscriber is in its group and the brokers answer.
     pub fn kafka_up(&self, up: bool) {
         self.families
+            .kafka
             .kafka_up
             .with_label_values(&[&*self.target])
             .set(i64::from(up));
@@ -345,6 +365,7 @@ impl TargetMetrics {
     /// How long the group's coordinator took to answer lately, or has not answered for.
     pub fn kafka_round_trip(&self, mean: Duration) {
         self.families
+            .kafka
             .kafka_round_trip
             .with_label_values(&[&*self.target])
             .set(mean.as_secs_f64());
@@ -353,6 +374,7 @@ impl TargetMetrics {
     /// Records fetched by the Kafka client that wait to be read.
     pub fn kafka_fetched(&self, records: i64) {
         self.families
+            .kafka
             .kafka_fetched
             .with_label_values(&[&*self.target])
             .set(records);
@@ -361,6 +383,7 @@ impl TargetMetrics {
     /// The age of the oldest unsettled record.
     pub fn oldest_unsettled(&self, age: Duration) {
         self.families
+            .records
             .oldest_unsettled
             .with_label_values(&[&*self.target])
             .set(age.as_secs_f64());

@@ -7,22 +7,22 @@ use std::time::Instant;
 
 /// Whether an operator has paused the target.
 #[derive(Debug)]
-pub(super) struct Pause {
+pub(super) struct Paused {
     paused: bool,
     /// Since when it is paused, or is not.
     since: Instant,
 }
 
-impl Pause {
+impl Paused {
     /// As the configuration says at the start.
     pub(super) fn new(paused: bool, now: Instant) -> Self {
-        Pause { paused, since: now }
+        Paused { paused, since: now }
     }
 
     /// Takes up what the configuration says now.
     pub(super) fn set(&mut self, paused: bool, now: Instant) {
         if self.paused != paused {
-            *self = Pause::new(paused, now);
+            *self = Paused::new(paused, now);
         }
     }
 
@@ -55,7 +55,7 @@ mod tests {
     fn no_call_may_start_while_the_target_is_paused_and_the_lease_decides_again_afterwards() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut pause = Pause::new(false, start);
+        let mut pause = Paused::new(false, start);
         assert_eq!(pause.call_until(Some(at(15)), at(1)), at(15));
         assert_eq!(pause.call_until(None, at(1)), at(1));
         pause.set(true, at(2));
@@ -70,7 +70,7 @@ mod tests {
     fn the_time_of_the_last_change_is_told_and_reading_the_same_again_is_none() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut pause = Pause::new(true, start);
+        let mut pause = Paused::new(true, start);
         pause.set(true, at(10));
         assert_eq!(pause.since(at(5)), start, "whatever its API does meanwhile");
         pause.set(false, at(20));
