@@ -26,5 +26,9 @@ COPY --from=build /user-courier /usr/local/bin/user-courier
 # /livez, /readyz, /status and /metrics, where admin.listen says so.
 EXPOSE 9464
 STOPSIGNAL SIGTERM
+# There is no shell and no curl in here: the binary asks its own admin endpoint. Of the
+# configuration it reads admin.listen only.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
+    CMD ["/usr/local/bin/user-courier", "health", "--config", "/etc/user-courier/user-courier.toml"]
 ENTRYPOINT ["/usr/local/bin/user-courier"]
 CMD ["run", "--config", "/etc/user-courier/user-courier.toml"]

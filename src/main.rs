@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use user_courier::commands::{
-    Exit, check, console, dead_letters, demo, explain, fail, run, say, schema, stand_in, warn,
+    Exit, check, console, dead_letters, demo, explain, fail, health, init, run, say, schema,
+    stand_in, warn,
 };
 use user_courier::service::process;
 
@@ -33,6 +34,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     Console(console::ConsoleArgs),
     StandIn(stand_in::StandInArgs),
+    Init(init::InitArgs),
+    Health(health::HealthArgs),
     /// Prints the JSON Schemas and the AsyncAPI document of the events.
     #[command(after_help = "Example:\n  user-courier schema > schemas.json")]
     Schema,
@@ -75,6 +78,8 @@ async fn run(command: Command) -> Exit {
             Ok(()) => Exit::Done,
             Err(error) => fail(Exit::Failed, format!("{error:#}")),
         },
+        Command::Init(args) => init::run(&args),
+        Command::Health(args) => health::run(args).await,
         Command::Schema => {
             say(schema::run());
             Exit::Done

@@ -339,6 +339,7 @@ mod tests {
             };
             Target {
                 name: api.to_owned(),
+                paused: false,
                 api: crate::api::by_name(api).unwrap(),
                 base_url: base_url.parse().unwrap(),
                 credentials: if login {

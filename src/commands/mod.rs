@@ -6,6 +6,8 @@ pub mod console;
 pub mod dead_letters;
 pub mod demo;
 pub mod explain;
+pub mod health;
+pub mod init;
 pub mod run;
 pub mod schema;
 pub mod stand_in;
@@ -63,11 +65,14 @@ pub fn load(file: &Path, set: &[String]) -> Result<Config, Exit> {
     read(file, &flags(set)?).map_err(|mistakes| fail(Exit::Usage, mistakes))
 }
 
-/// The keys and values of `--set`.
+/// Keys and values of `--set`.
+type Flags = Vec<(String, String)>;
+
+/// Reads `--set`.
 ///
 /// # Errors
 /// The exit code, after it was said which is none.
-fn flags(set: &[String]) -> Result<Vec<(String, String)>, Exit> {
+fn flags(set: &[String]) -> Result<Flags, Exit> {
     let pair = |setting: &String| match setting.split_once('=') {
         Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
         None => Err(fail(
@@ -80,12 +85,15 @@ fn flags(set: &[String]) -> Result<Vec<(String, String)>, Exit> {
 
 /// Reads the configuration, and says nothing.
 fn read(file: &Path, flags: &[(String, String)]) -> Result<Config, Mistakes> {
+    Config::load(file, environment(), flags)
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
     // A variable that is not text cannot be one of ours, and must not end the process.
-    let environment = std::env::vars_os().map(|(name, value)| {
+    std::env::vars_os().map(|(name, value)| {
         (
             name.to_string_lossy().into_owned(),
             value.to_string_lossy().into_owned(),
         )
-    });
-    Config::load(file, environment, flags)
+    })
 }

@@ -9,7 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::commands::{Exit, fail, flags, load, read};
+use crate::commands::{Exit, Flags, fail, flags, load, read};
+use crate::config::Config;
 use crate::operator::input;
 use crate::service::reload::Reload;
 use crate::service::{self, Failure};
@@ -48,16 +49,10 @@ pub async fn run(args: RunArgs) -> Exit {
         }
     };
     let stop = stop_signal();
-    let (config, flags) =
-        match load(&args.config, &args.set).and_then(|config| Ok((config, flags(&args.set)?))) {
-            Ok(loaded) => loaded,
-            Err(exit) => return exit,
-        };
-    for name in &args.targets {
-        if let Err(why) = input::target_or_unclaimed(&config, name) {
-            return fail(Exit::Usage, format!("--target {name}: {why}"));
-        }
-    }
+    let (config, flags) = match configuration(&args) {
+        Ok(read) => read,
+        Err(exit) => return exit,
+    };
     let metrics = match Metrics::new() {
         Ok(metrics) => metrics,
         Err(error) => return fail(Exit::Failed, error.to_string()),
@@ -109,16 +104,32 @@ pub async fn run(args: RunArgs) -> Exit {
     if let Some(traces) = traces {
         traces.end().await;
     }
-    let (exit, why) = match ended {
-        Ok(()) => (Exit::Done, None),
-        Err(Failure::Topics(words)) => (Exit::Unreachable, Some(words)),
-        Err(error) => (
-            Exit::Failed,
-            Some(format!("{:#}", anyhow::Error::from(error))),
-        ),
-    };
+    let (exit, why) = exit_of(ended);
     logging.end(why);
     exit
+}
+
+/// The configuration, if it has the targets that are asked for, and the flags over it.
+fn configuration(args: &RunArgs) -> Result<(Config, Flags), Exit> {
+    let config = load(&args.config, &args.set)?;
+    for name in &args.targets {
+        if let Err(why) = input::target_or_unclaimed(&config, name) {
+            return Err(fail(Exit::Usage, format!("--target {name}: {why}")));
+        }
+    }
+    Ok((config, flags(&args.set)?))
+}
+
+/// The exit code for how the service ended, and the last line of its log.
+fn exit_of(ended: Result<(), Failure>) -> (Exit, Option<String>) {
+    match ended {
+        Ok(()) => (Exit::Done, None),
+        Err(Failure::Topics(words)) => (Exit::Unreachable, Some(words)),
+        Err(error) => {
+            let words = format!("{:#}", anyhow::Error::from(error));
+            (Exit::Failed, Some(words))
+        }
+    }
 }
 
 /// Asks to stop with SIGTERM or SIGINT.

@@ -1,6 +1,6 @@
 //! `[admin]` and `[shutdown]`: where a running service is watched, and how it ends.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::section::{Section, default_of};
@@ -33,6 +33,18 @@ impl Admin {
             );
         }
         Admin { listen }
+    }
+
+    /// The endpoint as it is reached from the same machine. None with port 0: nobody can know where
+    /// that is.
+    pub fn local(&self) -> Option<SocketAddr> {
+        let ip = match self.listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let port = self.listen.port();
+        (port > 0).then_some(SocketAddr::new(ip, port))
     }
 }
 

@@ -1,10 +1,9 @@
 //! `[console]`: whom the operator's page asks, and who may replay with it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use secrecy::ExposeSecret;
 use url::Url;
 
+use crate::config::admin::Admin;
 use crate::config::secret_file::Secret;
 use crate::config::section::{Section, quoted};
 
@@ -25,7 +24,7 @@ pub struct Console {
 }
 
 impl Console {
-    pub(super) fn read(section: &Section<'_>, admin: SocketAddr) -> Self {
+    pub(super) fn read(section: &Section<'_>, admin: &Admin) -> Self {
         let instances = section.texts("instances").map(|texts| {
             let instances: Vec<Url> = texts.iter().filter_map(|text| instance(text)).collect();
             let advice =
@@ -60,20 +59,10 @@ impl Console {
     }
 }
 
-/// The admin endpoint of this very configuration, as it is reached from the same machine.
-fn own(listen: SocketAddr) -> Vec<Url> {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    // With port 0 nobody can know where it listens.
-    let address = SocketAddr::new(ip, listen.port());
-    (listen.port() > 0)
-        .then(|| Url::parse(&format!("http://{address}")).ok())
-        .flatten()
-        .into_iter()
-        .collect()
+/// The admin endpoint of this very configuration.
+fn own(admin: &Admin) -> Vec<Url> {
+    let url = |address| Url::parse(&format!("http://{address}")).ok();
+    admin.local().and_then(url).into_iter().collect()
 }
 
 fn instance(text: &str) -> Option<Url> {

@@ -51,6 +51,7 @@ pub use traces::Traces;
 
 use mistake::Reading;
 use section::Section;
+use tree::Node;
 
 use crate::model::route::Route;
 
@@ -91,12 +92,9 @@ impl Config {
         flags: &[(String, String)],
     ) -> Result<Config, Mistakes> {
         let reading = Reading::new(environment);
-        let Some(mut root) = tree::read(file, &reading) else {
+        let Some(root) = layers(file, flags, &reading) else {
             return Err(reading.into_mistakes());
         };
-        overlay::environment(&mut root, &reading);
-        overlay::flags(&mut root, flags, &reading);
-
         let keys = Keys::of(&root);
         let section = Section::open("", String::new(), &root, &reading);
         section.check_names(|_| None);
@@ -105,7 +103,7 @@ impl Config {
         let targets = Target::read_all(&named, &timing);
         let routes = route::read_all(&section, named.entries);
         let admin = Admin::read(&section.section("admin"));
-        let console = Console::read(&section.section("console"), admin.listen);
+        let console = Console::read(&section.section("console"), &admin);
         let log = Log::read(&section.section("log"));
         let traces = Traces::read(&section.section("traces"));
         let shutdown = Shutdown::read(&section.section("shutdown"), Some(&timing));
@@ -124,8 +122,37 @@ impl Config {
         })
     }
 
+    /// Reads `[admin]` alone. Mistakes elsewhere do not matter: a service may run all the same,
+    /// with the configuration from before.
+    ///
+    /// # Errors
+    /// The mistakes in that section, or the file's if it cannot be read at all.
+    pub fn load_admin(
+        file: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Admin, Mistakes> {
+        let whole = Reading::new(environment);
+        let Some(root) = layers(file, flags, &whole) else {
+            return Err(whole.into_mistakes());
+        };
+        let reading = Reading::new(std::iter::empty());
+        let root = Section::open("", String::new(), &root, &reading);
+        let admin = Admin::read(&root.section("admin"));
+        reading.finish()?;
+        Ok(admin)
+    }
+
     /// How this configuration differs from the one that was read before it.
     pub fn change_since(&self, before: &Config) -> Change {
         self.keys.change_since(&before.keys)
     }
+}
+
+/// The file with the environment and the flags over it; none if it cannot be read.
+fn layers(file: &Path, flags: &[(String, String)], reading: &Reading) -> Option<Node> {
+    let mut root = tree::read(file, reading)?;
+    overlay::environment(&mut root, reading);
+    overlay::flags(&mut root, flags, reading);
+    Some(root)
 }

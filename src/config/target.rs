@@ -20,6 +20,8 @@ pub const UNCLAIMED: &str = "unclaimed";
 pub struct Target {
     /// Its name, which fits a Kafka group id and a metric's label.
     pub name: String,
+    /// Whether no calls are made until it is false again.
+    pub paused: bool,
     /// The API that answers there.
     pub api: &'static dyn Api,
     /// `http` or `https`, a host, and perhaps a path to put before the API's own ones.
@@ -94,6 +96,7 @@ impl Target {
         }
         Some(Target {
             name: name.to_owned(),
+            paused: section.boolean("paused"),
             api: api?,
             base_url: base_url?,
             credentials: credentials?,

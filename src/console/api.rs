@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,7 +18,6 @@ use crate::config::UNCLAIMED;
 use crate::console::asked::{self, Agreed, ToRead, ToReplay, Typed};
 use crate::console::gate::Refusal;
 use crate::console::replaying::Replayer;
-use crate::console::server::Peer;
 use crate::console::work::Yes;
 use crate::console::{Desktop, letters};
 use crate::model::outcome::timestamp;
@@ -29,10 +28,9 @@ use crate::operator::judge::Lane;
 use crate::operator::story::Story;
 use crate::operator::{Desk, Failure};
 use crate::operator::{input, letter_sheet, user_sheet};
+use crate::service::server::Peer;
 use engine::verdict::Reason;
 
-/// What a page sends is short.
-const LONGEST: usize = 256 * 1024;
 /// The bytes of an operator's name.
 const NAME: usize = 64;
 
@@ -53,7 +51,6 @@ pub(super) fn routes(desktop: Arc<Desktop>) -> Router {
         .route("/api/jobs/{id}/yes", post(yes))
         .route("/api/jobs/{id}/cancel", post(cancel))
         .route("/api/unlock", post(unlock))
-        .layer(DefaultBodyLimit::max(LONGEST))
         .with_state(desktop)
 }
 

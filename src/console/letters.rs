@@ -162,6 +162,41 @@ impl Letters {
     }
 }
 
+/// The letters that a filter takes, while all are gone through.
+#[derive(Default)]
+struct Fitting {
+    targets: HashMap<u32, usize>,
+    reasons: HashMap<&'static str, usize>,
+    times: Vec<i64>,
+    /// By time and place, and by number within the partition: at most [`ROWS`] of them.
+    latest: BinaryHeap<Reverse<(Cursor, usize)>>,
+}
+
+impl Fitting {
+    fn count(&mut self, row: &Row, of_target: bool, of_reason: bool) {
+        if of_reason {
+            *self.targets.entry(row.target).or_default() += 1;
+        }
+        if of_target {
+            *self.reasons.entry(row.reason.as_str()).or_default() += 1;
+        }
+        if of_target && of_reason {
+            self.times.push(row.failed_at);
+        }
+    }
+
+    fn keep(&mut self, at: Cursor, number: usize) {
+        let oldest = self.latest.peek().map(|Reverse((oldest, _))| *oldest);
+        if self.latest.len() >= ROWS && oldest.is_some_and(|oldest| at < oldest) {
+            return;
+        }
+        self.latest.push(Reverse((at, number)));
+        if self.latest.len() > ROWS {
+            self.latest.pop();
+        }
+    }
+}
+
 impl Index {
     fn add(
         &mut self,
@@ -216,11 +251,7 @@ impl Index {
     }
 
     fn page(&self, topic: &str, filter: &Filter, cursor: Option<Cursor>) -> Value {
-        let mut targets: HashMap<u32, usize> = HashMap::new();
-        let mut reasons: HashMap<&str, usize> = HashMap::new();
-        // By time and place, and by number within the partition.
-        let mut latest: BinaryHeap<Reverse<(Cursor, usize)>> = BinaryHeap::with_capacity(ROWS + 1);
-        let (mut total, mut times) = (0, Vec::new());
+        let mut fitting = Fitting::default();
         let apart = Filter {
             target: None,
             reason: None,
@@ -252,35 +283,17 @@ impl Index {
                     .is_none_or(|wanted| wanted == target),
                 filter.reason.is_none_or(|wanted| wanted == row.reason),
             );
-            if of_reason {
-                *targets.entry(row.target).or_default() += 1;
-            }
-            if of_target {
-                *reasons.entry(row.reason.as_str()).or_default() += 1;
-            }
-            if !(of_target && of_reason) {
-                continue;
-            }
-            total += 1;
-            times.push(row.failed_at);
+            fitting.count(row, of_target, of_reason);
             let at = (row.failed_at, partition, row.offset);
-            if cursor.is_some_and(|cursor| at >= cursor)
-                || latest.len() >= ROWS
-                    && latest
-                        .peek()
-                        .is_some_and(|Reverse((oldest, _))| at < *oldest)
-            {
-                continue;
-            }
-            latest.push(Reverse((at, number)));
-            if latest.len() > ROWS {
-                latest.pop();
+            if of_target && of_reason && cursor.is_none_or(|cursor| at < cursor) {
+                fitting.keep(at, number);
             }
         }
         let row = |Reverse((at, number)): Reverse<(Cursor, usize)>| {
             Some((at, self.partitions.get(&at.1)?.get(number)?))
         };
-        let rows: Vec<(Cursor, &Row)> = latest
+        let rows: Vec<(Cursor, &Row)> = fitting
+            .latest
             .into_sorted_vec()
             .into_iter()
             .filter_map(row)
@@ -293,10 +306,10 @@ impl Index {
             "forgotten": self.forgotten,
             "strangers": self.strangers,
             "outcomes_read": self.outcomes_read,
-            "total": total,
-            "targets": targets.into_iter().map(|(target, count)| (self.texts.get(target).to_owned(), count)).collect::<BTreeMap<_, _>>(),
-            "reasons": reasons.into_iter().collect::<BTreeMap<_, _>>(),
-            "times": bars(&times),
+            "total": fitting.times.len(),
+            "targets": fitting.targets.into_iter().map(|(target, count)| (self.texts.get(target).to_owned(), count)).collect::<BTreeMap<_, _>>(),
+            "reasons": fitting.reasons.into_iter().collect::<BTreeMap<_, _>>(),
+            "times": bars(&fitting.times),
             "rows": rows.iter().map(|(at, row)| self.row(topic, *at, row)).collect::<Vec<_>>(),
             "next": next.map(|(at, partition, offset)| format!("{at}.{partition}.{offset}")),
         })

@@ -1,9 +1,9 @@
 //! The console: the operator's page. It looks at the group's instances and at the topics, and
 //! replays on request.
 //!
-//! `gate → server → now, letters, work`: the gate says which requests are let through, `now` asks
-//! the instances, `letters` keeps an index of the dead-letter topic, and `work` runs what takes
-//! long. The page itself stands in `page/`, as the browser gets it.
+//! `guard → gate → api → now, letters, work`: the guard stands before every route, and the gate says
+//! which requests are let through. `now` asks the instances, `letters` keeps an index of the
+//! dead-letter topic, and `work` runs what takes long. The page itself stands in `page/`, as the browser gets it.
 
 mod api;
 mod asked;
@@ -11,12 +11,12 @@ mod exposition;
 mod files;
 mod follow;
 mod gate;
+mod guard;
 mod instances;
 mod letters;
 mod now;
 mod progress;
 mod replaying;
-mod server;
 mod tail;
 mod texts;
 mod work;
@@ -31,11 +31,23 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::service::server::{self, Limits};
 use crate::subscriber::stop::Stop;
 use gate::Gate;
 use now::Now;
 use tail::Tail;
 use work::Work;
+
+/// A page and its questions to the server; an operator has a few of them open.
+const LIMITS: Limits = Limits {
+    connections: 256,
+    lifetime: Duration::from_secs(60),
+    last: Duration::from_secs(3),
+    idle: Duration::from_secs(10),
+    keep_alive: true,
+    head: 64 * 1024,
+    body: 256 * 1024,
+};
 
 /// How long a replay's last batch may take at the end.
 const LAST: Duration = Duration::from_secs(15);
@@ -92,7 +104,8 @@ pub async fn run(
     info!(%address, "console listening: http://{address}");
     tell(address);
     let router = files::routes().merge(api::routes(desktop.clone()));
-    server::serve(listener, server::guarded(router, gate), stop).await;
+    let router = guard::guarded(router, gate);
+    server::serve("console", listener, router, LIMITS, stop).await;
     if tokio::time::timeout(LAST, desktop.work.drain())
         .await
         .is_err()

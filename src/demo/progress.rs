@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::demo::samples::{SUBSCRIBERS, Sample};
 use crate::demo::screen::Screen;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, causes};
 
 /// How often the metrics are read.
 const LOOK: Duration = Duration::from_millis(100);
@@ -90,26 +90,12 @@ pub(super) async fn watch(
             Some(words) = notes.recv() => note(screen, style(words).yellow().to_string())?,
         }
         for row in &mut rows {
-            let (settled, was_held) = (row.settled, !row.held.is_empty());
-            row.look(metrics);
+            let settled = row.settled;
+            if let Some(words) = row.look(metrics) {
+                note(screen, words)?;
+            }
             if settled != row.settled {
                 moved_at = Instant::now();
-            }
-            match (was_held, row.held.is_empty()) {
-                (true, true) => note(
-                    screen,
-                    style(format!("{} flows again", row.name))
-                        .green()
-                        .to_string(),
-                )?,
-                (false, false) => {
-                    let words = format!(
-                        "{}: {}; its updates wait, all others go on",
-                        row.name, row.held
-                    );
-                    note(screen, style(words).yellow().to_string())?;
-                }
-                _ => {}
             }
         }
         let done = rows.iter().all(|row| row.settled >= row.events);
@@ -131,7 +117,9 @@ pub(super) async fn watch(
 }
 
 impl Row {
-    fn look(&mut self, metrics: &Metrics) {
+    /// Looks what the target does. Returns words if it holds since the last look, or flows again.
+    fn look(&mut self, metrics: &Metrics) -> Option<String> {
+        let was_held = !self.held.is_empty();
         let count = |family: &str, label: (&str, &str)| {
             metrics.sum(family, &[("target", self.name), label])
         };
@@ -154,12 +142,21 @@ impl Row {
                 self.retries, self.dead
             ));
         }
+        let Row { name, held, .. } = self;
+        match (was_held, held.is_empty()) {
+            (true, true) => Some(style(format!("{name} flows again")).green().to_string()),
+            (false, false) => {
+                let words = format!("{name}: {held}; its updates wait, all others go on");
+                Some(style(words).yellow().to_string())
+            }
+            _ => None,
+        }
     }
 }
 
 /// Why a target is held; empty while it flows.
 fn held(metrics: &Metrics, target: &str) -> String {
-    for cause in ["unreachable", "unauthorized", "fault", "throttled"] {
+    for cause in causes() {
         for state in ["holding", "probing"] {
             if metrics.sum(
                 "target_state",

@@ -141,6 +141,7 @@ fn bad_days(aipix: &StandIn, valt: &StandIn) {
 
 fn target(name: &str, stand_in: &StandIn, credentials: Credentials) -> anyhow::Result<Target> {
     Ok(Target {
+        paused: false,
         name: name.to_owned(),
         api: api::by_name(name).context("there is no such API")?,
         base_url: stand_in.base_url().parse()?,

@@ -23,7 +23,7 @@ use crate::kafka::lease::{Lease, Pulse};
 use crate::kafka::log::Chatter;
 use crate::kafka::membership::Membership;
 use crate::kafka::offsets::Offsets;
-use crate::kafka::statistics::{COORDINATOR, Statistics, brokerless_since};
+use crate::kafka::statistics::{COORDINATOR, Reach, Statistics};
 use crate::kafka::topic_watch::topic_id;
 use crate::kafka::{End, Failure, Input};
 use crate::telemetry::metrics::TargetMetrics;
@@ -34,10 +34,11 @@ use engine::{Commit, TopicId};
 const SETTLE_GRACE: Duration = Duration::from_secs(10);
 /// After so many answers in a row that did not come, it is asked whether the client has any broker.
 const UNANSWERED: u32 = 5;
-/// A client that knows no broker for so long has forgotten them all.
-const BROKERLESS: Duration = Duration::from_secs(5);
+/// A client that is connected to no broker and has tried none for so long has forgotten them all.
+/// In an outage it tries one every second.
+const IDLE: Duration = Duration::from_secs(10);
 /// Why a subscriber begins anew then.
-const FORGOTTEN: &str = "its Kafka client has no broker left, as librdkafka has none after a moment in which the cluster has none";
+const FORGOTTEN: &str = "its Kafka client tries to reach no broker any more, as happens after a moment in which the cluster has none";
 /// How long the group's offsets are waited for before they are asked for again.
 const COMMITTED: Duration = Duration::from_secs(2);
 
@@ -94,8 +95,7 @@ pub struct Callbacks<C> {
     /// is younger.
     pub(super) unassigned: Mutex<Instant>,
     pub(super) pulse: Mutex<Pulse>,
-    /// Since when the client knows no broker.
-    pub(super) brokerless: Mutex<Option<Instant>>,
+    pub(super) reach: Mutex<Reach>,
     /// The partitions' ends, to be handed over after the records that were polled before they
     /// became known.
     pub(super) ends: Mutex<Option<Vec<End>>>,
@@ -403,11 +403,10 @@ impl<C: Send + 'static> Callbacks<C> {
                 self.metrics.kafka_round_trip(mean);
             }
         }
-        if let Ok(mut brokerless) = self.brokerless.lock() {
-            *brokerless = brokerless_since(*brokerless, statistics, at);
-            if brokerless.is_some_and(|since| at.saturating_duration_since(since) >= BROKERLESS) {
-                self.send(Input::Failed(Failure::Other(FORGOTTEN.to_owned())));
-            }
+        if let Ok(mut reach) = self.reach.lock()
+            && reach.look(statistics, at) >= IDLE
+        {
+            self.send(Input::Failed(Failure::Other(FORGOTTEN.to_owned())));
         }
         let Some(topic) = statistics.topics.get(&self.topic) else {
             return;

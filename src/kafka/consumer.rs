@@ -23,6 +23,7 @@ use crate::kafka::lease::{Lease, Pulse};
 use crate::kafka::log::Chatter;
 use crate::kafka::membership::Membership;
 use crate::kafka::offsets::{Offsets, Step};
+use crate::kafka::statistics::Reach;
 use crate::kafka::topic_watch::{News, TopicWatch};
 use crate::kafka::{Claim, Failure, Input, Read, client};
 use crate::model::record::Record;
@@ -113,7 +114,7 @@ impl<C: Send + 'static> Consumer<C> {
             born,
             unassigned: std::sync::Mutex::new(born),
             pulse: std::sync::Mutex::new(Pulse::new(kafka.session_timeout)),
-            brokerless: std::sync::Mutex::default(),
+            reach: std::sync::Mutex::new(Reach::new(born)),
             ends: std::sync::Mutex::default(),
             at_end: std::sync::Mutex::default(),
             chatter: Chatter::default(),

@@ -1,12 +1,12 @@
 //! What is read of the statistics that the Kafka client hands over every second or so.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use crate::kafka::End;
-use crate::kafka::lease::Coordinator;
+use crate::kafka::lease::Broker;
 
 /// The name of the group's coordinator among the brokers. It is one of the others once more.
 pub(super) const COORDINATOR: &str = "GroupCoordinator";
@@ -16,7 +16,7 @@ pub(super) const COORDINATOR: &str = "GroupCoordinator";
 pub(super) struct Statistics {
     /// Since the client was made.
     pub(super) age: u64,
-    pub(super) brokers: HashMap<String, Coordinator>,
+    pub(super) brokers: HashMap<String, Broker>,
     pub(super) topics: HashMap<String, Topic>,
     pub(super) cgrp: Group,
 }
@@ -63,15 +63,39 @@ impl Partition {
     }
 }
 
-/// Since when the client knows no broker, as the statistics show: the group's coordinator, which is
-/// one of the others under another name, says nothing.
-pub(super) fn brokerless_since(
-    before: Option<Instant>,
-    statistics: &Statistics,
-    at: Instant,
-) -> Option<Instant> {
-    let known = statistics.brokers.keys().any(|name| name != COORDINATOR);
-    (!known).then(|| before.unwrap_or(at))
+/// Whether the client tries to reach any broker. Of a cluster that has none for a moment it can
+/// forget all that it knows, or that it may connect to them.
+#[derive(Debug)]
+pub(super) struct Reach {
+    /// It was connected to one, or has tried to be, at that time.
+    tried: Instant,
+    /// Connections made so far, failed ones included.
+    connects: i64,
+}
+
+impl Reach {
+    pub(super) fn new(born: Instant) -> Self {
+        Reach {
+            tried: born,
+            connects: 0,
+        }
+    }
+
+    /// Takes note of a look made at `at`. For how long the client has not tried by then. The
+    /// group's coordinator, which is one of the others under another name, says nothing.
+    pub(super) fn look(&mut self, statistics: &Statistics, at: Instant) -> Duration {
+        let brokers = statistics.brokers.iter();
+        let brokers: Vec<_> = brokers.filter(|(name, _)| *name != COORDINATOR).collect();
+        let connects = brokers.iter().map(|(_, broker)| broker.connects).sum();
+        let is_idle = |state: &str| matches!(state, "INIT" | "DOWN" | "TRY_CONNECT");
+        if connects != self.connects || brokers.iter().any(|(_, broker)| !is_idle(&broker.state)) {
+            *self = Reach {
+                tried: at,
+                connects,
+            };
+        }
+        at.saturating_duration_since(self.tried)
+    }
 }
 
 #[cfg(test)]
@@ -79,31 +103,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_that_knows_its_coordinator_alone_knows_no_broker() {
-        let knows = |brokers: &[&str]| {
-            let coordinator = r#"{"state":"UP","connects":1,"req_timeouts":0,"waitresp_cnt":0}"#;
-            let brokers: Vec<_> = brokers
-                .iter()
-                .map(|name| format!("\"{name}\":{coordinator}"))
-                .collect();
-            let statistics = format!(
-                r#"{{"age":1,"brokers":{{{}}},"topics":{{}},"cgrp":{{"state":"up","join_state":"init"}}}}"#,
-                brokers.join(",")
+    fn a_client_that_is_not_connected_and_does_not_try_to_be_reaches_nobody() {
+        let statistics = |brokers: &[(&str, &str, i64)]| {
+            let of = |(name, state, connects): &(&str, &str, i64)| {
+                format!(
+                    r#""{name}":{{"state":"{state}","connects":{connects},"req_timeouts":0,"waitresp_cnt":0}}"#
+                )
+            };
+            let brokers = brokers.iter().map(of).collect::<Vec<_>>().join(",");
+            let all = format!(
+                r#"{{"age":1,"brokers":{{{brokers}}},"topics":{{}},"cgrp":{{"state":"up","join_state":"init"}}}}"#
             );
-            serde_json::from_str::<Statistics>(&statistics).unwrap()
+            serde_json::from_str::<Statistics>(&all).unwrap()
         };
         let start = Instant::now();
-        let later = start + std::time::Duration::from_secs(60);
-        let none = knows(&[COORDINATOR]);
-        let since = brokerless_since(None, &none, start);
-        assert_eq!(since, Some(start));
-        assert_eq!(brokerless_since(since, &none, later), Some(start));
-        for one in ["kafka:9092/bootstrap", "kafka:9092/1"] {
-            assert_eq!(
-                brokerless_since(since, &knows(&[COORDINATOR, one]), later),
-                None
-            );
-        }
+        let mut reach = Reach::new(start);
+        let mut idle = |second, brokers: &[(&str, &str, i64)]| {
+            let at = start + Duration::from_secs(second);
+            reach.look(&statistics(brokers), at).as_secs()
+        };
+        let coordinator = (COORDINATOR, "UP", 7);
+        // Connected, or about to be.
+        assert_eq!(idle(9, &[coordinator, ("kafka:9092/1", "UP", 1)]), 0);
+        assert_eq!(idle(90, &[coordinator, ("kafka:9092/1", "CONNECT", 1)]), 0);
+        // An outage: it tries again and again.
+        assert_eq!(idle(91, &[("kafka:9092/1", "DOWN", 2)]), 0);
+        assert_eq!(idle(92, &[("kafka:9092/1", "TRY_CONNECT", 3)]), 0);
+        assert_eq!(idle(95, &[("kafka:9092/1", "TRY_CONNECT", 3)]), 3);
+        assert_eq!(idle(96, &[("kafka:9092/1", "TRY_CONNECT", 4)]), 0);
+        // It has forgotten them all, or that it may try.
+        assert_eq!(idle(97, &[coordinator]), 0);
+        assert_eq!(idle(107, &[coordinator]), 10);
+        assert_eq!(
+            idle(109, &[coordinator, ("kafka:9092/bootstrap", "INIT", 0)]),
+            12
+        );
     }
 
     #[test]

@@ -34,7 +34,17 @@ pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
         sections: Vec::new(),
     };
 
-    let why = sheet.section("why");
+    why(sheet.section("why"), story);
+    event(sheet.section("event"), story, reveal);
+    headers(sheet.section("headers"), &letter.record, story, reveal);
+    since_then(sheet.section("since then"), story);
+    now(sheet.section("now"), story);
+    sheet
+}
+
+/// Why it is dead, and after what.
+fn why(why: &mut Section, story: &Story) {
+    let facts = &story.letter.facts;
     let error = story
         .outcome
         .as_ref()
@@ -74,11 +84,10 @@ pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
             facts.origin.topic
         ));
     }
+}
 
-    event(sheet.section("event"), story, reveal);
-    headers(sheet.section("headers"), &letter.record, story, reveal);
-
-    let since = sheet.section("since then");
+/// The user's other updates.
+fn since_then(since: &mut Section, story: &Story) {
     if story.later_count == 0 {
         since.line("no other update of this user has ended");
     } else {
@@ -92,9 +101,6 @@ pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
             story.later.iter().map(row).collect(),
         );
     }
-
-    now(sheet.section("now"), story);
-    sheet
 }
 
 fn last(story: &Story) -> String {

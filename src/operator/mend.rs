@@ -56,48 +56,13 @@ enum Content {
 /// # Errors
 /// If the broker does not answer. What is wrong with the lines stands in the result.
 pub fn read(desk: &Desk, text: &[u8], watch: &mut dyn Watch) -> Result<File, Failure> {
-    let mut mistakes = Vec::new();
-    let mut lines = Vec::new();
-    let mut seen: HashMap<Place, usize> = HashMap::new();
-    for (index, bytes) in text.split(|byte| *byte == b'\n').enumerate() {
-        let number = index + 1;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        match line(number, bytes, &desk.letters.name) {
-            Ok(line) => match seen.insert(line.place.clone(), number) {
-                Some(before) => mistakes.push(Mistake {
-                    line: number,
-                    words: format!("{} stands on line {before} already", line.place),
-                }),
-                None => lines.push(line),
-            },
-            Err(words) => mistakes.push(Mistake {
-                line: number,
-                words,
-            }),
-        }
-    }
+    let (lines, mistakes) = lines(text, &desk.letters.name);
     let mut file = File {
         letters: Vec::new(),
         mended: Mended::new(),
         mistakes,
     };
-    let mut found = Vec::new();
-    for some in lines.chunks(100) {
-        let mut records = desk
-            .letters
-            .fetch(some.iter().map(|line| spot(&line.place)))?;
-        for line in some {
-            match records.remove(&spot(&line.place)).and_then(Letter::read) {
-                Some(letter) => found.push((line, letter)),
-                None => file.mistakes.push(Mistake {
-                    line: line.number,
-                    words: format!("there is no dead letter at {}", line.place),
-                }),
-            }
-        }
-    }
+    let found = letters(desk, &lines, &mut file.mistakes)?;
     let since = found
         .iter()
         .map(|(_, letter)| letter.facts.failed_at)
@@ -136,6 +101,56 @@ pub fn read(desk: &Desk, text: &[u8], watch: &mut dyn Watch) -> Result<File, Fai
     }
     file.mistakes.sort_by_key(|mistake| mistake.line);
     Ok(file)
+}
+
+/// The lines that say something, each of another place.
+fn lines(text: &[u8], letters: &str) -> (Vec<Line>, Vec<Mistake>) {
+    let (mut lines, mut mistakes) = (Vec::new(), Vec::new());
+    let mut seen: HashMap<Place, usize> = HashMap::new();
+    for (index, bytes) in text.split(|byte| *byte == b'\n').enumerate() {
+        let number = index + 1;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match line(number, bytes, letters) {
+            Ok(line) => match seen.insert(line.place.clone(), number) {
+                Some(before) => mistakes.push(Mistake {
+                    line: number,
+                    words: format!("{} stands on line {before} already", line.place),
+                }),
+                None => lines.push(line),
+            },
+            Err(words) => mistakes.push(Mistake {
+                line: number,
+                words,
+            }),
+        }
+    }
+    (lines, mistakes)
+}
+
+/// The letters at the places of the lines.
+fn letters<'a>(
+    desk: &Desk,
+    lines: &'a [Line],
+    mistakes: &mut Vec<Mistake>,
+) -> Result<Vec<(&'a Line, Letter)>, Failure> {
+    let mut found = Vec::new();
+    for some in lines.chunks(100) {
+        let mut records = desk
+            .letters
+            .fetch(some.iter().map(|line| spot(&line.place)))?;
+        for line in some {
+            match records.remove(&spot(&line.place)).and_then(Letter::read) {
+                Some(letter) => found.push((line, letter)),
+                None => mistakes.push(Mistake {
+                    line: line.number,
+                    words: format!("there is no dead letter at {}", line.place),
+                }),
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The record of a letter that its topic did not take whole, where it still stands on the update

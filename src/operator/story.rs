@@ -57,15 +57,50 @@ impl Story {
         };
         let step = history.step(&chosen, false);
 
+        let Since {
+            outcome,
+            settled,
+            later,
+            later_count,
+        } = Since::read(desk, &letter, content.as_ref(), &chosen, watch)?;
+        Ok(Story {
+            letter,
+            content,
+            outcome,
+            settled,
+            later,
+            later_count,
+            chosen,
+            step,
+        })
+    }
+}
+
+/// The outcomes since then that tell of the letter, of its record, and of its user.
+#[derive(Default)]
+struct Since {
+    outcome: Option<OutcomeData>,
+    settled: Option<OutcomeData>,
+    later: VecDeque<OutcomeData>,
+    later_count: usize,
+}
+
+impl Since {
+    /// `content`: the letter's record, if its value is known.
+    fn read(
+        desk: &Desk,
+        letter: &Letter,
+        content: Option<&Record>,
+        chosen: &Chosen,
+        watch: &mut dyn Watch,
+    ) -> Result<Self, Failure> {
         let facts = &letter.facts;
         // An earlier record may have had the same place. Of a value that is gone nobody knows the
         // event.
-        let event = content
-            .as_ref()
-            .map(|content| match event::decode(content) {
-                Ok(event) => EventIdentity::from(&event.identity),
-                Err(undecodable) => EventIdentity::from(&undecodable.identity),
-            });
+        let event = content.map(|content| match event::decode(content) {
+            Ok(event) => EventIdentity::from(&event.identity),
+            Err(undecodable) => EventIdentity::from(&undecodable.identity),
+        });
         let of_this = |data: &OutcomeData| {
             data.target == facts.target && event.as_ref().is_none_or(|event| data.event == *event)
         };
@@ -76,8 +111,7 @@ impl Story {
         let spans = desk
             .outcomes
             .since(earlier(facts.failed_at), desk.outcomes.spans()?)?;
-        let (mut outcome, mut settled, mut later, mut later_count) =
-            (None, None, VecDeque::new(), 0);
+        let mut since = Since::default();
         watch.begin("reading outcomes", desk::steps(&spans));
         desk.outcomes.scan(&spans, watch, |message| {
             let of_user =
@@ -106,28 +140,19 @@ impl Story {
                     || chosen.from_before
             };
             if is(letter.place()) {
-                settled = Some(data);
+                since.settled = Some(data);
             } else if is(&facts.origin) && of_this(&data) {
-                outcome = Some(data);
+                since.outcome = Some(data);
             } else if of_user && data.record.topic == *desk.updates.name && is_later() {
-                later_count += 1;
-                later.push_back(data);
-                if later.len() > LATER {
-                    later.pop_front();
+                since.later_count += 1;
+                since.later.push_back(data);
+                if since.later.len() > LATER {
+                    since.later.pop_front();
                 }
             }
             Ok(Go::On)
         })?;
         watch.end();
-        Ok(Story {
-            letter,
-            content,
-            outcome,
-            settled,
-            later,
-            later_count,
-            chosen,
-            step,
-        })
+        Ok(since)
     }
 }

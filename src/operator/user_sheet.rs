@@ -9,6 +9,7 @@ use crate::operator::Letter;
 use crate::operator::explain::{Changed, Explanation, Waiting};
 use crate::operator::sheet::{Section, Sheet};
 use crate::operator::table::{of, times};
+use crate::telemetry::metrics::PAUSED;
 
 /// How far back outcomes are read unless said.
 pub const LATELY: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -34,35 +35,7 @@ pub(crate) fn sheet(found: &Explanation, state: Option<(&str, Value)>, since: Ti
         title: format!("user {} at {}", found.lane.user, found.lane.target),
         ..Sheet::default()
     };
-    let target = sheet.section("target");
-    match state {
-        Some((who, state)) => {
-            let text = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
-            let cause = if text("cause") == "none" {
-                String::new()
-            } else {
-                format!(" ({})", text("cause"))
-            };
-            target.line(format!(
-                "{}{cause} since {}, as {who} says",
-                text("state"),
-                text("since")
-            ));
-            if text("state") != "flowing" {
-                let next = Some(text("next_probe_at"))
-                    .filter(|next| !next.is_empty())
-                    .map_or_else(|| "under way".to_owned(), |next| format!("at {next}"));
-                target.line(format!(
-                    "because: {}; next probe {next}",
-                    text::name(&text("last_error"), 200)
-                ));
-            }
-        }
-        None => drop(target.line(
-            "no instance answers at admin.listen, so what the target does is not known here",
-        )),
-    }
-
+    doing(sheet.section("target"), state);
     waiting(sheet.section("waiting"), found);
     delivered(
         sheet.section(format!("delivered since {}", timestamp(since))),
@@ -104,6 +77,32 @@ pub(crate) fn sheet(found: &Explanation, state: Option<(&str, Value)>, since: Ti
         );
     }
     sheet
+}
+
+/// What the target does, as somebody says.
+fn doing(target: &mut Section, said: Option<(&str, Value)>) {
+    let Some((who, said)) = said else {
+        target
+            .line("no instance answers at admin.listen, so what the target does is not known here");
+        return;
+    };
+    let text = |key: &str| said[key].as_str().unwrap_or_default();
+    let (state, cause, since) = (text("state"), text("cause"), text("since"));
+    if cause == "none" {
+        target.line(format!("{state} since {since}, as {who} says"));
+    } else {
+        target.line(format!("{state} ({cause}) since {since}, as {who} says"));
+    }
+    if cause == PAUSED.1 {
+        target.line("because an operator has set `paused` in its configuration");
+    } else if state != "flowing" {
+        let next = match text("next_probe_at") {
+            "" => "under way".to_owned(),
+            next => format!("at {next}"),
+        };
+        let error = text::name(text("last_error"), 200);
+        target.line(format!("because: {error}; next probe {next}"));
+    }
 }
 
 fn waiting(section: &mut Section, found: &Explanation) {

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod process;
 pub mod reload;
 pub mod renewal;
+pub mod server;
 mod topics;
 
 use std::collections::HashSet;

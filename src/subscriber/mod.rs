@@ -6,11 +6,13 @@ mod beginning;
 mod calls;
 mod end;
 pub mod ending;
+mod paused;
 mod report;
 pub mod settle;
 mod settling;
 pub mod status;
 pub mod stop;
+mod threads;
 pub mod update;
 
 use std::collections::HashMap;
@@ -18,25 +20,27 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tracing::error;
 
 use self::calls::InFlight;
 pub use self::end::Ended;
-use self::report::{Ends, Reminders, Shown, Stalls, TimeOfDay};
+use self::paused::Paused;
+use self::report::{Ends, Reminders, Shown, Stalls};
+use self::threads::Threads;
 use crate::config::{Config, Kafka, Target, UNCLAIMED};
 use crate::http::attempt::{Attempt, Caller};
 use crate::http::client::Http;
 use crate::kafka::{
-    BATCHES, Consumer, Failure, Fetched, Fetcher, Input, Lease, Membership, Offsets, Order,
-    Ownership, Publisher, Read, Request, Settled, Shared, Told,
+    Consumer, Failure, Fetched, Fetcher, Input, Lease, Membership, Offsets, Order, Ownership,
+    Publisher, Read, Request, Settled, Shared, Told,
 };
 use crate::model::route::Router;
 use crate::subscriber::settle::{Facts, Settler};
 use crate::subscriber::status::Board;
 use crate::subscriber::stop::Stop;
-use crate::subscriber::update::{Claims, Update};
+use crate::subscriber::update::Update;
 use crate::telemetry::metrics::TargetMetrics;
 use crate::telemetry::traces::Tracer;
 use engine::{Action, Batch, Engine, Refetched, Settings, Ticket};
@@ -64,6 +68,7 @@ pub struct Subscriber {
     finished: UnboundedReceiver<(Ticket, Option<Attempt>)>,
     finish: UnboundedSender<(Ticket, Option<Attempt>)>,
     calls: HashMap<Ticket, InFlight>,
+    pause: Paused,
     lease: Arc<Lease>,
     ownership: Arc<Ownership>,
     membership: Arc<Membership>,
@@ -78,14 +83,8 @@ pub struct Subscriber {
     metrics: TargetMetrics,
     tracer: Option<Tracer>,
     board: Board,
-    state: (&'static str, &'static str),
-    /// The cause for which the log says that the target holds.
-    told_cause: Option<&'static str>,
-    since: TimeOfDay,
-    next_probe_at: TimeOfDay,
     last_error: Option<String>,
     odd: Reminders,
-    beats: u64,
     stalls: Stalls,
     shown: Shown,
 }
@@ -133,20 +132,9 @@ impl Subscriber {
             .map(|target| caller(target, &metrics))
             .transpose()?
             .map(Arc::new);
-        let group_id = config.kafka.group_id.clone();
         let lease = Arc::new(Lease::new(config.kafka.session_timeout));
         let ownership = Arc::new(Ownership::default());
-        let (sender, inputs) = channel(BATCHES);
-        let claims = || {
-            Claims::new(
-                group_id.clone(),
-                name.clone(),
-                target.map(|target| target.api),
-                router.clone(),
-            )
-        };
-        let drain_timeout = config.shutdown.drain_timeout;
-        let membership = Arc::new(Membership::new(drain_timeout, outrun));
+        let membership = Arc::new(Membership::new(config.shutdown.drain_timeout, outrun));
         let shared = Shared {
             lease: lease.clone(),
             ownership: ownership.clone(),
@@ -154,40 +142,20 @@ impl Subscriber {
             offsets,
             metrics: metrics.clone(),
         };
-        let consumer = Consumer::spawn(
-            &config.kafka,
-            &name,
-            drain_timeout,
-            shared,
-            sender,
-            claims(),
-        )?;
-        let (fetched_sender, fetched) = unbounded_channel();
-        let fetcher = target
-            .map(|_| Fetcher::spawn(&config.kafka, &name, claims(), fetched_sender))
-            .transpose()?;
-        let (settled_sender, settled) = unbounded_channel();
-        let publisher = Publisher::spawn(
-            &config.kafka,
-            &name,
-            consumer.client(),
-            ownership.clone(),
-            metrics.clone(),
-            settled_sender,
-        )?;
+        let threads = Threads::spawn(config, target, &router, shared)?;
         let (finish, finished) = unbounded_channel();
         Ok(Subscriber {
             topic: config.kafka.topics.updates.clone(),
             kafka: config.kafka.clone(),
             engine: Engine::new(settings(target), fastrand::u64(..), Instant::now()),
-            consumer,
-            inputs,
-            fetcher,
-            fetched,
-            publisher,
-            settled,
+            consumer: threads.consumer,
+            inputs: threads.inputs,
+            fetcher: threads.fetcher,
+            fetched: threads.fetched,
+            publisher: threads.publisher,
+            settled: threads.settled,
             settler: Arc::new(Settler {
-                group_id,
+                group_id: config.kafka.group_id.clone(),
                 subscriber: name.clone(),
                 topics: config.kafka.topics.clone(),
                 topic_id: OnceLock::new(),
@@ -196,6 +164,7 @@ impl Subscriber {
             finished,
             finish,
             calls: HashMap::new(),
+            pause: Paused::new(is_paused(target), Instant::now()),
             lease,
             ownership,
             membership,
@@ -207,13 +176,8 @@ impl Subscriber {
             metrics,
             tracer,
             board,
-            state: ("flowing", "none"),
-            told_cause: None,
-            since: TimeOfDay::default(),
-            next_probe_at: TimeOfDay::default(),
             last_error: None,
             odd: Reminders::default(),
-            beats: 0,
             stalls: Stalls::default(),
             shown: Shown::default(),
             name,
@@ -276,7 +240,9 @@ impl Subscriber {
             .targets
             .iter()
             .find(|target| target.name == self.name);
-        self.engine.settings(settings(target), Instant::now());
+        let now = Instant::now();
+        self.engine.settings(settings(target), now);
+        self.pause.set(is_paused(target), now);
     }
 
     fn take(&mut self, input: Input<Update>) -> Option<Ended> {
@@ -387,8 +353,8 @@ impl Subscriber {
 
     fn step(&mut self) {
         // None: no lease any more, or not yet.
-        self.engine
-            .lease(self.lease.until().unwrap_or_else(Instant::now));
+        let until = self.pause.call_until(self.lease.until(), Instant::now());
+        self.engine.lease(until);
         for action in self.engine.step(Instant::now()) {
             match action {
                 Action::Start {
@@ -461,6 +427,10 @@ fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
         target.delivery.request_timeout,
         Box::new(move |result| metrics.login(result)),
     )
+}
+
+fn is_paused(target: Option<&Target>) -> bool {
+    target.is_some_and(|target| target.paused)
 }
 
 fn settings(target: Option<&Target>) -> Settings {

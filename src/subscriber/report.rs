@@ -13,7 +13,7 @@ use crate::model::event::UserId;
 use crate::subscriber::Subscriber;
 use crate::subscriber::status::TargetStatus;
 use crate::subscriber::update::Update;
-use crate::telemetry::metrics::names;
+use crate::telemetry::metrics::{FLOWING, PAUSED, StateNames, names};
 use engine::{Cause, State};
 
 /// A partition whose lowest unsettled offset stands still for so long, while its target flows, is
@@ -110,13 +110,35 @@ impl Ends {
     }
 }
 
-/// What the gauges said last of the partitions, and of Kafka.
-#[derive(Debug, Default)]
+/// What was said last: of the target, of its partitions, and of Kafka.
+#[derive(Debug)]
 pub(super) struct Shown {
+    state: StateNames,
+    /// The cause for which the log says that the target holds.
+    told_cause: Option<&'static str>,
+    since: TimeOfDay,
+    next_probe_at: TimeOfDay,
+    /// The polling thread's signs of life.
+    beats: u64,
     lags: HashMap<i32, i64>,
     /// When the oldest record was written that is not settled, in milliseconds since 1970.
     oldest: Option<i64>,
     kafka_up: bool,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Shown {
+            state: FLOWING,
+            told_cause: None,
+            since: TimeOfDay::default(),
+            next_probe_at: TimeOfDay::default(),
+            beats: 0,
+            lags: HashMap::new(),
+            oldest: None,
+            kafka_up: false,
+        }
+    }
 }
 
 /// The time of day of a moment, worked out once for each: two looks at the same moment tell the
@@ -208,25 +230,47 @@ impl Subscriber {
         }
     }
 
+    /// What the target does now, and why.
+    fn state_names(&self) -> StateNames {
+        if self.pause.is_paused() {
+            PAUSED
+        } else {
+            names(self.engine.state())
+        }
+    }
+
     /// Says once what the target does now.
     pub(super) fn show_state(&mut self) {
-        let now = self.engine.state();
-        let (state, cause) = names(now);
-        if (state, cause) == self.state {
+        let (state, cause) = self.state_names();
+        if (state, cause) == self.shown.state {
             return;
         }
-        self.state = (state, cause);
-        self.metrics.state(now);
+        self.shown.state = (state, cause);
+        self.metrics.state(self.shown.state);
+        if self.pause.is_paused() {
+            self.shown.told_cause = Some(cause);
+            info!(
+                target = self.name,
+                state, cause, "the target is paused: its updates wait until `paused` is false"
+            );
+        } else {
+            self.tell_state(self.engine.state());
+        }
+        self.show_status();
+    }
+
+    fn tell_state(&mut self, now: State) {
+        let (state, cause) = self.shown.state;
         let error = self.last_error.as_deref();
         // Probes come and go; told is that it holds, and why, whenever that changes. What the first
         // probe refutes at once is not.
         match now {
-            State::Flowing if self.told_cause.take().is_some() => {
+            State::Flowing if self.shown.told_cause.take().is_some() => {
                 info!(target = self.name, state, cause, "the target flows again")
             }
             State::Flowing => debug!(target = self.name, state, cause, "the target flows on"),
-            State::Holding { probe_at, .. } if self.told_cause != Some(cause) => {
-                self.told_cause = Some(cause);
+            State::Holding { probe_at, .. } if self.shown.told_cause != Some(cause) => {
+                self.shown.told_cause = Some(cause);
                 let next_probe_in_ms = u64::try_from(
                     probe_at
                         .saturating_duration_since(Instant::now())
@@ -247,7 +291,6 @@ impl Subscriber {
                 state, cause, error, "the target is probed"
             ),
         }
-        self.show_status();
     }
 
     pub(super) fn look_around(&mut self) {
@@ -281,7 +324,7 @@ impl Subscriber {
             .set(i64::try_from(gauges.concurrency_limit).unwrap_or(i64::MAX));
         self.hear_of_ends();
         let standing = self.membership.standing(Instant::now());
-        self.show_partitions(gauges.state, &standing);
+        self.show_partitions(&standing);
         self.show_kafka(&standing);
         self.show_status();
     }
@@ -298,7 +341,8 @@ impl Subscriber {
 
     /// Lag and age. While the group may have given the partitions away, and nobody says so, they
     /// are told of as they were.
-    fn show_partitions(&mut self, state: State, standing: &Standing) {
+    fn show_partitions(&mut self, standing: &Standing) {
+        let flows = self.state_names() == FLOWING;
         let (mut lags, mut oldest) = if standing.member {
             Default::default()
         } else {
@@ -308,7 +352,7 @@ impl Subscriber {
             if let Some(end) = self.ends.get(partition) {
                 let lag = (end - lowest).max(0);
                 lags.insert(partition, lag);
-                let waits = lag > 0 && state == State::Flowing && standing.up;
+                let waits = lag > 0 && flows && standing.up;
                 if let Some(stalled) = self.stalls.look(partition, lowest, waits, Instant::now()) {
                     let user = update.and_then(|update| update.user).map(UserId::get);
                     warn!(
@@ -380,18 +424,20 @@ impl Subscriber {
 
     fn show_status(&mut self) {
         let gauges = self.engine.gauges();
-        let (state, cause) = names(gauges.state);
+        let (state, cause) = self.state_names();
         let next_probe_at = match gauges.state {
-            State::Holding { probe_at, .. } => Some(self.next_probe_at.of(probe_at)),
-            State::Flowing | State::Probing { .. } => None,
+            State::Holding { probe_at, .. } if !self.pause.is_paused() => {
+                Some(self.shown.next_probe_at.of(probe_at))
+            }
+            _ => None,
         };
         let beats = self.consumer.beats();
-        let alive = beats != self.beats || !self.releasing.is_empty();
-        self.beats = beats;
+        let alive = beats != self.shown.beats || !self.releasing.is_empty();
+        self.shown.beats = beats;
         let status = TargetStatus {
             state,
             cause,
-            since: self.since.of(gauges.since),
+            since: self.shown.since.of(self.pause.since(gauges.since)),
             next_probe_at,
             lag: self.metrics.total_lag(),
             in_flight: gauges.in_flight,

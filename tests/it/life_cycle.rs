@@ -172,5 +172,21 @@ async fn a_broker_that_cannot_be_reached_is_waited_for() {
     let service = Service::run_unready(&bench.config_file());
     assert_eq!(service.get("/livez").0, 200);
     assert_eq!(service.get("/readyz").0, 503);
+    let (code, words) = bench.health(&service, &["--ready"]);
+    assert!(code == Some(1) && words.contains("not ready: "), "{words}");
+    assert_eq!(bench.health(&service, &[]), (Some(0), "ok\n".to_owned()));
     assert_eq!(service.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_a_container_engine_how_the_instance_is() {
+    let bench = Bench::new().await;
+    let service = bench.start();
+    for flags in [&[][..], &["--ready"]] {
+        assert_eq!(bench.health(&service, flags), (Some(0), "ok\n".to_owned()));
+    }
+    let address = format!("admin.listen={}", service.address());
+    assert_eq!(service.terminate().code, Some(0));
+    let (code, words) = bench.command(&["health", "--set", &address]);
+    assert!(code == Some(1) && words.contains("no answer at"), "{words}");
 }

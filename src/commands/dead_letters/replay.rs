@@ -102,6 +102,18 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
         note("nothing was sent");
         return Ok(Exit::Done);
     }
+    carry_out(&desk, &mut history, &choice.letters, &mended, args, bar)
+}
+
+/// Sends and settles what the plan says, and tells what came of it.
+fn carry_out(
+    desk: &Desk,
+    history: &mut History<'_>,
+    letters: &[Chosen],
+    mended: &Mended,
+    args: &ReplayArgs,
+    mut bar: Bar,
+) -> Result<Exit, Exit> {
     let (mut summary, began) = (Summary::default(), Instant::now());
     // Until here a signal ends the process at once; from here on the batch that is under way is
     // finished first.
@@ -111,17 +123,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
         rate: args.rate,
         stop: &|| stop.is_asked(),
     };
-    let done = replay::run(
-        &desk,
-        &mut history,
-        &choice.letters,
-        &mended,
-        pace,
-        &mut bar,
-        &mut summary,
-    );
+    let done = replay::run(desk, history, letters, mended, pace, &mut bar, &mut summary);
     drop(bar);
-    tell(&desk, &summary, choice.letters.len(), began);
+    tell(desk, &summary, letters.len(), began);
     done.map_err(failed)?;
     let refused = summary
         .counts

@@ -10,6 +10,7 @@ const CAUSES = {
   unauthorized: "the API refuses the credentials",
   fault: "something else than the API answers",
   throttled: "the API asked for a pause",
+  paused: "an operator has paused it",
 };
 
 export class NowPage {

@@ -46,16 +46,7 @@ impl<C: Send + 'static> Work<C> {
             of = reports.len(),
             "a transaction was aborted"
         );
-        let mut refused = BTreeSet::new();
-        for (number, refusal) in &findings.guilty {
-            let message = &mut settlement.messages[*number];
-            self.standing
-                .refused(message, *refusal, self.batches.compressed, Instant::now());
-            if !message.alter(*refusal) {
-                refused.insert(message.ending);
-                self.tell_refused(&settlement.messages[*number], *refusal);
-            }
-        }
+        let mut refused = self.alter(settlement, &findings);
         if let Some(bytes) = findings.narrow {
             debug!(
                 bytes,
@@ -64,24 +55,7 @@ impl<C: Send + 'static> Work<C> {
             self.batches.narrow = Some((bytes, Instant::now()));
             self.producer = None;
         }
-        let mut topics = findings.topics.clone();
-        if let (true, Some(Code::TopicAuthorizationFailed)) =
-            (topics.is_empty(), error.rdkafka_error_code())
-        {
-            topics.extend(
-                suspect(&settlement.messages).map(|topic| (topic, Code::TopicAuthorizationFailed)),
-            );
-        }
-        for (topic, code) in &topics {
-            self.suspend(topic, *code);
-            refused.extend(
-                settlement
-                    .messages
-                    .iter()
-                    .filter(|message| message.topic == *topic)
-                    .map(|message| message.ending),
-            );
-        }
+        refused.extend(self.suspend_all(&settlement.messages, &findings, error));
         // Nothing was taken at all: perhaps the transaction before does not end, which only a new
         // session tells.
         if findings.late && reports.iter().all(|report| report.result.is_err()) {
@@ -113,6 +87,44 @@ impl<C: Send + 'static> Work<C> {
         } else {
             Next::Later
         }
+    }
+
+    /// Changes the messages that were refused for themselves. Returns the endings of those that
+    /// cannot be changed any further.
+    fn alter(&mut self, settlement: &mut Settlement, findings: &Findings) -> BTreeSet<usize> {
+        let mut refused = BTreeSet::new();
+        for (number, refusal) in &findings.guilty {
+            let message = &mut settlement.messages[*number];
+            self.standing
+                .refused(message, *refusal, self.batches.compressed, Instant::now());
+            if !message.alter(*refusal) {
+                refused.insert(message.ending);
+                self.tell_refused(&settlement.messages[*number], *refusal);
+            }
+        }
+        refused
+    }
+
+    /// Suspends the topics that take nothing. Returns the endings that need one of them.
+    fn suspend_all(
+        &mut self,
+        messages: &[Message],
+        findings: &Findings,
+        error: &KafkaError,
+    ) -> Vec<usize> {
+        let mut topics = findings.topics.clone();
+        if let (true, Some(Code::TopicAuthorizationFailed)) =
+            (topics.is_empty(), error.rdkafka_error_code())
+        {
+            topics.extend(suspect(messages).map(|topic| (topic, Code::TopicAuthorizationFailed)));
+        }
+        let mut refused = Vec::new();
+        for (topic, code) in &topics {
+            self.suspend(topic, *code);
+            let of_topic = messages.iter().filter(|message| message.topic == *topic);
+            refused.extend(of_topic.map(|message| message.ending));
+        }
+        refused
     }
 
     /// A topic takes nothing: what needs it waits, and nothing else does.

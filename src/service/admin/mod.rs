@@ -2,7 +2,6 @@
 //! anything, and whoever reaches it can occupy no more of the service than its limits say.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,15 +9,13 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tracing::{debug, info, warn};
+use tracing::info;
 
+use crate::service::server::{self, Limits};
 use crate::subscriber::status::Board;
+use crate::subscriber::stop;
 use crate::telemetry::metrics::Metrics;
 
 /// Serves until the process ends: the task is not meant to end before.
@@ -35,66 +32,25 @@ pub async fn serve(
     })?;
     let address = listener.local_addr()?;
     info!(%address, "admin endpoint listening");
-    Ok(tokio::spawn(accept(
-        listener,
-        routes(metrics, board),
-        LIMITS,
-    )))
+    let routes = routes(metrics, board);
+    Ok(tokio::spawn(serve_on(listener, routes, LIMITS)))
 }
 
-/// What one who reaches the port may take.
-#[derive(Clone, Copy)]
-struct Limits {
-    /// Connections at once; more wait until one ends.
-    connections: usize,
-    /// How long a connection lasts, whatever is done with it. Each serves one request.
-    lifetime: Duration,
-    /// The head of a request, in bytes.
-    head: usize,
-}
-
+/// Each connection serves one request and is closed within 5 s.
 const LIMITS: Limits = Limits {
     connections: 64,
-    lifetime: Duration::from_secs(5),
+    lifetime: Duration::from_secs(4),
+    last: Duration::from_secs(1),
+    idle: Duration::from_secs(5),
+    keep_alive: false,
     head: 16 * 1024,
+    body: 0,
 };
 
-/// The pause after a connection that could not be had, as where the process has too many files
-/// open.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// Accepts connections for ever.
-async fn accept(listener: TcpListener, routes: Router, limits: Limits) {
-    let room = Arc::new(Semaphore::new(limits.connections));
-    let mut well = true;
-    while let Ok(place) = room.clone().acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => {
-                well = true;
-                stream
-            }
-            Err(error) => {
-                if std::mem::replace(&mut well, false) {
-                    warn!(%error, "the admin endpoint cannot accept connections; it goes on trying");
-                }
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
-        let service = TowerToHyperService::new(routes.clone());
-        let connection = http1::Builder::new()
-            .keep_alive(false)
-            .max_buf_size(limits.head)
-            .serve_connection(TokioIo::new(stream), service);
-        tokio::spawn(async move {
-            let _place = place;
-            match tokio::time::timeout(limits.lifetime, connection).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%error, "a request to the admin endpoint was not served"),
-                Err(_) => debug!("a connection to the admin endpoint took too long"),
-            }
-        });
-    }
+/// Serves for ever.
+async fn serve_on(listener: TcpListener, routes: Router, limits: Limits) {
+    let (_stopper, never) = stop::channel();
+    server::serve("admin endpoint", listener, routes, limits, never).await;
 }
 
 fn routes(metrics: Metrics, board: Board) -> Router {

@@ -10,7 +10,8 @@ use super::*;
 const SHORT: Limits = Limits {
     connections: 2,
     lifetime: Duration::from_millis(200),
-    head: LIMITS.head,
+    last: Duration::ZERO,
+    ..LIMITS
 };
 /// Never reached by a test that passes.
 const LONG: Limits = Limits {
@@ -21,7 +22,7 @@ const LONG: Limits = Limits {
 async fn start(limits: Limits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(accept(
+    tokio::spawn(serve_on(
         listener,
         routes(
             Metrics::new().unwrap(),

@@ -19,7 +19,7 @@ const UNREADY: Duration = Duration::from_secs(30);
 pub struct TargetStatus {
     /// `flowing`, `holding`, `probing`.
     pub state: &'static str,
-    /// `none`, `unreachable`, `unauthorized`, `fault`, `throttled`.
+    /// `none`, `unreachable`, `unauthorized`, `fault`, `throttled`, `paused`.
     pub cause: &'static str,
     /// Since when it flows, or does not.
     pub since: Timestamp,

@@ -3,6 +3,7 @@
 
 mod families;
 mod process;
+mod register;
 mod settling;
 
 use std::collections::HashMap;
@@ -20,13 +21,24 @@ use crate::model::outcome::Kind;
 use engine::verdict::{Reason, Verdict};
 use engine::{Cause, State};
 
-/// Every cause of a target's state.
-const CAUSES: [Cause; 4] = [
-    Cause::Unreachable,
-    Cause::Unauthorized,
-    Cause::Fault,
-    Cause::Throttled,
-];
+/// What a target does, and why, as metrics and `/status` name it.
+pub type StateNames = (&'static str, &'static str);
+
+/// Calls are made as they come.
+pub const FLOWING: StateNames = ("flowing", "none");
+/// An operator has paused it.
+pub const PAUSED: StateNames = ("holding", "paused");
+
+/// Every cause for which a target does not flow.
+pub fn causes() -> impl Iterator<Item = &'static str> {
+    let of_its_api = [
+        Cause::Unreachable,
+        Cause::Unauthorized,
+        Cause::Fault,
+        Cause::Throttled,
+    ];
+    of_its_api.into_iter().map(Cause::as_str).chain([PAUSED.1])
+}
 
 /// All metrics of the process.
 #[derive(Clone)]
@@ -67,53 +79,60 @@ impl Metrics {
         let label = &[target];
         // A counter that appears with its first event hides that event from `rate` and `increase`.
         for result in ["ok", "aborted", "failed"] {
-            families.commits.with_label_values(&[target, result]);
+            families.kafka.commits.with_label_values(&[target, result]);
         }
         for result in ["ok", "refused", "failed"] {
-            families.logins.with_label_values(&[target, result]);
+            families.calls.logins.with_label_values(&[target, result]);
         }
         for kind in ["assigned", "revoked", "lost"] {
-            families.rebalances.with_label_values(&[target, kind]);
+            families.kafka.rebalances.with_label_values(&[target, kind]);
         }
         for kind in [Kind::Delivered, Kind::Merged] {
             families
+                .records
                 .outcomes
                 .with_label_values(&[target, kind.as_str(), ""]);
         }
         for reason in Reason::ALL {
-            families.outcomes.with_label_values(&[
+            families.records.outcomes.with_label_values(&[
                 target,
                 Kind::DeadLettered.as_str(),
                 reason.as_str(),
             ]);
         }
-        families.restarts.with_label_values(label);
-        families.offsets_reset.with_label_values(label);
+        families.kafka.restarts.with_label_values(label);
+        families.kafka.offsets_reset.with_label_values(label);
         families.settling.begin(target);
-        families.ambiguous.with_label_values(label);
-        families.other_user.with_label_values(label);
+        families.calls.ambiguous.with_label_values(label);
+        families.calls.other_user.with_label_values(label);
         let metrics = TargetMetrics {
             families: families.clone(),
             target: target.into(),
-            consumed: families.consumed.with_label_values(label),
-            claimed: families.claimed.with_label_values(label),
-            in_flight: families.in_flight.with_label_values(label),
-            waiting: families.waiting.with_label_values(label),
-            concurrency_limit: families.concurrency_limit.with_label_values(label),
-            order_violations: families.order_violations.with_label_values(label),
+            consumed: families.records.consumed.with_label_values(label),
+            claimed: families.records.claimed.with_label_values(label),
+            in_flight: families.calls.in_flight.with_label_values(label),
+            waiting: families.records.waiting.with_label_values(label),
+            concurrency_limit: families.calls.concurrency_limit.with_label_values(label),
+            order_violations: families.calls.order_violations.with_label_values(label),
             refused: families.settling.refused.with_label_values(label),
-            delivered: families
-                .outcomes
-                .with_label_values(&[target, Kind::Delivered.as_str(), ""]),
-            attempt_duration: families.attempt_duration.with_label_values(label),
-            delivery_duration: families.delivery_duration.with_label_values(label),
+            delivered: families.records.outcomes.with_label_values(&[
+                target,
+                Kind::Delivered.as_str(),
+                "",
+            ]),
+            attempt_duration: families.calls.attempt_duration.with_label_values(label),
+            delivery_duration: families.records.delivery_duration.with_label_values(label),
             lags: Arc::default(),
         };
-        families.oldest_unsettled.with_label_values(label).set(0.0);
-        families.kafka_up.with_label_values(label).set(0);
-        families.kafka_round_trip.with_label_values(label);
-        families.kafka_fetched.with_label_values(label);
-        metrics.state(State::Flowing);
+        families
+            .records
+            .oldest_unsettled
+            .with_label_values(label)
+            .set(0.0);
+        families.kafka.kafka_up.with_label_values(label).set(0);
+        families.kafka.kafka_round_trip.with_label_values(label);
+        families.kafka.kafka_fetched.with_label_values(label);
+        metrics.state(FLOWING);
         metrics
     }
 
@@ -189,6 +208,7 @@ impl TargetMetrics {
     /// A call of the API ended.
     pub fn attempted(&self, verdict: Verdict, status: &str, took: Duration) {
         self.families
+            .calls
             .attempts
             .with_label_values(&[&*self.target, verdict.as_str(), status])
             .inc();
@@ -198,6 +218,7 @@ impl TargetMetrics {
     /// A call may have taken effect although no answer says so.
     pub fn ambiguous(&self) {
         self.families
+            .calls
             .ambiguous
             .with_label_values(&[&*self.target])
             .inc();
@@ -206,6 +227,7 @@ impl TargetMetrics {
     /// An answer named another user.
     pub fn other_user(&self) {
         self.families
+            .calls
             .other_user
             .with_label_values(&[&*self.target])
             .inc();
@@ -221,6 +243,7 @@ impl TargetMetrics {
     /// A login ended.
     pub fn login(&self, result: &str) {
         self.families
+            .calls
             .logins
             .with_label_values(&[&*self.target, result])
             .inc();
@@ -232,6 +255,7 @@ impl TargetMetrics {
             (Kind::Delivered, None) => self.delivered.inc(),
             _ => self
                 .families
+                .records
                 .outcomes
                 .with_label_values(&[
                     &*self.target,
@@ -246,6 +270,7 @@ impl TargetMetrics {
     /// A transaction ended.
     pub fn committed(&self, result: &str) {
         self.families
+            .kafka
             .commits
             .with_label_values(&[&*self.target, result])
             .inc();
@@ -254,6 +279,7 @@ impl TargetMetrics {
     /// The group rebalanced.
     pub fn rebalanced(&self, kind: &str) {
         self.families
+            .kafka
             .rebalances
             .with_label_values(&[&*self.target, kind])
             .inc();
@@ -262,6 +288,7 @@ impl TargetMetrics {
     /// The subscriber broke, and begins anew.
     pub fn restarted(&self) {
         self.families
+            .kafka
             .restarts
             .with_label_values(&[&*self.target])
             .inc();
@@ -270,21 +297,22 @@ impl TargetMetrics {
     /// A partition's offsets do not mean what they meant.
     pub fn offsets_reset(&self) {
         self.families
+            .kafka
             .offsets_reset
             .with_label_values(&[&*self.target])
             .inc();
     }
 
     /// The target does this now.
-    pub fn state(&self, state: State) {
-        let (now, why) = names(state);
+    pub fn state(&self, (now, why): StateNames) {
         let gauge = |state: &str, cause: &str| {
             self.families
+                .calls
                 .target_state
                 .with_label_values(&[&*self.target, state, cause])
         };
-        gauge("flowing", "none").set(i64::from(now == "flowing"));
-        for cause in CAUSES.map(Cause::as_str) {
+        gauge(FLOWING.0, FLOWING.1).set(i64::from(now == FLOWING.0));
+        for cause in causes() {
             for state in ["holding", "probing"] {
                 gauge(state, cause).set(i64::from((state, cause) == (now, why)));
             }
@@ -298,6 +326,7 @@ impl TargetMetrics {
         };
         for (partition, lag) in &lags {
             self.families
+                .records
                 .consumer_lag
                 .with_label_values(&[&*self.target, topic, &partition.to_string()])
                 .set(*lag);
@@ -307,7 +336,7 @@ impl TargetMetrics {
             .filter(|partition| !lags.contains_key(partition))
         {
             // It was set above at an earlier time, so it is there.
-            let _ = self.families.consumer_lag.remove_label_values(&[
+            let _ = self.families.records.consumer_lag.remove_label_values(&[
                 &*self.target,
                 topic,
                 &gone.to_string(),
@@ -327,6 +356,7 @@ impl TargetMetrics {
     /// Whether the subscriber is in its group and the brokers answer.
     pub fn kafka_up(&self, up: bool) {
         self.families
+            .kafka
             .kafka_up
             .with_label_values(&[&*self.target])
             .set(i64::from(up));
@@ -335,6 +365,7 @@ impl TargetMetrics {
     /// How long the group's coordinator took to answer lately, or has not answered for.
     pub fn kafka_round_trip(&self, mean: Duration) {
         self.families
+            .kafka
             .kafka_round_trip
             .with_label_values(&[&*self.target])
             .set(mean.as_secs_f64());
@@ -343,6 +374,7 @@ impl TargetMetrics {
     /// Records fetched by the Kafka client that wait to be read.
     pub fn kafka_fetched(&self, records: i64) {
         self.families
+            .kafka
             .kafka_fetched
             .with_label_values(&[&*self.target])
             .set(records);
@@ -351,6 +383,7 @@ impl TargetMetrics {
     /// The age of the oldest unsettled record.
     pub fn oldest_unsettled(&self, age: Duration) {
         self.families
+            .records
             .oldest_unsettled
             .with_label_values(&[&*self.target])
             .set(age.as_secs_f64());
@@ -358,9 +391,9 @@ impl TargetMetrics {
 }
 
 /// A state and its cause as metrics and `/status` name them.
-pub fn names(state: State) -> (&'static str, &'static str) {
+pub fn names(state: State) -> StateNames {
     match state {
-        State::Flowing => ("flowing", "none"),
+        State::Flowing => FLOWING,
         State::Holding { cause, .. } => ("holding", cause.as_str()),
         State::Probing { cause, .. } => ("probing", cause.as_str()),
     }

@@ -1,7 +1,9 @@
 //! The metrics of the process, which are no target's.
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Result};
+
+use super::register::Register;
 
 /// What happens to the process as a whole.
 pub(super) struct Process {
@@ -11,37 +13,30 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let build = IntGaugeVec::new(
-            Opts::new("user_courier_build_info", "1, with the version that runs."),
-            &["version"],
-        )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        registry.register(Box::new(build))?;
-        registry.register(Box::new(ProcessCollector::for_self()))?;
-        let help =
-            "Readings of the configuration while running, by result: taken, refused, unchanged.";
-        let reloads = IntCounterVec::new(
-            Opts::new("user_courier_config_reloads_total", help),
+    pub(super) fn register(register: &Register) -> Result<Self> {
+        register
+            .gauge("build_info", "1, with the version that runs.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        register
+            .registry
+            .register(Box::new(ProcessCollector::for_self()))?;
+        let reloads = register.counter(
+            "config_reloads_total",
+            "Readings of the configuration while running, by result: taken, refused, unchanged.",
             &["result"],
         )?;
-        registry.register(Box::new(reloads.clone()))?;
         // A counter that appears with its first event hides that event from `rate` and `increase`.
         for result in ["taken", "refused", "unchanged"] {
             reloads.with_label_values(&[result]);
         }
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(format!("user_courier_{name}"), help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
         Ok(Process {
             reloads,
-            log_lines_left_out: counter(
+            log_lines_left_out: register.process_counter(
                 "log_lines_left_out_total",
                 "Log lines left out, since standard error did not take them fast enough.",
             )?,
-            spans_left_out: counter(
+            spans_left_out: register.process_counter(
                 "spans_left_out_total",
                 "Spans of traces left out, since the collector did not take them, or not fast enough.",
             )?,

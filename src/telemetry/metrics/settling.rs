@@ -1,40 +1,37 @@
 //! Metrics of what topics do not take, and do not keep.
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Result};
 
+use super::register::Register;
 use crate::model::altered::{Part, Parts};
 
 /// The topics that the service writes, as metrics name them.
 const TOPICS: [&str; 2] = ["outcomes", "dead_letters"];
 
 /// What is changed, what waits, and what is soon gone.
-pub(super) struct Settling {
+pub(super) struct SettlingFamilies {
     altered: IntCounterVec,
     pub(super) refused: IntGaugeVec,
     pub(super) near_retention: IntGauge,
 }
 
-impl Settling {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let help =
-            "Parts of messages that were changed, since their topic refused the message as it was.";
-        let altered = IntCounterVec::new(
-            Opts::new("user_courier_altered_messages_total", help),
-            &["target", "topic", "what"],
-        )?;
-        registry.register(Box::new(altered.clone()))?;
-        let help = "Endings that wait to be settled, since a topic refuses what is written of them or the link is too slow for it.";
-        let refused =
-            IntGaugeVec::new(Opts::new("user_courier_refused_endings", help), &["target"])?;
-        registry.register(Box::new(refused.clone()))?;
-        let help =
-            "Offsets of the dead-letter topic, open or not, in the last tenth of its retention.";
-        let near_retention = IntGauge::new("user_courier_dead_letters_near_retention", help)?;
-        registry.register(Box::new(near_retention.clone()))?;
-        Ok(Settling {
-            altered,
-            refused,
-            near_retention,
+impl SettlingFamilies {
+    pub(super) fn register(register: &Register) -> Result<Self> {
+        Ok(SettlingFamilies {
+            altered: register.counter(
+                "altered_messages_total",
+                "Parts of messages that were changed, since their topic refused the message as it was.",
+                &["target", "topic", "what"],
+            )?,
+            refused: register.gauge(
+                "refused_endings",
+                "Endings that wait to be settled, since a topic refuses what is written of them or the link is too slow for it.",
+                &["target"],
+            )?,
+            near_retention: register.process_gauge(
+                "dead_letters_near_retention",
+                "Offsets of the dead-letter topic, open or not, in the last tenth of its retention.",
+            )?,
         })
     }
 

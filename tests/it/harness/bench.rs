@@ -153,6 +153,12 @@ impl Bench {
         )
     }
 
+    /// What `user-courier health` with these flags says of a service.
+    pub(crate) fn health(&self, service: &Service, flags: &[&str]) -> (Option<i32>, String) {
+        let address = format!("admin.listen={}", service.address());
+        self.command(&[&["health", "--set", &address], flags].concat())
+    }
+
     /// A file of this content beside the configuration.
     pub(crate) fn file(&self, name: &str, content: &str) -> String {
         let path = self.folder.path().join(name);
