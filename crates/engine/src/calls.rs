@@ -5,10 +5,11 @@
 //! slot back. Calls of users whose last call failed take half of the slots at the most. So a few
 //! users whose calls hang leave room for all others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::Ticket;
 use crate::UserKey;
+use crate::numbers::NumberMap;
 
 /// At least so many deliveries overtake a call. Those in flight with it are among them, so it is at
 /// least twice the limit.
@@ -27,7 +28,7 @@ struct Call {
 /// All calls in flight, at most one for each user.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    by_user: HashMap<UserKey, Call>,
+    by_user: NumberMap<UserKey, Call>,
     /// Deliveries so far.
     delivered: u64,
     /// Calls that are not overtaken, and some that have ended, by how many deliveries there were

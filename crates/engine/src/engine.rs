@@ -1,6 +1,6 @@
 //! The engine's state, and what happens when a record arrives.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use crate::health::{Health, State};
 use crate::lane::Lanes;
 use crate::ledger::Arrival;
 use crate::limit::Limit;
+use crate::numbers::NumberMap;
 use crate::portion::Portions;
 use crate::proof::{Failure, Proof};
 use crate::rate::Rate;
@@ -82,7 +83,7 @@ pub struct Engine<U, F> {
     pub(super) settings: Settings,
     pub(super) backoff: Backoff,
     pub(super) rng: fastrand::Rng,
-    pub(super) entries: HashMap<Ticket, Entry<U, F>>,
+    pub(super) entries: NumberMap<Ticket, Entry<U, F>>,
     /// How many of them wait.
     pub(super) waiting: usize,
     pub(super) lanes: Lanes,
@@ -100,8 +101,8 @@ pub struct Engine<U, F> {
     pub(super) rate: Rate,
     pub(super) calls: Calls,
     /// By the ticket of a call in flight, the earlier updates that are sent in it.
-    pub(super) merged: HashMap<Ticket, Vec<Ticket>>,
-    pub(super) sentinel: HashMap<UserKey, Ticket>,
+    pub(super) merged: NumberMap<Ticket, Vec<Ticket>>,
+    pub(super) sentinel: NumberMap<UserKey, Ticket>,
     pub(super) proof: Proof,
     pub(super) deferred: Deferred,
     pub(super) bytes: usize,
@@ -145,7 +146,7 @@ impl<U, F> Engine<U, F> {
             settings,
             backoff,
             rng: fastrand::Rng::with_seed(seed),
-            entries: HashMap::new(),
+            entries: NumberMap::default(),
             waiting: 0,
             lanes: Lanes::default(),
             partitions: BTreeMap::new(),
@@ -159,8 +160,8 @@ impl<U, F> Engine<U, F> {
             limit: Limit::new(settings.max_concurrency),
             rate: Rate::new(settings.rate_limit, now),
             calls: Calls::default(),
-            merged: HashMap::new(),
-            sentinel: HashMap::new(),
+            merged: NumberMap::default(),
+            sentinel: NumberMap::default(),
             proof: Proof::default(),
             deferred: Deferred::default(),
             bytes: 0,

@@ -1,10 +1,11 @@
 //! Lanes: a queue for each user, first in, first out, with at most one call in flight.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use crate::Ticket;
 use crate::UserKey;
+use crate::numbers::NumberMap;
 
 /// What a lane does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +109,7 @@ impl Lines {
 /// All lanes of a target.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    lanes: HashMap<UserKey, Lane>,
+    lanes: NumberMap<UserKey, Lane>,
     lines: Lines,
     /// Users who have failed: they may have no lane while all that waits for them is out of memory.
     failed: BTreeMap<UserKey, Standing>,

@@ -40,6 +40,7 @@ pub mod lane;
 pub mod ledger;
 pub mod limit;
 mod merge;
+mod numbers;
 mod portion;
 mod proof;
 pub mod rate;
