@@ -59,10 +59,11 @@ impl Aside {
 
     /// Another ending, behind those that are there.
     pub(super) fn push_back(&mut self, who: Who, ticket: Ticket) {
-        let Some(group) = self.groups.get_mut(&who) else {
-            return;
-        };
-        group.tickets.push_back(ticket);
+        let group = self.groups.get_mut(&who);
+        debug_assert!(group.is_some(), "nothing of {who:?} waits here");
+        if let Some(group) = group {
+            group.tickets.push_back(ticket);
+        }
     }
 
     /// An ending that was refused, or taken and not settled, before those that are there: all are

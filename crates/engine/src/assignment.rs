@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use crate::checkpoint::{Checkpoint, Commit, Spent, Unreadable};
-use crate::engine::{Engine, Entry, Phase};
+use crate::engine::Engine;
+use crate::entries::{Entry, Phase};
 use crate::ledger::Ledger;
 use crate::{Action, Ticket, TopicId};
 
@@ -69,11 +70,9 @@ impl<U, F> Engine<U, F> {
             .partitions
             .get(&partition)
             .filter(|assigned| !assigned.is_going())?;
-        let spent = |ticket| {
-            let Some(entry) = self.entries.get(&ticket) else {
-                return Spent::default();
-            };
-            let given_up = u32::from(entry.phase == Phase::InFlight);
+        let spent = |ticket: Ticket| {
+            let entry = &self.entries[ticket];
+            let given_up = u32::from(matches!(entry.phase(), Phase::InFlight(_)));
             Spent {
                 calls: entry.spent.calls.saturating_add(given_up),
                 ..entry.spent
@@ -130,15 +129,17 @@ impl<U, F> Engine<U, F> {
                 gave_up: false,
                 left_from: i64::MAX,
             });
+            let tickets = assigned.ledger.tickets().collect();
             self.going.insert(partition);
             self.forget_deferred(partition);
-            self.abandon_waiting(partition);
+            self.abandon_waiting(tickets);
         }
     }
 
     /// A partition is gone already: another instance may own it. Nothing of it is called or settled
     /// any more.
     pub fn lost(&mut self, partition: i32, now: Instant) {
+        // It may never have been assigned, or be lost already.
         let Some(gone) = self.partitions.remove(&partition) else {
             return;
         };
@@ -148,37 +149,26 @@ impl<U, F> Engine<U, F> {
         for ticket in &tickets {
             self.abandon_call(*ticket, now);
         }
-        let ended = |ticket| {
-            self.entries
-                .get(ticket)
-                .is_some_and(|entry| matches!(entry.phase, Phase::Ended(_)))
-        };
-        let some_ended = tickets.iter().any(ended);
+        let mut some_ended = false;
         for ticket in tickets {
-            self.forget(ticket);
+            let gone = self.entries.remove(ticket);
+            some_ended |= gone.is_some_and(|gone| matches!(gone.phase(), Phase::Ended { .. }));
         }
         if some_ended {
-            self.ended
-                .retain(|ticket| self.entries.contains_key(ticket));
-            self.aside
-                .retain(|ticket| self.entries.contains_key(ticket));
+            let stays = |ticket: &Ticket| self.entries.get(*ticket).is_some();
+            self.ended.retain(stays);
+            self.aside.retain(stays);
         }
-        debug_assert!(!self.partitions.is_empty() || self.entries.is_empty() && self.waiting == 0);
+        debug_assert!(
+            !self.partitions.is_empty() || self.entries.len() == 0 && self.calls.is_empty()
+        );
     }
 
-    fn abandon_waiting(&mut self, partition: i32) {
-        let Some(assigned) = self.partitions.get(&partition) else {
-            return;
-        };
-        let tickets: Vec<Ticket> = assigned.ledger.tickets().collect();
+    fn abandon_waiting(&mut self, tickets: Vec<Ticket>) {
         // From the back, so that nothing dead moves up to a head and ends while its predecessors
         // are left to the next owner.
         for ticket in tickets.into_iter().rev() {
-            if self
-                .entries
-                .get(&ticket)
-                .is_some_and(|entry| entry.phase == Phase::Waiting)
-            {
+            if self.entries[ticket].is_in_lane() {
                 self.abandon(ticket);
             }
         }
@@ -209,27 +199,24 @@ impl<U, F> Engine<U, F> {
 
     /// Leaves an unfinished update to the next owner. A call in flight was made, so it counts.
     fn abandon_call(&mut self, ticket: Ticket, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&ticket) else {
-            return;
-        };
-        match entry.phase {
-            Phase::Waiting => {}
-            Phase::InFlight => {
+        let entry = &mut self.entries[ticket];
+        match entry.phase() {
+            Phase::Waiting | Phase::WaitingRetry(_) => {}
+            Phase::InFlight(_) => {
                 entry.spent.calls = entry.spent.calls.saturating_add(1);
+                // A partition that is lost is gone, and its ledger with it.
                 if let Some(partition) = self.partitions.get_mut(&entry.partition) {
                     partition.ledger.tried(entry.offset);
                 }
-                // A merged call is its last update's.
-                if let Some(user) = entry.user
-                    && self.calls.of(user) == Some(ticket)
+                // A merged call goes by its last update.
+                if let Some(user) = entry.user()
+                    && self.calls.end(user, ticket).is_some()
                 {
-                    self.calls.end(user);
-                    self.merged.remove(&ticket);
                     self.health.probe_abandoned(ticket, now);
                     self.actions.push(Action::Cancel(ticket));
                 }
             }
-            Phase::Ended(_) | Phase::Settling(_) | Phase::Abandoned => return,
+            Phase::Ended { .. } | Phase::Settling(_) | Phase::Abandoned => return,
         }
         self.abandon(ticket);
     }
@@ -251,12 +238,12 @@ impl<U, F> Engine<U, F> {
     /// Nothing is waited for but what its topics refuse.
     fn is_drained(&self, partition: &Partition) -> bool {
         let is_left = |entry: &Entry<U, F>| {
-            entry.phase == Phase::Abandoned
-                || entry.in_vain && matches!(entry.phase, Phase::Ended(_))
+            matches!(
+                entry.phase(),
+                Phase::Abandoned | Phase::Ended { in_vain: true, .. }
+            )
         };
-        partition
-            .ledger
-            .tickets()
-            .all(|ticket| self.entries.get(&ticket).is_none_or(is_left))
+        let mut tickets = partition.ledger.tickets();
+        tickets.all(|ticket| is_left(&self.entries[ticket]))
     }
 }

@@ -4,9 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::UserKey;
-use crate::engine::{Engine, Phase};
-use crate::{Action, Refetched, Ticket};
+use crate::engine::Engine;
+use crate::{Action, Refetched, Ticket, UserKey};
 
 /// Offsets deferred at the most, some 3 MiB; past it consumption pauses.
 const MAX_DEFERRED: usize = 50_000;
@@ -177,38 +176,36 @@ impl<U, F> Engine<U, F> {
             .collect();
         let need = self.counted().saturating_sub(self.settings.max_waiting / 2);
         let kept = match need {
-            _ if self.bytes > self.settings.max_bytes / 2 => 1,
+            _ if self.entries.bytes() > self.settings.max_bytes / 2 => 1,
             0 => return,
             need => kept(lengths.iter().map(|(_, length)| *length), need),
         };
-        for (user, _) in lengths.into_iter().filter(|(_, length)| *length > kept) {
-            let tail: Vec<Ticket> = self.lanes.tail(user, kept).collect();
+        for (user, length) in lengths.into_iter().filter(|(_, length)| *length > kept) {
             // The last first, so that each stands before those that are deferred already.
-            for ticket in tail.into_iter().rev() {
-                if !self.defer(user, ticket, kept) {
+            let behind = self.lanes.behind_head(user).rev();
+            let tail: Vec<Ticket> = behind.take(length - kept).collect();
+            for ticket in tail {
+                // What is sent with the head stays.
+                if !self.entries[ticket].is_in_lane() {
                     break;
                 }
+                self.defer(user, ticket, kept);
             }
         }
     }
 
-    fn defer(&mut self, user: UserKey, ticket: Ticket, kept: usize) -> bool {
-        let Some(entry) = self
-            .entries
-            .get_mut(&ticket)
-            .filter(|entry| entry.phase == Phase::Waiting)
-        else {
-            return false;
+    fn defer(&mut self, user: UserKey, ticket: Ticket, kept: usize) {
+        let left = self.entries.abandon(ticket);
+        let next = self.leave_lane(ticket, &left);
+        debug_assert!(next.is_none(), "the head of a lane is never deferred");
+        let Some(entry) = self.entries.remove(ticket) else {
+            return;
         };
-        entry.enter(Phase::Abandoned, &mut self.waiting);
-        let (partition, offset, spent) = (entry.partition, entry.offset, entry.spent);
-        self.leave_lane(ticket);
-        self.forget(ticket);
-        if let Some(assigned) = self.partitions.get_mut(&partition) {
-            assigned.ledger.defer(offset, spent);
+        if let Some(assigned) = self.partitions.get_mut(&entry.partition) {
+            assigned.ledger.defer(entry.offset, entry.spent);
         }
-        self.deferred.push_front((partition, user), offset, kept);
-        true
+        self.deferred
+            .push_front((entry.partition, user), entry.offset, kept);
     }
 
     /// A partition goes, and with it what is deferred of it.
@@ -284,7 +281,7 @@ impl<U, F> Engine<U, F> {
             let spent = assigned.ledger.fetched(offset);
             if let (Some(spent), Some(Refetched { size, update, work })) = (spent, refetched) {
                 taken.push(update.clone());
-                self.open(partition, offset, size, update, work, spent);
+                self.open((partition, offset), size, update, work, spent);
             }
         }
         // What was not read yet is asked for again.

@@ -25,6 +25,7 @@
     )
 )]
 
+mod arrival;
 mod aside;
 pub mod assignment;
 pub mod backoff;
@@ -34,11 +35,13 @@ pub mod checkpoint;
 mod defer;
 mod dispatch;
 mod engine;
+mod entries;
 mod finish;
 pub mod health;
-pub mod lane;
+pub mod lanes;
 pub mod ledger;
 pub mod limit;
+mod memory;
 mod merge;
 mod numbers;
 mod portion;

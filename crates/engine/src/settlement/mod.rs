@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::aside::{Apart, Who};
 use crate::assignment::Partition;
 use crate::checkpoint::Commit;
-use crate::engine::{COMMIT_INTERVAL, Engine, Phase, SETTLE_INTERVAL};
+use crate::engine::{COMMIT_INTERVAL, Engine, SETTLE_INTERVAL};
+use crate::entries::Phase;
 use crate::{Action, Batch, Ending, PartitionCommit, Ticket};
 
 /// How long to wait before trying again where no ending fits into its partition's text.
@@ -131,10 +132,8 @@ impl<U, F> Engine<U, F> {
             // Some may just have been put behind what is settled apart.
             self.hurry(now);
             let (commits, unfit) = self.commits(self.by_partition(&taken), periodic);
-            let unfit_in: BTreeSet<i32> = unfit
-                .iter()
-                .filter_map(|ticket| Some(self.entries.get(ticket)?.partition))
-                .collect();
+            let partition = |ticket: &Ticket| self.entries[*ticket].partition;
+            let unfit_in: BTreeSet<i32> = unfit.iter().map(partition).collect();
             self.leave_to_next_owner(&unfit);
             // Those that did not fit into their partition's text stay for a later transaction.
             let stays = |ticket: &Ticket| commits.is_empty() || unfit.contains(ticket);
@@ -165,10 +164,8 @@ impl<U, F> Engine<U, F> {
     /// Sorts what has ended of a partition by its offsets, among the places in line that it has.
     fn lowest_first(&mut self, partition: i32) {
         let offset = |ticket: &Ticket| {
-            self.entries
-                .get(ticket)
-                .filter(|entry| entry.partition == partition)
-                .map(|entry| entry.offset)
+            let entry = &self.entries[*ticket];
+            (entry.partition == partition).then_some(entry.offset)
         };
         let mut offsets: Vec<(i64, Ticket)> = self
             .ended
@@ -189,18 +186,16 @@ impl<U, F> Engine<U, F> {
         let (entries, going) = (&self.entries, &self.going);
         if !going.is_empty() {
             self.aside.hurry(now, |ticket| {
-                entries
-                    .get(ticket)
-                    .is_some_and(|entry| going.contains(&entry.partition) && !entry.in_vain)
+                let entry = &entries[*ticket];
+                let in_vain = matches!(entry.phase(), Phase::Ended { in_vain: true, .. });
+                going.contains(&entry.partition) && !in_vain
             });
         }
     }
 
     fn who(&self, ticket: Ticket) -> Who {
-        self.entries
-            .get(&ticket)
-            .and_then(|entry| entry.user)
-            .map_or(Who::Record(ticket), Who::User)
+        let user = self.entries[ticket].user();
+        user.map_or(Who::Record(ticket), Who::User)
     }
 
     /// The first that ended, as many as a portion takes. Those of a user of whom something is
@@ -214,20 +209,13 @@ impl<U, F> Engine<U, F> {
         let portion = *self.portions.of(None);
         let mut taken = Vec::new();
         while let Some(ticket) = self.ended.front().copied() {
-            let who = self.who(ticket);
+            let entry = &self.entries[ticket];
+            let who = entry.user().map_or(Who::Record(ticket), Who::User);
             if self.aside.holds(who) {
                 self.aside.push_back(who, ticket);
-            } else if self
-                .entries
-                .get(&ticket)
-                .is_some_and(|entry| full.contains(&entry.partition))
-            {
+            } else if full.contains(&entry.partition) {
                 skipped.push(ticket);
-            } else if portion.takes(
-                taken.len(),
-                bytes,
-                self.entries.get(&ticket).map_or(0, |entry| entry.size),
-            ) {
+            } else if portion.takes(taken.len(), bytes, entry.size) {
                 taken.push(ticket);
             } else {
                 break;
@@ -241,7 +229,7 @@ impl<U, F> Engine<U, F> {
     fn take_apart_from(&mut self, now: Instant, bytes: &mut usize) -> (Option<Apart>, Vec<Ticket>) {
         let (entries, portions, mut count) = (&self.entries, &mut self.portions, 0);
         let taken = self.aside.take(now, |apart, ticket| {
-            let size = entries.get(&ticket).map_or(0, |entry| entry.size);
+            let size = entries[ticket].size;
             let fits = portions.of(Some(apart)).takes(count, bytes, size);
             count += usize::from(fits);
             fits
@@ -253,11 +241,7 @@ impl<U, F> Engine<U, F> {
     /// the next owner.
     fn put_back(&mut self, left: Vec<Ticket>, apart: Option<Apart>, at: Instant) {
         for ticket in left.into_iter().rev() {
-            if self
-                .entries
-                .get(&ticket)
-                .is_some_and(|entry| matches!(entry.phase, Phase::Ended(_)))
-            {
+            if matches!(self.entries[ticket].phase(), Phase::Ended { .. }) {
                 match apart {
                     None => self.ended.push_front(ticket),
                     Some(apart) => self.aside.put_front(self.who(ticket), ticket, apart, at),
@@ -270,20 +254,14 @@ impl<U, F> Engine<U, F> {
     /// calls those again.
     fn leave_to_next_owner(&mut self, unfit: &HashSet<Ticket>) {
         for ticket in unfit {
-            let Some((number, offset)) = self
-                .entries
-                .get(ticket)
-                .map(|entry| (entry.partition, entry.offset))
-            else {
-                continue;
-            };
+            let entry = &mut self.entries[*ticket];
             if let Some(partition) = self
                 .partitions
-                .get_mut(&number)
+                .get_mut(&entry.partition)
                 .filter(|partition| partition.is_going())
             {
-                partition.leave_from(offset);
-                self.abandon(*ticket);
+                partition.leave_from(entry.offset);
+                entry.leave_to_next_owner();
             }
         }
     }
@@ -291,12 +269,9 @@ impl<U, F> Engine<U, F> {
     fn by_partition(&self, tickets: &[Ticket]) -> Chosen {
         let mut chosen = Chosen::new();
         for ticket in tickets {
-            if let Some(entry) = self.entries.get(ticket) {
-                chosen
-                    .entry(entry.partition)
-                    .or_default()
-                    .push((entry.offset, *ticket));
-            }
+            let entry = &self.entries[*ticket];
+            let endings = chosen.entry(entry.partition).or_default();
+            endings.push((entry.offset, *ticket));
         }
         chosen
             .values_mut()
@@ -353,12 +328,8 @@ impl<U, F> Engine<U, F> {
     }
 
     fn commit(&self, partition: &Partition, settling: &[i64]) -> Option<Commit> {
-        partition.ledger.commit(settling, |ticket| {
-            self.entries
-                .get(&ticket)
-                .map(|entry| entry.spent)
-                .unwrap_or_default()
-        })
+        let spent = |ticket: Ticket| self.entries[ticket].spent;
+        partition.ledger.commit(settling, spent)
     }
 
     /// Whether a commit would say anything new of this partition.
@@ -368,27 +339,28 @@ impl<U, F> Engine<U, F> {
     }
 
     fn endings(&mut self, tickets: &[Ticket]) -> Vec<Ending<U, F>> {
-        let mut endings = Vec::with_capacity(tickets.len());
-        for ticket in tickets {
-            if let Some(entry) = self.entries.get_mut(ticket)
-                && let Phase::Ended(end) = entry.phase
-            {
-                entry.phase = Phase::Settling(end);
-                let (update, facts) = (entry.update.clone(), entry.facts.clone());
-                endings.push(Ending {
-                    update,
-                    end,
-                    spent: entry.spent,
-                    facts,
-                });
+        let ending = |ticket: &Ticket| {
+            let entry = &mut self.entries[*ticket];
+            Ending {
+                end: entry.settle(),
+                update: entry.update.clone(),
+                spent: entry.spent,
+                facts: entry.facts.clone(),
             }
-        }
-        endings
+        };
+        tickets.iter().map(ending).collect()
+    }
+
+    /// The batch that is being committed, to which an answer has come.
+    fn taken(&mut self, batch: u64) -> Option<Settling> {
+        let settling = self.settling.take_if(|settling| settling.id == batch);
+        debug_assert!(settling.is_some(), "batch {batch} is not being committed");
+        settling
     }
 
     /// The batch was committed, except for partitions that were lost meanwhile.
     pub fn settled(&mut self, batch: u64, now: Instant) {
-        let Some(settling) = self.settling.take_if(|settling| settling.id == batch) else {
+        let Some(settling) = self.taken(batch) else {
             return;
         };
         let took = now.saturating_duration_since(settling.began);
@@ -397,13 +369,11 @@ impl<U, F> Engine<U, F> {
             .got_through(settling.tickets.len(), settling.bytes, took);
         let mut offsets: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
         for ticket in settling.tickets {
-            if let Some(entry) = self.entries.get(&ticket) {
-                offsets
-                    .entry(entry.partition)
-                    .or_default()
-                    .push(entry.offset);
+            // Nothing is left of those whose partition was lost meanwhile.
+            if let Some(entry) = self.entries.remove(ticket) {
+                let settled = offsets.entry(entry.partition).or_default();
+                settled.push(entry.offset);
             }
-            self.forget(ticket);
         }
         for PartitionCommit {
             partition,
@@ -427,15 +397,15 @@ impl<U, F> Engine<U, F> {
     /// in time by itself, is settled apart from now on; the rest at once, in a smaller portion if
     /// it was late.
     pub fn not_settled(&mut self, batch: u64, why: &Unsettled, now: Instant) {
-        let Some(settling) = self.settling.take_if(|settling| settling.id == batch) else {
-            return;
-        };
-        let Settling {
+        let Some(Settling {
             tickets,
             apart,
             bytes,
             ..
-        } = settling;
+        }) = self.taken(batch)
+        else {
+            return;
+        };
         let alone = tickets.len() == 1;
         if why.late && !tickets.is_empty() {
             self.portions.of(apart).halve(tickets.len(), bytes);
@@ -449,6 +419,7 @@ impl<U, F> Engine<U, F> {
         let refused: HashSet<Who> = places
             .iter()
             .filter_map(|place| tickets.get(*place))
+            .filter(|ticket| self.entries.get(**ticket).is_some())
             .map(|ticket| self.who(*ticket))
             .collect();
         let (kind, later) = if slow {
@@ -457,16 +428,14 @@ impl<U, F> Engine<U, F> {
             (Apart::Refused, now + REFUSED_PAUSE)
         };
         for ticket in tickets.into_iter().rev() {
+            // Nothing is left of those whose partition was lost meanwhile.
+            if self.entries.get(ticket).is_none() {
+                continue;
+            }
             let who = self.who(ticket);
-            let Some(entry) = self.entries.get_mut(&ticket) else {
-                continue;
-            };
-            let Phase::Settling(end) = entry.phase else {
-                continue;
-            };
-            entry.phase = Phase::Ended(end);
             let is_refused = refused.contains(&who);
-            entry.in_vain = is_refused && self.going.contains(&entry.partition);
+            let entry = &mut self.entries[ticket];
+            entry.not_settled(is_refused && self.going.contains(&entry.partition));
             match apart {
                 _ if is_refused => self.aside.put_front(who, ticket, kind, later),
                 Some(apart) => self.aside.put_front(who, ticket, apart, now),
