@@ -14,11 +14,7 @@ impl<U, F> Engine<U, F> {
     /// arrived.
     pub fn passed(&mut self, partition: i32, position: i64) {
         // What arrives while a partition goes is not taken, and so must not be passed over either.
-        if let Some(assigned) = self
-            .partitions
-            .get_mut(&partition)
-            .filter(|assigned| !assigned.is_going())
-        {
+        if let Some(assigned) = self.partitions.staying(partition) {
             assigned.ledger.advance(position);
         }
     }
@@ -33,11 +29,7 @@ impl<U, F> Engine<U, F> {
         update: Arc<U>,
         work: Work,
     ) -> bool {
-        let Some(assigned) = self
-            .partitions
-            .get_mut(&partition)
-            .filter(|assigned| !assigned.is_going())
-        else {
+        let Some(assigned) = self.partitions.staying(partition) else {
             return false;
         };
         let Some(Arrival::Open(spent)) = assigned.ledger.arrive(offset) else {
@@ -69,9 +61,7 @@ impl<U, F> Engine<U, F> {
         let ticket = self
             .entries
             .add((partition, offset), size, update, work, spent);
-        if let Some(assigned) = self.partitions.get_mut(&partition) {
-            assigned.ledger.open(offset, ticket);
-        }
+        self.partitions[partition].ledger.open(offset, ticket);
         match work {
             Work::Call { user, .. } => self.lanes.push(user, ticket),
             Work::Dead {

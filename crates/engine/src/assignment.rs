@@ -6,56 +6,8 @@ use crate::checkpoint::{Checkpoint, Commit, Spent, Unreadable};
 use crate::engine::Engine;
 use crate::entries::{Entry, Phase};
 use crate::ledger::Ledger;
+use crate::partitions::Partition;
 use crate::{Action, Ticket, TopicId};
-
-/// A partition that this engine owns.
-#[derive(Debug)]
-pub struct Partition {
-    pub(super) ledger: Ledger,
-    /// Counts assignments: what was computed in one must not be committed in another.
-    pub(super) epoch: u64,
-    going: Option<Going>,
-}
-
-/// A partition that must be let go.
-#[derive(Clone, Copy, Debug)]
-struct Going {
-    /// Its calls in flight may finish until then.
-    give_up_at: Instant,
-    /// They were given up.
-    gave_up: bool,
-    /// From this offset on, endings are left to the next owner.
-    left_from: i64,
-}
-
-impl Partition {
-    /// Whether it must be let go.
-    pub fn is_going(&self) -> bool {
-        self.going.is_some()
-    }
-
-    /// When its calls in flight are given up.
-    pub fn give_up_at(&self) -> Option<Instant> {
-        self.going
-            .filter(|going| !going.gave_up)
-            .map(|going| going.give_up_at)
-    }
-
-    /// The ending at that offset is left to the next owner, which calls the update again. So
-    /// nothing above it must be settled here: it may be a later update of the same user.
-    pub(super) fn leave_from(&mut self, offset: i64) {
-        if let Some(going) = &mut self.going {
-            going.left_from = going.left_from.min(offset);
-        }
-    }
-
-    /// How many of these endings, lowest first, are not left to the next owner.
-    pub(super) fn may_settle(&self, offsets: &[i64]) -> usize {
-        self.going.map_or(offsets.len(), |going| {
-            offsets.partition_point(|offset| *offset < going.left_from)
-        })
-    }
-}
 
 impl<U, F> Engine<U, F> {
     /// Partitions that are assigned from now on are this topic's.
@@ -66,10 +18,7 @@ impl<U, F> Engine<U, F> {
     /// The log of a partition was cut at `end` and goes on there with other records. The partition
     /// is lost; returned is with what it must be assigned again, and read again.
     pub fn cut_back(&mut self, partition: i32, end: i64, now: Instant) -> Option<Commit> {
-        let assigned = self
-            .partitions
-            .get(&partition)
-            .filter(|assigned| !assigned.is_going())?;
+        let assigned = self.partitions.staying(partition)?;
         let spent = |ticket: Ticket| {
             let entry = &self.entries[ticket];
             let given_up = u32::from(matches!(entry.phase(), Phase::InFlight(_)));
@@ -105,32 +54,21 @@ impl<U, F> Engine<U, F> {
                 ..checkpoint
             },
         );
-        self.partitions.insert(
-            partition,
-            Partition {
-                ledger,
-                epoch,
-                going: None,
-            },
-        );
+        self.partitions
+            .add(partition, Partition::new(ledger, epoch));
         (epoch, unreadable)
     }
 
     /// A partition must be let go. Its waiting updates are left to the next owner; calls in flight
     /// may finish until `give_up_at`; what finished is settled; then comes [`Action::Released`].
     pub fn revoked(&mut self, partition: i32, give_up_at: Instant) {
-        let Some(assigned) = self.partitions.get_mut(&partition) else {
+        let Some(assigned) = self.partitions.get(partition) else {
             self.actions.push(Action::Released(partition));
             return;
         };
-        if assigned.going.is_none() {
-            assigned.going = Some(Going {
-                give_up_at,
-                gave_up: false,
-                left_from: i64::MAX,
-            });
+        if !assigned.is_going() {
             let tickets = assigned.ledger.tickets().collect();
-            self.going.insert(partition);
+            self.partitions.let_go(partition, give_up_at);
             self.forget_deferred(partition);
             self.abandon_waiting(tickets);
         }
@@ -140,10 +78,9 @@ impl<U, F> Engine<U, F> {
     /// any more.
     pub fn lost(&mut self, partition: i32, now: Instant) {
         // It may never have been assigned, or be lost already.
-        let Some(gone) = self.partitions.remove(&partition) else {
+        let Some(gone) = self.partitions.remove(partition) else {
             return;
         };
-        self.going.remove(&partition);
         self.forget_deferred(partition);
         let tickets: Vec<Ticket> = gone.ledger.tickets().collect();
         for ticket in &tickets {
@@ -176,24 +113,11 @@ impl<U, F> Engine<U, F> {
 
     /// Gives up the calls in flight of partitions whose time is over.
     pub(super) fn give_up(&mut self, now: Instant) {
-        let mut tickets: Vec<Ticket> = Vec::new();
-        for number in &self.going {
-            let Some(partition) = self.partitions.get_mut(number) else {
-                continue;
-            };
-            if partition
-                .give_up_at()
-                .is_some_and(|give_up_at| give_up_at <= now)
-            {
-                partition.going = partition.going.map(|going| Going {
-                    gave_up: true,
-                    ..going
-                });
-                tickets.extend(partition.ledger.tickets());
+        for number in self.partitions.overdue(now) {
+            let tickets: Vec<Ticket> = self.partitions[number].ledger.tickets().collect();
+            for ticket in tickets {
+                self.abandon_call(ticket, now);
             }
-        }
-        for ticket in tickets {
-            self.abandon_call(ticket, now);
         }
     }
 
@@ -205,7 +129,7 @@ impl<U, F> Engine<U, F> {
             Phase::InFlight(_) => {
                 entry.spent.calls = entry.spent.calls.saturating_add(1);
                 // A partition that is lost is gone, and its ledger with it.
-                if let Some(partition) = self.partitions.get_mut(&entry.partition) {
+                if let Some(partition) = self.partitions.get_mut(entry.partition) {
                     partition.ledger.tried(entry.offset);
                 }
                 // A merged call goes by its last update.
@@ -223,12 +147,13 @@ impl<U, F> Engine<U, F> {
 
     /// Lets those partitions go that are drained and have nothing left to commit.
     pub(super) fn release(&mut self, now: Instant) {
-        let done = |number: &&i32| {
-            self.partitions
-                .get(number)
-                .is_some_and(|partition| self.is_drained(partition) && !self.has_news(partition))
-        };
-        let done: Vec<i32> = self.going.iter().filter(done).copied().collect();
+        let done = |partition: &Partition| self.is_drained(partition) && !self.has_news(partition);
+        let done: Vec<i32> = self
+            .partitions
+            .going()
+            .filter(|(_, partition)| done(partition))
+            .map(|(number, _)| number)
+            .collect();
         for partition in done {
             self.lost(partition, now);
             self.actions.push(Action::Released(partition));

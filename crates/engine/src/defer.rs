@@ -124,7 +124,7 @@ impl Deferred {
 
     /// One of the hungry whose first offset is the lowest unsettled one of its partition, which
     /// `lowest` tells, with that offset alone.
-    fn lowest(&mut self, lowest: impl Fn(i32) -> Option<i64>) -> Option<(Key, Vec<i64>)> {
+    fn lowest(&mut self, lowest: impl Fn(i32) -> i64) -> Option<(Key, Vec<i64>)> {
         let first = |key: &Key| {
             self.waiting
                 .get(key)
@@ -133,7 +133,7 @@ impl Deferred {
         let place = self
             .hungry
             .iter()
-            .position(|key| first(key).is_some_and(|first| lowest(key.0) == Some(first)))?;
+            .position(|key| first(key).is_some_and(|first| lowest(key.0) == first))?;
         let key = self.hungry.remove(place)?;
         let rest = self.waiting.get_mut(&key)?;
         rest.hungry = false;
@@ -201,9 +201,8 @@ impl<U, F> Engine<U, F> {
         let Some(entry) = self.entries.remove(ticket) else {
             return;
         };
-        if let Some(assigned) = self.partitions.get_mut(&entry.partition) {
-            assigned.ledger.defer(entry.offset, entry.spent);
-        }
+        let ledger = &mut self.partitions[entry.partition].ledger;
+        ledger.defer(entry.offset, entry.spent);
         self.deferred
             .push_front((entry.partition, user), entry.offset, kept);
     }
@@ -235,23 +234,17 @@ impl<U, F> Engine<U, F> {
         } else {
             // What has ended above it may have to wait for it, and then no room comes about without
             // it.
-            let lowest = |partition: i32| {
-                self.partitions
-                    .get(&partition)
-                    .map(|partition| partition.ledger.lowest_unsettled())
-            };
+            let lowest = |partition: i32| self.partitions[partition].ledger.lowest_unsettled();
             self.deferred.lowest(lowest)
         };
-        let Some((key, offsets)) = next else { return };
-        let Some(assigned) = self.partitions.get(&key.0) else {
-            return;
-        };
-        self.deferred.fetching = Some(key);
-        self.actions.push(Action::Fetch {
-            partition: key.0,
-            epoch: assigned.epoch,
-            offsets,
-        });
+        if let Some((key, offsets)) = next {
+            self.deferred.fetching = Some(key);
+            self.actions.push(Action::Fetch {
+                partition: key.0,
+                epoch: self.partitions[key.0].epoch,
+                offsets,
+            });
+        }
     }
 
     /// Offsets were read again, as an [`Action::Fetch`] asked: the first of them, in their order,
@@ -263,22 +256,28 @@ impl<U, F> Engine<U, F> {
         epoch: u64,
         found: Vec<(i64, Option<Refetched<U>>)>,
     ) -> Vec<Arc<U>> {
-        let Some(key) = self.deferred.fetching.take() else {
-            return Vec::new();
-        };
         let mut taken = Vec::new();
+        let key = self.deferred.fetching.take();
+        debug_assert!(
+            key.is_some_and(|key| key.0 == partition),
+            "it was not asked"
+        );
+        let Some(key) = key else { return taken };
+        // The partition may have gone meanwhile, and its updates are not ours any more.
+        let assigned = self.partitions.staying(partition);
+        if assigned.is_none_or(|assigned| assigned.epoch != epoch) {
+            return taken;
+        }
         for (offset, refetched) in found {
-            let Some(assigned) = self
-                .partitions
-                .get_mut(&partition)
-                .filter(|assigned| assigned.epoch == epoch && !assigned.is_going())
-            else {
-                return taken;
-            };
+            // Others may have been deferred meanwhile that stand before it: it is asked for again.
             if !self.deferred.pop(key, offset) {
                 continue;
             }
-            let spent = assigned.ledger.fetched(offset);
+            let spent = self.partitions[partition].ledger.fetched(offset);
+            debug_assert!(
+                spent.is_some(),
+                "{offset} is deferred, but its ledger does not know"
+            );
             if let (Some(spent), Some(Refetched { size, update, work })) = (spent, refetched) {
                 taken.push(update.clone());
                 self.open((partition, offset), size, update, work, spent);

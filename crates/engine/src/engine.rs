@@ -1,10 +1,9 @@
 //! The engine's state, its turn, and when it wants the next one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::aside::Aside;
-use crate::assignment::Partition;
 use crate::backoff::Backoff;
 use crate::calls::Calls;
 use crate::defer::Deferred;
@@ -13,6 +12,7 @@ use crate::health::{Health, State};
 use crate::lanes::Lanes;
 use crate::limit::Limit;
 use crate::numbers::NumberMap;
+use crate::partitions::Partitions;
 use crate::portion::Portions;
 use crate::proof::Proof;
 use crate::rate::Rate;
@@ -29,9 +29,7 @@ pub struct Engine<U, F> {
     pub(super) rng: fastrand::Rng,
     pub(super) entries: Entries<U, F>,
     pub(super) lanes: Lanes,
-    pub(super) partitions: BTreeMap<i32, Partition>,
-    /// Those of them that must be let go: mostly none, of perhaps a thousand.
-    pub(super) going: BTreeSet<i32>,
+    pub(super) partitions: Partitions,
     pub(super) ended: VecDeque<Ticket>,
     pub(super) aside: Aside,
     /// The last transaction was one of those.
@@ -85,8 +83,7 @@ impl<U, F> Engine<U, F> {
             rng: fastrand::Rng::with_seed(seed),
             entries: Entries::default(),
             lanes: Lanes::default(),
-            partitions: BTreeMap::new(),
-            going: BTreeSet::new(),
+            partitions: Partitions::default(),
             ended: VecDeque::new(),
             aside: Aside::default(),
             was_apart: false,
@@ -140,11 +137,7 @@ impl<U, F> Engine<U, F> {
     /// When `step` has something to do though nothing happened.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let expiry = self.entries.next_expiry();
-        let going = self
-            .going
-            .iter()
-            .filter_map(|partition| self.partitions.get(partition)?.give_up_at())
-            .min();
+        let going = self.partitions.give_up_at();
         let settle =
             (self.settling.is_none() && !self.ended.is_empty()).then_some(self.settle_not_before);
         let aside = self.aside.next_at().filter(|_| self.settling.is_none());

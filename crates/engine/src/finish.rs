@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::assignment::Partition;
 use crate::calls::Run;
 use crate::engine::Engine;
 use crate::health::{Caller, MAX_ASKED, Turn};
@@ -104,10 +103,8 @@ impl<U, F> Engine<U, F> {
             entry.spent.calls = entry.spent.calls.saturating_add(finding.calls);
             entry.facts = Some(facts.clone());
             // What was delivered is settled with the next commit.
-            if finding.verdict != Verdict::Delivered
-                && let Some(partition) = self.partitions.get_mut(&entry.partition)
-            {
-                partition.ledger.tried(entry.offset);
+            if finding.verdict != Verdict::Delivered {
+                self.partitions[entry.partition].ledger.tried(entry.offset);
             }
         }
     }
@@ -272,8 +269,7 @@ impl<U, F> Engine<U, F> {
         let Some(&(first, in_a_row)) = left.first() else {
             return;
         };
-        let assigned = self.partitions.get(&self.entries[first].partition);
-        if assigned.is_none_or(Partition::is_going) {
+        if self.partitions.is_going(self.entries[first].partition) {
             // From the back, as in `abandon_waiting`.
             let left = left.into_iter().rev();
             return left.for_each(|(ticket, _)| self.abandon(ticket));

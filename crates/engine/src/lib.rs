@@ -27,7 +27,7 @@
 
 mod arrival;
 mod aside;
-pub mod assignment;
+mod assignment;
 pub mod backoff;
 mod base64;
 mod calls;
@@ -44,6 +44,7 @@ pub mod limit;
 mod memory;
 mod merge;
 mod numbers;
+mod partitions;
 mod portion;
 mod proof;
 pub mod rate;

@@ -74,7 +74,7 @@ impl<U, F> Engine<U, F> {
     }
 
     fn phase(&self, partition: i32, offset: i64) -> Option<Phase> {
-        let ticket = self.partitions.get(&partition)?.ledger.ticket(offset)?;
+        let ticket = self.partitions.get(partition)?.ledger.ticket(offset)?;
         Some(self.entries[ticket].phase())
     }
 
@@ -86,7 +86,7 @@ impl<U, F> Engine<U, F> {
                 .tickets()
                 .next()
                 .map(|ticket| &*self.entries[ticket].update);
-            (*number, partition.ledger.lowest_unsettled(), update)
+            (number, partition.ledger.lowest_unsettled(), update)
         })
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::UserKey;
 use crate::verdict::Reason;
-use crate::{Action, Merge, Settings, Work};
+use crate::{Action, Commit, Merge, Settings, Work};
 
 #[derive(Debug)]
 struct Nothing;
