@@ -159,7 +159,7 @@ impl<U, F> Engine<U, F> {
         let exempt = (self.settings.max_waiting / 2).max(1);
         self.entries
             .len()
-            .saturating_sub(self.lanes.failed().len().min(exempt))
+            .saturating_sub(self.lanes.failed_count().min(exempt))
     }
 
     /// Makes room in a memory that is full by deferring what stands at the end of lanes that fail,
@@ -195,16 +195,14 @@ impl<U, F> Engine<U, F> {
     }
 
     fn defer(&mut self, user: UserKey, ticket: Ticket, kept: usize) {
+        let entry = &self.entries[ticket];
+        let (partition, offset, spent) = (entry.partition, entry.offset, entry.spent);
         let left = self.entries.abandon(ticket);
         let next = self.leave_lane(ticket, &left);
         debug_assert!(next.is_none(), "the head of a lane is never deferred");
-        let Some(entry) = self.entries.remove(ticket) else {
-            return;
-        };
-        let ledger = &mut self.partitions[entry.partition].ledger;
-        ledger.defer(entry.offset, entry.spent);
-        self.deferred
-            .push_front((entry.partition, user), entry.offset, kept);
+        self.entries.remove(ticket);
+        self.partitions[partition].ledger.defer(offset, spent);
+        self.deferred.push_front((partition, user), offset, kept);
     }
 
     /// A partition goes, and with it what is deferred of it.
@@ -224,7 +222,7 @@ impl<U, F> Engine<U, F> {
 
     /// Has updates read again whose lanes have become short, if there is room for them.
     pub(super) fn refill(&mut self) {
-        if self.deferred.fetching.is_some() {
+        if self.deferred.hungry.is_empty() || self.deferred.fetching.is_some() {
             return;
         }
         let room = self.settings.max_waiting.saturating_sub(self.counted());

@@ -61,12 +61,16 @@ impl<U: Merge, F> Engine<U, F> {
     /// Decides what to do now.
     pub fn step(&mut self, now: Instant) -> Vec<Action<U, F>> {
         self.expire(now);
-        // Before the dispatch, which can use what this sets free.
-        self.give_up(now);
+        if self.partitions.any_going() {
+            // Before the dispatch, which can use what this sets free.
+            self.give_up(now);
+        }
         self.lanes.wake(now);
         self.dispatch(now);
         self.settle(now);
-        self.release(now);
+        if self.partitions.any_going() {
+            self.release(now);
+        }
         self.pause_or_resume();
         self.refill();
         std::mem::take(&mut self.actions)
@@ -136,26 +140,24 @@ impl<U, F> Engine<U, F> {
 
     /// When `step` has something to do though nothing happened.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let expiry = self.entries.next_expiry();
-        let going = self.partitions.give_up_at();
-        let settle =
-            (self.settling.is_none() && !self.ended.is_empty()).then_some(self.settle_not_before);
-        let aside = self.aside.next_at().filter(|_| self.settling.is_none());
-        let commit =
-            (self.settling.is_none() && !self.partitions.is_empty()).then_some(self.commit_at);
-        let call = self.call_at(now);
-        [
-            expiry,
-            going,
-            settle,
-            aside,
-            commit,
-            call,
-            self.lanes.wake_at(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let mut earliest: Option<Instant> = None;
+        let mut wake = |at: Option<Instant>| {
+            if let Some(at) = at
+                && earliest.is_none_or(|earliest| at < earliest)
+            {
+                earliest = Some(at);
+            }
+        };
+        wake(self.entries.next_expiry());
+        wake(self.partitions.give_up_at());
+        wake(self.lanes.wake_at());
+        wake(self.call_at(now));
+        if self.settling.is_none() {
+            wake(self.aside.next_at());
+            wake((!self.ended.is_empty()).then_some(self.settle_not_before));
+            wake((!self.partitions.is_empty()).then_some(self.commit_at));
+        }
+        earliest
     }
 
     fn expire(&mut self, now: Instant) {

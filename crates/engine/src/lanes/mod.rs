@@ -137,8 +137,13 @@ impl Lanes {
     }
 
     /// The users who have failed.
-    pub fn failed(&self) -> impl ExactSizeIterator<Item = UserKey> {
+    pub fn failed(&self) -> impl Iterator<Item = UserKey> {
         self.failed.keys().copied()
+    }
+
+    /// How many those are.
+    pub fn failed_count(&self) -> usize {
+        self.failed.len()
     }
 
     /// How many updates a lane has.
