@@ -21,6 +21,7 @@ mod offsets;
 mod publisher;
 pub mod reader;
 mod settled_before;
+mod spans;
 mod standing;
 mod topic_watch;
 pub mod topics;
