@@ -11,6 +11,7 @@ mod consumer;
 mod ends;
 mod fetch;
 mod findings;
+mod gathered;
 pub mod headers;
 mod inspector;
 mod lease;

@@ -446,3 +446,6 @@ fn settings(target: Option<&Target>) -> Settings {
         merge: delivery.merge,
     }
 }
+
+#[cfg(test)]
+mod tests;
