@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 
 use crate::config::Kafka;
 use crate::kafka::assignment::{Callbacks, Ownership};
+use crate::kafka::gathered::{BATCH, Gathered};
 use crate::kafka::headers;
 use crate::kafka::lease::{Lease, Pulse};
 use crate::kafka::log::Chatter;
@@ -25,7 +26,7 @@ use crate::kafka::membership::Membership;
 use crate::kafka::offsets::{Offsets, Step};
 use crate::kafka::statistics::Reach;
 use crate::kafka::topic_watch::{News, TopicWatch};
-use crate::kafka::{Claim, Failure, Input, Read, client};
+use crate::kafka::{Claim, Failure, Input, client};
 use crate::model::record::Record;
 use crate::telemetry::metrics::TargetMetrics;
 use engine::Commit;
@@ -36,11 +37,6 @@ const POLL: Duration = Duration::from_millis(20);
 /// client that is paused throws away what it has fetched ahead, and takes half a second to fetch
 /// again: at the rates at which that would be felt, the memory has room before this time is over.
 const HOLD: Duration = Duration::from_secs(1);
-/// Records read and handed over at once, at the most: few, since what is on its way is held besides
-/// what the engine counts.
-const BATCH: usize = 256;
-/// Bytes of claimed records after which a batch is handed over as it is.
-const BATCH_BYTES: usize = 256 << 10;
 /// Batches that may be on their way.
 pub const BATCHES: usize = 2;
 /// How long leaving the group may take.
@@ -231,6 +227,15 @@ fn is_taken<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
         && !context.membership.expects_late_answers(now)
 }
 
+/// Why the client cannot go on. `is_taken`: another instance has our name.
+fn failure(code: RDKafkaErrorCode, is_taken: bool) -> Failure {
+    match code {
+        RDKafkaErrorCode::FencedInstanceId if is_taken => Failure::InstanceTaken,
+        RDKafkaErrorCode::FencedInstanceId => Failure::Outrun,
+        code => Failure::Other(code.to_string()),
+    }
+}
+
 struct Polling<C: Send + 'static, F> {
     client: Arc<BaseConsumer<Callbacks<C>>>,
     topic: Arc<str>,
@@ -289,36 +294,27 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
 
     /// Waits for a record, takes what has come with it, and hands it over.
     fn read(&self) {
-        let (mut batch, mut cuts, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let context = self.client.context();
+        let mut gathered = Gathered::default();
         let mut wait = POLL;
         for _ in 0..BATCH {
             let step = match self.poll(wait) {
                 None => break,
-                Some(Ok(message)) => self.take(&message, &mut batch, &mut bytes),
+                Some(Ok(message)) => self.take(&message, &mut gathered),
                 Some(Err(error)) => self.fault(&error),
             };
-            match step {
-                Step::ReadAfter(reset) => {
-                    reset.tell(&self.client.context().metrics);
-                    batch.push(Read::Passed {
-                        partition: reset.partition,
-                        position: reset.to,
-                        records: 0,
-                    });
-                }
-                Step::Cut(reset) => cuts.push(reset),
-                Step::Read | Step::Leave => {}
+            if let Some(reset) = gathered.step(step) {
+                reset.tell(&context.metrics);
             }
-            if bytes >= BATCH_BYTES {
+            if gathered.is_full() {
                 break;
             }
             wait = Duration::ZERO;
         }
-        let context = self.client.context();
-        if !batch.is_empty() {
-            context.send(Input::Read(batch));
+        if !gathered.steps.is_empty() {
+            context.send(Input::Read(gathered.steps));
         }
-        for reset in cuts {
+        for reset in gathered.cuts {
             reset.tell(&context.metrics);
             context.send(Input::Cut(reset.partition, reset.from));
         }
@@ -332,13 +328,7 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         }
     }
 
-    /// Adds to `bytes` how long the record is, if it is claimed.
-    fn take(
-        &self,
-        message: &BorrowedMessage<'_>,
-        batch: &mut Vec<Read<C>>,
-        bytes: &mut usize,
-    ) -> Step {
+    fn take(&self, message: &BorrowedMessage<'_>, gathered: &mut Gathered<C>) -> Step {
         let (number, next) = (message.partition(), message.offset() + 1);
         self.at_end(number, false);
         let step = self
@@ -354,26 +344,9 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
             .may_claim(message.payload())
             .then(|| headers::record(&self.topic, message));
         let size = record.as_ref().map_or(0, Record::size);
-        if let Some(claimed) = record.and_then(|record| self.claims.claim(record)) {
-            batch.push(Read::Claimed(claimed));
-            *bytes += size;
-            return step;
-        }
-        // One step for a run of records that are not ours.
-        match batch.last_mut() {
-            Some(Read::Passed {
-                partition,
-                position,
-                records,
-            }) if *partition == number => {
-                *position = next;
-                *records += 1;
-            }
-            _ => batch.push(Read::Passed {
-                partition: number,
-                position: next,
-                records: 1,
-            }),
+        match record.and_then(|record| self.claims.claim(record)) {
+            Some(claimed) => gathered.claimed(claimed, size),
+            None => gathered.passed(number, next),
         }
         step
     }
@@ -386,13 +359,7 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     fn fault(&self, error: &KafkaError) -> Step {
         match error {
             KafkaError::MessageConsumptionFatal(code) => {
-                let failure = match code {
-                    RDKafkaErrorCode::FencedInstanceId if is_taken(&self.client) => {
-                        Failure::InstanceTaken
-                    }
-                    RDKafkaErrorCode::FencedInstanceId => Failure::Outrun,
-                    code => Failure::Other(code.to_string()),
-                };
+                let failure = failure(*code, is_taken(&self.client));
                 self.client.context().send(Input::Failed(failure));
                 std::thread::sleep(POLL);
             }
@@ -450,11 +417,7 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         {
             return;
         }
-        let offset = if commit.offset == 0 {
-            Offset::Beginning
-        } else {
-            Offset::Offset(commit.offset)
-        };
+        let offset = sought(commit.offset);
         if let Err(error) = self.client.seek(&self.topic, partition, offset, SEEK) {
             let why = format!(
                 "partition {partition} cannot be read anew from offset {}: {error}",
@@ -489,5 +452,35 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
             drop(self.poll(POLL));
         }
         self.client.context().send(Input::Left);
+    }
+}
+
+/// What the client is asked for to read from that offset on: from 0, whatever the log's first offset
+/// is by now.
+fn sought(offset: i64) -> Offset {
+    if offset == 0 {
+        Offset::Beginning
+    } else {
+        Offset::Offset(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_fenced_has_lost_its_name_only_if_the_group_has_heard_of_it_lately() {
+        let fenced = RDKafkaErrorCode::FencedInstanceId;
+        assert_eq!(failure(fenced, true), Failure::InstanceTaken);
+        assert_eq!(failure(fenced, false), Failure::Outrun);
+        let other = failure(RDKafkaErrorCode::Fatal, true);
+        assert!(matches!(other, Failure::Other(_)), "{other:?}");
+    }
+
+    #[test]
+    fn a_log_is_read_anew_from_its_beginning_and_a_cut_one_from_the_cut() {
+        assert_eq!(sought(0), Offset::Beginning);
+        assert_eq!(sought(7), Offset::Offset(7));
     }
 }

@@ -1,6 +1,6 @@
 //! A topic to be looked through: from place to place, without a group and without leaving a trace.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use topic_facts::Question;
 
 use crate::config::Kafka;
+use crate::kafka::spans::runs;
+pub use crate::kafka::spans::{Span, Spot};
 use crate::kafka::{client, headers};
 use crate::model::record::Record;
 use engine::TopicId;
 
 /// How long the broker may take for one answer.
 const ANSWER: Duration = Duration::from_secs(15);
-/// Of two wanted records that are no further apart, the ones between are read too: that is faster
-/// than to begin anew.
-const NEAR: i64 = 2_000;
-
 /// Why something cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -53,9 +51,6 @@ impl Watch for () {
     fn end(&mut self) {}
 }
 
-/// Where a record stands within a topic: partition and offset.
-pub type Spot = (i32, i64);
-
 /// What is seen of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
@@ -63,17 +58,6 @@ pub enum Sight {
     Committed,
     /// Everything that was written, whether it is ever committed or not.
     Written,
-}
-
-/// A stretch of a partition: the offsets from `from` on, below `to`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// The partition.
-    pub partition: i32,
-    /// The first offset.
-    pub from: i64,
-    /// One past the last offset.
-    pub to: i64,
 }
 
 /// What to do after a record was seen.
@@ -311,24 +295,7 @@ impl Topic {
         spots: impl IntoIterator<Item = Spot>,
     ) -> Result<HashMap<Spot, Record>, Failure> {
         let wanted: HashSet<Spot> = spots.into_iter().collect();
-        let mut runs: BTreeMap<i32, Vec<Span>> = BTreeMap::new();
-        let mut sorted: Vec<_> = wanted
-            .iter()
-            .copied()
-            .filter(|(partition, _)| (0..self.partitions).contains(partition))
-            .collect();
-        sorted.sort_unstable();
-        for (partition, offset) in sorted {
-            let runs = runs.entry(partition).or_default();
-            match runs.last_mut() {
-                Some(run) if offset - run.to < NEAR => run.to = offset + 1,
-                _ => runs.push(Span {
-                    partition,
-                    from: offset,
-                    to: offset + 1,
-                }),
-            }
-        }
+        let mut runs = runs(&wanted, self.partitions);
         let mut found = HashMap::with_capacity(wanted.len());
         while !runs.is_empty() {
             // One run of each partition at a time.

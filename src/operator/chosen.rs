@@ -114,3 +114,42 @@ impl Chosen {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::operator) fn lane(user: u64) -> Arc<Lane> {
+        Arc::new(Lane {
+            target: "valt".to_owned(),
+            user: UserId::new(user).unwrap(),
+        })
+    }
+
+    /// The letter at 0/1 of an update that stood at `origin` first, and sets the name.
+    pub(in crate::operator) fn chosen(user: u64, origin: Spot) -> Chosen {
+        Chosen {
+            spot: (0, 1),
+            target: "valt".into(),
+            user: UserId::new(user),
+            reason: Reason::Rejected,
+            lane: Some(lane(user)),
+            parts: ["name".to_owned()].into(),
+            remark: None,
+            origin,
+            first: First {
+                partition: origin.0,
+                offset: origin.1,
+                written_ms: Some(0),
+            },
+            from_before: false,
+            since: Timestamp::UNIX_EPOCH,
+            replays: 0,
+            blind: None,
+            objection: None,
+            obstacle: None,
+            settled_before: false,
+            replay_of: None,
+        }
+    }
+}

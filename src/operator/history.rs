@@ -2,7 +2,6 @@
 //! users, and how that ended.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -17,8 +16,10 @@ pub use crate::operator::chosen::Chosen;
 use crate::operator::chosen::FROM_BEFORE;
 use crate::operator::desk::{self, Desk};
 use crate::operator::judge::{Lane, Reading};
+use crate::operator::lanes::{EventHash, Lanes, event_hash};
 use crate::operator::letter::replay_of;
 use crate::operator::plan::{self, Case, First, Other, Step};
+use crate::operator::reach::{beyond, reach_back, read_on};
 use crate::operator::spots::Spots;
 use crate::operator::{Failure, Watch};
 use engine::verdict::Reason;
@@ -35,10 +36,7 @@ pub enum UpTo {
 /// What is known of the users of chosen dead letters.
 pub struct History<'a> {
     desk: &'a Desk,
-    lanes: HashMap<Arc<Lane>, Vec<(Other, EventHash)>>,
-    /// The records that are dead, each with the event that it had: its place may be another
-    /// record's by now.
-    dead: HashMap<Spot, EventHash>,
+    lanes: Lanes,
     settled: Spots,
     replays: Replays,
     /// How far each partition of the update topic was read.
@@ -64,8 +62,7 @@ impl<'a> History<'a> {
     ) -> Result<Self, Failure> {
         let mut history = History {
             desk,
-            lanes: HashMap::new(),
-            dead: HashMap::new(),
+            lanes: Lanes::default(),
             settled: Spots::default(),
             replays: Replays::default(),
             updates: BTreeMap::new(),
@@ -80,12 +77,10 @@ impl<'a> History<'a> {
         }
         history.catch_up(UpTo::Now, watch)?;
         for one in chosen.iter_mut() {
-            if let Some(horizon) = history.horizon.filter(|horizon| one.since < *horizon) {
-                let words = format!(
-                    "whether it was replayed already cannot be told: the outcome topic only reaches back to {horizon:.0}"
-                );
-                one.objection.get_or_insert(words);
-            }
+            one.objection = one
+                .objection
+                .take()
+                .or_else(|| beyond(history.horizon, one.since));
         }
         Ok(history)
     }
@@ -143,22 +138,14 @@ impl<'a> History<'a> {
         let lows: HashMap<i32, i64> = all.iter().map(|span| (span.partition, span.from)).collect();
         for one in chosen.iter_mut() {
             let Some(lane) = &one.lane else { continue };
-            self.lanes.entry(lane.clone()).or_default();
-            let First {
-                partition, offset, ..
-            } = one.first;
-            let (Some(low), Some(from)) = (lows.get(&partition), self.updates.get_mut(&partition))
-            else {
-                continue;
-            };
-            if *low > offset + 1 {
-                one.blind.get_or_insert_with(|| {
-                    format!(
-                        "the update topic no longer reaches back to {partition}/{offset}: newer updates of this user may be gone from it"
-                    )
-                });
+            self.lanes.watch(lane);
+            let partition = one.first.partition;
+            if let (Some(low), Some(from)) =
+                (lows.get(&partition), self.updates.get_mut(&partition))
+            {
+                let blind = reach_back(one.first, *low, from);
+                one.blind = one.blind.take().or(blind);
             }
-            *from = (*from).min(offset + 1).max(*low);
         }
         Ok(())
     }
@@ -223,13 +210,11 @@ impl<'a> History<'a> {
         let beginnings = beginnings(self.desk, links, &mut self.replays)?;
         for (found, beginning) in found.into_iter().zip(beginnings) {
             let first = beginning.sure.then_some(beginning.first);
-            self.lanes.entry(found.lane).or_default().push((
-                Other {
-                    first,
-                    ..found.other
-                },
-                found.event,
-            ));
+            let other = Other {
+                first,
+                ..found.other
+            };
+            self.lanes.add(found.lane, other, found.event);
         }
         Ok(())
     }
@@ -267,16 +252,10 @@ impl<'a> History<'a> {
     }
 
     fn read_outcomes(&mut self, ends: &[Span], watch: &mut dyn Watch) -> Result<(), Failure> {
-        for span in &mut self.outcomes {
-            span.from = span.to;
-            span.to = ends
-                .iter()
-                .find(|end| end.partition == span.partition)
-                .map_or(span.to, |end| end.to.max(span.to));
-        }
+        read_on(&mut self.outcomes, ends);
         watch.begin("reading outcomes", desk::steps(&self.outcomes));
-        let (desk, lanes) = (self.desk, &self.lanes);
-        let (dead, settled, replays) = (&mut self.dead, &mut self.settled, &mut self.replays);
+        let (desk, lanes) = (self.desk, &mut self.lanes);
+        let (settled, replays) = (&mut self.settled, &mut self.replays);
         desk.outcomes.scan(&self.outcomes, watch, |message| {
             match desk::kind(message) {
                 Some(Kind::Replayed | Kind::Superseded) => {
@@ -288,18 +267,13 @@ impl<'a> History<'a> {
                 Some(kind)
                     if headers::text(message, "ce_subject")
                         .and_then(lane_of)
-                        .is_some_and(|lane| lanes.contains_key(&lane)) =>
+                        .is_some_and(|lane| lanes.get(&lane).is_some()) =>
                 {
                     if let Some(data) =
                         desk::data(message).filter(|data| data.record.topic == *desk.updates.name)
                     {
                         let spot = (data.record.partition, data.record.offset);
-                        // Of two records that had the same place one after the other, the later has
-                        // its way.
-                        dead.remove(&spot);
-                        dead.extend(
-                            (kind == Kind::DeadLettered).then(|| (spot, event_hash(&data.event))),
-                        );
+                        lanes.ended(spot, kind, &data.event);
                     }
                 }
                 Some(_) | None => {}
@@ -317,30 +291,13 @@ impl<'a> History<'a> {
 
     /// The other updates of the letter's user, as far as they were read.
     pub fn others(&self, one: &Chosen) -> Vec<Other> {
-        let others = one.lane.as_ref().and_then(|lane| self.lanes.get(lane));
-        // On a topic that was made anew, another record has its place.
-        let own = |other: &Other| other.at == one.origin && !one.from_before;
-        let others = others
-            .into_iter()
-            .flatten()
-            .filter(|(other, _)| !own(other));
-        others
-            .map(|(other, event)| Other {
-                dead: other.dead || self.dead.get(&other.at) == Some(event),
-                ..other.clone()
-            })
-            .collect()
+        self.lanes.others(one)
     }
 
     /// The partition to which the letter goes back: that of the latest update of its user, or else
     /// its own. Whatever the senders make of a key, the user's next update will stand there too.
     pub fn home(&self, one: &Chosen) -> i32 {
-        let others = one.lane.as_ref().and_then(|lane| self.lanes.get(lane));
-        let latest = others
-            .into_iter()
-            .flatten()
-            .max_by_key(|(other, _)| other.first.map(|first| (first.written_ms, first.offset)));
-        latest.map_or(one.origin.0, |(other, _)| other.at.0)
+        self.lanes.home(one)
     }
 
     /// What is to be done with the letter.
@@ -376,18 +333,9 @@ struct Found {
     event: EventHash,
 }
 
-/// Enough of an event's identity to tell two apart.
-type EventHash = u64;
-
-fn event_hash(event: &EventIdentity) -> EventHash {
-    let mut hasher = DefaultHasher::new();
-    (&event.id, &event.source).hash(&mut hasher);
-    hasher.finish()
-}
-
 fn of_interest(
     desk: &Desk,
-    lanes: &HashMap<Arc<Lane>, Vec<(Other, EventHash)>>,
+    lanes: &Lanes,
     written_ms: Option<i64>,
     message: &rdkafka::message::BorrowedMessage<'_>,
 ) -> Option<Found> {
@@ -398,7 +346,7 @@ fn of_interest(
         parts,
         problem,
     } = desk.judge.read(&record);
-    let (lane, _) = lanes.get_key_value(&lane?)?;
+    let lane = lanes.get(&lane?)?;
     let hopeless = problem.is_some_and(|(reason, _)| reason != Reason::Expired);
     let (partition, offset) = (message.partition(), message.offset());
     // What cannot be delivered anyway overwrites nothing. Where it first stood is asked for all of
@@ -429,4 +377,19 @@ fn lane_of(subject: &str) -> Option<Lane> {
         target: target.to_owned(),
         user: UserId::new(user.parse().ok()?)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_names_a_lane() {
+        let user = |text: &str| lane_of(text).map(|lane| (lane.target, lane.user.get()));
+        assert_eq!(user("valt/users/52"), Some(("valt".to_owned(), 52)));
+        assert_eq!(user("a/users/b/users/7"), Some(("a/users/b".to_owned(), 7)));
+        for other in ["valt", "valt/users/", "valt/users/0", "valt/users/x"] {
+            assert_eq!(user(other), None, "{other}");
+        }
+    }
 }

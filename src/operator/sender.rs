@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BATCH_BYTES: usize = 1_000_000;
 
 /// Why a transaction was undone.
+#[derive(Debug)]
 pub(super) enum Trouble {
     /// It may be made again.
     Again,
@@ -88,20 +89,8 @@ impl Sender {
         self.abort()?;
         let is_late = error.rdkafka_error_code() == Some(Code::MessageTimedOut);
         let findings = Findings::of(messages, &self.transactions.reports(), BATCH_BYTES, is_late);
-        if let Some((topic, code)) = findings.topics.into_iter().next() {
-            return Err(self
-                .lost(&format!("the topic {topic} takes no messages: {code}"))
-                .into());
-        }
-        if let (false, Some(message)) = (findings.guilty.is_empty(), messages.first()) {
-            return Err(Trouble::Refused(message.kind, findings.guilty));
-        }
-        let too_large = findings.late || !findings.stuck.is_empty() || findings.narrow.is_some();
-        Err(if too_large {
-            Trouble::TooLarge
-        } else {
-            trouble
-        })
+        let kind = messages.first().map(|message| message.kind);
+        Err(follow(findings, kind, trouble, &self.servers))
     }
 
     /// Queues a message. Of an outcome that the client itself does not send for its size, as little
@@ -122,13 +111,10 @@ impl Sender {
         let Err(error) = self.transactions.commit(&patience()) else {
             return Ok(());
         };
-        let trouble = match &error {
-            KafkaError::Transaction(inner)
-                if inner.is_retriable() && !inner.txn_requires_abort() =>
-            {
-                self.lost(&error.to_string()).into()
-            }
-            _ => self.judge(&error),
+        let trouble = if is_open(&error) {
+            lost(&error.to_string(), &self.servers).into()
+        } else {
+            self.judge(&error)
         };
         if !matches!(trouble, Trouble::Over(_)) {
             self.abort()?;
@@ -142,39 +128,158 @@ impl Sender {
             .abort(&patience())
             .map_err(|error| match self.judge(&error) {
                 Trouble::Over(failure) => failure,
-                _ => self.lost(&client::words(&error)),
+                _ => lost(&client::words(&error), &self.servers),
             })
     }
 
     fn judge(&self, error: &KafkaError) -> Trouble {
-        if let Some((code, words)) = self.transactions.fatal_error() {
-            return Trouble::Over(match code {
-                Code::Fenced | Code::InvalidProducerEpoch | Code::ProducerFenced => Failure::Fenced(
-                    "another replay has taken over (or a transaction took longer than 5 s): what this one had sent and not yet recorded is \
-                     undone, nothing was sent twice. When the other one has ended, run this command again if anything is left"
-                        .to_owned(),
-                ),
-                _ => self.lost(&words),
-            });
-        }
-        match client::refusal_advice(error, "") {
-            Some(advice) => self
-                .lost(&format!("{}: {advice}", client::words(error)))
-                .into(),
-            None => Trouble::Again,
-        }
+        judge(error, self.transactions.fatal_error(), &self.servers)
     }
+}
 
-    fn lost(&self, words: &str) -> Failure {
-        Failure::Unreachable(format!(
-            "Kafka at {} does not go along ({words}). What was recorded stays so: run the command again, it goes on where this one ended",
-            self.servers
-        ))
+/// Whether the broker was given up while the client would have gone on: nobody knows whether the
+/// transaction is committed.
+fn is_open(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(inner) if inner.is_retriable() && !inner.txn_requires_abort())
+}
+
+/// What follows from an error. `fatal`: the producer can do nothing more, and why.
+fn judge(error: &KafkaError, fatal: Option<(Code, String)>, servers: &str) -> Trouble {
+    if let Some((code, words)) = fatal {
+        return Trouble::Over(match code {
+            Code::Fenced | Code::InvalidProducerEpoch | Code::ProducerFenced => Failure::Fenced(
+                "another replay has taken over (or a transaction took longer than 5 s): what this one had sent and not yet recorded is \
+                 undone, nothing was sent twice. When the other one has ended, run this command again if anything is left"
+                    .to_owned(),
+            ),
+            _ => lost(&words, servers),
+        });
     }
+    match client::refusal_advice(error, "") {
+        Some(advice) => {
+            let words = format!("{}: {advice}", client::words(error));
+            lost(&words, servers).into()
+        }
+        None => Trouble::Again,
+    }
+}
+
+/// What follows from what was found out about messages of that kind; `otherwise`, if that is
+/// nothing.
+fn follow(findings: Findings, kind: Option<Kind>, otherwise: Trouble, servers: &str) -> Trouble {
+    let too_large = findings.late || !findings.stuck.is_empty() || findings.narrow.is_some();
+    match (findings.topics.into_iter().next(), kind) {
+        (Some((topic, code)), _) => {
+            let words = format!("the topic {topic} takes no messages: {code}");
+            lost(&words, servers).into()
+        }
+        (None, Some(kind)) if !findings.guilty.is_empty() => {
+            Trouble::Refused(kind, findings.guilty)
+        }
+        _ if too_large => Trouble::TooLarge,
+        _ => otherwise,
+    }
+}
+
+fn lost(words: &str, servers: &str) -> Failure {
+    Failure::Unreachable(format!(
+        "Kafka at {servers} does not go along ({words}). What was recorded stays so: run the command again, it goes on where this one ended"
+    ))
 }
 
 /// Waits for the broker, but not for ever.
 fn patience() -> impl Fn(&RDKafkaError) -> bool {
     let began = Instant::now();
     move |_| began.elapsed() < LONGEST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(code: Code, fatal: Option<Code>) -> Trouble {
+        let fatal = fatal.map(|code| (code, "no more".to_owned()));
+        judge(&KafkaError::MessageProduction(code), fatal, "kafka:9092")
+    }
+
+    #[test]
+    fn a_replay_that_was_taken_over_ends_and_says_so() {
+        for fatal in [
+            Code::Fenced,
+            Code::InvalidProducerEpoch,
+            Code::ProducerFenced,
+        ] {
+            let trouble = judged(Code::Fatal, Some(fatal));
+            assert!(
+                matches!(trouble, Trouble::Over(Failure::Fenced(_))),
+                "{trouble:?}"
+            );
+        }
+        let trouble = judged(Code::Fatal, Some(Code::OutOfOrderSequenceNumber));
+        let Trouble::Over(Failure::Unreachable(words)) = trouble else {
+            panic!("{trouble:?}");
+        };
+        assert!(
+            words.contains("kafka:9092") && words.contains("no more"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn a_right_that_is_missing_ends_it_and_what_may_pass_is_tried_again() {
+        let trouble = judged(Code::TransactionalIdAuthorizationFailed, None);
+        assert!(
+            matches!(trouble, Trouble::Over(Failure::Unreachable(_))),
+            "{trouble:?}"
+        );
+        let trouble = judged(Code::RequestTimedOut, None);
+        assert!(matches!(trouble, Trouble::Again), "{trouble:?}");
+    }
+
+    fn followed(findings: Findings) -> Trouble {
+        follow(findings, Some(Kind::Update), Trouble::Again, "kafka:9092")
+    }
+
+    #[test]
+    fn what_was_found_out_about_a_transaction_says_how_it_is_made_again() {
+        let guilty = || vec![(3, Refusal::Size)];
+        let closed = [("updates".to_owned(), Code::TopicAuthorizationFailed)];
+        let trouble = followed(Findings {
+            guilty: guilty(),
+            topics: closed.into(),
+            ..Findings::default()
+        });
+        assert!(
+            matches!(trouble, Trouble::Over(Failure::Unreachable(_))),
+            "{trouble:?}"
+        );
+        let trouble = followed(Findings {
+            guilty: guilty(),
+            late: true,
+            ..Findings::default()
+        });
+        let Trouble::Refused(Kind::Update, found) = trouble else {
+            panic!("{trouble:?}");
+        };
+        assert_eq!(found, guilty());
+        for findings in [
+            Findings {
+                late: true,
+                ..Findings::default()
+            },
+            Findings {
+                stuck: vec![1],
+                ..Findings::default()
+            },
+            Findings {
+                narrow: Some(1000),
+                ..Findings::default()
+            },
+        ] {
+            let trouble = followed(findings);
+            assert!(matches!(trouble, Trouble::TooLarge), "{trouble:?}");
+        }
+        let trouble = followed(Findings::default());
+        assert!(matches!(trouble, Trouble::Again), "{trouble:?}");
+    }
 }

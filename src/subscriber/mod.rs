@@ -449,3 +449,6 @@ fn settings(target: Option<&Target>) -> Settings {
         merge: delivery.merge,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,25 @@
 //! The replay: chosen dead letters go back to the update topic, and what became of each is recorded
 //! in the same transaction.
 
+mod fresh;
+mod messages;
+mod refusals;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tracing::error;
 
 use crate::kafka::reader::{Go, Sight, Span, Spot, Topic};
-use crate::kafka::{Kind as MessageKind, Message, Refusal, headers};
-use crate::model::event::{self, TraceContext};
-use crate::model::outcome::{self, Facts, Kind};
+use crate::kafka::{Kind as MessageKind, Refusal, headers};
 use crate::model::record::{Place, Record};
 use crate::operator::choice::{Mended, originals};
 use crate::operator::desk::Desk;
 use crate::operator::history::{Chosen, History, UpTo};
-use crate::operator::judge::Lane;
-use crate::operator::letter::{Letter, headers_to_send, replay_of};
+use crate::operator::letter::{Letter, replay_of};
 use crate::operator::plan::{Action, Step};
+use crate::operator::replay::fresh::Fresh;
+use crate::operator::replay::refusals::Refusals;
 use crate::operator::sender::{Sender, Trouble};
 use crate::operator::{Failure, Watch, changes};
 
@@ -28,8 +30,6 @@ const BATCH: usize = 100;
 const TRIES: u32 = 30;
 /// The pause before that.
 const PAUSE: Duration = Duration::from_millis(50);
-/// An outcome can be changed in so many steps.
-const MOST_STEPS: usize = 5;
 
 /// What a replay has done.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +44,22 @@ pub struct Summary {
     pub stopped: bool,
 }
 
+impl Summary {
+    /// Of so many letters some were acted on, and some refused; the others were settled by somebody
+    /// else.
+    fn record(&mut self, letters: usize, actions: impl Iterator<Item = Action>, refused: Refused) {
+        let mut done = refused.len();
+        for action in actions {
+            *self.counts.entry(action).or_default() += 1;
+            done += 1;
+        }
+        *self.counts.entry(Action::Refuse).or_default() += refused.len();
+        self.settled_elsewhere += letters - done;
+        let room = BATCH.saturating_sub(self.refused.len());
+        self.refused.extend(refused.into_iter().take(room));
+    }
+}
+
 /// Settings of a replay.
 #[derive(Clone, Copy)]
 pub struct Pace<'a> {
@@ -53,6 +69,21 @@ pub struct Pace<'a> {
     pub rate: Option<u32>,
     /// Asked before each batch: whether to stop.
     pub stop: &'a dyn Fn() -> bool,
+}
+
+impl Pace<'_> {
+    /// The letters of one batch.
+    fn size(&self) -> usize {
+        self.rate
+            .map_or(BATCH, |rate| (rate as usize / 4).clamp(1, BATCH))
+    }
+
+    /// How long after the first batch this one may be sent.
+    fn due(&self, number: usize) -> Duration {
+        self.rate.map_or(Duration::ZERO, |rate| {
+            Duration::from_secs_f64((number * self.size()) as f64 / f64::from(rate))
+        })
+    }
 }
 
 /// Replays the letters. What `summary` says is committed, also where this fails.
@@ -85,16 +116,12 @@ pub fn run(
         summary,
     };
     let began = Instant::now();
-    let size = pace
-        .rate
-        .map_or(BATCH, |rate| (rate as usize / 4).clamp(1, BATCH));
+    let size = pace.size();
     watch.begin("replaying", letters.len() as u64);
     for (number, batch) in letters.chunks(size).enumerate() {
-        if let Some(rate) = pace.rate {
-            let due = began + Duration::from_secs_f64((number * size) as f64 / f64::from(rate));
-            while Instant::now() < due && !(pace.stop)() {
-                std::thread::sleep(PAUSE.min(due.saturating_duration_since(Instant::now())));
-            }
+        let due = began + pace.due(number);
+        while Instant::now() < due && !(pace.stop)() {
+            std::thread::sleep(PAUSE.min(due.saturating_duration_since(Instant::now())));
         }
         if (pace.stop)() {
             replay.summary.stopped = true;
@@ -116,15 +143,6 @@ struct Replay<'a, 'b> {
     force: bool,
     refusals: Refusals,
     summary: &'a mut Summary,
-}
-
-/// What topics refused of this replay.
-#[derive(Default)]
-struct Refusals {
-    /// Letters that cannot be sent, and why.
-    letters: HashMap<Spot, String>,
-    /// What must be changed of the outcomes of letters, in this order.
-    outcomes: HashMap<Spot, Vec<Refusal>>,
 }
 
 /// Where refused letters stand, and why.
@@ -167,18 +185,17 @@ impl Replay<'_, '_> {
             let (items, refused) = self.plan(part)?;
             match self.transaction(&items) {
                 Ok(()) => {
-                    self.record(part, &items, refused);
+                    let actions = items.iter().map(|item| item.step.action);
+                    self.summary.record(part.len(), actions, refused);
                     return Ok(true);
                 }
                 Err(Trouble::Over(failure)) => return Err(failure),
                 Err(Trouble::Refused(kind, guilty)) => self.refused(&items, kind, &guilty),
                 Err(Trouble::TooLarge) if part.len() > 1 => return Ok(false),
                 Err(Trouble::TooLarge) => {
-                    let words =
-                        "it does not get through within the 5 s of a transaction, though alone";
-                    self.refusals
-                        .letters
-                        .extend(part.iter().map(|one| (one.spot, words.to_owned())));
+                    for one in part {
+                        self.refusals.too_large(one.spot);
+                    }
                 }
                 Err(Trouble::Again) => {
                     tries += 1;
@@ -195,46 +212,12 @@ impl Replay<'_, '_> {
 
     /// The next try goes without these letters, or with less in their outcomes.
     fn refused(&mut self, items: &[Item<'_>], kind: MessageKind, guilty: &[(usize, Refusal)]) {
-        let sent: Vec<_> = items.iter().filter(|item| item.is_sent()).collect();
-        for (number, refusal) in guilty {
-            let item = if kind == MessageKind::Update {
-                sent.get(*number).copied()
-            } else {
-                items.get(*number)
-            };
-            let Some(item) = item else { continue };
-            let spot = item.one.spot;
-            let steps = self.refusals.outcomes.entry(spot).or_default();
-            if kind == MessageKind::Outcome && steps.len() < MOST_STEPS {
-                steps.push(*refusal);
-                continue;
-            }
-            let words = match (kind, refusal) {
-                (MessageKind::Update, Refusal::Size) => {
-                    "it is larger than the topic takes: raise max.message.bytes there"
-                }
-                (MessageKind::Update, Refusal::Time) => {
-                    "the update topic refuses the present as its time: compare the clocks of this machine and the brokers"
-                }
-                (MessageKind::Update, Refusal::Form) => {
-                    "the update topic refuses it: a compacted one takes none without a key, and a broker may check what it likes"
-                }
-                _ => {
-                    "the outcome topic does not take what would record it, however it is shortened: look at its max.message.bytes and cleanup.policy"
-                }
-            };
-            self.refusals.letters.insert(spot, words.to_owned());
-        }
-    }
-
-    fn record(&mut self, batch: &[Chosen], items: &[Item<'_>], refused: Refused) {
-        for item in items {
-            *self.summary.counts.entry(item.step.action).or_default() += 1;
-        }
-        *self.summary.counts.entry(Action::Refuse).or_default() += refused.len();
-        self.summary.settled_elsewhere += batch.len() - items.len() - refused.len();
-        let room = BATCH.saturating_sub(self.summary.refused.len());
-        self.summary.refused.extend(refused.into_iter().take(room));
+        let spots: Vec<Spot> = items
+            .iter()
+            .filter(|item| kind == MessageKind::Outcome || item.is_sent())
+            .map(|item| item.one.spot)
+            .collect();
+        self.refusals.take(kind, guilty, &spots);
     }
 
     /// What is to be done with each as things are now; those that are not acted on apart.
@@ -246,8 +229,8 @@ impl Replay<'_, '_> {
                 continue;
             }
             let step = self.history.step(one, self.force);
-            if let Some(why) = self.refusals.letters.get(&one.spot) {
-                refused.push((one.spot, why.clone()));
+            if let Some(why) = self.refusals.of_letter(one.spot) {
+                refused.push((one.spot, why.to_owned()));
             } else if step.action == Action::Refuse {
                 refused.push((one.spot, step.why.unwrap_or_default()));
             } else {
@@ -340,42 +323,19 @@ impl Replay<'_, '_> {
         Ok(())
     }
 
-    fn update(&self, item: &Item<'_>) -> Message {
-        // It comes from a header, in which a sender may have written anything.
-        let replays = item.one.replays.saturating_add(1);
-        Message {
-            // Where the user's other updates stand, whatever the sender made of the key.
-            partition: (item.letter.facts.origin.topic == self.desk.updates.name)
-                .then(|| self.history.home(item.one))
-                .filter(|partition| *partition < self.desk.updates.partitions),
-            key: item.content.key.clone(),
-            value: item.value.clone(),
-            headers: headers_to_send(&item.content, item.letter.place(), replays),
-            ..Message::new(
-                MessageKind::Update,
-                item.letter.place().clone(),
-                self.desk.updates.name.to_string(),
-            )
-        }
-    }
-
     /// Between what the plan had seen and what was sent just now, an update may have come that
     /// overwrites what was sent: then all is planned anew. Those of open transactions count too,
     /// since nobody knows yet how they end.
     fn is_overtaken(&self, sent: &[&Item<'_>], places: &[Spot]) -> Result<bool, Failure> {
-        let mut lanes: HashMap<&Lane, Vec<(Spot, &[String])>> = HashMap::new();
+        let mut fresh = Fresh::default();
         for (item, place) in sent.iter().zip(places) {
-            let Some(lane) = item.one.lane.as_deref() else {
-                continue;
-            };
-            lanes
-                .entry(lane)
-                .or_default()
-                .push((*place, &item.step.sent));
+            if let Some(lane) = item.one.lane.as_deref() {
+                fresh.sent(lane, *place, &item.step.sent);
+            }
         }
         let own: HashSet<&Place> = sent.iter().map(|item| item.letter.place()).collect();
         // In every partition: that of a user may be another one since some were added.
-        let ends = if lanes.is_empty() {
+        let ends = if fresh.is_empty() {
             HashMap::new()
         } else {
             self.written.ends()?
@@ -400,78 +360,14 @@ impl Replay<'_, '_> {
             }
             let reading = self.desk.judge.read(&record);
             let here = (record.place.partition, record.place.offset);
-            let sent = reading.lane.as_ref().and_then(|lane| lanes.get(lane));
-            overtaken |= sent.into_iter().flatten().any(|(place, parts)| {
-                (place.0 != here.0 || here.1 < place.1)
-                    && parts.iter().any(|part| reading.parts.contains(part))
-            });
+            overtaken |= reading
+                .lane
+                .is_some_and(|lane| fresh.is_overtaken(&lane, here, &reading.parts));
             Ok(Go::On)
         })?;
         Ok(overtaken)
     }
-
-    fn outcome(&self, item: &Item<'_>, into: Option<Spot>) -> Message {
-        let facts = &item.letter.facts;
-        let decoded = event::decode(&item.content);
-        let identity = match &decoded {
-            Ok(event) => &event.identity,
-            Err(undecodable) => &undecodable.identity,
-        };
-        let parts = if into.is_some() {
-            &item.step.sent
-        } else {
-            &item.step.left_out
-        };
-        let fields = changes::names(&item.one.parts, parts);
-        let now = Timestamp::now();
-        let into = into.map(|(partition, offset)| Place {
-            topic: self.desk.updates.name.clone(),
-            partition,
-            offset,
-        });
-        let group_id = &self.desk.kafka.group_id;
-        let (headers, value) = outcome::message(Facts {
-            id: outcome::outcome_id(group_id, &facts.target, item.letter.place()),
-            group_id,
-            target: &facts.target,
-            place: item.letter.place(),
-            kind: if into.is_some() {
-                Kind::Replayed
-            } else {
-                Kind::Superseded
-            },
-            reason: None,
-            user: facts.user,
-            fields: (!fields.is_empty()).then_some(fields),
-            identity,
-            attempts: facts.attempts,
-            http_status: facts.http_status,
-            into: into.as_ref(),
-            error: None,
-            received_at: now,
-            finished_at: now,
-            trace: TraceContext::of(&item.content).as_ref(),
-        });
-        let new = Message::new(
-            MessageKind::Outcome,
-            item.letter.place().clone(),
-            self.desk.kafka.topics.outcomes.clone(),
-        );
-        let mut message = Message {
-            key: item.content.key.clone(),
-            value: Some(value),
-            headers,
-            ..new
-        };
-        for refusal in self
-            .refusals
-            .outcomes
-            .get(&item.one.spot)
-            .into_iter()
-            .flatten()
-        {
-            message.alter(*refusal);
-        }
-        message
-    }
 }
+
+#[cfg(test)]
+mod tests;
