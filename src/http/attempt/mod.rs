@@ -115,7 +115,7 @@ pub struct Caller {
 impl Caller {
     /// A caller for the API below `base_url`. Connects to nothing yet.
     ///
-    /// `request_timeout` bounds the time for connecting (four fifths of it, at most 5 s);
+    /// `request_timeout` bounds the time for connecting (two fifths of it, at most 3 s);
     /// `on_login` is told how each login ended: `ok`, `refused` or `failed`.
     ///
     /// # Errors
