@@ -9,14 +9,14 @@ use bytes::Bytes;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded::byte_serialize;
 
 use crate::api::{Answer, Request, TokenPlace};
-use crate::config::Tls;
+use crate::config::{Proxy, Tls};
 use crate::http::body::Body;
 use crate::http::lost::{Lost, is_of_tls};
 use crate::http::names::Source;
@@ -40,6 +40,7 @@ const TRIES: usize = 2;
 pub struct Http {
     pools: Arc<Pools>,
     base_url: Url,
+    has_proxy: bool,
 }
 
 /// A request in parts, so that it can be put together a second time.
@@ -54,20 +55,27 @@ impl Http {
     /// Makes ready for calls to paths below `base_url`. Opens no connection yet.
     ///
     /// # Errors
-    /// Where a TLS file cannot be used, named by its path.
-    pub fn new(base_url: &Url, tls: &Tls, request_timeout: Duration) -> anyhow::Result<Self> {
-        Self::with_names(base_url, tls, request_timeout, Source::System)
+    /// Where a TLS file or the proxy's password cannot be used, named by its path.
+    pub fn new(
+        base_url: &Url,
+        tls: &Tls,
+        proxy: Option<&Proxy>,
+        request_timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        Self::with_names(base_url, tls, proxy, request_timeout, Source::System)
     }
 
     /// The same, with a way of its own to look names up.
     pub(crate) fn with_names(
         base_url: &Url,
         tls: &Tls,
+        proxy: Option<&Proxy>,
         request_timeout: Duration,
         names: Source,
     ) -> anyhow::Result<Self> {
         Ok(Http {
-            pools: Arc::new(Pools::new(base_url, tls, request_timeout, names)?),
+            pools: Arc::new(Pools::new(base_url, tls, proxy, request_timeout, names)?),
+            has_proxy: proxy.is_some(),
             base_url: base_url.clone(),
         })
     }
@@ -133,7 +141,13 @@ impl Http {
             *repeated = true;
             response = self.send(self.pools.fresh(), parts, sent).await;
         }
-        let response = response.map_err(|error| Lost::new(&error))?;
+        let response = response.map_err(|error| match self.has_proxy {
+            true => Lost::through_proxy(&error),
+            false => Lost::new(&error),
+        })?;
+        if self.has_proxy && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(Lost::refused_by_proxy());
+        }
         let port = port(response.extensions());
         let answer = read(response, enough).await?;
         if let Some(port) = port.filter(|_| !*repeated) {

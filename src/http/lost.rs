@@ -97,6 +97,35 @@ impl Lost {
         }
     }
 
+    /// The proxy does not accept the account.
+    pub(super) fn refused_by_proxy() -> Self {
+        Lost {
+            verdict: Verdict::Fault,
+            status: Status::Connect,
+            ambiguous: false,
+            message: "the proxy refused the account (407): check proxy_user and its password"
+                .to_owned(),
+        }
+    }
+
+    /// What the error means if the call went through a proxy. Its answers to CONNECT can be told by
+    /// their texts only.
+    pub(super) fn through_proxy(error: &reqwest::Error) -> Self {
+        let causes = causes(error);
+        let answered = |text| causes.iter().any(|cause| cause.to_string() == text);
+        if answered("tunnel error: proxy authorization required") {
+            return Self::refused_by_proxy();
+        }
+        let mut lost = Self::new(error);
+        if answered("tunnel error: unsuccessful") {
+            lost.message = "it does not connect to the target: check base_url".to_owned();
+        }
+        if lost.status == Status::Connect {
+            lost.message = format!("at the proxy: {}", lost.message);
+        }
+        lost
+    }
+
     /// What the HTTP client's error means. Of all texts only those of TLS are used, which know no
     /// URL.
     pub(super) fn new(error: &reqwest::Error) -> Self {

@@ -9,15 +9,19 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::http::Extensions;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpInfo;
+use reqwest::header::HeaderValue;
 use reqwest::{Client, redirect, retry};
 use rustls::ClientConfig;
+use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::config::Tls;
+use crate::config::{Proxy, ProxyAccount, Tls};
 use crate::http::lost::find_cause;
 use crate::http::names::{Names, Source};
 use crate::http::tls;
@@ -59,6 +63,7 @@ pub(super) struct Pool {
 /// Makes clients.
 struct Maker {
     tls: ClientConfig,
+    proxy: Option<reqwest::Proxy>,
     names: Names,
     request_timeout: Duration,
 }
@@ -67,11 +72,13 @@ impl Pools {
     pub(super) fn new(
         base_url: &Url,
         tls: &Tls,
+        proxy: Option<&Proxy>,
         request_timeout: Duration,
         source: Source,
     ) -> anyhow::Result<Self> {
         let maker = Maker {
             tls: tls::config(tls, base_url.scheme() == "https")?,
+            proxy: proxy.map(proxied).transpose()?,
             names: Names::new(source),
             request_timeout,
         };
@@ -186,6 +193,24 @@ impl Maker {
         // that there is time for a new one.
         #[cfg(target_os = "linux")]
         let builder = builder.tcp_user_timeout((self.request_timeout / 2).min(ACKNOWLEDGED_WITHIN));
+        let builder = match &self.proxy {
+            Some(proxy) => builder.proxy(proxy.clone()),
+            None => builder,
+        };
         builder.build()
     }
+}
+
+/// The proxy as reqwest takes it. Its password is a header's value that no debug output shows, and
+/// no part of a URL.
+fn proxied(proxy: &Proxy) -> anyhow::Result<reqwest::Proxy> {
+    let made = reqwest::Proxy::all(proxy.url.clone())?;
+    let Some(ProxyAccount { user, password }) = &proxy.account else {
+        return Ok(made);
+    };
+    let password = password.read()?;
+    let account = STANDARD.encode(format!("{user}:{}", password.expose_secret()));
+    let mut header = HeaderValue::from_str(&format!("Basic {account}"))?;
+    header.set_sensitive(true);
+    Ok(made.custom_http_auth(header))
 }

@@ -445,6 +445,7 @@ pub fn try_out_tls(target: &Target) -> anyhow::Result<()> {
     Http::new(
         &target.base_url,
         &target.tls,
+        target.proxy.as_ref(),
         target.delivery.request_timeout,
     )
     .map(drop)
@@ -457,6 +458,7 @@ fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
         target.base_url.clone(),
         target.credentials.clone(),
         &target.tls,
+        target.proxy.as_ref(),
         target.delivery.request_timeout,
         Box::new(move |result| metrics.login(result)),
     )

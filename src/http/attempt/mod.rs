@@ -9,7 +9,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::api::{Api, Changes, Judgement};
-use crate::config::{Credentials, Tls};
+use crate::config::{Credentials, Proxy, Tls};
 use crate::http::client::Http;
 use crate::http::lost::Status;
 use crate::http::mask::mask;
@@ -119,16 +119,17 @@ impl Caller {
     /// `on_login` is told how each login ended: `ok`, `refused` or `failed`.
     ///
     /// # Errors
-    /// Where a TLS file cannot be used.
+    /// Where a TLS file or the proxy's password cannot be used.
     pub fn new(
         api: &'static dyn Api,
         base_url: Url,
         credentials: Credentials,
         tls: &Tls,
+        proxy: Option<&Proxy>,
         request_timeout: Duration,
         on_login: OnLogin,
     ) -> anyhow::Result<Self> {
-        let http = Http::new(&base_url, tls, request_timeout)?;
+        let http = Http::new(&base_url, tls, proxy, request_timeout)?;
         let session = Session::new(api, http.clone(), credentials, on_login);
         Ok(Caller { api, http, session })
     }

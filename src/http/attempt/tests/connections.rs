@@ -267,6 +267,7 @@ pub(super) fn caller_of(
     let http = Http::with_names(
         &url,
         tls.unwrap_or(&Tls::default()),
+        None,
         timeout,
         Source::Given(addresses.clone()),
     )
