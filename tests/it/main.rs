@@ -35,6 +35,7 @@ mod memory;
 mod merging;
 mod million;
 mod odd;
+mod proxy;
 mod reload;
 mod replays;
 mod secured_kafka;

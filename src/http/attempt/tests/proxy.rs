@@ -1,101 +1,46 @@
 //! Tests of calls through a proxy, which is a small one of our own.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config::ProxyAccount;
 use crate::http::attempt::tests::tls::{authority, builder, certificate, config, trusting};
 
-/// The account that the proxy asks for.
-const ACCOUNT: &str = "courier:canary-pass";
-
-/// A proxy that leads all connections to one address, and asks for the account.
-struct Small {
-    url: Url,
-    /// The first head of each connection.
-    heads: Arc<Mutex<Vec<String>>>,
+/// A proxy that asks for the account `courier` with the password `canary-pass`.
+async fn leading_to(address: Option<SocketAddr>) -> stand_in::proxy::Proxy {
+    let account = STANDARD.encode("courier:canary-pass");
+    let asks_for = format!("Basic {account}");
+    stand_in::proxy::Proxy::start(address, &asks_for)
+        .await
+        .unwrap()
 }
 
-impl Small {
-    async fn leading_to(address: Option<SocketAddr>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let heads = Arc::<Mutex<Vec<String>>>::default();
-        let seen = heads.clone();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(lead(client, address, seen.clone()));
-            }
-        });
-        Small {
-            url: url.parse().unwrap(),
-            heads,
-        }
-    }
-
-    fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
-    }
-
-    /// A caller that goes through it, with this password.
-    fn caller(&self, base_url: &str, tls: &Tls, password: &str) -> (Caller, TempDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let [token, secret] = ["token", "secret"].map(|name| folder.path().join(name));
-        std::fs::write(&token, "canary-token").unwrap();
-        std::fs::write(&secret, password).unwrap();
-        let proxy = Proxy {
-            url: self.url.clone(),
-            account: Some(ProxyAccount {
-                user: "courier".to_owned(),
-                password: Secret::File(secret),
-            }),
-        };
-        let caller = Caller::new(
-            by_name("aipix").unwrap(),
-            base_url.parse().unwrap(),
-            Credentials::Token(Secret::File(token)),
-            tls,
-            Some(&proxy),
-            TIMEOUT,
-            Box::new(|_| ()),
-        );
-        (caller.unwrap(), folder)
-    }
-}
-
-async fn lead(
-    mut client: TcpStream,
-    address: Option<SocketAddr>,
-    heads: Arc<Mutex<Vec<String>>>,
-) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(client.read_u8().await?);
-    }
-    let text = String::from_utf8(head.clone()).unwrap();
-    heads.lock().unwrap().push(text.clone());
-    let account = format!("roxy-authorization: basic {}", STANDARD.encode(ACCOUNT));
-    if !text.to_lowercase().contains(&account.to_lowercase()) {
-        let refusal = b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n";
-        return client.write_all(refusal).await;
-    }
-    let Some(address) = address else {
-        let refusal = b"HTTP/1.1 502 No\r\ncontent-length: 0\r\n\r\n";
-        return client.write_all(refusal).await;
+/// A caller that goes through a proxy, with this password.
+fn caller_through(proxy: &str, base_url: &str, tls: &Tls, password: &str) -> (Caller, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let [token, secret] = ["token", "secret"].map(|name| folder.path().join(name));
+    std::fs::write(&token, "canary-token").unwrap();
+    std::fs::write(&secret, password).unwrap();
+    let proxy = Proxy {
+        url: proxy.parse().unwrap(),
+        account: Some(ProxyAccount {
+            user: "courier".to_owned(),
+            password: Secret::File(secret),
+        }),
     };
-    let mut server = TcpStream::connect(address).await?;
-    match text.starts_with("CONNECT ") {
-        true => client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?,
-        false => server.write_all(&head).await?,
-    }
-    copy_bidirectional(&mut client, &mut server).await?;
-    Ok(())
+    let caller = Caller::new(
+        by_name("aipix").unwrap(),
+        base_url.parse().unwrap(),
+        Credentials::Token(Secret::File(token)),
+        tls,
+        Some(&proxy),
+        TIMEOUT,
+        Box::new(|_| ()),
+    );
+    (caller.unwrap(), folder)
 }
 
 fn address(server: &Server) -> Option<SocketAddr> {
@@ -105,13 +50,11 @@ fn address(server: &Server) -> Option<SocketAddr> {
 #[tokio::test]
 async fn a_call_over_http_is_asked_of_the_proxy() {
     let server = Server::start(|_| Reply::Bytes(json(200, r#"{"id":52}"#))).await;
-    let proxy = Small::leading_to(address(&server)).await;
+    let proxy = leading_to(address(&server)).await;
     // A name that only the proxy could look up.
-    let (caller, _folder) = proxy.caller(
-        "http://api.invalid/prefix",
-        &Tls::default(),
-        "canary-pass\n",
-    );
+    let base_url = "http://api.invalid/prefix";
+    let (caller, _folder) =
+        caller_through(&proxy.url(), base_url, &Tls::default(), "canary-pass\n");
     for _ in 0..2 {
         assert_eq!(statuses(&call(&caller).await), ["delivered 200"]);
     }
@@ -138,8 +81,9 @@ async fn a_call_over_https_goes_through_a_tunnel_that_hides_it_from_the_proxy() 
     ] {
         let fine = |_: &_| Reply::Bytes(json(200, r#"{"id":52}"#));
         let server = Server::start_tls(certified(host), fine).await;
-        let proxy = Small::leading_to(address(&server)).await;
-        let (caller, _folder) = proxy.caller("https://api.invalid", &tls, "canary-pass");
+        let proxy = leading_to(address(&server)).await;
+        let (caller, _folder) =
+            caller_through(&proxy.url(), "https://api.invalid", &tls, "canary-pass");
         let attempt = call(&caller).await;
         assert_eq!(statuses(&attempt), [expected], "{:?}", attempt.error);
         let heads = proxy.heads();
@@ -161,33 +105,31 @@ async fn a_proxy_that_refuses_or_is_not_there_is_named_and_its_password_is_not()
         .with_writer(log.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let proxy = Small::leading_to(None).await;
-    let gone = Small {
-        url: nowhere().await,
-        heads: Arc::default(),
-    };
+    let proxy = leading_to(None).await;
+    let (there, gone) = (proxy.url(), nowhere().await.to_string());
     let refused = "the proxy refused the account (407): check proxy_user and its password";
     let no_way = "at the proxy: it does not connect to the target: check base_url";
     let unreachable = "at the proxy: could not connect: connection refused";
     for (proxy, scheme, password, verdict, message) in [
-        (&proxy, "http", "canary-other", Verdict::Fault, refused),
-        (&proxy, "https", "canary-other", Verdict::Fault, refused),
-        (&proxy, "https", "canary-pass", UNREACHABLE, no_way),
+        (&there, "http", "canary-other", Verdict::Fault, refused),
+        (&there, "https", "canary-other", Verdict::Fault, refused),
+        (&there, "https", "canary-pass", UNREACHABLE, no_way),
         (&gone, "http", "canary-pass", UNREACHABLE, unreachable),
         (&gone, "https", "canary-pass", UNREACHABLE, unreachable),
     ] {
         let base_url = format!("{scheme}://api.invalid");
-        let (caller, _folder) = proxy.caller(&base_url, &Tls::default(), password);
+        let (caller, _folder) = caller_through(proxy, &base_url, &Tls::default(), password);
         let attempt = call(&caller).await;
         assert_eq!((attempt.verdict, attempt.ambiguous), (verdict, false));
         assert!(!format!("{attempt:?}").contains("canary"), "{attempt:?}");
         assert_eq!(attempt.error.unwrap().message, message);
     }
     // Its own 502 is an answer like any other.
-    let (caller, _folder) = proxy.caller("http://api.invalid", &Tls::default(), "canary-pass");
+    let (caller, _folder) =
+        caller_through(&there, "http://api.invalid", &Tls::default(), "canary-pass");
     assert_eq!(statuses(&call(&caller).await), ["retry 502"]);
     let shown = log.text();
-    let encoded = STANDARD.encode(ACCOUNT);
+    let encoded = STANDARD.encode("courier:canary-pass");
     assert!(
         !shown.contains("canary") && !shown.contains(&encoded),
         "{shown}"
