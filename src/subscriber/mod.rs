@@ -33,7 +33,7 @@ use crate::kafka::{
     Ownership, Publisher, Read, Request, Settled, Shared, Told,
 };
 use crate::model::route::Router;
-use crate::subscriber::settle::{Facts, Settler};
+use crate::subscriber::settle::Settler;
 use crate::subscriber::status::Board;
 use crate::subscriber::stop::Stop;
 use crate::subscriber::update::{Claims, Update};
@@ -51,7 +51,7 @@ pub struct Subscriber {
     name: String,
     topic: String,
     kafka: Kafka,
-    engine: Engine<Update, Facts>,
+    engine: Engine<Update, Attempt>,
     consumer: Consumer<Update>,
     inputs: Receiver<Input<Update>>,
     /// Only a target puts records out of memory.
@@ -74,7 +74,7 @@ pub struct Subscriber {
     /// Where partitions end, as asked for.
     told: watch::Receiver<Told>,
     /// What is being committed.
-    settling: Option<Arc<Batch<Update, Facts>>>,
+    settling: Option<Arc<Batch<Update, Attempt>>>,
     metrics: TargetMetrics,
     tracer: Option<Tracer>,
     board: Board,
