@@ -37,7 +37,7 @@ use crate::kafka::{
     Publisher, Read, Request, Settled, Shared, Told,
 };
 use crate::model::route::Router;
-use crate::subscriber::settle::{Facts, Settler};
+use crate::subscriber::settle::Settler;
 use crate::subscriber::status::Board;
 use crate::subscriber::stop::Stop;
 use crate::subscriber::update::Update;
@@ -55,7 +55,7 @@ pub struct Subscriber {
     name: String,
     topic: String,
     kafka: Kafka,
-    engine: Engine<Update, Facts>,
+    engine: Engine<Update, Attempt>,
     consumer: Consumer<Update>,
     inputs: Receiver<Input<Update>>,
     /// Only a target puts records out of memory.
@@ -79,7 +79,7 @@ pub struct Subscriber {
     /// Where partitions end, as asked for.
     told: watch::Receiver<Told>,
     /// What is being committed.
-    settling: Option<Arc<Batch<Update, Facts>>>,
+    settling: Option<Arc<Batch<Update, Attempt>>>,
     metrics: TargetMetrics,
     tracer: Option<Tracer>,
     board: Board,
@@ -412,6 +412,7 @@ pub fn try_out_tls(target: &Target) -> anyhow::Result<()> {
     Http::new(
         &target.base_url,
         &target.tls,
+        target.proxy.as_ref(),
         target.delivery.request_timeout,
     )
     .map(drop)
@@ -424,6 +425,7 @@ fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
         target.base_url.clone(),
         target.credentials.clone(),
         &target.tls,
+        target.proxy.as_ref(),
         target.delivery.request_timeout,
         Box::new(move |result| metrics.login(result)),
     )
