@@ -2,6 +2,7 @@
 //! link is too slow for them. What ends later of the same user waits behind them: if it were
 //! settled first, a crash would call the earlier update again after the later one.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
@@ -93,23 +94,24 @@ impl Aside {
             .take_while(|(at, _)| *at <= now)
             .copied()
             .collect();
-        let apart = self.groups.get(&due.first()?.1)?.apart;
+        let apart = self.groups[&due.first()?.1].apart;
         let mut taken = Vec::new();
         for (at, who) in due {
-            let Some(group) = self
-                .groups
-                .get_mut(&who)
-                .filter(|group| group.apart == apart)
-            else {
-                continue;
+            let Entry::Occupied(mut group) = self.groups.entry(who) else {
+                unreachable!("what is due is there: {who:?}")
             };
-            while let Some(ticket) = group.tickets.pop_front_if(|ticket| fits(apart, *ticket)) {
+            // Those of the other kind are due in their turn.
+            if group.get().apart != apart {
+                continue;
+            }
+            let tickets = &mut group.get_mut().tickets;
+            while let Some(ticket) = tickets.pop_front_if(|ticket| fits(apart, *ticket)) {
                 taken.push(ticket);
             }
-            if !group.tickets.is_empty() {
+            if !tickets.is_empty() {
                 break;
             }
-            self.groups.remove(&who);
+            group.remove();
             self.due.remove(&(at, who));
         }
         Some((apart, taken))

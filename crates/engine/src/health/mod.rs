@@ -213,6 +213,11 @@ impl Health {
 
     /// A probe starts.
     pub fn probe(&mut self, probe: Ticket, user: UserKey) {
+        debug_assert!(
+            matches!(self.state, State::Holding { .. }),
+            "only a target that holds is probed: {:?}",
+            self.state
+        );
         if let State::Holding { cause, .. } = self.state {
             self.state = State::Probing { cause, probe };
             self.last_probe = Some(user);

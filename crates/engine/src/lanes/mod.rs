@@ -124,6 +124,7 @@ impl Lanes {
 
     /// A user who failed did so while the target delivers others.
     pub fn is_odd(&mut self, user: UserKey) {
+        // One whose later update was answered well is none of them any more.
         if let Some(standing) = self.failed.get_mut(&user) {
             *standing = Standing::Odd;
         }
@@ -178,8 +179,8 @@ impl Lanes {
         !self.lanes.contains_key(&user)
     }
 
-    /// A ticket is done with, wherever it stands in its lane. Returns the next one if it moved up to
-    /// the head.
+    /// A ticket is done with, wherever it stands in its lane. Returns the next one if that is the
+    /// head now.
     pub fn remove(&mut self, user: UserKey, ticket: Ticket) -> Option<Ticket> {
         let Entry::Occupied(mut entry) = self.lanes.entry(user) else {
             no_lane(user)
@@ -187,7 +188,7 @@ impl Lanes {
         let lane = entry.get_mut();
         if lane.head != ticket {
             let place = lane.behind.binary_search(&ticket);
-            debug_assert!(place.is_ok(), "{ticket:?} is not in the lane of {user:?}");
+            debug_assert!(place.is_ok(), "{ticket:?} is not in {user:?}'s lane");
             lane.behind.remove(place.ok()?);
             return None;
         }

@@ -115,7 +115,7 @@ impl<U, F> Engine<U, F> {
         let mut taken = Vec::new();
         while let Some(ticket) = self.ended.front().copied() {
             let entry = &self.entries[ticket];
-            let who = entry.user().map_or(Who::Record(ticket), Who::User);
+            let who = self.who(ticket);
             if self.aside.holds(who) {
                 self.aside.push_back(who, ticket);
             } else if full.contains(&entry.partition) {

@@ -3,9 +3,11 @@
 
 mod api;
 mod broker;
+mod faults;
 mod instance;
 mod oracle;
 mod pace;
+mod subscriber;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,8 +15,9 @@ use std::time::{Duration, Instant};
 use engine::verdict::Finding;
 use engine::{Batch, Commit, End, Engine, Merge, Ticket};
 
+use self::faults::{faults_of, is_wild};
 use self::pace::Pace;
-use super::plan::{Fault, Kind, Mood, ONCE, Plan, SMALL};
+use super::plan::{Fault, Kind, Mood, ONCE, Plan};
 
 /// After this long without a heartbeat an instance's partitions are given away.
 const SESSION: Duration = Duration::from_secs(6);
@@ -183,14 +186,6 @@ pub struct World<'p> {
     upcoming: Vec<Instant>,
 }
 
-/// Whether it can leave something that was called to the next owner of its partition.
-fn is_wild(fault: &Fault) -> bool {
-    matches!(
-        fault,
-        Fault::Crash { .. } | Fault::Freeze { .. } | Fault::Refuse { .. } | Fault::Link { .. }
-    )
-}
-
 type Checked<T = ()> = Result<T, String>;
 
 impl<'p> World<'p> {
@@ -233,43 +228,8 @@ impl<'p> World<'p> {
 
     fn new(plan: &'p Plan) -> Self {
         let start = Instant::now();
-        let mut log = vec![Vec::new(); plan.partitions as usize];
-        let mut at = start;
-        let mut next = vec![0i64; plan.partitions as usize];
-        for planned in &plan.records {
-            at += Duration::from_millis(planned.after);
-            let partition = (planned.user % plan.partitions as u64) as i32;
-            let offset = next[partition as usize] + planned.gap;
-            next[partition as usize] = offset + 1;
-            let index = log[partition as usize].len();
-            log[partition as usize].push(Record {
-                partition,
-                offset,
-                index,
-                user: planned.user,
-                kind: planned.kind,
-                fields: planned.fields,
-                size: planned.size,
-                at,
-            });
-        }
-        let mut faults = Vec::new();
-        let (mut fault_at, mut quiet_at) = (start, at);
-        for (after, fault) in &plan.faults {
-            fault_at += Duration::from_millis(*after);
-            let lasts = match fault {
-                Fault::Crash { back_after, .. } | Fault::Leave { back_after, .. } => *back_after,
-                Fault::Freeze { millis, .. }
-                | Fault::Outage { millis, .. }
-                | Fault::SlowCommits { millis, .. }
-                | Fault::Refuse { millis, .. }
-                | Fault::Link { millis, .. } => *millis,
-                Fault::Abort { .. } | Fault::Settings { .. } => 0,
-            };
-            quiet_at = quiet_at.max(fault_at + Duration::from_millis(lasts));
-            faults.push((fault_at, *fault));
-        }
-        faults.reverse();
+        let log = logs(plan, start);
+        let (faults, quiet_at) = faults_of(plan, start);
         let mut upcoming: Vec<Instant> = log
             .iter()
             .flatten()
@@ -397,108 +357,29 @@ impl<'p> World<'p> {
         }
         next
     }
+}
 
-    /// Somebody is always delivered, so that an odd update comes to its end.
-    fn background(&mut self) {
-        if self.now >= self.next_background {
-            for (partition, log) in (0..).zip(&mut self.log) {
-                let offset = log.last().map_or(0, |record| record.offset + 1);
-                // In a crowded history it is the text beside the offset that has no room, and only
-                // a delivery helps.
-                let waits = |place: usize| {
-                    log[place].user >= BACKGROUND
-                        && self.outcomes[partition as usize][place].is_none()
-                };
-                let behind =
-                    !self.plan.crowded && log.len().checked_sub(BACKLOG).is_some_and(waits);
-                // Not before the planned records of that partition, whose places are fixed.
-                if log.last().is_none_or(|record| record.at <= self.now) && !behind {
-                    let user = BACKGROUND + partition as u64;
-                    log.push(Record {
-                        partition,
-                        offset,
-                        index: log.len(),
-                        user,
-                        kind: Kind::Good,
-                        fields: 1,
-                        size: SMALL,
-                        at: self.now,
-                    });
-                    self.outcomes[partition as usize].push(None);
-                    self.taken[partition as usize].push(false);
-                }
-            }
-            self.next_background = self.now + Duration::from_millis(700);
-        }
+/// The log of each partition, with the records of the plan.
+fn logs(plan: &Plan, start: Instant) -> Vec<Vec<Record>> {
+    let mut log = vec![Vec::new(); plan.partitions as usize];
+    let mut at = start;
+    let mut next = vec![0i64; plan.partitions as usize];
+    for planned in &plan.records {
+        at += Duration::from_millis(planned.after);
+        let partition = (planned.user % plan.partitions as u64) as i32;
+        let offset = next[partition as usize] + planned.gap;
+        next[partition as usize] = offset + 1;
+        let index = log[partition as usize].len();
+        log[partition as usize].push(Record {
+            partition,
+            offset,
+            index,
+            user: planned.user,
+            kind: planned.kind,
+            fields: planned.fields,
+            size: planned.size,
+            at,
+        });
     }
-
-    fn strike(&mut self, fault: Fault) -> Checked {
-        let now = self.now;
-        let count = self.instances.len();
-        match fault {
-            Fault::Crash {
-                instance,
-                back_after,
-            } => self.crash(instance % count, now + Duration::from_millis(back_after))?,
-            Fault::Leave {
-                instance,
-                back_after,
-            } => {
-                let instance = &mut self.instances[instance % count];
-                if instance.engine.is_some() && instance.frozen_until.is_none() && !instance.leaving
-                {
-                    instance.leaving = true;
-                    instance.told = true;
-                    instance.back_at = Some(now + Duration::from_millis(back_after));
-                }
-            }
-            Fault::Freeze { instance, millis } => {
-                let instance = &mut self.instances[instance % count];
-                if instance.engine.is_some() {
-                    instance.frozen_until = Some(now + Duration::from_millis(millis));
-                }
-            }
-            Fault::Outage { mood, millis } => {
-                self.mood = Some((mood, now + Duration::from_millis(millis)));
-                self.outages += 1;
-            }
-            Fault::Abort { instance, times } => self.instances[instance % count].aborts += times,
-            // Crowded histories are about a text that is full, and other settings would empty it.
-            Fault::Settings {
-                max_concurrency,
-                max_waiting,
-                merge,
-            } if !self.plan.crowded => {
-                (self.max_concurrency, self.max_waiting, self.merge) =
-                    (max_concurrency, max_waiting, merge);
-                self.most_waiting = self.most_waiting.max(max_waiting);
-                self.ever_merged |= merge;
-                let settings = self.settings();
-                for instance in &mut self.instances {
-                    if let Some(engine) = &mut instance.engine {
-                        engine.settings(settings, now);
-                        instance.told = true;
-                    }
-                }
-            }
-            Fault::Settings { .. } => {}
-            Fault::SlowCommits {
-                commit_millis,
-                millis,
-            } => {
-                self.slow_commits = Some((
-                    Duration::from_millis(commit_millis),
-                    now + Duration::from_millis(millis),
-                ));
-            }
-            Fault::Refuse { user, millis } => {
-                self.refused
-                    .insert(user, now + Duration::from_millis(millis));
-            }
-            Fault::Link { bytes, millis } => {
-                self.link = Some((bytes, now + Duration::from_millis(millis)))
-            }
-        }
-        Ok(())
-    }
+    log
 }
