@@ -240,8 +240,13 @@ fn look_at_topics(config: &Config, topics: &[Found]) -> Vec<Finding> {
 }
 
 async fn look_at_target(target: &Target) -> Finding {
-    let http =
-        Http::new(&target.base_url, &target.tls, LONGEST).map_err(|error| format!("{error:#}"))?;
+    let http = Http::new(
+        &target.base_url,
+        &target.tls,
+        target.proxy.as_ref(),
+        LONGEST,
+    )
+    .map_err(|error| format!("{error:#}"))?;
     let session = Session::new(
         target.api,
         http.clone(),
@@ -350,6 +355,7 @@ mod tests {
                 delivery: Delivery::default(),
                 retry: Retry::default(),
                 tls: Tls::default(),
+                proxy: None,
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `[targets.NAME]`: one API that updates are delivered to.
 
+use std::path::Path;
+
 use url::Url;
 
 use crate::api::{self, Api};
@@ -7,6 +9,7 @@ use crate::config::address;
 use crate::config::credentials::Credentials;
 use crate::config::delivery::{Delivery, Retry};
 use crate::config::keys::sources;
+use crate::config::proxy::Proxy;
 use crate::config::section::{Section, is_plain_name};
 use crate::config::timing::Timing;
 use crate::config::tls::Tls;
@@ -34,6 +37,8 @@ pub struct Target {
     pub retry: Retry,
     /// The certificates.
     pub tls: Tls,
+    /// The proxy that calls go through.
+    pub proxy: Option<Proxy>,
 }
 
 impl Target {
@@ -88,6 +93,7 @@ impl Target {
         timing.must_leave_a_lease(&delivery_section, delivery.request_timeout, &section.path);
         let retry = Retry::read(&section.section("retry"));
         let tls = Tls::read(&section.section("tls"));
+        let proxy = Proxy::read(section);
         if tls != Tls::default() && base_url.as_ref().is_some_and(|url| url.scheme() == "http") {
             section.wrong(
                 "tls",
@@ -103,7 +109,14 @@ impl Target {
             delivery,
             retry,
             tls,
+            proxy,
         })
+    }
+
+    /// All files that are read when a caller is made.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let proxys = self.proxy.as_ref().and_then(Proxy::file);
+        self.tls.files().chain(proxys)
     }
 }
 

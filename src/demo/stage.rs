@@ -157,6 +157,7 @@ fn target(name: &str, stand_in: &StandIn, credentials: Credentials) -> anyhow::R
             max_attempts: MAX_ATTEMPTS,
         },
         tls: Tls::default(),
+        proxy: None,
     })
 }
 

@@ -4,10 +4,8 @@ use std::io::Write;
 
 use bytes::{Buf, Bytes};
 use flate2::write::GzDecoder;
-use http_body_util::BodyExt;
-use hyper::Response;
-use hyper::body::Incoming;
-use hyper::header::CONTENT_ENCODING;
+use reqwest::Response;
+use reqwest::header::CONTENT_ENCODING;
 
 use crate::http::lost::Lost;
 
@@ -17,7 +15,7 @@ const UNKNOWN: &str =
 
 /// A body that comes in.
 pub(super) struct Body {
-    body: Incoming,
+    response: Response,
     packing: Packing,
 }
 
@@ -33,7 +31,7 @@ enum Packing {
 }
 
 impl Body {
-    pub(super) fn of(response: Response<Incoming>) -> Self {
+    pub(super) fn of(response: Response) -> Self {
         let encodings = response.headers().get_all(CONTENT_ENCODING);
         let mut packing = Packing::None;
         for encoding in encodings
@@ -49,10 +47,7 @@ impl Body {
                 _ => Packing::Unreadable(UNKNOWN),
             };
         }
-        Body {
-            body: response.into_body(),
-            packing,
-        }
+        Body { response, packing }
     }
 
     /// Why nothing, or nothing more, of it could be read.
@@ -93,13 +88,8 @@ impl Body {
     }
 
     async fn received(&mut self) -> Result<Option<Bytes>, Lost> {
-        while let Some(frame) = self.body.frame().await {
-            // Anything but data is a trailer.
-            if let Ok(piece) = frame.map_err(|error| Lost::new(&error, false))?.into_data() {
-                return Ok(Some(piece));
-            }
-        }
-        Ok(None)
+        let piece = self.response.chunk().await;
+        piece.map_err(|error| Lost::new(&error))
     }
 
     fn feed(&mut self, piece: Bytes) {

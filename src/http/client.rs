@@ -1,33 +1,29 @@
 //! HTTP: one exchange with a target, and what may go wrong with it before any API has a say.
 //!
-//! hyper's client is known here, in `body.rs`, `connect.rs`, `connection.rs` and `lost.rs` only.
+//! reqwest is known here, in `body.rs`, `lost.rs`, `names.rs`, `pool.rs` and `sent.rs` only.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{
+use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
-use hyper::{Response, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::{Client, Method, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded::byte_serialize;
 
 use crate::api::{Answer, Request, TokenPlace};
-use crate::config::Tls;
+use crate::config::{Proxy, Tls};
 use crate::http::body::Body;
-use crate::http::connect::{Connector, Names};
-use crate::http::connection::Past;
-use crate::http::lost::Lost;
+use crate::http::lost::{Lost, is_of_tls};
+use crate::http::names::Source;
 use crate::http::outline::Outline;
+use crate::http::pool::{Pools, led_nowhere, port};
 use crate::http::retry_after;
+use crate::http::sent::Sent;
 use crate::model::json::BYTE_ORDER_MARK;
 
 /// A body is kept up to this size, in bytes; of a longer one an outline.
@@ -35,69 +31,68 @@ const BODY_CAP: usize = 64 * 1024;
 /// The proof of a success may stand late in a body: it is looked for, but not kept, up to here, in
 /// bytes.
 const SEARCH_CAP: usize = 16 * 1024 * 1024;
-/// Shorter than the idle timeouts that servers and what stands before them commonly have (60 s), so
-/// that a connection is seldom closed just when it is used again.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// No connection is used for longer, so that a name that leads elsewhere is followed.
-const LONGEST_USE: Duration = Duration::from_secs(5 * 60);
 
-type Sent = hyper::Request<Full<Bytes>>;
+/// So often is a connection tried for if none came about in time, even to a single address.
+const TRIES: usize = 2;
 
 /// The connections to one target. Cheap to clone.
 #[derive(Clone)]
 pub struct Http {
-    /// Keeps connections.
-    keeping: Arc<Mutex<Client<Connector, Full<Bytes>>>>,
-    /// Makes a connection for each request.
-    fresh: Client<Connector, Full<Bytes>>,
-    connector: Connector,
-    /// No connection that is older than this is kept.
-    oldest_kept: Duration,
+    pools: Arc<Pools>,
     base_url: Url,
-    /// The same as text, without a slash at its end: paths are put behind it.
-    base: String,
+    has_proxy: bool,
+}
+
+/// A request in parts, so that it can be put together a second time.
+struct Parts {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Bytes,
 }
 
 impl Http {
     /// Makes ready for calls to paths below `base_url`. Opens no connection yet.
     ///
     /// # Errors
-    /// Where a TLS file cannot be used, named by its path.
-    pub fn new(base_url: &Url, tls: &Tls, request_timeout: Duration) -> anyhow::Result<Self> {
-        Self::with_names(base_url, tls, request_timeout, Names::System)
+    /// Where a TLS file or the proxy's password cannot be used, named by its path.
+    pub fn new(
+        base_url: &Url,
+        tls: &Tls,
+        proxy: Option<&Proxy>,
+        request_timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        Self::with_names(base_url, tls, proxy, request_timeout, Source::System)
     }
 
     /// The same, with a way of its own to look names up.
     pub(crate) fn with_names(
         base_url: &Url,
         tls: &Tls,
+        proxy: Option<&Proxy>,
         request_timeout: Duration,
-        names: Names,
+        names: Source,
     ) -> anyhow::Result<Self> {
-        let connector = Connector::new(base_url, tls, request_timeout, names)?;
         Ok(Http {
-            keeping: Arc::new(Mutex::new(client(&connector, usize::MAX))),
-            fresh: client(&connector, 0),
-            connector,
-            // It may be idle for a while, and then be used once more.
-            oldest_kept: LONGEST_USE.saturating_sub(IDLE_TIMEOUT + request_timeout),
+            pools: Arc::new(Pools::new(base_url, tls, proxy, request_timeout, names)?),
+            has_proxy: proxy.is_some(),
             base_url: base_url.clone(),
-            base: base_url.as_str().trim_end_matches('/').to_owned(),
         })
     }
 
     /// Leaves all connections behind: the next request is made on a new one, to the next address of
     /// the name. What has been sent already may still be answered.
     pub fn start_anew(&self) {
-        self.connector.next_address();
-        *self.keeping() = client(&self.connector, usize::MAX);
+        let names = self.pools.names();
+        names.pass_over(names.turn());
+        self.pools.leave(&self.pools.kept());
     }
 
     /// Sends the request once and reads the answer, all within `timeout` after `began`: nothing is
     /// sent later, even if the process stood still in between.
     ///
-    /// If it was sent on a kept connection that broke off before a word of the answer had come, it
-    /// is sent once more, on a new connection: a connection is not the API.
+    /// If it was sent on a kept connection that broke off before an answer had come, it is sent
+    /// once more, on a new connection: a connection is not the API.
     ///
     /// A body longer than 64 KiB is replaced by its outline. A 200 is then read on until `enough`
     /// is content with the outline, up to 16 MiB: so a success is known wherever its proof stands.
@@ -113,49 +108,87 @@ impl Http {
         timeout: Duration,
         enough: impl Fn(&Answer) -> bool + Send,
     ) -> Result<Answer, Lost> {
-        let request = self.request(request, token, headers)?;
-        let mut course = Course::default();
-        let exchange = self.send_and_read(request, enough, &mut course);
+        let parts = self.parts(request, token, headers)?;
+        let (sent, mut repeated) = (Sent::default(), false);
+        let exchange = self.send_and_read(&parts, enough, &sent, &mut repeated);
         match tokio::time::timeout_at(began + timeout, exchange).await {
             Ok(Err(lost)) => Err(Lost {
-                ambiguous: lost.ambiguous || course.repeated,
+                ambiguous: lost.ambiguous || repeated,
                 ..lost
             }),
             Ok(answer) => answer,
-            Err(_) => Err(Lost::too_late(timeout, course.began())),
+            Err(_) => Err(Lost::too_late(timeout, sent.is_set())),
         }
     }
 
     async fn send_and_read(
         &self,
-        request: Sent,
+        parts: &Parts,
         enough: impl Fn(&Answer) -> bool,
-        course: &mut Course,
+        sent: &Sent,
+        repeated: &mut bool,
     ) -> Result<Answer, Lost> {
-        let keeping = self.keeping().clone();
-        let mut sent = course
-            .send(&keeping, request.clone(), self.oldest_kept)
-            .await;
-        if sent.is_err()
-            && course
-                .past()
-                .is_some_and(|past| past.is_silent_since_an_answer())
+        let pool = self.pools.kept();
+        let mut response = self.send(&pool.client, parts, sent).await;
+        if let Err(error) = &response
+            && pool.was_dead(error)
         {
             tracing::debug!("a kept connection was dead: the request is repeated on a new one");
-            course.repeated = true;
-            sent = course.send(&self.fresh, request, self.oldest_kept).await;
+            if led_nowhere(error) {
+                // So may the others, and each would cost a call seconds.
+                self.pools.leave(&pool);
+            }
+            *repeated = true;
+            response = self.send(self.pools.fresh(), parts, sent).await;
         }
-        let response = sent.map_err(|error| Lost::new(&error, error.is_connect()))?;
-        let past = response.extensions().get::<Past>().cloned();
+        let response = response.map_err(|error| match self.has_proxy {
+            true => Lost::through_proxy(&error),
+            false => Lost::new(&error),
+        })?;
+        if self.has_proxy && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(Lost::refused_by_proxy());
+        }
+        let port = port(response.extensions());
         let answer = read(response, enough).await?;
-        if let Some(past) = past {
-            past.answered();
+        if let Some(port) = port.filter(|_| !*repeated) {
+            pool.has_answered(port);
         }
         Ok(answer)
     }
 
-    fn keeping(&self) -> MutexGuard<'_, Client<Connector, Full<Bytes>>> {
-        self.keeping.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Sends the request once. An address that took no connection, or took it and failed at TLS,
+    /// was sent nothing, and gives way to the next one of its name.
+    async fn send(
+        &self,
+        client: &Client,
+        parts: &Parts,
+        sent: &Sent,
+    ) -> Result<Response, reqwest::Error> {
+        let (names, mut first, mut tries) = (self.pools.names(), None, 0);
+        loop {
+            let turn = names.turn();
+            let error = match client.execute(parts.request(sent)).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            tries += 1;
+            // Addresses that refuse are passed over by reqwest.
+            let timed_out = error.is_connect() && error.is_timeout();
+            let may_be_the_address = timed_out || error.is_connect() && is_of_tls(&error);
+            if !may_be_the_address {
+                return Err(first.unwrap_or(error));
+            }
+            names.pass_over(turn);
+            // The first tells most, unless another one came further.
+            let error = match first.take() {
+                Some(first) if is_of_tls(&first) || !is_of_tls(&error) => first,
+                _ => error,
+            };
+            if tries >= names.count().max(if timed_out { TRIES } else { 1 }) {
+                return Err(error);
+            }
+            first = Some(error);
+        }
     }
 
     /// The address of a path below the base URL.
@@ -168,13 +201,17 @@ impl Http {
         url
     }
 
-    fn request(
+    fn parts(
         &self,
         request: Request,
         token: Option<&SecretString>,
         mut headers: HeaderMap,
-    ) -> Result<Sent, Lost> {
-        let mut address = format!("{}{}", self.base, request.path);
+    ) -> Result<Parts, Lost> {
+        let mut url = self.url(&request.path);
+        // A segment such as `..` would lead elsewhere.
+        if !url.path().ends_with(&request.path) {
+            return Err(Lost::without_address());
+        }
         let token = token.map_or("", |token| token.expose_secret());
         match request.token {
             TokenPlace::None => {}
@@ -187,8 +224,11 @@ impl Http {
                 }
             }
             TokenPlace::Query(name) => {
-                address.extend(["?", name, "="]);
-                address.extend(byte_serialize(token.as_bytes()));
+                let query: String = [name, "="]
+                    .into_iter()
+                    .chain(byte_serialize(token.as_bytes()))
+                    .collect();
+                url.set_query(Some(&query));
             }
         }
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -197,80 +237,25 @@ impl Http {
             USER_AGENT,
             HeaderValue::from_static(concat!("user-courier/", env!("CARGO_PKG_VERSION"))),
         );
-        let mut built = Sent::new(Full::new(request.body));
-        *built.method_mut() = request.method;
-        // Fails for a token that makes the address longer than 64 KiB; the error would show it.
-        *built.uri_mut() =
-            Uri::from_maybe_shared(Bytes::from(address)).map_err(|_| Lost::unsendable())?;
-        *built.headers_mut() = headers;
-        Ok(built)
+        Ok(Parts {
+            method: request.method,
+            url,
+            headers,
+            body: request.body,
+        })
     }
 }
 
-fn client(connector: &Connector, kept: usize) -> Client<Connector, Full<Bytes>> {
-    let mut builder = Client::builder(TokioExecutor::new());
-    builder
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(kept);
-    builder.build(connector.clone())
-}
-
-/// How far an exchange has come.
-#[derive(Default)]
-struct Course {
-    connection: Option<CaptureConnection>,
-    /// It was sent a second time.
-    repeated: bool,
-}
-
-impl Course {
-    async fn send(
-        &mut self,
-        client: &Client<Connector, Full<Bytes>>,
-        mut request: Sent,
-        oldest_kept: Duration,
-    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
-        self.connection = Some(capture_connection(&mut request));
-        let response = client.request(request).await?;
-        // Before it goes back to the kept ones.
-        let is_old = response
-            .extensions()
-            .get::<Past>()
-            .is_some_and(|past| past.born().elapsed() > oldest_kept);
-        if let Some(connection) = self.connection.as_ref().filter(|_| is_old)
-            && let Some(connected) = &*connection.connection_metadata()
-        {
-            connected.poison();
-        }
-        Ok(response)
-    }
-
-    /// Whether there is, or was, a connection on which the request may have gone out.
-    fn began(&self) -> bool {
-        self.repeated
-            || self
-                .connection
-                .as_ref()
-                .is_some_and(|connection| connection.connection_metadata().is_some())
-    }
-
-    /// That of the connection that was used last.
-    fn past(&self) -> Option<Past> {
-        let mut extras = hyper::http::Extensions::new();
-        self.connection
-            .as_ref()?
-            .connection_metadata()
-            .as_ref()?
-            .get_extras(&mut extras);
-        extras.remove()
+impl Parts {
+    fn request(&self, sent: &Sent) -> reqwest::Request {
+        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
+        *request.headers_mut() = self.headers.clone();
+        *request.body_mut() = Some(sent.body(self.body.clone()));
+        request
     }
 }
 
-async fn read(
-    response: Response<Incoming>,
-    enough: impl Fn(&Answer) -> bool,
-) -> Result<Answer, Lost> {
+async fn read(response: Response, enough: impl Fn(&Answer) -> bool) -> Result<Answer, Lost> {
     let pause = response.headers().get(RETRY_AFTER);
     let mut answer = Answer {
         status: response.status().as_u16(),

@@ -3,8 +3,10 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::http::connect::{NoAddress, TooLate};
+use crate::http::names::NoAddress;
 use engine::verdict::Verdict;
+
+const TOO_LATE: &str = "no connection came about in time";
 
 /// How a call was answered: the label `status` in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +65,7 @@ impl Lost {
     pub(super) fn too_late(timeout: Duration, sent: bool) -> Self {
         let (status, message) = match sent {
             true => (Status::Timeout, format!("no answer within {timeout:?}")),
-            false => (Status::Connect, TooLate.to_string()),
+            false => (Status::Connect, TOO_LATE.to_owned()),
         };
         Lost {
             verdict: Verdict::Retry { unreachable: !sent },
@@ -73,8 +75,20 @@ impl Lost {
         }
     }
 
-    /// The request could not be put into words.
-    pub(super) fn unsendable() -> Self {
+    /// The user's id cannot stand in an address, as `..` cannot.
+    pub(super) fn without_address() -> Self {
+        Lost {
+            verdict: Verdict::Rejected {
+                user_not_found: false,
+            },
+            status: Status::Protocol,
+            ambiguous: false,
+            message: "the user's id cannot be part of an address".to_owned(),
+        }
+    }
+
+    /// The token makes the address longer than 64 KiB.
+    fn unsendable() -> Self {
         Lost {
             verdict: Verdict::Unauthorized,
             status: Status::Protocol,
@@ -83,17 +97,50 @@ impl Lost {
         }
     }
 
-    /// What the HTTP client's error means. `nothing_sent`: it came while connecting. Of all texts
-    /// only those of TLS are used, which know no URL.
-    pub(super) fn new(error: &(dyn Error + 'static), nothing_sent: bool) -> Self {
+    /// The proxy does not accept the account.
+    pub(super) fn refused_by_proxy() -> Self {
+        Lost {
+            verdict: Verdict::Fault,
+            status: Status::Connect,
+            ambiguous: false,
+            message: "the proxy refused the account (407): check proxy_user and its password"
+                .to_owned(),
+        }
+    }
+
+    /// What the error means if the call went through a proxy. Its answers to CONNECT can be told by
+    /// their texts only.
+    pub(super) fn through_proxy(error: &reqwest::Error) -> Self {
+        let causes = causes(error);
+        let answered = |text| causes.iter().any(|cause| cause.to_string() == text);
+        if answered("tunnel error: proxy authorization required") {
+            return Self::refused_by_proxy();
+        }
+        let mut lost = Self::new(error);
+        if answered("tunnel error: unsuccessful") {
+            lost.message = "it does not connect to the target: check base_url".to_owned();
+        }
+        if lost.status == Status::Connect {
+            lost.message = format!("at the proxy: {}", lost.message);
+        }
+        lost
+    }
+
+    /// What the HTTP client's error means. Of all texts only those of TLS are used, which know no
+    /// URL.
+    pub(super) fn new(error: &reqwest::Error) -> Self {
+        if error.is_builder() {
+            return Self::unsendable();
+        }
+        let nothing_sent = error.is_connect();
         let causes = causes(error);
         let unreachable = Verdict::Retry {
             unreachable: nothing_sent,
         };
         let (verdict, status, message) = if let Some(error) = find::<rustls::Error>(&causes) {
             tls_failure(error, unreachable)
-        } else if nothing_sent && find::<TooLate>(&causes).is_some() {
-            (unreachable, Status::Connect, TooLate.to_string())
+        } else if nothing_sent && error.is_timeout() {
+            (unreachable, Status::Connect, TOO_LATE.to_owned())
         } else if nothing_sent && find::<NoAddress>(&causes).is_some() {
             (
                 unreachable,
@@ -184,6 +231,13 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)
 
 fn find<'a, E: Error + 'static>(causes: &[&'a (dyn Error + 'static)]) -> Option<&'a E> {
     causes.iter().find_map(|cause| cause.downcast_ref())
+}
+
+/// The first of its kind among the error and all that caused it.
+pub(super) fn find_cause<'a, E: Error + 'static>(
+    error: &'a (dyn Error + 'static),
+) -> Option<&'a E> {
+    find(&causes(error))
 }
 
 /// Whether there was a connection, and only TLS failed.

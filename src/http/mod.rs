@@ -3,10 +3,12 @@
 pub mod attempt;
 mod body;
 pub mod client;
-pub(crate) mod connect;
-mod connection;
 pub mod lost;
 pub mod mask;
+mod names;
 mod outline;
+mod pool;
 pub mod retry_after;
+mod sent;
 pub mod session;
+mod tls;

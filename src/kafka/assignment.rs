@@ -1,6 +1,7 @@
 //! Assignment: the client's rebalance callback, which runs on the polling thread, as inputs to the
 //! subscriber.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -14,14 +15,15 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
-use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, info, warn};
 
-use crate::kafka::lease::{Coordinator, Lease, Pulse};
+use crate::kafka::client::reaches_a_broker;
+use crate::kafka::lease::{Lease, Pulse};
 use crate::kafka::log::Chatter;
 use crate::kafka::membership::Membership;
 use crate::kafka::offsets::Offsets;
+use crate::kafka::statistics::{COORDINATOR, Reach, Statistics};
 use crate::kafka::topic_watch::topic_id;
 use crate::kafka::{End, Failure, Input};
 use crate::telemetry::metrics::TargetMetrics;
@@ -30,6 +32,13 @@ use engine::{Commit, TopicId};
 
 /// How long the last transaction of a revoked partition may take after its calls are done.
 const SETTLE_GRACE: Duration = Duration::from_secs(10);
+/// After so many answers in a row that did not come, it is asked whether the client has any broker.
+const UNANSWERED: u32 = 5;
+/// A client that is connected to no broker and has tried none for so long has forgotten them all.
+/// In an outage it tries one every second.
+const IDLE: Duration = Duration::from_secs(10);
+/// Why a subscriber begins anew then.
+const FORGOTTEN: &str = "its Kafka client tries to reach no broker any more, as happens after a moment in which the cluster has none";
 /// How long the group's offsets are waited for before they are asked for again.
 const COMMITTED: Duration = Duration::from_secs(2);
 
@@ -86,6 +95,7 @@ pub struct Callbacks<C> {
     /// is younger.
     pub(super) unassigned: Mutex<Instant>,
     pub(super) pulse: Mutex<Pulse>,
+    pub(super) reach: Mutex<Reach>,
     /// The partitions' ends, to be handed over after the records that were polled before they
     /// became known.
     pub(super) ends: Mutex<Option<Vec<End>>>,
@@ -231,9 +241,24 @@ impl<C: Send + 'static> Callbacks<C> {
     }
 
     fn topic_id(&self, consumer: &BaseConsumer<Self>) -> Option<TopicId> {
+        let tries = Cell::new(0);
         topic_id(consumer.client(), &self.topic, self.metrics.name(), || {
-            !self.stopping.load(Ordering::Relaxed)
+            self.goes_on(consumer, tries.replace(tries.get() + 1))
         })
+    }
+
+    /// Whether a question is asked again that was asked `tries` times in vain. This thread serves
+    /// no statistics meanwhile, so it looks itself whether the client has any broker.
+    fn goes_on(&self, consumer: &BaseConsumer<Self>, tries: u32) -> bool {
+        if self.stopping.load(Ordering::Relaxed) {
+            return false;
+        }
+        let is_due = tries > 0 && tries.is_multiple_of(UNANSWERED);
+        let is_forgotten = is_due && !reaches_a_broker(consumer.client(), &self.topic, COMMITTED);
+        if is_forgotten {
+            self.send(Input::Failed(Failure::Other(FORGOTTEN.to_owned())));
+        }
+        !is_forgotten
     }
 
     /// Asks again: just after a topic was made anew, one broker knows it and another still tells of
@@ -252,7 +277,9 @@ impl<C: Send + 'static> Callbacks<C> {
         consumer: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
     ) -> Vec<(i32, Commit)> {
-        while !self.stopping.load(Ordering::Relaxed) {
+        let mut tries = 0;
+        while self.goes_on(consumer, tries) {
+            tries += 1;
             // A broker that does not know them yet keeps this thread here, and is no reason to end
             // the process.
             self.beats.fetch_add(1, Ordering::Relaxed);
@@ -365,10 +392,9 @@ impl<C: Send + 'static> Callbacks<C> {
         {
             *unassigned = at;
         }
-        if let (Some(coordinator), Ok(mut pulse)) = (
-            statistics.brokers.get("GroupCoordinator"),
-            self.pulse.lock(),
-        ) {
+        if let (Some(coordinator), Ok(mut pulse)) =
+            (statistics.brokers.get(COORDINATOR), self.pulse.lock())
+        {
             if let Some(heard) = pulse.look(at, coordinator, is_member) {
                 self.lease.renew(heard);
                 self.membership.heard(heard);
@@ -376,6 +402,11 @@ impl<C: Send + 'static> Callbacks<C> {
             if let Some(mean) = coordinator.round_trip() {
                 self.metrics.kafka_round_trip(mean);
             }
+        }
+        if let Ok(mut reach) = self.reach.lock()
+            && reach.look(statistics, at) >= IDLE
+        {
+            self.send(Input::Failed(Failure::Other(FORGOTTEN.to_owned())));
         }
         let Some(topic) = statistics.topics.get(&self.topic) else {
             return;
@@ -407,80 +438,4 @@ pub(super) fn commit_of(partition: &TopicPartitionListElem<'_>) -> Commit {
     let metadata =
         quietly(|| partition.metadata().to_owned()).unwrap_or_else(|| "not UTF-8".to_owned());
     Commit { offset, metadata }
-}
-
-/// The part of librdkafka's statistics that is used here. Times are microseconds.
-#[derive(Debug, Deserialize)]
-struct Statistics {
-    /// Since the client was made.
-    age: u64,
-    brokers: HashMap<String, Coordinator>,
-    topics: HashMap<String, Topic>,
-    cgrp: Group,
-}
-
-/// The group, as the client sees it.
-#[derive(Debug, Deserialize)]
-struct Group {
-    /// Whether the coordinator is known and connected.
-    state: String,
-    /// How far the client is in joining.
-    join_state: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Topic {
-    partitions: HashMap<String, Partition>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Partition {
-    fetch_state: String,
-    /// The end of the log.
-    hi_offset: i64,
-    /// The end of what can be read: before the first transaction that is open.
-    ls_offset: i64,
-    eof_offset: i64,
-    next_offset: i64,
-    /// What was fetched and not yet polled, whichever partition it is of.
-    fetchq_cnt: i64,
-}
-
-impl Partition {
-    /// Statistics overtake the records that wait to be polled: the end is reached only where none
-    /// wait.
-    fn end(&self, partition: i32) -> Option<End> {
-        (self.fetch_state == "active" && self.ls_offset >= 0).then_some(End {
-            partition,
-            end: self.ls_offset,
-            written: self.hi_offset.max(self.ls_offset),
-            reached: self.fetchq_cnt == 0
-                && self.eof_offset >= self.ls_offset
-                && self.next_offset >= self.ls_offset,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_is_reached_only_where_no_record_waits_to_be_polled() {
-        let partition = |fetchq_cnt, eof_offset, next_offset| Partition {
-            hi_offset: 12,
-            fetch_state: "active".to_owned(),
-            ls_offset: 10,
-            eof_offset,
-            next_offset,
-            fetchq_cnt,
-        };
-        let reached = |partition: Partition| partition.end(3).is_some_and(|end| end.reached);
-        assert!(reached(partition(0, 10, 10)));
-        assert!(
-            !reached(partition(1, 10, 10)),
-            "what waits to be polled would be passed over"
-        );
-        assert!(!reached(partition(0, -1001, 10)) && !reached(partition(0, 10, 9)));
-    }
 }

@@ -1,7 +1,10 @@
 //! Client settings: how every consumer and producer of the service is set up.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use rdkafka::ClientConfig;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -181,6 +184,18 @@ fn apply(config: &mut ClientConfig, properties: &Properties) -> anyhow::Result<(
         config.set(name, value);
     }
     Ok(())
+}
+
+/// Whether the client has a connection to any broker, or gets one within `patience`. Of a cluster
+/// that has no broker for a moment, librdkafka 2.12 can forget them all, and never asks again
+/// (confluentinc/librdkafka#5301): only a new client reaches that cluster.
+pub(super) fn reaches_a_broker<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    patience: Duration,
+) -> bool {
+    let answer = client.fetch_metadata(Some(topic), patience);
+    answer.err().and_then(|error| error.rdkafka_error_code()) != Some(Code::BrokerTransportFailure)
 }
 
 /// A client error in words without values: rdkafka's own names the property's value, which may be

@@ -24,6 +24,7 @@ use crate::kafka::lease::{Lease, Pulse};
 use crate::kafka::log::Chatter;
 use crate::kafka::membership::Membership;
 use crate::kafka::offsets::{Offsets, Step};
+use crate::kafka::statistics::Reach;
 use crate::kafka::topic_watch::{News, TopicWatch};
 use crate::kafka::{Claim, Failure, Input, client};
 use crate::model::record::Record;
@@ -109,6 +110,7 @@ impl<C: Send + 'static> Consumer<C> {
             born,
             unassigned: std::sync::Mutex::new(born),
             pulse: std::sync::Mutex::new(Pulse::new(kafka.session_timeout)),
+            reach: std::sync::Mutex::new(Reach::new(born)),
             ends: std::sync::Mutex::default(),
             at_end: std::sync::Mutex::default(),
             chatter: Chatter::default(),
@@ -216,15 +218,13 @@ pub(super) fn is_fenced<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) 
 }
 
 /// Whether that was another instance. A broker that stood still for longer than our session, or a
-/// coordinator that moved, may find two of our own requests to join, and fences one of them; an
-/// instance that takes our name finds us as a member.
+/// coordinator that moved, may find two of our own requests to join, and fences one of them, perhaps
+/// after the other has made us a member; an instance that takes our name finds us as one.
 fn is_taken<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
+    let (context, now) = (client.context(), Instant::now());
     is_fenced(client)
-        && client
-            .context()
-            .lease
-            .until()
-            .is_some_and(|until| until > Instant::now())
+        && context.lease.until().is_some_and(|until| until > now)
+        && !context.membership.expects_late_answers(now)
 }
 
 /// Why the client cannot go on. `is_taken`: another instance has our name.

@@ -97,12 +97,12 @@ fn slept() -> Duration {
     Duration::ZERO
 }
 
-/// What the statistics say of the group's coordinator.
+/// What the statistics say of a broker, and of the group's coordinator.
 #[derive(Debug, Deserialize)]
-pub(super) struct Coordinator {
-    state: String,
+pub(super) struct Broker {
+    pub(super) state: String,
     /// Connections made so far, failed ones included.
-    connects: i64,
+    pub(super) connects: i64,
     /// Requests that were given up without an answer.
     req_timeouts: u64,
     /// Requests not yet answered.
@@ -130,7 +130,7 @@ struct RoundTrips {
     avg: u64,
 }
 
-impl Coordinator {
+impl Broker {
     /// How long it took to answer lately, on average, if it did.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         (self.rtt.cnt > 0).then(|| Duration::from_micros(self.rtt.avg))
@@ -169,7 +169,7 @@ impl Pulse {
     pub(super) fn look(
         &mut self,
         at: Instant,
-        coordinator: &Coordinator,
+        coordinator: &Broker,
         member: bool,
     ) -> Option<Instant> {
         let connection = (coordinator.connects, coordinator.req_timeouts);
@@ -205,8 +205,8 @@ mod tests {
 
     const SESSION: Duration = Duration::from_secs(15);
 
-    fn coordinator(heartbeats: u64, waitresp_cnt: u64) -> Coordinator {
-        Coordinator {
+    fn coordinator(heartbeats: u64, waitresp_cnt: u64) -> Broker {
+        Broker {
             state: "UP".to_owned(),
             connects: 1,
             req_timeouts: 0,
@@ -261,12 +261,12 @@ mod tests {
     fn a_lost_connection_a_timeout_and_a_lost_membership_begin_anew() {
         let mut later = coordinator(9, 0);
         for spoil in [
-            (|one: &mut Coordinator| one.connects = 2) as fn(&mut Coordinator),
+            (|one: &mut Broker| one.connects = 2) as fn(&mut Broker),
             |one| one.req_timeouts = 1,
             |one| "DOWN".clone_into(&mut one.state),
         ] {
             let (start, mut pulse) = (Instant::now(), Pulse::new(SESSION));
-            let mut look = |second, coordinator: &Coordinator, member| {
+            let mut look = |second, coordinator: &Broker, member| {
                 let heard = pulse.look(start + Duration::from_secs(second), coordinator, member);
                 heard.map(|heard| (heard - start).as_secs())
             };

@@ -9,6 +9,9 @@ use crate::model::text;
 /// it lost in less, though the client notices one that is frozen only when its session of 15 s is
 /// over, and then has to join again.
 const SILENCE: Duration = Duration::from_secs(25);
+/// After a lost membership came back, requests to join that were sent before may still be answered
+/// for so long. A broker that stood still answers all that it finds.
+const LATE_ANSWERS: Duration = Duration::from_secs(30);
 /// The bytes that are kept of what a client reports.
 const WORDS: usize = 500;
 
@@ -27,6 +30,8 @@ struct Facts {
     heard: Option<Instant>,
     /// The membership ended: what was heard before says nothing any more.
     lost: Option<Instant>,
+    /// A membership that was lost is known to be back since then.
+    back: Option<Instant>,
     /// Since when the group rebalances. Nothing is heard then: the coordinator answers when all
     /// members have joined again.
     rebalancing: Option<Instant>,
@@ -63,17 +68,37 @@ impl Facts {
 }
 
 impl Membership {
-    /// No member yet. `drain`: how long partitions may take to be handed over.
-    pub fn new(drain: Duration) -> Self {
+    /// No member yet. `drain`: how long partitions may take to be handed over. `lost`: the client
+    /// before this one lost its membership.
+    pub fn new(drain: Duration, lost: Option<Instant>) -> Self {
+        let facts = Facts {
+            lost,
+            ..Facts::default()
+        };
         Membership {
             rebalance: drain + SILENCE,
-            facts: Mutex::default(),
+            facts: Mutex::new(facts),
         }
     }
 
     /// The coordinator has heard from us as a member at that time or later.
     pub(super) fn heard(&self, at: Instant) {
-        self.note(|facts| facts.heard = facts.heard.max(Some(at)));
+        self.note(|facts| {
+            if facts.lost.is_some() && facts.heard <= facts.lost && Some(at) > facts.lost {
+                facts.back = Some(at);
+            }
+            facts.heard = facts.heard.max(Some(at));
+        });
+    }
+
+    /// Whether a request of our own to join, sent while the membership was lost, may be answered
+    /// only now.
+    pub(super) fn expects_late_answers(&self, now: Instant) -> bool {
+        self.facts.lock().is_ok_and(|facts| {
+            let is_lost = facts.lost.is_some() && facts.heard <= facts.lost;
+            let is_early = |back| now.saturating_duration_since(back) < LATE_ANSWERS;
+            is_lost || facts.back.is_some_and(is_early)
+        })
     }
 
     /// The group goes on without us, or may do so.
@@ -139,7 +164,7 @@ mod tests {
     /// A membership, and a clock that begins with it.
     fn joined() -> (Membership, impl Fn(u64) -> Instant) {
         let start = Instant::now();
-        let membership = Membership::new(DRAIN);
+        let membership = Membership::new(DRAIN, None);
         membership.heard(start);
         (membership, move |seconds| {
             start + Duration::from_secs(seconds)
@@ -148,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_silent_coordinator_is_gone_after_25_s_and_back_with_the_next_answer() {
-        let nobody = Membership::new(DRAIN).standing(Instant::now());
+        let nobody = Membership::new(DRAIN, None).standing(Instant::now());
         assert_eq!(
             (nobody.up, nobody.member, nobody.proven),
             (false, false, None)
@@ -201,6 +226,22 @@ mod tests {
         membership.heard(at(26));
         let back = membership.standing(at(27));
         assert_eq!((back.up, back.member), (true, true));
+    }
+
+    #[test]
+    fn for_30_s_after_it_came_back_late_answers_are_expected_and_not_without_a_loss() {
+        let (membership, at) = joined();
+        assert!(!membership.expects_late_answers(at(1)));
+        membership.lost(at(5));
+        membership.heard(at(4));
+        assert!(membership.expects_late_answers(at(300)));
+        membership.heard(at(300));
+        membership.heard(at(320));
+        assert!(membership.expects_late_answers(at(329)));
+        assert!(!membership.expects_late_answers(at(330)));
+        let next = Membership::new(DRAIN, Some(at(0)));
+        next.heard(at(2));
+        assert!(next.expects_late_answers(at(31)) && !next.expects_late_answers(at(32)));
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod reader;
 mod settled_before;
 mod spans;
 mod standing;
+mod statistics;
 mod topic_watch;
 pub mod topics;
 mod transaction;

@@ -18,6 +18,7 @@ use rdkafka::{ClientConfig, TopicPartitionList};
 use tracing::{debug, warn};
 
 use crate::config::TRANSACTION_TIMEOUT_MS;
+use crate::kafka::client;
 use crate::kafka::findings::Report;
 use crate::kafka::headers;
 use crate::kafka::log::Chatter;
@@ -325,6 +326,11 @@ impl Transactions {
             in_sync: partition.isr().len(),
         };
         Some(partitions.iter().map(of).collect())
+    }
+
+    /// Whether the client has a connection to any broker.
+    pub(crate) fn reaches_a_broker(&self, topic: &str) -> bool {
+        client::reaches_a_broker(self.0.client(), topic, CALL)
     }
 
     /// Why the producer is lost, if it is.

@@ -1,11 +1,11 @@
 //! What an operator types: a target, a reason, a user, a time. For the commands and the console alike;
 //! each error says what is taken instead.
 
-use engine::UserId;
 use engine::verdict::Reason;
 use jiff::Timestamp;
 
 use crate::config::{Config, UNCLAIMED};
+use crate::model::event::UserId;
 use crate::operator::filter;
 
 /// The name of a target that has users.

@@ -40,7 +40,7 @@ impl Keeper {
     ///
     /// # Errors
     /// If it cannot begin the first time, or cannot or must not begin anew.
-    pub(super) async fn run(self) -> Result<(), Failure> {
+    pub(super) async fn run(mut self) -> Result<(), Failure> {
         let (mut breaks, mut first) = (Breaks::default(), true);
         while !self.stop.is_asked() {
             let began = Instant::now();
@@ -78,6 +78,7 @@ impl Keeper {
                 );
                 return Ok(());
             }
+            self.context.outrun = outrun.then(Instant::now);
             let (times, pause) = breaks.next(began.elapsed(), outrun);
             self.context.metrics.restarted();
             let next_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);

@@ -117,6 +117,7 @@ pub async fn run(
             told,
             board,
             offsets: Arc::default(),
+            outrun: None,
         };
         let keeper = Keeper {
             name: name.clone(),

@@ -21,12 +21,12 @@ pub struct Files {
 }
 
 impl Files {
-    /// Those of Kafka's clients and of the target's TLS, as they are now: to be called before the
-    /// clients are made. A target's password or token is none of them, since its session reads that
-    /// itself.
+    /// Those of Kafka's clients, and of the target's TLS and proxy, as they are now: to be called
+    /// before the clients are made. A target's password or token is none of them, since its session
+    /// reads that itself.
     pub fn of(kafka: &Kafka, target: Option<&Target>) -> Self {
         let kafkas = kafka.consumer.files().chain(kafka.producer.files());
-        let targets = target.into_iter().flat_map(|target| target.tls.files());
+        let targets = target.into_iter().flat_map(Target::files);
         Files::at(kafkas.chain(targets).map(ToOwned::to_owned).collect())
     }
 

@@ -10,7 +10,6 @@ use tracing::{debug, warn};
 
 use crate::http::attempt::{Attempt, Trace};
 use crate::model::event::TraceContext;
-use crate::subscriber::settle::Facts;
 use crate::subscriber::update::Update;
 use crate::subscriber::{Subscriber, report};
 use engine::verdict::{Finding, Verdict};
@@ -93,22 +92,14 @@ impl Subscriber {
         let Some(InFlight { update, .. }) = self.calls.remove(&ticket) else {
             return;
         };
-        let finished_at = Timestamp::now();
-        let Some(attempt) = attempt else {
-            // Its task panicked, which the log tells; the update is tried again.
-            let facts = Facts {
-                http_status: None,
-                error: None,
-                finished_at,
-            };
-            let finding = Finding {
-                verdict: Verdict::Retry { unreachable: false },
-                calls: 1,
-                of_all: false,
-            };
-            self.engine.finished(ticket, finding, facts, Instant::now());
-            return;
+        // If its task panicked, which the log tells, the update is tried again.
+        let panicked = Finding {
+            verdict: Verdict::Retry { unreachable: false },
+            calls: 1,
+            of_all: false,
         };
+        let finding = attempt.as_ref().map_or(panicked, Attempt::finding);
+        let attempt = attempt.unwrap_or_else(Attempt::unknown);
         for call in &attempt.calls {
             self.metrics
                 .attempted(call.verdict, &call.status.to_string(), call.duration);
@@ -126,14 +117,9 @@ impl Subscriber {
         if let Some(error) = &attempt.error {
             self.last_error = Some(report::error_of(&update, &attempt, error));
         }
-        let http_status = attempt.http_status();
-        let finding = attempt.finding();
-        let facts = Facts {
-            http_status,
-            error: attempt.error,
-            finished_at,
-        };
-        let counted = self.engine.finished(ticket, finding, facts, Instant::now());
+        let counted = self
+            .engine
+            .finished(ticket, finding, attempt, Instant::now());
         if let Some(failures) = counted {
             self.show_odd(&update, failures);
         }

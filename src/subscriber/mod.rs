@@ -37,7 +37,7 @@ use crate::kafka::{
     Publisher, Read, Request, Settled, Shared, Told,
 };
 use crate::model::route::Router;
-use crate::subscriber::settle::{Facts, Settler};
+use crate::subscriber::settle::Settler;
 use crate::subscriber::status::Board;
 use crate::subscriber::stop::Stop;
 use crate::subscriber::update::Update;
@@ -55,7 +55,7 @@ pub struct Subscriber {
     name: String,
     topic: String,
     kafka: Kafka,
-    engine: Engine<Update, Facts>,
+    engine: Engine<Update, Attempt>,
     consumer: Consumer<Update>,
     inputs: Receiver<Input<Update>>,
     /// Only a target puts records out of memory.
@@ -79,7 +79,7 @@ pub struct Subscriber {
     /// Where partitions end, as asked for.
     told: watch::Receiver<Told>,
     /// What is being committed.
-    settling: Option<Arc<Batch<Update, Facts>>>,
+    settling: Option<Arc<Batch<Update, Attempt>>>,
     metrics: TargetMetrics,
     tracer: Option<Tracer>,
     board: Board,
@@ -104,6 +104,8 @@ pub struct Context {
     pub board: Board,
     /// Handed on from client to client.
     pub offsets: Arc<Offsets>,
+    /// The one before it was put out of its group then, by a late request of its own.
+    pub outrun: Option<Instant>,
 }
 
 impl Subscriber {
@@ -123,6 +125,7 @@ impl Subscriber {
             told,
             board,
             offsets,
+            outrun,
         } = context;
         let name = target.map_or(UNCLAIMED, |target| &target.name).to_owned();
         let caller = target
@@ -131,7 +134,7 @@ impl Subscriber {
             .map(Arc::new);
         let lease = Arc::new(Lease::new(config.kafka.session_timeout));
         let ownership = Arc::new(Ownership::default());
-        let membership = Arc::new(Membership::new(config.shutdown.drain_timeout));
+        let membership = Arc::new(Membership::new(config.shutdown.drain_timeout, outrun));
         let shared = Shared {
             lease: lease.clone(),
             ownership: ownership.clone(),
@@ -409,6 +412,7 @@ pub fn try_out_tls(target: &Target) -> anyhow::Result<()> {
     Http::new(
         &target.base_url,
         &target.tls,
+        target.proxy.as_ref(),
         target.delivery.request_timeout,
     )
     .map(drop)
@@ -421,6 +425,7 @@ fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
         target.base_url.clone(),
         target.credentials.clone(),
         &target.tls,
+        target.proxy.as_ref(),
         target.delivery.request_timeout,
         Box::new(move |result| metrics.login(result)),
     )

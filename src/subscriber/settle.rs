@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use jiff::Timestamp;
 
 use crate::config::Topics;
+use crate::http::attempt::Attempt;
 use crate::kafka::{Kind as MessageKind, Message, Settlement};
 use crate::model::dead_letter::{self, DeadLetter};
 use crate::model::error::ApiError;
@@ -13,17 +14,6 @@ use crate::model::record::Place;
 use crate::subscriber::update::Update;
 use engine::verdict::Reason;
 use engine::{Batch, End, Ending, TopicId};
-
-/// What an attempt leaves for people to read.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// The last answer's status.
-    pub http_status: Option<u16>,
-    /// What went wrong, with secrets masked.
-    pub error: Option<ApiError>,
-    /// When it finished.
-    pub finished_at: Timestamp,
-}
 
 /// Writes the messages of one subscriber.
 pub struct Settler {
@@ -39,7 +29,7 @@ pub struct Settler {
 
 impl Settler {
     /// The batch as a transaction.
-    pub fn settlement(&self, batch: &Batch<Update, Facts>) -> Settlement {
+    pub fn settlement(&self, batch: &Batch<Update, Attempt>) -> Settlement {
         let mut messages = Vec::with_capacity(batch.endings.len());
         for (number, ending) in batch.endings.iter().enumerate() {
             let finished_at = finished_at(ending);
@@ -64,7 +54,7 @@ impl Settler {
 
     fn outcome(
         &self,
-        ending: &Ending<Update, Facts>,
+        ending: &Ending<Update, Attempt>,
         error: Option<ApiError>,
         finished_at: Timestamp,
     ) -> Message {
@@ -93,7 +83,10 @@ impl Settler {
             fields: update.fields(),
             identity: &update.identity,
             attempts: ending.spent.calls,
-            http_status: ending.facts.as_ref().and_then(|facts| facts.http_status),
+            http_status: ending
+                .facts
+                .as_ref()
+                .and_then(|attempt| attempt.http_status()),
             into: into.as_ref(),
             error,
             received_at: update.received_at,
@@ -115,7 +108,7 @@ impl Settler {
 
     fn dead_letter(
         &self,
-        ending: &Ending<Update, Facts>,
+        ending: &Ending<Update, Attempt>,
         reason: Reason,
         error: Option<&ApiError>,
         failed_at: Timestamp,
@@ -129,7 +122,10 @@ impl Settler {
             target: self.subscriber.clone(),
             user: update.user,
             attempts: ending.spent.calls,
-            http_status: ending.facts.as_ref().and_then(|facts| facts.http_status),
+            http_status: ending
+                .facts
+                .as_ref()
+                .and_then(|attempt| attempt.http_status()),
             first_attempt_at: update.first_attempt_at.get().copied(),
             failed_at,
             replays: dead_letter::replays(record),
@@ -160,21 +156,26 @@ impl Settler {
 }
 
 /// When the ending was known: with the last answer where that decided it, else now.
-fn finished_at(ending: &Ending<Update, Facts>) -> Timestamp {
+fn finished_at(ending: &Ending<Update, Attempt>) -> Timestamp {
     let decided_by_answer = !matches!(ending.end, End::Dead(Reason::Expired));
     let answered = ending.facts.as_ref().filter(|_| decided_by_answer);
-    answered.map_or_else(Timestamp::now, |facts| facts.finished_at)
+    answered.map_or_else(Timestamp::now, |attempt| attempt.finished_at)
 }
 
 /// Why it is undeliverable, where it is, with secrets masked.
-pub fn error(ending: &Ending<Update, Facts>) -> Option<ApiError> {
+pub fn error(ending: &Ending<Update, Attempt>) -> Option<ApiError> {
     let words = |message: String| {
         Some(ApiError {
             message,
             ..ApiError::default()
         })
     };
-    let last = || ending.facts.as_ref().and_then(|facts| facts.error.clone());
+    let last = || {
+        ending
+            .facts
+            .as_ref()
+            .and_then(|attempt| attempt.error.clone())
+    };
     match ending.end {
         End::Delivered | End::Merged { .. } => None,
         End::Dead(Reason::Expired) => {

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::http::attempt::Attempt;
 use crate::kafka::Settled;
 use crate::model::outcome::Kind;
 use crate::subscriber::Subscriber;
 use crate::subscriber::ending;
-use crate::subscriber::settle::Facts;
 use crate::subscriber::update::Update;
 use engine::Batch;
 
 impl Subscriber {
     /// Hands what ended over to the publisher.
-    pub(super) fn settle(&mut self, batch: Batch<Update, Facts>) {
+    pub(super) fn settle(&mut self, batch: Batch<Update, Attempt>) {
         let (batch, settler) = (Arc::new(batch), self.settler.clone());
         self.settling = Some(batch.clone());
         self.publisher.settle(move || settler.settlement(&batch));

@@ -55,6 +55,7 @@ fn subscriber(config: &Config) -> Subscriber {
         told: watch::channel(Told::default()).1,
         board: Board::new("one", &["valt".to_owned()]),
         offsets: Arc::default(),
+        outrun: None,
     };
     let mut subscriber = Subscriber::start(config, config.targets.first(), context).unwrap();
     subscriber.lease.renew(Instant::now());

@@ -20,7 +20,7 @@ use crate::model::record::Record;
 use crate::model::route::{self, Router};
 use crate::telemetry::traces::{Arrived, DeliverSpan};
 use engine::verdict::Reason;
-use engine::{Merge, Work};
+use engine::{Merge, UserKey, Work};
 
 /// A claimed record.
 pub struct Update {
@@ -253,7 +253,7 @@ impl Claims {
             user: Some(user),
             refused_fields: None,
             work: Work::Call {
-                user,
+                user: key(user),
                 expires_at: event.expires_at.map(instant),
             },
             call: Some(attempt::Update {
@@ -292,7 +292,7 @@ impl Claimed {
         let user = event.and_then(|event| event.user_id().ok());
         let refused_fields = event.map(Event::fields).filter(|fields| !fields.is_empty());
         // What no target takes belongs to no user's lane: a number means nobody without its target.
-        let lane = user.filter(|_| reason == Reason::InvalidChanges);
+        let lane = user.filter(|_| reason == Reason::InvalidChanges).map(key);
         Claimed {
             identity,
             user,
@@ -302,6 +302,11 @@ impl Claimed {
             work: Work::Dead { user: lane, reason },
         }
     }
+}
+
+/// What the engine knows a user by.
+fn key(user: UserId) -> UserKey {
+    UserKey(user.get())
 }
 
 /// The point in time on the clock that the engine reckons by.

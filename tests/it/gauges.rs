@@ -118,7 +118,7 @@ async fn a_polling_thread_that_panics_ends_its_subscriber() {
         offsets: Arc::default(),
         lease: Arc::new(Lease::new(config.kafka.session_timeout)),
         ownership: Arc::new(Ownership::default()),
-        membership: Arc::new(Membership::new(drain)),
+        membership: Arc::new(Membership::new(drain, None)),
         metrics: Metrics::new().unwrap().target("valt"),
     };
     let (inputs, mut received) = tokio::sync::mpsc::channel(2);

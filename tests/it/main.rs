@@ -36,6 +36,7 @@ mod merging;
 mod million;
 mod odd;
 mod pausing;
+mod proxy;
 mod reload;
 mod replays;
 mod secured_kafka;

@@ -3,18 +3,20 @@
 
 use std::hint::black_box;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use engine::verdict::Reason;
+use engine::verdict::{Reason, Verdict};
 use engine::{Batch, End, Ending, Spent};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use user_courier::api;
 use user_courier::config::Topics;
+use user_courier::http::attempt::{Attempt, Call};
+use user_courier::http::lost::Status;
 use user_courier::kafka::Claim;
 use user_courier::model::event;
 use user_courier::model::record::{Header, Place, Record};
 use user_courier::model::route::Router;
-use user_courier::subscriber::settle::{Facts, Settler};
+use user_courier::subscriber::settle::Settler;
 use user_courier::subscriber::update::{Claims, Update};
 
 use super::{Load, ROUNDS, Round};
@@ -159,10 +161,14 @@ fn settled(end: End) -> Round {
         .claim(structured("valt", 0))
         .map(Arc::from)
         .unwrap();
-    let facts = Arc::new(Facts {
-        http_status: Some(200),
-        error: None,
-        finished_at: Timestamp::now(),
+    let call = Call {
+        verdict: Verdict::Delivered,
+        status: Status::Http(200),
+        duration: Duration::ZERO,
+    };
+    let attempt = Arc::new(Attempt {
+        calls: vec![call],
+        ..Attempt::unknown()
     });
     Box::new(move || {
         let ending = Ending {
@@ -172,7 +178,7 @@ fn settled(end: End) -> Round {
                 calls: 1,
                 failures: 0,
             },
-            facts: Some(facts.clone()),
+            facts: Some(attempt.clone()),
         };
         let batch = Batch {
             id: 1,

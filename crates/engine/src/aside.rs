@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::Ticket;
-use crate::UserId;
+use crate::UserKey;
 
 /// Whose endings keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Who {
-    User(UserId),
+    User(UserKey),
     /// Of a record without a user, nothing waits behind it.
     Record(Ticket),
 }
@@ -59,10 +59,11 @@ impl Aside {
 
     /// Another ending, behind those that are there.
     pub(super) fn push_back(&mut self, who: Who, ticket: Ticket) {
-        let Some(group) = self.groups.get_mut(&who) else {
-            return;
-        };
-        group.tickets.push_back(ticket);
+        let group = self.groups.get_mut(&who);
+        debug_assert!(group.is_some(), "nothing of {who:?} waits here");
+        if let Some(group) = group {
+            group.tickets.push_back(ticket);
+        }
     }
 
     /// An ending that was refused, or taken and not settled, before those that are there: all are
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     fn user(number: u64) -> Who {
-        Who::User(UserId::new(number).unwrap())
+        Who::User(UserKey(number))
     }
 
     #[test]

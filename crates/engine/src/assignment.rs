@@ -3,58 +3,11 @@
 use std::time::Instant;
 
 use crate::checkpoint::{Checkpoint, Commit, Spent, Unreadable};
-use crate::engine::{Engine, Entry, Phase};
+use crate::engine::Engine;
+use crate::entries::{Entry, Phase};
 use crate::ledger::Ledger;
+use crate::partitions::Partition;
 use crate::{Action, Ticket, TopicId};
-
-/// A partition that this engine owns.
-#[derive(Debug)]
-pub struct Partition {
-    pub(super) ledger: Ledger,
-    /// Counts assignments: what was computed in one must not be committed in another.
-    pub(super) epoch: u64,
-    going: Option<Going>,
-}
-
-/// A partition that must be let go.
-#[derive(Clone, Copy, Debug)]
-struct Going {
-    /// Its calls in flight may finish until then.
-    give_up_at: Instant,
-    /// They were given up.
-    gave_up: bool,
-    /// From this offset on, endings are left to the next owner.
-    left_from: i64,
-}
-
-impl Partition {
-    /// Whether it must be let go.
-    pub fn is_going(&self) -> bool {
-        self.going.is_some()
-    }
-
-    /// When its calls in flight are given up.
-    pub fn give_up_at(&self) -> Option<Instant> {
-        self.going
-            .filter(|going| !going.gave_up)
-            .map(|going| going.give_up_at)
-    }
-
-    /// The ending at that offset is left to the next owner, which calls the update again. So
-    /// nothing above it must be settled here: it may be a later update of the same user.
-    pub(super) fn leave_from(&mut self, offset: i64) {
-        if let Some(going) = &mut self.going {
-            going.left_from = going.left_from.min(offset);
-        }
-    }
-
-    /// How many of these endings, lowest first, are not left to the next owner.
-    pub(super) fn may_settle(&self, offsets: &[i64]) -> usize {
-        self.going.map_or(offsets.len(), |going| {
-            offsets.partition_point(|offset| *offset < going.left_from)
-        })
-    }
-}
 
 impl<U, F> Engine<U, F> {
     /// Partitions that are assigned from now on are this topic's.
@@ -65,15 +18,10 @@ impl<U, F> Engine<U, F> {
     /// The log of a partition was cut at `end` and goes on there with other records. The partition
     /// is lost; returned is with what it must be assigned again, and read again.
     pub fn cut_back(&mut self, partition: i32, end: i64, now: Instant) -> Option<Commit> {
-        let assigned = self
-            .partitions
-            .get(&partition)
-            .filter(|assigned| !assigned.is_going())?;
-        let spent = |ticket| {
-            let Some(entry) = self.entries.get(&ticket) else {
-                return Spent::default();
-            };
-            let given_up = u32::from(entry.phase == Phase::InFlight);
+        let assigned = self.partitions.staying(partition)?;
+        let spent = |ticket: Ticket| {
+            let entry = &self.entries[ticket];
+            let given_up = u32::from(matches!(entry.phase(), Phase::InFlight(_)));
             Spent {
                 calls: entry.spent.calls.saturating_add(given_up),
                 ..entry.spent
@@ -106,79 +54,58 @@ impl<U, F> Engine<U, F> {
                 ..checkpoint
             },
         );
-        self.partitions.insert(
-            partition,
-            Partition {
-                ledger,
-                epoch,
-                going: None,
-            },
-        );
+        self.partitions
+            .add(partition, Partition::new(ledger, epoch));
         (epoch, unreadable)
     }
 
     /// A partition must be let go. Its waiting updates are left to the next owner; calls in flight
     /// may finish until `give_up_at`; what finished is settled; then comes [`Action::Released`].
     pub fn revoked(&mut self, partition: i32, give_up_at: Instant) {
-        let Some(assigned) = self.partitions.get_mut(&partition) else {
+        let Some(assigned) = self.partitions.get(partition) else {
             self.actions.push(Action::Released(partition));
             return;
         };
-        if assigned.going.is_none() {
-            assigned.going = Some(Going {
-                give_up_at,
-                gave_up: false,
-                left_from: i64::MAX,
-            });
-            self.going.insert(partition);
+        if !assigned.is_going() {
+            let tickets = assigned.ledger.tickets().collect();
+            self.partitions.let_go(partition, give_up_at);
             self.forget_deferred(partition);
-            self.abandon_waiting(partition);
+            self.abandon_waiting(tickets);
         }
     }
 
     /// A partition is gone already: another instance may own it. Nothing of it is called or settled
     /// any more.
     pub fn lost(&mut self, partition: i32, now: Instant) {
-        let Some(gone) = self.partitions.remove(&partition) else {
+        // It may never have been assigned, or be lost already.
+        let Some(gone) = self.partitions.remove(partition) else {
             return;
         };
-        self.going.remove(&partition);
         self.forget_deferred(partition);
         let tickets: Vec<Ticket> = gone.ledger.tickets().collect();
         for ticket in &tickets {
             self.abandon_call(*ticket, now);
         }
-        let ended = |ticket| {
-            self.entries
-                .get(ticket)
-                .is_some_and(|entry| matches!(entry.phase, Phase::Ended(_)))
-        };
-        let some_ended = tickets.iter().any(ended);
+        let mut some_ended = false;
         for ticket in tickets {
-            self.forget(ticket);
+            let gone = self.entries.remove(ticket);
+            some_ended |= gone.is_some_and(|gone| matches!(gone.phase(), Phase::Ended { .. }));
         }
         if some_ended {
-            self.ended
-                .retain(|ticket| self.entries.contains_key(ticket));
-            self.aside
-                .retain(|ticket| self.entries.contains_key(ticket));
+            let stays = |ticket: &Ticket| self.entries.get(*ticket).is_some();
+            self.ended.retain(stays);
+            self.aside.retain(stays);
         }
-        debug_assert!(!self.partitions.is_empty() || self.entries.is_empty() && self.waiting == 0);
+        debug_assert!(
+            !self.partitions.is_empty() || self.entries.len() == 0 && self.calls.is_empty()
+        );
     }
 
-    fn abandon_waiting(&mut self, partition: i32) {
-        let Some(assigned) = self.partitions.get(&partition) else {
-            return;
-        };
-        let tickets: Vec<Ticket> = assigned.ledger.tickets().collect();
+    fn abandon_waiting(&mut self, tickets: Vec<Ticket>) {
         // From the back, so that nothing dead moves up to a head and ends while its predecessors
         // are left to the next owner.
         for ticket in tickets.into_iter().rev() {
-            if self
-                .entries
-                .get(&ticket)
-                .is_some_and(|entry| entry.phase == Phase::Waiting)
-            {
+            if self.entries[ticket].is_in_lane() {
                 self.abandon(ticket);
             }
         }
@@ -186,62 +113,47 @@ impl<U, F> Engine<U, F> {
 
     /// Gives up the calls in flight of partitions whose time is over.
     pub(super) fn give_up(&mut self, now: Instant) {
-        let mut tickets: Vec<Ticket> = Vec::new();
-        for number in &self.going {
-            let Some(partition) = self.partitions.get_mut(number) else {
-                continue;
-            };
-            if partition
-                .give_up_at()
-                .is_some_and(|give_up_at| give_up_at <= now)
-            {
-                partition.going = partition.going.map(|going| Going {
-                    gave_up: true,
-                    ..going
-                });
-                tickets.extend(partition.ledger.tickets());
+        for number in self.partitions.overdue(now) {
+            let tickets: Vec<Ticket> = self.partitions[number].ledger.tickets().collect();
+            for ticket in tickets {
+                self.abandon_call(ticket, now);
             }
-        }
-        for ticket in tickets {
-            self.abandon_call(ticket, now);
         }
     }
 
     /// Leaves an unfinished update to the next owner. A call in flight was made, so it counts.
     fn abandon_call(&mut self, ticket: Ticket, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&ticket) else {
-            return;
-        };
-        match entry.phase {
-            Phase::Waiting => {}
-            Phase::InFlight => {
+        let entry = &mut self.entries[ticket];
+        match entry.phase() {
+            Phase::Waiting | Phase::WaitingRetry(_) => {}
+            Phase::InFlight(_) => {
                 entry.spent.calls = entry.spent.calls.saturating_add(1);
-                if let Some(partition) = self.partitions.get_mut(&entry.partition) {
+                // A partition that is lost is gone, and its ledger with it.
+                if let Some(partition) = self.partitions.get_mut(entry.partition) {
                     partition.ledger.tried(entry.offset);
                 }
-                // A merged call is its last update's.
-                if let Some(user) = entry.user
-                    && self.calls.of(user) == Some(ticket)
+                // A merged call goes by its last update.
+                if let Some(user) = entry.user()
+                    && self.calls.end(user, ticket).is_some()
                 {
-                    self.calls.end(user);
-                    self.merged.remove(&ticket);
                     self.health.probe_abandoned(ticket, now);
                     self.actions.push(Action::Cancel(ticket));
                 }
             }
-            Phase::Ended(_) | Phase::Settling(_) | Phase::Abandoned => return,
+            Phase::Ended { .. } | Phase::Settling(_) | Phase::Abandoned => return,
         }
         self.abandon(ticket);
     }
 
     /// Lets those partitions go that are drained and have nothing left to commit.
     pub(super) fn release(&mut self, now: Instant) {
-        let done = |number: &&i32| {
-            self.partitions
-                .get(number)
-                .is_some_and(|partition| self.is_drained(partition) && !self.has_news(partition))
-        };
-        let done: Vec<i32> = self.going.iter().filter(done).copied().collect();
+        let done = |partition: &Partition| self.is_drained(partition) && !self.has_news(partition);
+        let done: Vec<i32> = self
+            .partitions
+            .going()
+            .filter(|(_, partition)| done(partition))
+            .map(|(number, _)| number)
+            .collect();
         for partition in done {
             self.lost(partition, now);
             self.actions.push(Action::Released(partition));
@@ -251,12 +163,12 @@ impl<U, F> Engine<U, F> {
     /// Nothing is waited for but what its topics refuse.
     fn is_drained(&self, partition: &Partition) -> bool {
         let is_left = |entry: &Entry<U, F>| {
-            entry.phase == Phase::Abandoned
-                || entry.in_vain && matches!(entry.phase, Phase::Ended(_))
+            matches!(
+                entry.phase(),
+                Phase::Abandoned | Phase::Ended { in_vain: true, .. }
+            )
         };
-        partition
-            .ledger
-            .tickets()
-            .all(|ticket| self.entries.get(&ticket).is_none_or(is_left))
+        let mut tickets = partition.ledger.tickets();
+        tickets.all(|ticket| is_left(&self.entries[ticket]))
     }
 }

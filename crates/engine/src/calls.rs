@@ -5,34 +5,62 @@
 //! slot back. Calls of users whose last call failed take half of the slots at the most. So a few
 //! users whose calls hang leave room for all others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 
 use crate::Ticket;
-use crate::UserId;
+use crate::UserKey;
+use crate::numbers::NumberMap;
 
 /// At least so many deliveries overtake a call. Those in flight with it are among them, so it is at
 /// least twice the limit.
 const OVERTAKEN: usize = 16;
 
+/// Updates of one user that are sent in one call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// In the order of arrival.
+    pub(super) earlier: Vec<Ticket>,
+    /// The call goes by its ticket.
+    pub(super) last: Ticket,
+}
+
+impl Run {
+    /// The head of the lane.
+    pub(super) fn head(&self) -> Ticket {
+        self.earlier.first().copied().unwrap_or(self.last)
+    }
+
+    pub(super) fn is_merged(&self) -> bool {
+        !self.earlier.is_empty()
+    }
+
+    /// In the order of arrival.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        self.earlier.iter().copied().chain([self.last])
+    }
+}
+
+/// A call in flight.
 #[derive(Debug)]
-struct Call {
-    ticket: Ticket,
+pub(super) struct Call {
+    pub(super) run: Run,
+    pub(super) overtaken: bool,
     /// Counts up: a ticket is called again after a failure.
     number: u64,
     /// The user's last call had failed.
     of_failed: bool,
-    overtaken: bool,
 }
 
 /// All calls in flight, at most one for each user.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    by_user: HashMap<UserId, Call>,
+    by_user: NumberMap<UserKey, Call>,
     /// Deliveries so far.
     delivered: u64,
     /// Calls that are not overtaken, and some that have ended, by how many deliveries there were
     /// when they began.
-    began: VecDeque<(u64, UserId, u64)>,
+    began: VecDeque<(u64, UserKey, u64)>,
     next_number: u64,
     /// Calls that take a slot, and those of them whose user's last call had failed.
     slots: usize,
@@ -50,11 +78,6 @@ impl Calls {
         self.by_user.is_empty()
     }
 
-    /// The call in flight for that user.
-    pub(super) fn of(&self, user: UserId) -> Option<Ticket> {
-        self.by_user.get(&user).map(|call| call.ticket)
-    }
-
     /// How many take a slot.
     pub(super) fn slots(&self) -> usize {
         self.slots
@@ -66,30 +89,39 @@ impl Calls {
     }
 
     /// A call begins. Returns whether one of that user was in flight already.
-    pub(super) fn start(&mut self, user: UserId, ticket: Ticket, of_failed: bool) -> bool {
-        let was_in_flight = self.end(user).is_some();
+    pub(super) fn start(&mut self, user: UserKey, run: Run, of_failed: bool) -> bool {
         let number = self.next_number;
         self.next_number += 1;
         let call = Call {
-            ticket,
+            run,
+            overtaken: false,
             number,
             of_failed,
-            overtaken: false,
         };
-        self.by_user.insert(user, call);
+        let before = self.by_user.insert(user, call);
         self.began.push_back((self.delivered, user, number));
         self.slots += 1;
         self.slots_of_failed += usize::from(of_failed);
-        was_in_flight
+        before.map(|before| self.ended(&before)).is_some()
     }
 
-    /// The user's call has ended. Returns whether it was overtaken; `None` if there was none.
-    pub(super) fn end(&mut self, user: UserId) -> Option<bool> {
-        let call = self.by_user.remove(&user)?;
+    /// The user's call has ended that goes by this ticket. `None`: there is none, it was given up.
+    pub(super) fn end(&mut self, user: UserKey, ticket: Ticket) -> Option<Call> {
+        let Entry::Occupied(call) = self.by_user.entry(user) else {
+            return None;
+        };
+        if call.get().run.last != ticket {
+            return None;
+        }
+        let call = call.remove();
+        self.ended(&call);
+        Some(call)
+    }
+
+    fn ended(&mut self, call: &Call) {
         if !call.overtaken {
             self.give_back(call.of_failed);
         }
-        Some(call.overtaken)
     }
 
     /// A call was delivered, below that limit.
@@ -124,32 +156,40 @@ impl Calls {
 mod tests {
     use super::*;
 
-    fn user(number: u64) -> UserId {
-        UserId::new(number).unwrap()
+    fn user(number: u64) -> UserKey {
+        UserKey(number)
+    }
+
+    fn run(ticket: u64) -> Run {
+        Run {
+            earlier: Vec::new(),
+            last: Ticket(ticket),
+        }
     }
 
     #[test]
     fn a_call_that_many_later_ones_overtake_gives_its_slot_back() {
         let mut calls = Calls::default();
-        assert!(!calls.start(user(1), Ticket(1), false));
+        assert!(!calls.start(user(1), run(1), false));
         for number in 2..100 {
-            calls.start(user(number), Ticket(number), false);
+            calls.start(user(number), run(number), false);
             assert_eq!(calls.slots(), if number < 42 { 2 } else { 1 }, "{number}");
-            assert_eq!(calls.end(user(number)), Some(false));
+            assert!(!calls.end(user(number), Ticket(number)).unwrap().overtaken);
             calls.delivered(20);
         }
         assert_eq!((calls.len(), calls.slots()), (1, 0));
-        assert_eq!((calls.end(user(1)), calls.end(user(1))), (Some(true), None));
+        assert!(calls.end(user(1), Ticket(1)).unwrap().overtaken);
+        assert!(calls.end(user(1), Ticket(1)).is_none());
         assert!(calls.is_empty() && calls.began.is_empty());
     }
 
     #[test]
     fn an_update_that_is_called_again_is_overtaken_anew() {
         let mut calls = Calls::default();
-        calls.start(user(1), Ticket(1), false);
+        calls.start(user(1), run(1), false);
         (0..15).for_each(|_| calls.delivered(1));
-        calls.end(user(1));
-        calls.start(user(1), Ticket(1), true);
+        calls.end(user(1), Ticket(1));
+        calls.start(user(1), run(1), true);
         (0..15).for_each(|_| calls.delivered(1));
         assert_eq!((calls.slots(), calls.slots_of_failed), (1, 1));
         calls.delivered(1);
@@ -161,10 +201,10 @@ mod tests {
         let mut calls = Calls::default();
         for number in 1..=4 {
             assert!(calls.has_slot_for_failed(8));
-            calls.start(user(number), Ticket(number), true);
+            calls.start(user(number), run(number), true);
         }
         assert!(!calls.has_slot_for_failed(8) && calls.has_slot_for_failed(10));
-        calls.end(user(1));
+        calls.end(user(1), Ticket(1));
         assert!(calls.has_slot_for_failed(8));
         assert!(Calls::default().has_slot_for_failed(1));
     }
@@ -172,8 +212,10 @@ mod tests {
     #[test]
     fn a_second_call_of_a_user_is_told_of() {
         let mut calls = Calls::default();
-        calls.start(user(1), Ticket(1), true);
-        assert!(calls.start(user(1), Ticket(2), false));
-        assert_eq!((calls.slots(), calls.of(user(1))), (1, Some(Ticket(2))));
+        calls.start(user(1), run(1), true);
+        assert!(calls.start(user(1), run(2), false));
+        assert_eq!(calls.slots(), 1);
+        assert!(calls.end(user(1), Ticket(1)).is_none());
+        assert_eq!(calls.end(user(1), Ticket(2)).unwrap().run, run(2));
     }
 }

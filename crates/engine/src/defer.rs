@@ -4,9 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::UserId;
-use crate::engine::{Engine, Phase};
-use crate::{Action, Refetched, Ticket};
+use crate::engine::Engine;
+use crate::{Action, Refetched, Ticket, UserKey};
 
 /// Offsets deferred at the most, some 3 MiB; past it consumption pauses.
 const MAX_DEFERRED: usize = 50_000;
@@ -14,7 +13,7 @@ const MAX_DEFERRED: usize = 50_000;
 const SHARE: usize = 16;
 
 /// The updates of one user in one partition.
-type Key = (i32, UserId);
+type Key = (i32, UserKey);
 
 /// Updates that wait as offsets.
 #[derive(Debug, Default)]
@@ -40,7 +39,7 @@ struct Rest {
 
 impl Deferred {
     /// Whether updates of that user in that partition are deferred, so that later ones must be too.
-    pub(super) fn has(&self, partition: i32, user: UserId) -> bool {
+    pub(super) fn has(&self, partition: i32, user: UserKey) -> bool {
         self.waiting.contains_key(&(partition, user))
     }
 
@@ -55,7 +54,7 @@ impl Deferred {
     }
 
     /// Defers the update at that offset, which is the user's last one.
-    pub(super) fn push(&mut self, partition: i32, user: UserId, offset: i64) {
+    pub(super) fn push(&mut self, partition: i32, user: UserKey, offset: i64) {
         self.count += 1;
         let rest = self
             .waiting
@@ -81,7 +80,7 @@ impl Deferred {
     }
 
     /// The partition went: the offsets are its next owner's. Returns whose they are.
-    fn forget(&mut self, partition: i32) -> Vec<UserId> {
+    fn forget(&mut self, partition: i32) -> Vec<UserKey> {
         let gone: Vec<(Key, Rest)> = self
             .waiting
             .extract_if(|(of, _), _| *of == partition)
@@ -125,7 +124,7 @@ impl Deferred {
 
     /// One of the hungry whose first offset is the lowest unsettled one of its partition, which
     /// `lowest` tells, with that offset alone.
-    fn lowest(&mut self, lowest: impl Fn(i32) -> Option<i64>) -> Option<(Key, Vec<i64>)> {
+    fn lowest(&mut self, lowest: impl Fn(i32) -> i64) -> Option<(Key, Vec<i64>)> {
         let first = |key: &Key| {
             self.waiting
                 .get(key)
@@ -134,7 +133,7 @@ impl Deferred {
         let place = self
             .hungry
             .iter()
-            .position(|key| first(key).is_some_and(|first| lowest(key.0) == Some(first)))?;
+            .position(|key| first(key).is_some_and(|first| lowest(key.0) == first))?;
         let key = self.hungry.remove(place)?;
         let rest = self.waiting.get_mut(&key)?;
         rest.hungry = false;
@@ -160,7 +159,7 @@ impl<U, F> Engine<U, F> {
         let exempt = (self.settings.max_waiting / 2).max(1);
         self.entries
             .len()
-            .saturating_sub(self.lanes.failed().len().min(exempt))
+            .saturating_sub(self.lanes.failed_count().min(exempt))
     }
 
     /// Makes room in a memory that is full by deferring what stands at the end of lanes that fail,
@@ -170,45 +169,40 @@ impl<U, F> Engine<U, F> {
         if self.deferred.is_full() || !self.health.may_be_of_users() {
             return;
         }
-        let lengths: Vec<(UserId, usize)> = self
+        let lengths: Vec<(UserKey, usize)> = self
             .lanes
             .failed()
             .map(|user| (user, self.lanes.waiting(user)))
             .collect();
         let need = self.counted().saturating_sub(self.settings.max_waiting / 2);
         let kept = match need {
-            _ if self.bytes > self.settings.max_bytes / 2 => 1,
+            _ if self.entries.bytes() > self.settings.max_bytes / 2 => 1,
             0 => return,
             need => kept(lengths.iter().map(|(_, length)| *length), need),
         };
-        for (user, _) in lengths.into_iter().filter(|(_, length)| *length > kept) {
-            let tail: Vec<Ticket> = self.lanes.tail(user, kept).collect();
+        for (user, length) in lengths.into_iter().filter(|(_, length)| *length > kept) {
             // The last first, so that each stands before those that are deferred already.
-            for ticket in tail.into_iter().rev() {
-                if !self.defer(user, ticket, kept) {
+            let behind = self.lanes.behind_head(user).rev();
+            let tail: Vec<Ticket> = behind.take(length - kept).collect();
+            for ticket in tail {
+                // What is sent with the head stays.
+                if !self.entries[ticket].is_in_lane() {
                     break;
                 }
+                self.defer(user, ticket, kept);
             }
         }
     }
 
-    fn defer(&mut self, user: UserId, ticket: Ticket, kept: usize) -> bool {
-        let Some(entry) = self
-            .entries
-            .get_mut(&ticket)
-            .filter(|entry| entry.phase == Phase::Waiting)
-        else {
-            return false;
-        };
-        entry.enter(Phase::Abandoned, &mut self.waiting);
+    fn defer(&mut self, user: UserKey, ticket: Ticket, kept: usize) {
+        let entry = &self.entries[ticket];
         let (partition, offset, spent) = (entry.partition, entry.offset, entry.spent);
-        self.leave_lane(ticket);
-        self.forget(ticket);
-        if let Some(assigned) = self.partitions.get_mut(&partition) {
-            assigned.ledger.defer(offset, spent);
-        }
+        let left = self.entries.abandon(ticket);
+        let next = self.leave_lane(ticket, &left);
+        debug_assert!(next.is_none(), "the head of a lane is never deferred");
+        self.entries.remove(ticket);
+        self.partitions[partition].ledger.defer(offset, spent);
         self.deferred.push_front((partition, user), offset, kept);
-        true
     }
 
     /// A partition goes, and with it what is deferred of it.
@@ -219,7 +213,7 @@ impl<U, F> Engine<U, F> {
     }
 
     /// A lane became shorter.
-    pub(super) fn shrank(&mut self, partition: i32, user: UserId) {
+    pub(super) fn shrank(&mut self, partition: i32, user: UserKey) {
         if self.deferred.has(partition, user) {
             self.deferred
                 .shrank((partition, user), self.lanes.waiting(user));
@@ -228,7 +222,7 @@ impl<U, F> Engine<U, F> {
 
     /// Has updates read again whose lanes have become short, if there is room for them.
     pub(super) fn refill(&mut self) {
-        if self.deferred.fetching.is_some() {
+        if self.deferred.hungry.is_empty() || self.deferred.fetching.is_some() {
             return;
         }
         let room = self.settings.max_waiting.saturating_sub(self.counted());
@@ -238,23 +232,17 @@ impl<U, F> Engine<U, F> {
         } else {
             // What has ended above it may have to wait for it, and then no room comes about without
             // it.
-            let lowest = |partition: i32| {
-                self.partitions
-                    .get(&partition)
-                    .map(|partition| partition.ledger.lowest_unsettled())
-            };
+            let lowest = |partition: i32| self.partitions[partition].ledger.lowest_unsettled();
             self.deferred.lowest(lowest)
         };
-        let Some((key, offsets)) = next else { return };
-        let Some(assigned) = self.partitions.get(&key.0) else {
-            return;
-        };
-        self.deferred.fetching = Some(key);
-        self.actions.push(Action::Fetch {
-            partition: key.0,
-            epoch: assigned.epoch,
-            offsets,
-        });
+        if let Some((key, offsets)) = next {
+            self.deferred.fetching = Some(key);
+            self.actions.push(Action::Fetch {
+                partition: key.0,
+                epoch: self.partitions[key.0].epoch,
+                offsets,
+            });
+        }
     }
 
     /// Offsets were read again, as an [`Action::Fetch`] asked: the first of them, in their order,
@@ -266,25 +254,31 @@ impl<U, F> Engine<U, F> {
         epoch: u64,
         found: Vec<(i64, Option<Refetched<U>>)>,
     ) -> Vec<Arc<U>> {
-        let Some(key) = self.deferred.fetching.take() else {
-            return Vec::new();
-        };
         let mut taken = Vec::new();
+        let key = self.deferred.fetching.take();
+        debug_assert!(
+            key.is_some_and(|key| key.0 == partition),
+            "it was not asked"
+        );
+        let Some(key) = key else { return taken };
+        // The partition may have gone meanwhile, and its updates are not ours any more.
+        let assigned = self.partitions.staying(partition);
+        if assigned.is_none_or(|assigned| assigned.epoch != epoch) {
+            return taken;
+        }
         for (offset, refetched) in found {
-            let Some(assigned) = self
-                .partitions
-                .get_mut(&partition)
-                .filter(|assigned| assigned.epoch == epoch && !assigned.is_going())
-            else {
-                return taken;
-            };
+            // Others may have been deferred meanwhile that stand before it: it is asked for again.
             if !self.deferred.pop(key, offset) {
                 continue;
             }
-            let spent = assigned.ledger.fetched(offset);
+            let spent = self.partitions[partition].ledger.fetched(offset);
+            debug_assert!(
+                spent.is_some(),
+                "{offset} is deferred, but its ledger does not know"
+            );
             if let (Some(spent), Some(Refetched { size, update, work })) = (spent, refetched) {
                 taken.push(update.clone());
-                self.open(partition, offset, size, update, work, spent);
+                self.open((partition, offset), size, update, work, spent);
             }
         }
         // What was not read yet is asked for again.
@@ -338,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_is_deferred_comes_back_in_its_order_and_with_its_partition_it_goes() {
-        let user = UserId::new(7).unwrap();
+        let user = UserKey(7);
         let mut deferred = Deferred::default();
         deferred.push_front((0, user), 20, 4);
         deferred.push_front((0, user), 10, 4);

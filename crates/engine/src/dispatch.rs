@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::UserId;
-use crate::engine::{Engine, Phase};
+use crate::calls::Run;
+use crate::engine::Engine;
 use crate::health::State;
-use crate::lane::Standing;
-use crate::{Action, Merge, Ticket};
+use crate::lanes::Standing;
+use crate::{Action, Merge, Ticket, UserKey};
 
 /// The sentinel forgets what it saw when it has seen this many users: it watches, it need not
 /// remember for ever.
@@ -16,6 +16,7 @@ impl<U: Merge, F> Engine<U, F> {
     /// Starts what may start: freely while the target flows, a single probe when one is due.
     pub(super) fn dispatch(&mut self, now: Instant) {
         while self.may_call(now) {
+            // A lease that is too short now is extended before long, and the engine is told.
             let Some(timeout) = self.leased_timeout(now) else {
                 return;
             };
@@ -25,47 +26,38 @@ impl<U: Merge, F> Engine<U, F> {
             } else {
                 self.lanes.take_probe(self.health.last_probe())
             };
+            // Whoever may be called is called already.
             let Some((user, head)) = lane else { return };
             let run = self.run(user, head, now);
             self.start(user, run, timeout, now);
         }
     }
 
-    fn start(&mut self, user: UserId, mut run: Vec<Ticket>, timeout: Duration, now: Instant) {
-        let mut updates = Vec::with_capacity(run.len());
-        for ticket in &run {
-            let Some(entry) = self.entries.get_mut(ticket) else {
-                return;
-            };
-            entry.enter(Phase::InFlight, &mut self.waiting);
-            entry.first_started.get_or_insert(now);
-            entry.started = Some(now);
-            if let Some(failure) = entry.failure {
-                self.proof.retried(failure.started, now, *ticket);
+    fn start(&mut self, user: UserKey, run: Run, timeout: Duration, now: Instant) {
+        for ticket in run.tickets() {
+            if let Some(before) = self.entries.start(ticket, now)
+                && let Some(failure) = before.failure
+            {
+                self.proof
+                    .retried(failure.started, before.started, now, ticket);
             }
-            updates.push(entry.update.clone());
         }
-        let Some((head, ticket)) = run.first().copied().zip(run.pop()) else {
-            return;
-        };
-        let Some(update) = updates.pop() else { return };
+        let update = |ticket: &Ticket| self.entries[*ticket].update.clone();
+        let ticket = run.last;
+        self.actions.push(Action::Start {
+            ticket,
+            update: update(&ticket),
+            merged: run.earlier.iter().map(update).collect(),
+            timeout,
+        });
         if !self.health.is_flowing() {
             self.health.probe(ticket, user);
         }
         let of_failed = self.lanes.standing(user) != Standing::Clean;
-        if self.calls.start(user, ticket, of_failed) | self.overtakes(user, head) {
+        if self.overtakes(user, run.head()) | self.calls.start(user, run, of_failed) {
             self.actions.push(Action::OrderViolation);
         }
-        if !run.is_empty() {
-            self.merged.insert(ticket, run);
-        }
         self.rate.started(now);
-        self.actions.push(Action::Start {
-            ticket,
-            update,
-            merged: updates,
-            timeout,
-        });
     }
 }
 
@@ -126,7 +118,7 @@ impl<U, F> Engine<U, F> {
 
     /// Whether a call that began with a later update of this user was started before this one.
     /// Tickets count up in the order of arrival.
-    fn overtakes(&mut self, user: UserId, ticket: Ticket) -> bool {
+    fn overtakes(&mut self, user: UserKey, ticket: Ticket) -> bool {
         if self.sentinel.len() >= SENTINEL_USERS {
             self.sentinel.clear();
         }

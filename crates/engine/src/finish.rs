@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::UserId;
-use crate::assignment::Partition;
-use crate::engine::{Engine, Phase};
+use crate::calls::Run;
+use crate::engine::Engine;
 use crate::health::{Caller, MAX_ASKED, Turn};
-use crate::lane::Standing;
+use crate::lanes::Standing;
 use crate::proof::Failure;
 use crate::verdict::{Finding, Reason, Verdict};
-use crate::{End, Ticket};
+use crate::{End, Ticket, UserKey};
 
 /// A user whom the API asks for pauses counts as the only one after so many of them, each with
 /// deliveries of others after it: an API that throttles everybody is unlikely to pick the same
@@ -37,105 +36,86 @@ impl<U, F> Engine<U, F> {
         facts: F,
         now: Instant,
     ) -> Option<u32> {
-        let entry = self
-            .entries
-            .get(&ticket)
-            .filter(|entry| entry.phase == Phase::InFlight)?;
-        let (user, offset, started) = (entry.user?, entry.offset, entry.started?);
-        let mut run = self.merged.remove(&ticket).unwrap_or_default();
-        run.push(ticket);
-        self.note(&run, finding, facts);
         let busy = self.calls.slots() * 2 > self.limit.current();
-        let overtaken = self.calls.end(user).unwrap_or_default();
-        let caller = self.caller(run[0], user, finding.verdict);
+        // A call that was given up is nobody's: its answer comes too late to change anything.
+        let user = self.entries.get(ticket)?.user()?;
+        let call = self.calls.end(user, ticket)?;
+        let run = call.run;
+        let started = self.entries.in_flight(ticket).started;
+        self.note(&run, finding, facts);
+        let caller = self.caller(run.head(), user, finding.verdict);
         self.judge(ticket, caller, finding, now);
-        // What took a login, or a second call, is not the API's own latency.
-        let latency =
-            (finding.calls == 1 && !overtaken).then(|| now.saturating_duration_since(started));
-        if matches!(
-            finding.verdict,
-            Verdict::Delivered | Verdict::Rejected { .. }
-        ) {
-            self.calls.delivered(self.limit.current());
+        match finding.verdict {
+            Verdict::Delivered | Verdict::Rejected { .. } => {
+                self.calls.delivered(self.limit.current());
+                // What took a login, or a second call, is not the API's own latency.
+                let latency = (finding.calls == 1 && !call.overtaken)
+                    .then(|| now.saturating_duration_since(started));
+                self.limit.succeeded(busy, latency);
+            }
+            // One that is overtaken, or of an odd user, says nothing of what the API bears.
+            Verdict::Retry { .. } | Verdict::Throttled { .. } if !call.overtaken && !caller.odd => {
+                self.limit.failed(user);
+            }
+            _ => {}
         }
         match finding.verdict {
             Verdict::Delivered => {
-                self.limit.succeeded(busy, latency);
                 self.delivered(started, caller, now);
-                self.end_delivered(run, offset);
+                self.end_delivered(&run);
                 None
             }
             Verdict::Rejected { user_not_found } => {
-                self.limit.succeeded(busy, latency);
-                self.lanes.judged(user, true);
-                if run.len() > 1 {
-                    self.take_apart(&run);
-                    self.again(&run, user, now, Wait::None);
-                } else {
-                    let reason = if user_not_found {
-                        Reason::UserNotFound
-                    } else {
-                        Reason::Rejected
-                    };
-                    self.end(ticket, End::Dead(reason));
-                }
+                self.rejected(&run, user, user_not_found, now);
                 None
             }
-            verdict => {
-                let of_load = matches!(verdict, Verdict::Retry { .. } | Verdict::Throttled { .. });
-                // One that is overtaken, or of an odd user, says nothing of what the API bears.
-                if of_load && !overtaken && !caller.odd {
-                    self.limit.failed(user);
-                }
-                self.failed(ticket, &run, caller, finding, now)
-            }
+            _ => self.failed(&run, caller, finding, now),
         }
     }
 
     /// Of a merged call, only the last update was delivered; the others went with it.
-    fn end_delivered(&mut self, run: Vec<Ticket>, last: i64) {
-        for ticket in run {
-            let is_last = self
-                .entries
-                .get(&ticket)
-                .is_some_and(|entry| entry.offset == last);
-            let end = if is_last {
-                End::Delivered
-            } else {
-                End::Merged { into: last }
-            };
-            self.end(ticket, end);
+    fn end_delivered(&mut self, run: &Run) {
+        let into = self.entries[run.last].offset;
+        for ticket in &run.earlier {
+            self.end(*ticket, End::Merged { into });
         }
+        self.end(run.last, End::Delivered);
+    }
+
+    fn rejected(&mut self, run: &Run, user: UserKey, user_not_found: bool, now: Instant) {
+        self.lanes.judged(user, true);
+        if run.is_merged() {
+            self.take_apart(run);
+            return self.again(run, user, now, Wait::None);
+        }
+        let reason = match user_not_found {
+            true => Reason::UserNotFound,
+            false => Reason::Rejected,
+        };
+        self.end(run.last, End::Dead(reason));
     }
 
     /// What every update in a call keeps of it.
-    fn note(&mut self, run: &[Ticket], finding: Finding, facts: F) {
+    fn note(&mut self, run: &Run, finding: Finding, facts: F) {
         let facts = Arc::new(facts);
-        for ticket in run {
-            let Some(entry) = self.entries.get_mut(ticket) else {
-                continue;
-            };
+        for ticket in run.tickets() {
+            let entry = &mut self.entries[ticket];
             entry.spent.calls = entry.spent.calls.saturating_add(finding.calls);
             entry.facts = Some(facts.clone());
             // What was delivered is settled with the next commit.
-            if let Some(partition) = self
-                .partitions
-                .get_mut(&entry.partition)
-                .filter(|_| finding.verdict != Verdict::Delivered)
-            {
-                partition.ledger.tried(entry.offset);
+            if finding.verdict != Verdict::Delivered {
+                self.partitions[entry.partition].ledger.tried(entry.offset);
             }
         }
     }
 
     /// What is known of the user whose call was led by the update `head`.
-    fn caller(&self, head: Ticket, user: UserId, verdict: Verdict) -> Caller {
+    fn caller(&mut self, head: Ticket, user: UserKey, verdict: Verdict) -> Caller {
         let standing = self.lanes.standing(user);
-        let failures = self
-            .entries
-            .get(&head)
-            .map_or(0, |head| head.spent.failures.max(head.merged_failures));
-        let enough = !matches!(verdict, Verdict::Throttled { .. }) || failures >= PAUSES_OF_ONE;
+        let enough = !matches!(verdict, Verdict::Throttled { .. }) || {
+            let merged = self.entries.in_flight(head).merged_failures;
+            self.entries[head].spent.failures.max(merged) >= PAUSES_OF_ONE
+        };
         Caller {
             user,
             clean: standing == Standing::Clean,
@@ -175,24 +155,16 @@ impl<U, F> Engine<U, F> {
             return self.proof.recovered(now);
         }
         for ticket in self.proof.delivered(started, now) {
-            let Some(entry) = self.entries.get_mut(&ticket) else {
-                continue;
-            };
-            if let (Some(failure), Some(user)) = (&mut entry.failure, entry.user) {
+            if let Some(failure) = &mut self.entries.attempts(ticket).failure {
                 failure.proven = true;
+            }
+            if let Some(user) = self.entries[ticket].user() {
                 self.lanes.is_odd(user);
             }
         }
     }
 
-    fn failed(
-        &mut self,
-        ticket: Ticket,
-        run: &[Ticket],
-        caller: Caller,
-        finding: Finding,
-        now: Instant,
-    ) -> Option<u32> {
+    fn failed(&mut self, run: &Run, caller: Caller, finding: Finding, now: Instant) -> Option<u32> {
         let user = caller.user;
         // An attempt without a call failed over the login or the lease, which is no update's fault.
         let may_be_its_own = finding.calls > 0
@@ -204,11 +176,12 @@ impl<U, F> Engine<U, F> {
         if may_be_its_own {
             let charged = self.charge(run, user, finding, now);
             self.lanes.judged(user, false);
-            if run.len() > 1 {
+            if run.is_merged() {
                 self.merged_failed(run, charged, finding.verdict);
-            } else if let Some(entry) = self.entries.get_mut(&ticket).filter(|_| charged > 0) {
-                entry.spent.failures = entry.spent.failures.saturating_add(charged);
-                counted = Some(entry.spent.failures);
+            } else if charged > 0 {
+                let failures = &mut self.entries[run.last].spent.failures;
+                *failures = failures.saturating_add(charged);
+                counted = Some(*failures);
             }
         }
         let asked = match finding.verdict {
@@ -230,52 +203,42 @@ impl<U, F> Engine<U, F> {
     /// How many failures count against the update now: this one if others were delivered since the
     /// last one, and then that one too; or if the update is known to fail and nothing speaks
     /// against the target.
-    fn charge(&mut self, run: &[Ticket], user: UserId, finding: Finding, now: Instant) -> u32 {
-        let head = run[0];
+    fn charge(&mut self, run: &Run, user: UserKey, finding: Finding, now: Instant) -> u32 {
         let lasts = self.lasts(run, user, finding, now);
-        let may_tell = self.health.is_flowing() || self.health.is_doubted();
-        let Some(entry) = self.entries.get_mut(&head) else {
-            return 0;
-        };
-        let Some(started) = entry.started else {
-            return 0;
-        };
-        let before = entry.failure.take();
+        let merged = run.is_merged();
+        let attempts = self.entries.in_flight(run.head());
+        let started = attempts.started;
+        let before = attempts.failure;
         let charged = match before {
-            Some(Failure {
-                proven: true,
-                counted,
-                merged,
-                ..
-            }) if merged == (run.len() > 1) => 1 + u32::from(!counted),
+            Some(before) if before.proven && before.merged == merged => {
+                1 + u32::from(!before.counted)
+            }
             _ => u32::from(lasts),
         };
-        if let Some(before) = before {
-            self.proof.forget(before.started, Some(started), head);
-        }
-        entry.failure = Some(Failure {
+        attempts.failure = Some(Failure {
             started,
-            merged: run.len() > 1,
+            merged,
             proven: false,
             counted: charged > 0,
         });
-        if may_tell {
-            self.proof.failed(started, head);
+        if let Some(before) = before {
+            self.proof.forget(before.started, started, run.head());
+        }
+        if self.health.is_flowing() || self.health.is_doubted() {
+            self.proof.failed(started, run.head());
         }
         charged
     }
 
     /// An update that failed while others were delivered goes on to be the one at fault when nobody
     /// else is called any more.
-    fn lasts(&self, run: &[Ticket], user: UserId, finding: Finding, now: Instant) -> bool {
-        let Some(entry) = self.entries.get(&run[0]) else {
-            return false;
-        };
+    fn lasts(&mut self, run: &Run, user: UserKey, finding: Finding, now: Instant) -> bool {
+        let attempts = *self.entries.in_flight(run.head());
         // The fault of a merged call may be any of its updates'.
-        let is_known = if run.len() > 1 {
-            entry.merged_failures > 0
+        let is_known = if run.is_merged() {
+            attempts.merged_failures > 0
         } else {
-            entry.spent.failures > 0
+            self.entries[run.last].spent.failures > 0
         };
         let of_one = !finding.of_all && !matches!(finding.verdict, Verdict::Throttled { .. });
         if !of_one || self.health.others_fail(user) {
@@ -285,59 +248,41 @@ impl<U, F> Engine<U, F> {
         // do.
         let is_of_odd =
             self.is_choked() && (is_known || self.lanes.standing(user) == Standing::Odd);
-        is_of_odd
-            || is_known
-                && entry
-                    .first_started
-                    .is_some_and(|since| self.proof.lasts(since, now))
+        is_of_odd || is_known && self.proof.lasts(attempts.first_started, now)
     }
 
     /// The call of these updates failed: each ends, is left to its partition's next owner, or waits
     /// for another attempt.
-    fn again(&mut self, run: &[Ticket], user: UserId, now: Instant, wait: Wait) {
-        let mut left = Vec::with_capacity(run.len());
-        for &ticket in run {
-            let Some(entry) = self.entries.get_mut(&ticket) else {
-                continue;
-            };
-            entry.failures = entry.failures.saturating_add(1);
+    fn again(&mut self, run: &Run, user: UserKey, now: Instant, wait: Wait) {
+        let mut left = Vec::with_capacity(1);
+        for ticket in run.tickets() {
+            let entry = &self.entries[ticket];
             if entry.spent.failures >= self.settings.max_attempts {
                 self.end(ticket, End::Dead(Reason::AttemptsExhausted));
-            } else if entry.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            } else if entry.is_expired(now) {
                 self.end(ticket, End::Dead(Reason::Expired));
             } else {
-                entry.enter(Phase::Waiting, &mut self.waiting);
-                left.push((ticket, entry.failures, entry.partition));
+                left.push((ticket, self.entries.again(ticket)));
             }
         }
-        let Some(&(_, failures, partition)) = left.first() else {
+        // All of them have ended.
+        let Some(&(first, in_a_row)) = left.first() else {
             return;
         };
-        if self
-            .partitions
-            .get(&partition)
-            .is_none_or(Partition::is_going)
-        {
+        if self.partitions.is_going(self.entries[first].partition) {
             // From the back, as in `abandon_waiting`.
-            left.into_iter()
-                .rev()
-                .for_each(|(ticket, ..)| self.abandon(ticket));
-            return;
+            let left = left.into_iter().rev();
+            return left.for_each(|(ticket, _)| self.abandon(ticket));
         }
         if let Wait::Own(at_least) = wait {
-            let wait = self
-                .backoff
-                .full_jitter(failures, &mut self.rng)
-                .max(at_least);
-            return self.lanes.retry(user, now + wait);
+            let wait = self.backoff.full_jitter(in_a_row, &mut self.rng);
+            return self.lanes.retry(user, now + wait.max(at_least));
         }
         if wait == Wait::None || !self.health.is_doubted() {
             // At once, or at the target's own pace: in both cases the update's own backoff is
             // reset.
-            for (ticket, ..) in left {
-                if let Some(entry) = self.entries.get_mut(&ticket) {
-                    entry.failures = 0;
-                }
+            for (ticket, _) in left {
+                self.entries.attempts(ticket).in_a_row = 0;
             }
         }
         self.lanes.requeue(user);

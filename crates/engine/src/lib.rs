@@ -25,8 +25,9 @@
     )
 )]
 
+mod arrival;
 mod aside;
-pub mod assignment;
+mod assignment;
 pub mod backoff;
 mod base64;
 mod calls;
@@ -34,18 +35,21 @@ pub mod checkpoint;
 mod defer;
 mod dispatch;
 mod engine;
+mod entries;
 mod finish;
 pub mod health;
-pub mod lane;
+pub mod lanes;
 pub mod ledger;
 pub mod limit;
+mod memory;
 mod merge;
+mod numbers;
+mod partitions;
 mod portion;
 mod proof;
 pub mod rate;
 mod settlement;
 pub mod topic_id;
-mod user;
 pub mod verdict;
 mod views;
 
@@ -61,7 +65,6 @@ pub use self::health::{Cause, State};
 pub use self::merge::Merge;
 pub use self::settlement::Unsettled;
 pub use self::topic_id::TopicId;
-pub use self::user::UserId;
 pub use self::views::Gauges;
 use crate::verdict::Reason;
 
@@ -69,6 +72,11 @@ use crate::verdict::Reason;
 /// was taken away and perhaps given back, finds its ticket gone and changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
+
+/// Whose updates a lane holds. The shell maps its users to keys: the same user is the same key for
+/// as long as the engine lives, and no two users share one. The engine reads nothing out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserKey(pub u64);
 
 /// What an engine is told at its start, and again by [`Engine::settings`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +107,7 @@ pub enum Work {
     /// Call the API.
     Call {
         /// The lane.
-        user: UserId,
+        user: UserKey,
         /// When the update stops being worth delivering.
         expires_at: Option<Instant>,
     },
@@ -107,7 +115,7 @@ pub enum Work {
     /// known.
     Dead {
         /// The lane, where there is one.
-        user: Option<UserId>,
+        user: Option<UserKey>,
         /// Why.
         reason: Reason,
     },

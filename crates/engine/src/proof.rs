@@ -14,7 +14,7 @@ use crate::Ticket;
 const DELIVERS: Duration = Duration::from_secs(60);
 
 /// The failed call of an update, as long as that is not delivered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     /// When the call began.
     pub(super) started: Instant,
@@ -44,26 +44,35 @@ impl Proof {
         self.pending.insert((started, ticket));
     }
 
-    /// After a call that began at `failed` and failed, the update is called again. A delivery whose
-    /// call begins later proves nothing of that failure: the outage may have ended in between.
-    pub(super) fn retried(&mut self, failed: Instant, started: Instant, ticket: Ticket) {
-        if self.pending.remove(&(failed, ticket)) {
+    /// After a call that began at `failed` and failed, the update is called again, at `started`. A
+    /// delivery whose call begins later proves nothing of that failure: the outage may have ended
+    /// in between. The call `before`, if it is another one, told nothing of the target.
+    pub(super) fn retried(
+        &mut self,
+        failed: Instant,
+        before: Instant,
+        started: Instant,
+        ticket: Ticket,
+    ) {
+        let was_retried = self.retried.remove(&(before, ticket)).is_some();
+        if self.pending.remove(&(failed, ticket)) || was_retried {
             self.retried.insert((started, ticket), failed);
         }
     }
 
     /// The update's last call, which began at `started`, has ended, or the update is done with.
-    pub(super) fn forget(&mut self, failed: Instant, started: Option<Instant>, ticket: Ticket) {
+    pub(super) fn forget(&mut self, failed: Instant, started: Instant, ticket: Ticket) {
         self.pending.remove(&(failed, ticket));
-        if let Some(started) = started {
-            self.retried.remove(&(started, ticket));
-        }
+        self.retried.remove(&(started, ticket));
     }
 
     /// An update was delivered that had not failed before, by a call that began at `started`.
     /// Returns the updates whose failures this proves to be their own.
     pub(super) fn delivered(&mut self, started: Instant, now: Instant) -> Vec<Ticket> {
         self.last_delivered = Some(now);
+        if self.pending.is_empty() && self.retried.is_empty() {
+            return Vec::new();
+        }
         let later = self.pending.split_off(&(started, Ticket(u64::MAX)));
         let proven = std::mem::replace(&mut self.pending, later);
         let mut proven: Vec<Ticket> = proven.into_iter().map(|(_, ticket)| ticket).collect();
@@ -134,8 +143,8 @@ mod tests {
         for ticket in [1, 2, 3].map(Ticket) {
             proof.failed(at(1), ticket);
         }
-        proof.retried(at(1), at(3), Ticket(1));
-        proof.retried(at(1), at(5), Ticket(2));
+        proof.retried(at(1), at(1), at(3), Ticket(1));
+        proof.retried(at(1), at(1), at(5), Ticket(2));
         assert_eq!(
             proof.delivered(at(4), at(6)),
             [Ticket(3), Ticket(2)],
@@ -148,9 +157,21 @@ mod tests {
             "that call began before the retry"
         );
         proof.failed(at(8), Ticket(4));
-        proof.retried(at(8), at(9), Ticket(4));
-        proof.forget(at(8), Some(at(9)), Ticket(4));
+        proof.retried(at(8), at(8), at(9), Ticket(4));
+        proof.forget(at(8), at(9), Ticket(4));
         assert_eq!(proof.delivered(at(9), at(10)), []);
+    }
+
+    #[test]
+    fn a_retry_that_was_not_made_leaves_nothing_behind() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut proof = Proof::default();
+        proof.failed(at(1), Ticket(1));
+        proof.retried(at(1), at(1), at(3), Ticket(1));
+        proof.retried(at(1), at(3), at(5), Ticket(1));
+        assert_eq!(proof.delivered(at(4), at(6)), [Ticket(1)]);
+        assert_eq!(proof.delivered(at(2), at(7)), [], "it is proven once");
     }
 
     #[test]

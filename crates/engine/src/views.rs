@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use crate::engine::{Engine, Phase};
+use crate::engine::Engine;
+use crate::entries::Phase;
 use crate::health::State;
 
 /// What the metrics and `/status` show.
@@ -33,7 +34,7 @@ impl<U, F> Engine<U, F> {
     pub fn gauges(&self) -> Gauges {
         Gauges {
             in_flight: self.calls.len(),
-            waiting: self.waiting,
+            waiting: self.entries.waiting(),
             concurrency_limit: self.limit.current(),
             state: self.health.state(),
             since: self.health.since(),
@@ -58,20 +59,23 @@ impl<U, F> Engine<U, F> {
 
     /// Whether the record at that place is in memory, waiting.
     pub fn is_waiting(&self, partition: i32, offset: i64) -> bool {
-        self.phase(partition, offset) == Some(Phase::Waiting)
+        matches!(
+            self.phase(partition, offset),
+            Some(Phase::Waiting | Phase::WaitingRetry(_))
+        )
     }
 
     /// Whether the record at that place has ended here and is not settled yet.
     pub fn has_ended(&self, partition: i32, offset: i64) -> bool {
         matches!(
             self.phase(partition, offset),
-            Some(Phase::Ended(_) | Phase::Settling(_))
+            Some(Phase::Ended { .. } | Phase::Settling(_))
         )
     }
 
     fn phase(&self, partition: i32, offset: i64) -> Option<Phase> {
-        let ticket = self.partitions.get(&partition)?.ledger.ticket(offset)?;
-        self.entries.get(&ticket).map(|entry| entry.phase)
+        let ticket = self.partitions.get(partition)?.ledger.ticket(offset)?;
+        Some(self.entries[ticket].phase())
     }
 
     /// The lowest unsettled offset of each partition, and the update at it where it is in memory.
@@ -81,9 +85,8 @@ impl<U, F> Engine<U, F> {
                 .ledger
                 .tickets()
                 .next()
-                .and_then(|ticket| self.entries.get(&ticket))
-                .map(|entry| &*entry.update);
-            (*number, partition.ledger.lowest_unsettled(), update)
+                .map(|ticket| &*self.entries[ticket].update);
+            (number, partition.ledger.lowest_unsettled(), update)
         })
     }
 }

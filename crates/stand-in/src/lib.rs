@@ -3,7 +3,7 @@
 //!
 //! A call goes `port → connection → exchange → faults → api → journal → wire`. An API is one file
 //! in `api/` and one line there. For answers that no API gives there is [`scripted::Server`], which
-//! answers each request as a test tells it to.
+//! answers each request as a test tells it to, and [`proxy::Proxy`] to come by.
 
 mod api;
 mod bomb;
@@ -14,6 +14,7 @@ mod faults;
 mod journal;
 mod message;
 mod port;
+pub mod proxy;
 pub mod scripted;
 mod settings;
 mod shared;

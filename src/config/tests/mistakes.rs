@@ -91,7 +91,7 @@ level = \"loud\"
             "2:21: this is not TOML: string values must be quoted, expected literal string",
             "3:15: this is not TOML: unclosed table, expected `]`",
             "6:16: this is not TOML: string values must be quoted, expected literal string",
-            "7:1: targets.valt.frobnicate: unknown key; the nearest known one is `username` (known here: api, base_url, paused, access_token_file, access_token_env, username, password_file, password_env, delivery, retry, tls)",
+            "7:1: targets.valt.frobnicate: unknown key; the nearest known one is `username` (known here: api, base_url, paused, access_token_file, access_token_env, username, password_file, password_env, proxy, proxy_user, proxy_password_file, proxy_password_env, delivery, retry, tls)",
             "8:1: this is not TOML: duplicate key",
             "10:1: log.level: `loud` is not one of error, warn, info, debug, trace, off; a list is written as \"info,user_courier::subscriber::ending=warn\"",
         ],

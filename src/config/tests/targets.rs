@@ -191,6 +191,68 @@ fn credentials_are_checked() {
 }
 
 #[test]
+fn a_proxy_and_its_account_are_checked() {
+    let proxy = "proxy = \"http://proxy:3128\"\n";
+    check(&format!("{LEAST}{proxy}"), &[]);
+    let account = "proxy_user = \"x\"\nproxy_password_file = \"DIR/password\"\n";
+    let fixture = Fixture::new();
+    let config = fixture.load(&format!("{LEAST}{proxy}{account}"), &[], &[]);
+    let target = &config.unwrap().targets[0];
+    let file = fixture.0.path().join("password");
+    assert_eq!(target.files().collect::<Vec<_>>(), [&file]);
+    let shown = format!("{target:?}");
+    assert!(
+        shown.contains("proxy") && !shown.contains("p4ssword"),
+        "{shown}"
+    );
+    let with_colon = "proxy_user = \"a:b\"\nproxy_password_env = \"SET\"\n";
+    check_added(&[
+        (
+            "proxy = \"https://proxy:3128\"\n",
+            &[
+                "7:1: targets.aipix.proxy: must begin with http://: the proxy itself is spoken to without TLS",
+            ],
+        ),
+        (
+            "proxy = \"http://me:hunter2@proxy:3128\"\n",
+            &[
+                "7:1: targets.aipix.proxy: must not hold a user name or a password: they have keys of their own",
+            ],
+        ),
+        (
+            "proxy = \"http://proxy:3128/path\"\n",
+            &["7:1: targets.aipix.proxy: must not have a path"],
+        ),
+        (
+            account,
+            &["3:10: targets.aipix.proxy: is required beside `proxy_password_file`"],
+        ),
+        (
+            &format!("{proxy}proxy_user = \"x\"\n"),
+            &[
+                "3:10: targets.aipix.proxy_password_file: is required beside `proxy_user` (or `proxy_password_env`)",
+            ],
+        ),
+        (
+            &format!("{proxy}proxy_password_env = \"SET\"\n"),
+            &["3:10: targets.aipix.proxy_user: is required beside `proxy_password_env`"],
+        ),
+        (
+            &format!("{proxy}{with_colon}"),
+            &[
+                "8:1: targets.aipix.proxy_user: must not be empty or hold a colon, which stands before the password",
+            ],
+        ),
+        (
+            &format!("{proxy}proxy_password = \"hunter2\"\n"),
+            &[
+                "8:1: targets.aipix.proxy_password: a secret is never written in the configuration: name a file in `proxy_password_file` or an environment variable in `proxy_password_env`",
+            ],
+        ),
+    ]);
+}
+
+#[test]
 fn routes_are_checked() {
     check_added(&[
         (

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use crate::api::{Api, Changes, Judgement};
-use crate::config::{Credentials, Tls};
+use crate::api::{Answer, Api, Changes, Judgement};
+use crate::config::{Credentials, Proxy, Tls};
 use crate::http::client::Http;
-use crate::http::lost::Status;
+use crate::http::lost::{Lost, Status};
 use crate::http::mask::mask;
 use crate::http::session::{NoToken, OnLogin, Session, Token};
 use crate::model::error::ApiError;
@@ -59,7 +60,8 @@ impl Call {
     }
 }
 
-/// How an attempt ended.
+/// How an attempt ended. It is put together once, from the last answer or from what stood in place
+/// of one, and is carried as it is to the outcome.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// How it is judged as a whole.
@@ -75,6 +77,8 @@ pub struct Attempt {
     pub ambiguous: bool,
     /// The verdict speaks of the account or the connection, not of this update.
     pub of_all: bool,
+    /// When it ended.
+    pub finished_at: Timestamp,
 }
 
 impl Attempt {
@@ -93,14 +97,47 @@ impl Attempt {
         }
     }
 
-    fn without_token(calls: Vec<Call>, why: NoToken, ambiguous: bool) -> Self {
+    /// One whose task panicked: nothing is known of it.
+    pub fn unknown() -> Self {
         Attempt {
-            verdict: why.verdict,
+            error: None,
+            of_all: false,
+            ..Attempt::without_call(Vec::new(), Verdict::Retry { unreachable: false }, None)
+        }
+    }
+
+    /// One that ended before a call, or before another one.
+    fn without_call(calls: Vec<Call>, verdict: Verdict, error: Option<ApiError>) -> Self {
+        Attempt {
+            verdict,
             calls,
-            error: Some(why.error),
+            error,
             other_user: false,
-            ambiguous,
+            ambiguous: false,
             of_all: true,
+            finished_at: Timestamp::now(),
+        }
+    }
+
+    fn without_token(calls: Vec<Call>, why: NoToken) -> Self {
+        Attempt::without_call(calls, why.verdict, Some(why.error))
+    }
+
+    /// One whose last call brought no whole answer.
+    fn lost(calls: Vec<Call>, lost: Lost) -> Self {
+        Attempt {
+            ambiguous: lost.ambiguous,
+            of_all: calls.last().is_some_and(Call::is_no_answer),
+            ..Attempt::without_call(calls, lost.verdict, Some(ApiError::new(lost.message)))
+        }
+    }
+
+    /// One whose last answer the API judges so.
+    fn judged(calls: Vec<Call>, judgement: Judgement) -> Self {
+        Attempt {
+            other_user: judgement.other_user,
+            of_all: judgement.token_refused,
+            ..Attempt::without_call(calls, judgement.verdict, judgement.error)
         }
     }
 }
@@ -115,20 +152,21 @@ pub struct Caller {
 impl Caller {
     /// A caller for the API below `base_url`. Connects to nothing yet.
     ///
-    /// `request_timeout` bounds the time for connecting (four fifths of it, at most 5 s);
+    /// `request_timeout` bounds the time for connecting (two fifths of it, at most 3 s);
     /// `on_login` is told how each login ended: `ok`, `refused` or `failed`.
     ///
     /// # Errors
-    /// Where a TLS file cannot be used.
+    /// Where a TLS file or the proxy's password cannot be used.
     pub fn new(
         api: &'static dyn Api,
         base_url: Url,
         credentials: Credentials,
         tls: &Tls,
+        proxy: Option<&Proxy>,
         request_timeout: Duration,
         on_login: OnLogin,
     ) -> anyhow::Result<Self> {
-        let http = Http::new(&base_url, tls, request_timeout)?;
+        let http = Http::new(&base_url, tls, proxy, request_timeout)?;
         let session = Session::new(api, http.clone(), credentials, on_login);
         Ok(Caller { api, http, session })
     }
@@ -148,7 +186,7 @@ impl Caller {
     ) -> Attempt {
         let mut token = match self.session.token(timeout).await {
             Ok(token) => token,
-            Err(why) => return Attempt::without_token(Vec::new(), why, false),
+            Err(why) => return Attempt::without_token(Vec::new(), why),
         };
         let mut calls = Vec::with_capacity(1);
         loop {
@@ -158,34 +196,18 @@ impl Caller {
                 let error = ApiError::new(
                     "the call was not made, as its partition may have been handed over",
                 );
-                let why = NoToken {
-                    verdict: Verdict::NotCalled,
-                    error,
-                };
-                return Attempt::without_token(calls, why, false);
+                return Attempt::without_call(calls, Verdict::NotCalled, Some(error));
             };
-            let (judgement, ambiguous) = self
-                .call(update, trace, &token, (began, timeout), &mut calls)
+            let (attempt, token_refused) = self
+                .call(update, trace, &token, (began, timeout), calls)
                 .await;
-            if !judgement.token_refused || calls.len() > 1 {
-                let error = judgement.error.map(|error| match judgement.quotes_api {
-                    true => mask(error, &self.secrets(update, &token)),
-                    false => error,
-                });
-                let of_all =
-                    judgement.token_refused || calls.last().is_some_and(Call::is_no_answer);
-                return Attempt {
-                    verdict: judgement.verdict,
-                    calls,
-                    error,
-                    other_user: judgement.other_user,
-                    ambiguous,
-                    of_all,
-                };
+            if !token_refused || attempt.calls.len() > 1 {
+                return attempt;
             }
+            calls = attempt.calls;
             token = match self.session.replace(&token, timeout).await {
                 Ok(token) => token,
-                Err(why) => return Attempt::without_token(calls, why, false),
+                Err(why) => return Attempt::without_token(calls, why),
             };
         }
     }
@@ -201,14 +223,16 @@ impl Caller {
         self.session.credentials_changed()
     }
 
+    /// Makes one call after these. Also tells whether its token was refused, so that another one may
+    /// help.
     async fn call(
         &self,
         update: &Update,
         trace: Trace<'_>,
         token: &Token,
         (began, timeout): (Instant, Duration),
-        calls: &mut Vec<Call>,
-    ) -> (Judgement, bool) {
+        mut calls: Vec<Call>,
+    ) -> (Attempt, bool) {
         let request = self.api.update(update.user, &update.changes);
         let (span, headers) = match trace {
             Trace::Passed(passed) => (None, headers(update, passed)),
@@ -219,47 +243,40 @@ impl Caller {
                 (Some(span), headers)
             }
         };
-        let confirmed =
-            |answer: &_| self.api.judge(update.user, answer).verdict == Verdict::Delivered;
+        let judge = |answer: &Answer| self.api.judge(update.user, answer);
+        let confirmed = |answer: &Answer| judge(answer).verdict == Verdict::Delivered;
+        let secret = Some(&token.secret);
         let answer = self
             .http
-            .exchange(
-                request,
-                Some(&token.secret),
-                headers,
-                began,
-                timeout,
-                confirmed,
-            )
+            .exchange(request, secret, headers, began, timeout, confirmed)
             .await;
         let duration = began.elapsed();
-        let (judgement, status, ambiguous) = match answer {
-            Ok(answer) => (
-                self.api.judge(update.user, &answer),
-                Status::Http(answer.status),
-                false,
-            ),
-            Err(lost) => {
-                let error = Some(ApiError::new(lost.message));
-                let judgement = Judgement {
-                    verdict: lost.verdict,
-                    error,
-                    quotes_api: false,
-                    other_user: false,
-                    token_refused: false,
-                };
-                (judgement, lost.status, lost.ambiguous)
+        let note = |verdict, status: Status| {
+            if let Some(span) = span {
+                span.answered(status.code(), &status.to_string(), verdict);
             }
+            calls.push(Call {
+                verdict,
+                status,
+                duration,
+            });
         };
-        if let Some(span) = span {
-            span.answered(status.code(), &status.to_string(), judgement.verdict);
+        match answer {
+            Ok(answer) => {
+                let mut judgement = judge(&answer);
+                note(judgement.verdict, Status::Http(answer.status));
+                if judgement.quotes_api {
+                    let quoted = judgement.error.take();
+                    judgement.error = quoted.map(|error| mask(error, &self.secrets(update, token)));
+                }
+                let token_refused = judgement.token_refused;
+                (Attempt::judged(calls, judgement), token_refused)
+            }
+            Err(lost) => {
+                note(lost.verdict, lost.status);
+                (Attempt::lost(calls, lost), false)
+            }
         }
-        calls.push(Call {
-            verdict: judgement.verdict,
-            status,
-            duration,
-        });
-        (judgement, ambiguous)
     }
 
     fn secrets(&self, update: &Update, token: &Token) -> Vec<String> {

@@ -33,7 +33,7 @@ impl Fixture {
         let logins = Arc::new(Mutex::new(Vec::new()));
         let log = logins.clone();
         let on_login = Box::new(move |result| log.lock().unwrap().push(result));
-        let http = Http::new(&url, &Tls::default(), TIMEOUT).unwrap();
+        let http = Http::new(&url, &Tls::default(), None, TIMEOUT).unwrap();
         Fixture {
             session: Arc::new(Session::new(
                 by_name(api).unwrap(),

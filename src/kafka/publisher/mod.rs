@@ -360,7 +360,10 @@ impl<C: Send + 'static> Work<C> {
             })
             .map_err(judge)?;
         producer
-            .commit(&|error| self.goes_on(&waiting, error))
+            .commit(&|error| {
+                self.goes_on(&waiting, error)
+                    && (!waiting.is_vain() || producer.reaches_a_broker(&self.topic))
+            })
             .map_err(judge)
     }
 }

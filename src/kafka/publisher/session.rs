@@ -149,7 +149,17 @@ impl<C: Send + 'static> Work<C> {
         let aborted = producer.abort(&|error| self.goes_on(&waiting, error) && !waiting.is_vain());
         let reports = producer.reports();
         let Err(error) = aborted else {
-            self.producer = Some(producer);
+            // Nothing of it left the client, so the client could end it alone.
+            let is_cut_off = reports.iter().all(|report| report.result.is_err())
+                && !producer.reaches_a_broker(&self.topic);
+            if !is_cut_off {
+                self.producer = Some(producer);
+            } else if let Some(left_out) = self.tell("cut off") {
+                warn!(
+                    target = self.metrics.name(),
+                    left_out, "the producer has no broker; a new one takes over"
+                );
+            }
             return reports;
         };
         if let Some(left_out) = self.tell("abort") {

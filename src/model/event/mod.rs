@@ -3,6 +3,7 @@
 mod decode;
 mod rfc3339;
 mod trace_context;
+mod user_id;
 
 #[cfg(test)]
 mod tests;
@@ -15,9 +16,9 @@ use serde_json::value::RawValue;
 use crate::model::json::{self, Number};
 
 pub use decode::{decode, is_structured};
-pub use engine::UserId;
 pub use rfc3339::parse as parse_time;
 pub use trace_context::TraceContext;
+pub use user_id::UserId;
 
 /// Who sent the event and what kind it is. What could not be read is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,12 +5,13 @@
 use jiff::Timestamp;
 use tracing::{Level, enabled};
 
+use crate::http::attempt::Attempt;
 use crate::model::dead_letter::describe;
 use crate::model::event::{TraceContext, UserId};
 use crate::model::outcome::Kind;
 use crate::model::record::Place;
 use crate::model::text;
-use crate::subscriber::settle::{Facts, error};
+use crate::subscriber::settle::error;
 use crate::subscriber::update::Update;
 use engine::verdict::Reason;
 use engine::{End, Ending};
@@ -22,7 +23,7 @@ mod tests;
 const MAX_ID_BYTES: usize = 256;
 
 /// Logs that the record has ended so. The keys are the names that outcomes have.
-pub fn log(target: &str, ending: &Ending<Update, Facts>) {
+pub fn log(target: &str, ending: &Ending<Update, Attempt>) {
     // The level of an event must be known when it is compiled.
     macro_rules! line {
         ($level:expr) => {
@@ -47,7 +48,7 @@ pub fn log(target: &str, ending: &Ending<Update, Facts>) {
                     record = %place,
                     into = into.map(tracing::field::display),
                     attempts = ending.spent.calls,
-                    http_status = ending.facts.as_ref().and_then(|facts| facts.http_status),
+                    http_status = ending.facts.as_ref().and_then(|attempt| attempt.http_status()),
                     error = error(ending).map(|error| describe(&error)),
                     duration_ms = taken.max(0),
                     trace_id = trace.map(|(trace, _)| trace),

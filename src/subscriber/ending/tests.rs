@@ -1,13 +1,15 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use super::*;
 use crate::api::{self};
+use crate::http::attempt::Call;
+use crate::http::lost::Status;
 use crate::kafka::Claim;
 use crate::model::error::ApiError;
 use crate::model::record::{Header, Record};
@@ -15,11 +17,12 @@ use crate::model::route::Router;
 use crate::subscriber::update::Claims;
 use crate::telemetry::logging::Captured;
 use engine::Spent;
+use engine::verdict::Verdict;
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// An update of user 52 that ended so.
-fn ending(end: End, headers: &[(&str, &str)]) -> Ending<Update, Facts> {
+fn ending(end: End, headers: &[(&str, &str)]) -> Ending<Update, Attempt> {
     let event = json!({
         "specversion": "1.0", "id": "e-1", "source": "/tests", "type": "com.example.tests",
         "data": { "target": "valt", "user": 52, "changes": { "display_name": "Anna", "password": "a-Canary-1" } },
@@ -50,10 +53,15 @@ fn ending(end: End, headers: &[(&str, &str)]) -> Ending<Update, Facts> {
     );
     let refused =
         matches!(end, End::Dead(_)).then(|| ApiError::new("the API refused it (422): too long"));
-    let facts = Facts {
-        http_status: Some(if refused.is_some() { 422 } else { 200 }),
+    let call = Call {
+        verdict: Verdict::Delivered,
+        status: Status::Http(if refused.is_some() { 422 } else { 200 }),
+        duration: Duration::ZERO,
+    };
+    let attempt = Attempt {
+        calls: vec![call],
         error: refused,
-        finished_at: Timestamp::now(),
+        ..Attempt::unknown()
     };
     let spent = Spent {
         calls: 2,
@@ -63,12 +71,12 @@ fn ending(end: End, headers: &[(&str, &str)]) -> Ending<Update, Facts> {
         update: claims.claim(record).unwrap().into(),
         end,
         spent,
-        facts: Some(Arc::new(facts)),
+        facts: Some(Arc::new(attempt)),
     }
 }
 
 /// What is logged of these at these levels.
-fn logged(endings: &[Ending<Update, Facts>], levels: &str) -> Vec<Value> {
+fn logged(endings: &[Ending<Update, Attempt>], levels: &str) -> Vec<Value> {
     let captured = Captured::default();
     let subscriber = tracing_subscriber::fmt()
         .json()

@@ -130,6 +130,7 @@ async fn valt() -> (StandIn, Caller, TempDir) {
         valt.base_url().parse().unwrap(),
         credentials,
         &Tls::default(),
+        None,
         TIMEOUT,
         Box::new(|_| ()),
     )

@@ -466,10 +466,14 @@ impl Writer {
     }
 }
 
+/// After so long without a record, a reader looks whether its client still knows a broker.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Reads one topic from its beginning, as a consumer that sees committed records only.
 pub(crate) struct Reader {
     servers: String,
     topic: String,
+    config: ClientConfig,
     consumer: BaseConsumer,
     partitions: usize,
     /// The partitions of which everything was read.
@@ -492,11 +496,10 @@ impl Reader {
         config
             .set("group.id", "tests")
             .set("enable.auto.commit", "false")
-            .set("isolation.level", isolation);
-        config
+            .set("isolation.level", isolation)
             .set("enable.partition.eof", "true")
-            .set("fetch.wait.max.ms", "20");
-        config.set("fetch.message.max.bytes", "4000000");
+            .set("fetch.wait.max.ms", "20")
+            .set("fetch.message.max.bytes", "4000000");
         let consumer: BaseConsumer = config.create().unwrap();
         let metadata = consumer
             .fetch_metadata(Some(topic), PATIENCE)
@@ -512,6 +515,7 @@ impl Reader {
         Reader {
             servers: servers.to_owned(),
             topic: topic.to_owned(),
+            config,
             consumer,
             partitions,
             at_end: HashSet::new(),
@@ -546,14 +550,37 @@ impl Reader {
         &self.seen
     }
 
+    /// A client may forget all brokers of a cluster that had none for a moment. A new one goes on
+    /// reading where it was.
+    fn renew_if_forgetful(&mut self) {
+        let answer = self.consumer.fetch_metadata(Some(&self.topic), SILENCE);
+        let code = answer.err().and_then(|error| error.rdkafka_error_code());
+        if code != Some(RDKafkaErrorCode::BrokerTransportFailure) {
+            return;
+        }
+        let mut assignment = TopicPartitionList::new();
+        for partition in 0..i32::try_from(self.partitions).unwrap() {
+            let last = self.seen.iter().rev();
+            let last = last
+                .map(|(place, _)| place)
+                .find(|place| place.partition == partition);
+            let next = last.map_or(Offset::Beginning, |last| Offset::Offset(last.offset + 1));
+            assignment
+                .add_partition_offset(&self.topic, partition, next)
+                .unwrap();
+        }
+        self.consumer = self.config.create().unwrap();
+        self.consumer.assign(&assignment).unwrap();
+    }
+
     /// Reads until `done` or `patience` has passed; says whether it was done.
     pub(crate) fn read_until(&mut self, patience: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let deadline = Instant::now() + patience;
         while !done(self) {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.consumer.poll(left) {
+            match self.consumer.poll(left.min(SILENCE)) {
                 None if left.is_zero() => return false,
-                None => {}
+                None => self.renew_if_forgetful(),
                 // The client goes on trying.
                 Some(Err(KafkaError::MessageConsumption(
                     RDKafkaErrorCode::BrokerTransportFailure

@@ -88,6 +88,10 @@ impl Service {
         let mut child = Command::new(env!("CARGO_BIN_EXE_user-courier"))
             .args(arguments)
             .env_remove("RUST_LOG")
+            // Nobody is asked there: a proxy is what the configuration says.
+            .envs(
+                ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].map(|name| (name, "http://127.0.0.1:9")),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -9,7 +9,7 @@ use stand_in::scripted::{Request, serve};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
-use crate::http::connect::Names;
+use crate::http::names::Source;
 
 fn fine() -> Reply {
     Reply::Bytes(json(200, r#"{"id":52}"#))
@@ -40,7 +40,9 @@ async fn kept(
 
 #[tokio::test]
 async fn a_kept_connection_that_is_dead_is_replaced_at_once_and_at_no_cost() {
-    for dead in [|| Reply::Reset, || Reply::Last(Vec::new())] {
+    // A head that is cut short is not told from none by reqwest.
+    let cut = || Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-".to_vec());
+    for dead in [|| Reply::Reset, || Reply::Last(Vec::new()), cut] {
         // Several, so that there is another dead one to take.
         let (server, caller, _folder) = kept(3, dead).await;
         let attempt = call(&caller).await;
@@ -76,12 +78,7 @@ async fn a_hundred_dead_connections_cost_nobody_anything() {
 async fn a_connection_that_is_new_or_has_begun_to_answer_gets_no_second_request() {
     /// The reply on a kept connection, how it is judged, and whether it is ambiguous.
     type Begun = (fn() -> Reply, &'static str, bool);
-    let begun: [Begun; 4] = [
-        (
-            || Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-".to_vec()),
-            "retry protocol",
-            true,
-        ),
+    let begun: [Begun; 3] = [
         (
             || Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"id\":52}".to_vec()),
             "retry protocol",
@@ -270,8 +267,9 @@ pub(super) fn caller_of(
     let http = Http::with_names(
         &url,
         tls.unwrap_or(&Tls::default()),
+        None,
         timeout,
-        Names::Given(addresses.clone()),
+        Source::Given(addresses.clone()),
     )
     .unwrap();
     let credentials = Credentials::Token(Secret::File(folder.path().join("secret")));

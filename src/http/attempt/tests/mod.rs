@@ -16,6 +16,7 @@ use crate::telemetry::logging::Captured;
 
 mod connections;
 mod kindly;
+mod proxy;
 mod tls;
 mod token;
 mod transport;
@@ -61,6 +62,7 @@ fn caller(api: &str, url: Url, tls: &Tls, by_login: bool) -> (Caller, TempDir) {
         url,
         credentials,
         tls,
+        None,
         TIMEOUT,
         Box::new(|_| ()),
     );

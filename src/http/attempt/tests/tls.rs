@@ -11,16 +11,16 @@ use super::*;
 use crate::config::ClientCertificate;
 use crate::http::attempt::tests::connections::{caller_of, port_of};
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(super) fn authority() -> Authority {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// A certificate for this host, and its key.
-fn certificate(
+pub(super) fn certificate(
     authority: &Authority,
     host: &str,
     is_expired: bool,
@@ -33,12 +33,12 @@ fn certificate(
     (params.signed_by(&key, authority).unwrap(), key)
 }
 
-fn builder() -> rustls::ConfigBuilder<rustls::ServerConfig, rustls::WantsVerifier> {
+pub(super) fn builder() -> rustls::ConfigBuilder<rustls::ServerConfig, rustls::WantsVerifier> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     rustls::ServerConfig::builder()
 }
 
-fn config(
+pub(super) fn config(
     builder: rustls::ConfigBuilder<rustls::ServerConfig, rustls::server::WantsServerCert>,
     (certificate, key): (rcgen::Certificate, KeyPair),
 ) -> rustls::ServerConfig {
@@ -64,7 +64,7 @@ async fn confirming(config: rustls::ServerConfig) -> Server {
     Server::start_tls(config, |_| Reply::Bytes(json(200, r#"{"id":52}"#))).await
 }
 
-fn trusting(authority: &Authority, folder: &TempDir) -> Tls {
+pub(super) fn trusting(authority: &Authority, folder: &TempDir) -> Tls {
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, authority.pem()).unwrap();
     Tls {
@@ -123,6 +123,7 @@ async fn tls_that_is_cut_off_is_unreachable_and_what_is_no_tls_a_fault() {
         at_localhost(&silent),
         credentials,
         &Tls::default(),
+        None,
         SHORT,
         Box::new(|_| ()),
     )
@@ -236,7 +237,7 @@ fn a_tls_file_that_cannot_be_used_is_named() {
             "not a certificate and its key",
         ),
     ] {
-        let made = Http::new(&"https://localhost".parse().unwrap(), &tls, TIMEOUT);
+        let made = Http::new(&"https://localhost".parse().unwrap(), &tls, None, TIMEOUT);
         let error = format!("{:#}", made.err().unwrap());
         assert!(
             error.contains(part) && (error.contains("/missing") || error.contains("/nonsense")),

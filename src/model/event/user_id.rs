@@ -1,4 +1,4 @@
-//! A user: whose updates a lane holds.
+//! A user id: whose record at an API an event updates.
 
 use std::fmt;
 
