@@ -37,7 +37,7 @@ pub(super) struct Seen {
 
 /// How Kafka is for an instance, as it says.
 #[derive(Clone, Debug, Deserialize)]
-struct Kafka {
+struct KafkaSeen {
     state: String,
     since: Timestamp,
     last_error: Option<String>,
@@ -53,11 +53,11 @@ pub(super) struct Stranded<'a> {
 
 /// The page `/status` of an instance.
 #[derive(Clone, Debug, Deserialize)]
-struct Status {
+struct StatusPage {
     version: String,
     instance_id: String,
     /// An instance of an older version does not tell.
-    kafka: Option<Kafka>,
+    kafka: Option<KafkaSeen>,
     targets: BTreeMap<String, Seen>,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Instance {
     since: Timestamp,
     error: Option<String>,
     took: Duration,
-    status: Option<Status>,
+    status: Option<StatusPage>,
     counts: Option<(Instant, BTreeMap<String, Counts>)>,
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Grown {
 
 /// An instance, for the page.
 #[derive(Serialize)]
-pub(super) struct Shown<'a> {
+pub(super) struct InstanceRow<'a> {
     address: &'a str,
     id: Option<&'a str>,
     version: Option<&'a str>,
@@ -96,7 +96,7 @@ pub(super) type Answer = Result<Heard, String>;
 
 /// What an instance answered.
 pub(super) struct Heard {
-    status: Status,
+    status: StatusPage,
     counts: BTreeMap<String, Counts>,
     took: Duration,
 }
@@ -122,7 +122,7 @@ pub(super) async fn ask(client: &Client, url: &Url) -> Answer {
     let (status, metrics) = tokio::time::timeout(TIMEOUT, both)
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))?;
-    let status: Status = serde_json::from_str(&status)
+    let status: StatusPage = serde_json::from_str(&status)
         .map_err(|_| "what answers there is no admin endpoint of user-courier".to_owned())?;
     Ok(Heard {
         status,
@@ -251,8 +251,8 @@ impl Instance {
     }
 
     /// For the page.
-    pub(super) fn shown(&self) -> Shown<'_> {
-        Shown {
+    pub(super) fn shown(&self) -> InstanceRow<'_> {
+        InstanceRow {
             address: self
                 .url
                 .as_str()

@@ -30,7 +30,7 @@ const WORDS: usize = 160;
 
 /// What is known of a letter without reading it again.
 #[derive(Clone, Debug)]
-struct Row {
+struct LetterRow {
     failed_at: i64,
     offset: i64,
     /// 0 where it is not known.
@@ -76,7 +76,7 @@ pub(super) struct Letters(RwLock<Index>);
 
 #[derive(Default)]
 struct Index {
-    partitions: BTreeMap<i32, Vec<Row>>,
+    partitions: BTreeMap<i32, Vec<LetterRow>>,
     count: usize,
     texts: Texts,
     settled: Spots,
@@ -173,7 +173,7 @@ struct Fitting {
 }
 
 impl Fitting {
-    fn count(&mut self, row: &Row, of_target: bool, of_reason: bool) {
+    fn count(&mut self, row: &LetterRow, of_target: bool, of_reason: bool) {
         if of_reason {
             *self.targets.entry(row.target).or_default() += 1;
         }
@@ -207,7 +207,7 @@ impl Index {
         }: &Draft,
     ) {
         let (partition, offset) = (*partition, *offset);
-        let row = Row {
+        let row = LetterRow {
             failed_at: facts.failed_at.as_millisecond(),
             offset,
             user: facts.user.map_or(0, UserId::get),
@@ -292,7 +292,7 @@ impl Index {
         let row = |Reverse((at, number)): Reverse<(Cursor, usize)>| {
             Some((at, self.partitions.get(&at.1)?.get(number)?))
         };
-        let rows: Vec<(Cursor, &Row)> = fitting
+        let rows: Vec<(Cursor, &LetterRow)> = fitting
             .latest
             .into_sorted_vec()
             .into_iter()
@@ -315,7 +315,7 @@ impl Index {
         })
     }
 
-    fn row(&self, topic: &str, (failed_at, partition, offset): Cursor, row: &Row) -> Value {
+    fn row(&self, topic: &str, (failed_at, partition, offset): Cursor, row: &LetterRow) -> Value {
         json!({
             "place": format!("{topic}/{partition}/{offset}"),
             "failed_at": Timestamp::from_millisecond(failed_at).map(timestamp).ok(),

@@ -22,24 +22,24 @@ const KEPT: usize = 600;
 const WINDOW: usize = 10;
 
 /// What is known of the group.
-pub(super) struct Now(Mutex<Group>);
+pub(super) struct Now(Mutex<GroupSeen>);
 
-struct Group {
+struct GroupSeen {
     instances: Vec<Instance>,
-    targets: Vec<Target>,
+    targets: Vec<TargetSeen>,
     looked_at: Option<Timestamp>,
 }
 
-struct Target {
+struct TargetSeen {
     name: String,
     api: Option<&'static str>,
-    samples: VecDeque<Sample>,
+    samples: VecDeque<Look>,
     calls: VecDeque<Histogram>,
     deliveries: VecDeque<Histogram>,
 }
 
 /// One look at a target.
-struct Sample {
+struct Look {
     /// In seconds since 1970: it tells the page what it has seen already.
     at: i64,
     /// Updates delivered each second; `None` where nobody could tell.
@@ -54,7 +54,7 @@ struct Sample {
 impl Now {
     /// Nothing is known yet.
     pub(super) fn new(config: &Config) -> Self {
-        let target = |name: &str, api| Target {
+        let target = |name: &str, api| TargetSeen {
             name: name.to_owned(),
             api,
             samples: VecDeque::new(),
@@ -67,7 +67,7 @@ impl Now {
             .map(|one| target(&one.name, Some(one.api.name())))
             .chain([target(UNCLAIMED, None)]);
         let instances = config.console.instances.iter().cloned().map(Instance::new);
-        Now(Mutex::new(Group {
+        Now(Mutex::new(GroupSeen {
             instances: instances.collect(),
             targets: targets.collect(),
             looked_at: None,
@@ -123,12 +123,12 @@ impl Now {
         Some((id.to_owned(), serde_json::to_value(seen).ok()?))
     }
 
-    fn group(&self) -> std::sync::MutexGuard<'_, Group> {
+    fn group(&self) -> std::sync::MutexGuard<'_, GroupSeen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Group {
+impl GroupSeen {
     fn take(&mut self, answers: Vec<instances::Answer>) {
         let now = Timestamp::now();
         self.looked_at = Some(now);
@@ -174,7 +174,7 @@ impl Group {
         since?.into_iter().min()
     }
 
-    fn card(&self, target: &Target, after: i64) -> Value {
+    fn card(&self, target: &TargetSeen, after: i64) -> Value {
         let seen = self.seen(&target.name);
         let worst = worst(&seen).map(|(_, seen)| seen);
         let sum = |of: fn(&Seen) -> u64| seen.iter().map(|(_, seen)| of(seen)).sum::<u64>();
@@ -201,7 +201,7 @@ impl Group {
             "in_flight": (!seen.is_empty()).then(|| sum(|seen| seen.in_flight)),
             "limit": (!seen.is_empty()).then(|| sum(|seen| seen.concurrency_limit)),
             "instances": seen.iter().map(|(id, seen)| json!({ "id": id, "state": seen.state, "cause": seen.cause })).collect::<Vec<_>>(),
-            "samples": target.samples.iter().filter(|sample| sample.at > after).map(Sample::row).collect::<Vec<_>>(),
+            "samples": target.samples.iter().filter(|sample| sample.at > after).map(Look::row).collect::<Vec<_>>(),
         })
     }
 }
@@ -218,7 +218,7 @@ fn worst<'a>(seen: &[(&'a str, &'a Seen)]) -> Option<(&'a str, &'a Seen)> {
         .max_by_key(|(_, seen)| (badness(&seen.state), std::cmp::Reverse(seen.since)))
 }
 
-impl Target {
+impl TargetSeen {
     fn take(
         &mut self,
         at: i64,
@@ -228,7 +228,7 @@ impl Target {
     ) {
         let grown: Vec<&Grown> = grown.iter().filter_map(|of| of.get(&self.name)).collect();
         let sum = |of: fn(&Grown) -> f64| grown.iter().map(|grown| of(grown)).sum::<f64>();
-        let sample = Sample {
+        let sample = Look {
             at,
             rate: (!grown.is_empty())
                 .then(|| sum(|grown| grown.counts.delivered / grown.seconds.max(0.001))),
@@ -266,7 +266,7 @@ fn p99<'a>(
     window.iter().fold(Histogram::default(), add).quantile(0.99)
 }
 
-impl Sample {
+impl Look {
     /// A short form, since there are hundreds: second, rate, dead letters, p99 of calls, p99 of
     /// deliveries, lag, state.
     fn row(&self) -> Value {

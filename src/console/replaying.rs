@@ -70,7 +70,7 @@ impl Replayer {
             .follows
             .begin(&job.id, choice.letters.iter().map(|one| one.spot).collect());
         let mut summary = Summary::default();
-        let who = Who {
+        let who = Author {
             yes: &yes,
             wanted: self.words(wanted, force),
         };
@@ -160,12 +160,12 @@ fn told(desk: &Desk, summary: &Summary, total: usize) -> Value {
 }
 
 /// Who replays what, for the log.
-struct Who<'a> {
+struct Author<'a> {
     yes: &'a Yes,
     wanted: String,
 }
 
-impl Who<'_> {
+impl Author<'_> {
     fn log_begin(&self, tally: &Tally) {
         let [send, trim, supersede, refuse] = Action::ALL.map(|action| tally.of(action));
         let Yes {

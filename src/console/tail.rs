@@ -37,13 +37,13 @@ pub(super) struct Tail {
     pub(super) letters: Letters,
     pub(super) follows: Follows,
     progress: Progress,
-    failure: Mutex<Option<Trouble>>,
+    failure: Mutex<Option<Silence>>,
     /// When Kafka last answered, in milliseconds since 1970; 0 before the first time.
     answered: AtomicI64,
 }
 
 /// Why the topics cannot be read.
-struct Trouble {
+struct Silence {
     since: Timestamp,
     words: String,
     /// It was so more than once. A leader that moves is found again at the next look, and worries
@@ -110,7 +110,7 @@ impl Tail {
                 || self.last_answer().unwrap_or_else(Timestamp::now),
                 |known| known.since,
             );
-            *known = Some(Trouble {
+            *known = Some(Silence {
                 since,
                 words,
                 lasts: known.is_some(),

@@ -71,14 +71,14 @@ impl Broker {
         samples: &[Sample],
         span: Duration,
     ) -> anyhow::Result<Vec<Spot>> {
-        let spots = Spots(Mutex::new(vec![None; samples.len()]));
+        let spots = SampleSpots(Mutex::new(vec![None; samples.len()]));
         let mut config = self.client();
         // An idempotent producer would take a second to begin.
         config
             .set("partitioner", "murmur2_random")
             .set("retries", "0")
             .set("linger.ms", "0");
-        let producer: BaseProducer<Spots> = config.create_with_context(spots)?;
+        let producer: BaseProducer<SampleSpots> = config.create_with_context(spots)?;
         // Known before the first event, which would wait for it.
         producer.client().fetch_metadata(Some(topic), PATIENCE)?;
         let interval = span / u32::try_from(samples.len()).unwrap_or(u32::MAX).max(1);
@@ -154,11 +154,11 @@ impl Broker {
 }
 
 /// Where the samples came to stand, by their number.
-struct Spots(Mutex<Vec<Option<Spot>>>);
+struct SampleSpots(Mutex<Vec<Option<Spot>>>);
 
-impl ClientContext for Spots {}
+impl ClientContext for SampleSpots {}
 
-impl ProducerContext for Spots {
+impl ProducerContext for SampleSpots {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {

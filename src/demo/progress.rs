@@ -29,7 +29,7 @@ pub(super) enum Ended {
 }
 
 /// What one subscriber has done.
-struct Row {
+struct ProgressRow {
     name: &'static str,
     events: usize,
     settled: usize,
@@ -67,7 +67,7 @@ pub(super) async fn watch(
             .iter()
             .filter(|sample| sample.subscriber == name)
             .count();
-        Row {
+        ProgressRow {
             name,
             events,
             settled: 0,
@@ -116,7 +116,7 @@ pub(super) async fn watch(
     }
 }
 
-impl Row {
+impl ProgressRow {
     /// Looks what the target does. Returns words if it holds since the last look, or flows again.
     fn look(&mut self, metrics: &Metrics) -> Option<String> {
         let was_held = !self.held.is_empty();
@@ -142,7 +142,7 @@ impl Row {
                 self.retries, self.dead
             ));
         }
-        let Row { name, held, .. } = self;
+        let ProgressRow { name, held, .. } = self;
         match (was_held, held.is_empty()) {
             (true, true) => Some(style(format!("{name} flows again")).green().to_string()),
             (false, false) => {

@@ -44,7 +44,7 @@ pub(super) fn samples(events: usize) -> Vec<Sample> {
         } else {
             profile(number, user, &mut rng)
         };
-        let event = Event {
+        let event = SampleEvent {
             number,
             target,
             user,
@@ -55,7 +55,7 @@ pub(super) fn samples(events: usize) -> Vec<Sample> {
             3 => event
                 .with(AIPIX, json!({ "permissions": [1, NO_PERMISSION] }))
                 .structured(),
-            11 => Event {
+            11 => SampleEvent {
                 user: NOBODY,
                 ..event
             }
@@ -88,7 +88,7 @@ fn profile(number: usize, user: u64, rng: &mut fastrand::Rng) -> Value {
     }
 }
 
-struct Event {
+struct SampleEvent {
     number: usize,
     target: &'static str,
     user: u64,
@@ -96,9 +96,9 @@ struct Event {
     expired: bool,
 }
 
-impl Event {
+impl SampleEvent {
     fn with(self, target: &'static str, changes: Value) -> Self {
-        Event {
+        SampleEvent {
             target,
             changes,
             ..self
@@ -160,7 +160,7 @@ impl Event {
     }
 
     fn unreadable(self) -> Sample {
-        Event {
+        SampleEvent {
             target: UNCLAIMED,
             ..self
         }

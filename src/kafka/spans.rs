@@ -53,7 +53,7 @@ mod tests {
         let wanted = [
             (0, 5),
             (0, 5 + NEAR),
-            (0, 7 + 2 * NEAR),
+            (0, 6 + 2 * NEAR),
             (2, 1),
             (1, 9),
             (3, 0),
@@ -66,7 +66,7 @@ mod tests {
                 .map(|run| (run.from, run.to))
                 .collect::<Vec<_>>()
         };
-        let far = 7 + 2 * NEAR;
+        let far = 6 + 2 * NEAR;
         assert_eq!(spans(0), [(5, 6 + NEAR), (far, far + 1)]);
         assert_eq!((spans(1), spans(2)), (vec![(9, 10)], vec![(1, 2)]));
         assert_eq!(found.len(), 3, "the topic has no other partitions");

@@ -219,7 +219,7 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    fn read_updates(&mut self, watch: &mut dyn Watch) -> Result<Vec<Found>, Failure> {
+    fn read_updates(&mut self, watch: &mut dyn Watch) -> Result<Vec<FoundUpdate>, Failure> {
         let ends = self.desk.updates.ends()?;
         let mut spans = Vec::with_capacity(self.updates.len());
         for (partition, from) in &mut self.updates {
@@ -323,7 +323,7 @@ impl<'a> History<'a> {
 }
 
 /// An update of a user that matters.
-struct Found {
+struct FoundUpdate {
     lane: Arc<Lane>,
     other: Other,
     /// Where it stands.
@@ -338,7 +338,7 @@ fn of_interest(
     lanes: &Lanes,
     written_ms: Option<i64>,
     message: &rdkafka::message::BorrowedMessage<'_>,
-) -> Option<Found> {
+) -> Option<FoundUpdate> {
     let record = headers::record(&desk.updates.name, message);
     let Reading {
         event,
@@ -357,7 +357,7 @@ fn of_interest(
         parts,
         dead: hopeless,
     };
-    Some(Found {
+    Some(FoundUpdate {
         lane: lane.clone(),
         other,
         stands: First {

@@ -44,7 +44,7 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
         Ok(())
     })?;
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
-    let mut latest: BinaryHeap<Reverse<Row>> = BinaryHeap::new();
+    let mut latest: BinaryHeap<Reverse<ListRow>> = BinaryHeap::new();
     let mut out = BufWriter::new(stdout());
     let mut from_before = 0;
     let aside = desk.letters(&filter, &mut Bar::new(), |letter, open| {
@@ -66,7 +66,7 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
         {
             return Ok(());
         }
-        latest.push(Reverse(Row {
+        latest.push(Reverse(ListRow {
             key,
             cells: cells(&letter, open, args.filter.all),
         }));
@@ -88,7 +88,7 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Exit> {
 fn print(
     args: &ListArgs,
     counts: &BTreeMap<(String, &str), usize>,
-    latest: BinaryHeap<Reverse<Row>>,
+    latest: BinaryHeap<Reverse<ListRow>>,
     from_before: usize,
 ) {
     let total: usize = counts.values().sum();
@@ -156,26 +156,26 @@ fn print(
 }
 
 /// A row of the table, in the order of time.
-struct Row {
+struct ListRow {
     key: (jiff::Timestamp, crate::model::record::Place),
     cells: Vec<String>,
 }
 
-impl PartialEq for Row {
+impl PartialEq for ListRow {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
     }
 }
 
-impl Eq for Row {}
+impl Eq for ListRow {}
 
-impl PartialOrd for Row {
+impl PartialOrd for ListRow {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Row {
+impl Ord for ListRow {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.key.cmp(&other.key)
     }

@@ -29,11 +29,11 @@ use engine::verdict::Reason;
     user-courier dead-letters replay --config config/user-courier.toml \\\n      --target valt --reason rejected --dry-run")]
 pub struct DeadLettersArgs {
     #[command(subcommand)]
-    command: Command,
+    command: LettersCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum Command {
+enum LettersCommand {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Replay(replay::ReplayArgs),
@@ -113,10 +113,10 @@ impl FilterArgs {
 /// Runs the command.
 pub async fn run(args: DeadLettersArgs) -> Exit {
     let work = move || match args.command {
-        Command::List(args) => list::run(&args),
-        Command::Show(args) => show::run(&args),
-        Command::Replay(args) => replay::run(&args),
-        Command::Export(args) => export::run(&args),
+        LettersCommand::List(args) => list::run(&args),
+        LettersCommand::Show(args) => show::run(&args),
+        LettersCommand::Replay(args) => replay::run(&args),
+        LettersCommand::Export(args) => export::run(&args),
     };
     // The Kafka client's calls block.
     match tokio::task::spawn_blocking(work).await {

@@ -70,10 +70,11 @@ async fn connect(served: &Served, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// Everything until the other side closes.
+/// Everything until the other side closes, which it does soon.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut rest = Vec::new();
-    let _ = stream.read_to_end(&mut rest).await;
+    let closed = timeout(SHORT * 50, stream.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok(), "the connection is still open");
     String::from_utf8_lossy(&rest).into_owned()
 }
 

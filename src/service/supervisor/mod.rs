@@ -27,7 +27,7 @@ const STOPPING: Duration = Duration::from_secs(20);
 
 /// Watches the subscribers of the process.
 pub(super) struct Supervisor {
-    phase: Phase,
+    phase: ServicePhase,
     running: BTreeSet<String>,
     drain_timeout: Duration,
     /// Heard by the subscribers. Nobody else can end them.
@@ -41,7 +41,7 @@ pub(super) struct Supervisor {
 type Report = (String, Result<(), Failure>);
 
 #[derive(Debug)]
-enum Phase {
+enum ServicePhase {
     /// No subscriber may end.
     Running,
     /// The service was asked to stop: each subscriber drains.
@@ -50,7 +50,7 @@ enum Phase {
     Failing { cause: Failure, by: Instant },
 }
 
-enum Event {
+enum Happening {
     /// The service is asked to stop.
     Asked,
     /// A subscriber has ended.
@@ -67,7 +67,7 @@ impl Supervisor {
         let (stopper, stop) = stop::channel();
         let (reporter, reports) = unbounded_channel();
         Supervisor {
-            phase: Phase::Running,
+            phase: ServicePhase::Running,
             running: BTreeSet::new(),
             drain_timeout,
             stopper,
@@ -117,51 +117,54 @@ impl Supervisor {
         let mut admin = admin.fuse();
         loop {
             let (running, late) = match &self.phase {
-                Phase::Running => (true, None),
-                Phase::Stopping { by } | Phase::Failing { by, .. } => (false, Some(*by)),
+                ServicePhase::Running => (true, None),
+                ServicePhase::Stopping { by } | ServicePhase::Failing { by, .. } => {
+                    (false, Some(*by))
+                }
             };
             let event = tokio::select! {
-                Some((name, how)) = self.reports.recv() => Event::Ended(name, how),
-                () = asked.asked(), if running => Event::Asked,
-                _ = &mut admin => Event::AdminEnded,
-                () = at(late) => Event::Late,
+                Some((name, how)) = self.reports.recv() => Happening::Ended(name, how),
+                () = asked.asked(), if running => Happening::Asked,
+                _ = &mut admin => Happening::AdminEnded,
+                () = at(late) => Happening::Late,
             };
             if let Some(end) = self.take(event, Instant::now()) {
                 return end;
             }
-            if !matches!(self.phase, Phase::Running) {
+            if !matches!(self.phase, ServicePhase::Running) {
                 self.stopper.stop();
             }
         }
     }
 
     /// Acts on an event. Returns how the service ends, once it does.
-    fn take(&mut self, event: Event, now: Instant) -> Option<Result<(), Failure>> {
-        let late = matches!(event, Event::Late);
+    fn take(&mut self, event: Happening, now: Instant) -> Option<Result<(), Failure>> {
+        let late = matches!(event, Happening::Late);
         let failure = match event {
-            Event::Asked | Event::Late => None,
-            Event::AdminEnded => Some(Failure::Admin),
-            Event::Ended(name, how) => {
+            Happening::Asked | Happening::Late => None,
+            Happening::AdminEnded => Some(Failure::Admin),
+            Happening::Ended(name, how) => {
                 self.running.remove(&name);
-                let unasked = matches!(self.phase, Phase::Running).then_some(Failure::Quit(name));
+                let unasked =
+                    matches!(self.phase, ServicePhase::Running).then_some(Failure::Quit(name));
                 how.map_or_else(Some, |()| unasked)
             }
         };
-        let phase = std::mem::replace(&mut self.phase, Phase::Running);
+        let phase = std::mem::replace(&mut self.phase, ServicePhase::Running);
         let phase = match (phase, failure) {
-            (Phase::Running, None) => Phase::Stopping {
+            (ServicePhase::Running, None) => ServicePhase::Stopping {
                 by: now + self.drain_timeout + STOPPING,
             },
-            (Phase::Running, Some(cause)) => failing(cause, now + FAILING),
-            (Phase::Stopping { by }, Some(cause)) => failing(cause, by.min(now + FAILING)),
-            (Phase::Failing { cause, by }, Some(other)) => {
+            (ServicePhase::Running, Some(cause)) => failing(cause, now + FAILING),
+            (ServicePhase::Stopping { by }, Some(cause)) => failing(cause, by.min(now + FAILING)),
+            (ServicePhase::Failing { cause, by }, Some(other)) => {
                 error!(
                     error = format!("{other:#}"),
                     "something else failed, while the process was about to end"
                 );
-                Phase::Failing { cause, by }
+                ServicePhase::Failing { cause, by }
             }
-            (phase @ (Phase::Stopping { .. } | Phase::Failing { .. }), None) => phase,
+            (phase @ (ServicePhase::Stopping { .. } | ServicePhase::Failing { .. }), None) => phase,
         };
         let names = self
             .running
@@ -170,13 +173,13 @@ impl Supervisor {
             .collect::<Vec<_>>()
             .join(", ");
         match phase {
-            Phase::Stopping { .. } if self.running.is_empty() => {
+            ServicePhase::Stopping { .. } if self.running.is_empty() => {
                 info!("drained");
                 Some(Ok(()))
             }
-            Phase::Stopping { .. } if late => Some(Err(Failure::Late(names))),
-            Phase::Failing { cause, .. } if self.running.is_empty() => Some(Err(cause)),
-            Phase::Failing { cause, .. } if late => {
+            ServicePhase::Stopping { .. } if late => Some(Err(Failure::Late(names))),
+            ServicePhase::Failing { cause, .. } if self.running.is_empty() => Some(Err(cause)),
+            ServicePhase::Failing { cause, .. } if late => {
                 warn!(
                     targets = names,
                     "these have not drained in time and are left behind: what was in flight is called again"
@@ -191,12 +194,12 @@ impl Supervisor {
     }
 }
 
-fn failing(cause: Failure, by: Instant) -> Phase {
+fn failing(cause: Failure, by: Instant) -> ServicePhase {
     error!(
         error = format!("{cause:#}"),
         "the process ends: what is in flight at the other targets may finish"
     );
-    Phase::Failing { cause, by }
+    ServicePhase::Failing { cause, by }
 }
 
 async fn at(moment: Option<Instant>) {

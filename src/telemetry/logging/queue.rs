@@ -20,7 +20,7 @@ const WAITING: usize = 8 << 20;
 /// Bytes that are written at once, more or less.
 const AT_ONCE: usize = 64 << 10;
 
-enum Message {
+enum Queued {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
     /// The last line, after which nothing more is written.
@@ -28,7 +28,7 @@ enum Message {
 }
 
 #[derive(Default)]
-struct Counts {
+struct QueueCounts {
     waiting: AtomicUsize,
     left_out: AtomicU64,
     /// The metric of the same.
@@ -38,8 +38,8 @@ struct Counts {
 /// Takes lines, and leaves out those for which there is no room.
 #[derive(Clone)]
 pub(super) struct Queue {
-    sender: Sender<Message>,
-    counts: Arc<Counts>,
+    sender: Sender<Queued>,
+    counts: Arc<QueueCounts>,
 }
 
 impl Queue {
@@ -47,8 +47,8 @@ impl Queue {
     /// how many were left out.
     pub(super) fn start(out: impl Write + Send + 'static, json: bool) -> Self {
         let (sender, receiver) = channel();
-        let counts = Arc::<Counts>::default();
-        let mut lines = Lines {
+        let counts = Arc::<QueueCounts>::default();
+        let mut lines = LineWriter {
             receiver,
             counts: counts.clone(),
             out,
@@ -71,7 +71,7 @@ impl Queue {
     /// Waits until what was logged so far is written.
     pub(super) fn flush(&self, patience: Duration) {
         let (done, written) = sync_channel(1);
-        if self.sender.send(Message::Flush(done)).is_ok() {
+        if self.sender.send(Queued::Flush(done)).is_ok() {
             // What is not written by then stays so.
             let _ = written.recv_timeout(patience);
         }
@@ -81,7 +81,7 @@ impl Queue {
     /// returns, or standard error took nothing for so long.
     pub(super) fn end(&self, last: Vec<u8>, patience: Duration) {
         let (done, written) = sync_channel(1);
-        if self.sender.send(Message::End(last, done)).is_ok() {
+        if self.sender.send(Queued::End(last, done)).is_ok() {
             let _ = written.recv_timeout(patience);
         }
     }
@@ -89,7 +89,7 @@ impl Queue {
     fn push(&self, line: &[u8]) {
         let waiting = self.counts.waiting.fetch_add(line.len(), Ordering::Relaxed);
         let has_room = waiting == 0 || waiting + line.len() <= WAITING;
-        if !has_room || self.sender.send(Message::Line(line.to_vec())).is_err() {
+        if !has_room || self.sender.send(Queued::Line(line.to_vec())).is_err() {
             self.counts.waiting.fetch_sub(line.len(), Ordering::Relaxed);
             self.counts.left_out.fetch_add(1, Ordering::Relaxed);
             if let Some(metric) = self.counts.metric.get() {
@@ -120,16 +120,16 @@ impl Write for &Queue {
 }
 
 /// The other end of the queue.
-struct Lines<W> {
-    receiver: Receiver<Message>,
-    counts: Arc<Counts>,
+struct LineWriter<W> {
+    receiver: Receiver<Queued>,
+    counts: Arc<QueueCounts>,
     out: W,
     json: bool,
     /// Of the lines left out, how many were told of.
     told: u64,
 }
 
-impl<W: Write> Lines<W> {
+impl<W: Write> LineWriter<W> {
     fn write(&mut self) {
         let mut bytes = Vec::new();
         let mut flushed = Vec::new();
@@ -137,12 +137,12 @@ impl<W: Write> Lines<W> {
             let (mut next, mut waited) = (Some(first), 0);
             while let Some(message) = next {
                 match message {
-                    Message::Line(line) => {
+                    Queued::Line(line) => {
                         waited += line.len();
                         bytes.extend(fit_to_be_seen(&line).bytes());
                     }
-                    Message::Flush(done) => flushed.push(done),
-                    Message::End(last, done) => {
+                    Queued::Flush(done) => flushed.push(done),
+                    Queued::End(last, done) => {
                         self.put(&mut bytes, waited, &last);
                         flushed.push(done);
                         return answer(&mut flushed);

@@ -40,18 +40,18 @@ const ANSWER: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Processor {
     queue: mpsc::Sender<SpanData>,
-    counts: Arc<Counts>,
+    counts: Arc<ExportCounts>,
 }
 
 /// What becomes of spans.
 #[derive(Debug)]
-struct Counts {
+struct ExportCounts {
     /// Those that wait, or are being sent.
     waiting: AtomicU64,
     left_out: IntCounter,
 }
 
-impl Counts {
+impl ExportCounts {
     fn lost(&self, spans: u64) {
         self.left_out.inc_by(spans);
         self.waiting.fetch_sub(spans, Ordering::Relaxed);
@@ -81,7 +81,7 @@ impl SpanProcessor for Processor {
 pub(super) struct Export {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
-    counts: Arc<Counts>,
+    counts: Arc<ExportCounts>,
 }
 
 impl Export {
@@ -130,7 +130,7 @@ pub(super) fn start(
     exporter.set_resource(resource);
     let (queue, waiting) = mpsc::channel(WAITING);
     let (stop, stopped) = oneshot::channel();
-    let counts = Arc::new(Counts {
+    let counts = Arc::new(ExportCounts {
         waiting: AtomicU64::new(0),
         left_out,
     });
@@ -157,7 +157,7 @@ pub(super) fn start(
 struct Sending {
     exporter: SpanExporter,
     waiting: mpsc::Receiver<SpanData>,
-    counts: Arc<Counts>,
+    counts: Arc<ExportCounts>,
     /// Of the spans left out, how many were told of.
     told: u64,
     /// It was told that spans are left out, and not yet that none are any more.
