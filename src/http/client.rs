@@ -171,11 +171,13 @@ impl Http {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
+            if !error.is_connect() {
+                return Err(error);
+            }
             tries += 1;
+            let timed_out = error.is_timeout();
             // Addresses that refuse are passed over by reqwest.
-            let timed_out = error.is_connect() && error.is_timeout();
-            let may_be_the_address = timed_out || error.is_connect() && is_of_tls(&error);
-            if !may_be_the_address {
+            if !timed_out && !is_of_tls(&error) {
                 return Err(first.unwrap_or(error));
             }
             names.pass_over(turn);
