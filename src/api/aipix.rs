@@ -12,7 +12,8 @@ use crate::api::changes::{self, Changes, Field, Kind};
 use crate::api::judge::{self, Body, Refusal, Shape};
 use crate::api::{Answer, Api, Judgement, Login, Request, TokenPlace};
 use crate::model::error::ApiError;
-use crate::model::event::{InvalidChanges, UserId};
+use crate::model::event::InvalidChanges;
+use crate::model::user::{IdForm, UserId};
 
 /// The API of an aipix VMS.
 pub(super) struct Aipix;
@@ -31,6 +32,10 @@ const MISSING: &str = "No query results for model [";
 impl Api for Aipix {
     fn name(&self) -> &'static str {
         "aipix"
+    }
+
+    fn id_form(&self) -> IdForm {
+        IdForm::Number
     }
 
     fn token_key(&self) -> &'static str {
@@ -54,7 +59,7 @@ impl Api for Aipix {
         true
     }
 
-    fn update(&self, user: UserId, changes: &Changes) -> Request {
+    fn update(&self, user: &UserId, changes: &Changes) -> Request {
         Request {
             method: hyper::Method::PUT,
             path: format!("/api/admin/v1/users/{user}"),
@@ -65,7 +70,7 @@ impl Api for Aipix {
         }
     }
 
-    fn judge(&self, user: UserId, answer: &Answer) -> Judgement {
+    fn judge(&self, user: &UserId, answer: &Answer) -> Judgement {
         match answer.status {
             204 => judge::delivered(),
             _ => judge::judge(&SHAPE, user, answer),

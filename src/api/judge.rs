@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::model::error::ApiError;
 
 use crate::api::{Answer, Judgement, Login};
-use crate::model::event::UserId;
+use crate::model::user::UserId;
 use crate::model::json::{self, Number};
 use engine::verdict::Verdict;
 
@@ -59,7 +59,7 @@ pub(super) struct Shape {
 }
 
 /// The verdict on an answer to an update.
-pub(super) fn judge(shape: &Shape, user: UserId, answer: &Answer) -> Judgement {
+pub(super) fn judge(shape: &Shape, user: &UserId, answer: &Answer) -> Judgement {
     let body = Body::of(answer);
     let judgement = match (status(answer, body.as_ref()), &body) {
         (None, _) => fault(
@@ -70,7 +70,7 @@ pub(super) fn judge(shape: &Shape, user: UserId, answer: &Answer) -> Judgement {
         ),
         (Some(200), Some(body)) => match (shape.user)(body) {
             Some(id) => Judgement {
-                other_user: id != user.get(),
+                other_user: Some(id) != user.as_number(),
                 ..delivered()
             },
             None => fault(

@@ -16,7 +16,8 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use crate::model::event::{InvalidChanges, UserId};
+use crate::model::event::InvalidChanges;
+use crate::model::user::{IdForm, UserId};
 use engine::verdict::Verdict;
 
 use crate::model::error::ApiError;
@@ -29,6 +30,9 @@ pub(crate) use changes::MAX_ITEMS;
 pub trait Api: Send + Sync {
     /// The name in the configuration (`api = "…"`).
     fn name(&self) -> &'static str;
+
+    /// What it takes as a user's id.
+    fn id_form(&self) -> IdForm;
 
     /// What the configuration calls a fixed token; its key there is this plus `_file` or `_env`.
     fn token_key(&self) -> &'static str;
@@ -52,10 +56,10 @@ pub trait Api: Send + Sync {
     fn may_merge(&self, earlier: &Changes, later: &Changes) -> bool;
 
     /// The request that sets `changes` for `user`.
-    fn update(&self, user: UserId, changes: &Changes) -> Request;
+    fn update(&self, user: &UserId, changes: &Changes) -> Request;
 
     /// The verdict on an answer to [`Api::update`], by status and body.
-    fn judge(&self, user: UserId, answer: &Answer) -> Judgement;
+    fn judge(&self, user: &UserId, answer: &Answer) -> Judgement;
 
     /// The request that logs in.
     fn login(&self, username: &str, password: &SecretString) -> Request;

@@ -10,7 +10,8 @@ use crate::api::changes::{self, Changes, Field, Kind};
 use crate::api::judge::{self, Body, Refusal, Shape};
 use crate::api::{Answer, Api, Judgement, Login, Request, TokenPlace};
 use crate::model::error::ApiError;
-use crate::model::event::{InvalidChanges, UserId};
+use crate::model::event::InvalidChanges;
+use crate::model::user::{IdForm, UserId};
 use crate::model::json;
 
 /// The API of a VALT server.
@@ -43,6 +44,10 @@ impl Api for Valt {
         "valt"
     }
 
+    fn id_form(&self) -> IdForm {
+        IdForm::Number
+    }
+
     fn token_key(&self) -> &'static str {
         "access_token"
     }
@@ -69,7 +74,7 @@ impl Api for Valt {
             && both("video_access").is_none_or(|(earlier, later)| parts(earlier).all(|part| parts(later).any(|other| other == part)))
     }
 
-    fn update(&self, user: UserId, changes: &Changes) -> Request {
+    fn update(&self, user: &UserId, changes: &Changes) -> Request {
         Request {
             method: hyper::Method::POST,
             path: format!("/api/v3/admin/users/{user}/edit"),
@@ -78,7 +83,7 @@ impl Api for Valt {
         }
     }
 
-    fn judge(&self, user: UserId, answer: &Answer) -> Judgement {
+    fn judge(&self, user: &UserId, answer: &Answer) -> Judgement {
         judge::judge(&SHAPE, user, answer)
     }
 

@@ -22,7 +22,6 @@ use crate::http::client::Http;
 use crate::http::session::Session;
 use crate::kafka::topics::{TopicSettings, near_retention, remarks, topic_settings, unequal};
 use crate::kafka::{Found, create_them, find_topics, missing};
-use crate::model::event::UserId;
 use crate::model::outcome::timestamp;
 use crate::operator::{Desk, Filter};
 use crate::subscriber::try_out_tls;
@@ -255,10 +254,11 @@ async fn look_at_target(target: &Target) -> Finding {
     if let Credentials::Login { username, .. } = &target.credentials {
         return Ok(format!("reached, and `{username}` is logged in"));
     }
-    let Some(nobody) = UserId::new(i64::MAX as u64) else {
-        return Err("the user numbers are wrong".to_owned());
+    // Nobody has that id.
+    let Ok(nobody) = target.api.id_form().parse("9223372036854775807") else {
+        return Err("the user ids are wrong".to_owned());
     };
-    let update = target.api.update(nobody, &Changes::default());
+    let update = target.api.update(&nobody, &Changes::default());
     let request = Request {
         method: hyper::Method::GET,
         body: Bytes::new(),

@@ -79,7 +79,7 @@ impl Chosen {
         Chosen {
             spot: (place.partition, place.offset),
             target: facts.target.as_str().into(),
-            user: facts.user,
+            user: facts.user.clone(),
             reason: facts.reason,
             lane: reading.lane.map(Arc::new),
             parts: reading.parts.into(),

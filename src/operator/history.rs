@@ -10,7 +10,7 @@ use rdkafka::message::Message;
 
 use crate::kafka::headers;
 use crate::kafka::reader::{Go, Sight, Span, Spot, Topic};
-use crate::model::event::UserId;
+use crate::model::outcome;
 use crate::model::outcome::{EventIdentity, Kind};
 use crate::operator::ancestry::{Link, Replays, beginnings};
 pub use crate::operator::chosen::Chosen;
@@ -424,9 +424,9 @@ fn of_interest(
 
 /// `valt/users/52`.
 fn lane_of(subject: &str) -> Option<Lane> {
-    let (target, user) = subject.rsplit_once("/users/")?;
+    let (target, user) = outcome::of_subject(subject)?;
     Some(Lane {
         target: target.to_owned(),
-        user: UserId::new(user.parse().ok()?)?,
+        user,
     })
 }

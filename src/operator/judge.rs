@@ -4,9 +4,10 @@ use jiff::Timestamp;
 
 use crate::api::Api;
 use crate::config::Config;
-use crate::model::event::{self, Event, UserId};
+use crate::model::event::{self, Event};
 use crate::model::record::Record;
 use crate::model::route::{Claim, Router};
+use crate::model::user::{IdForm, UserId, UserValue};
 use crate::operator::changes;
 use crate::subscriber::update;
 use engine::verdict::Reason;
@@ -16,7 +17,7 @@ use engine::verdict::Reason;
 pub struct Lane {
     /// The target.
     pub target: String,
-    /// The user's number there.
+    /// The user's id there.
     pub user: UserId,
 }
 
@@ -75,9 +76,11 @@ impl Judge {
             Claim::Unroutable { message } => (None, Some((Reason::Unroutable, message))),
             Claim::Target(name) => (Some(name), self.invalid(name, &event)),
         };
-        let lane = target.zip(event.user_id().ok()).map(|(target, user)| Lane {
-            target: target.to_owned(),
-            user,
+        let lane = target.and_then(|target| {
+            Some(Lane {
+                target: target.to_owned(),
+                user: event.user_id(self.id_form(target)?).ok()?,
+            })
         });
         let expired = || event.expires_at.filter(|end| *end <= Timestamp::now());
         let problem = problem.or_else(|| {
@@ -89,6 +92,17 @@ impl Judge {
             parts,
             problem,
         }
+    }
+
+    /// What the target's API takes as an id, if there is such a target.
+    pub fn id_form(&self, target: &str) -> Option<IdForm> {
+        let (_, api) = self.targets.iter().find(|(name, _)| name == target)?;
+        Some(api.id_form())
+    }
+
+    /// The user of a dead letter as the target's API has it in JSON.
+    pub fn user_value(&self, target: &str, user: Option<&UserId>) -> Option<UserValue> {
+        Some(user?.value(self.id_form(target)))
     }
 
     fn invalid(&self, target: &str, event: &Event) -> Option<(Reason, String)> {

@@ -21,6 +21,7 @@ pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
     let facts = &letter.facts;
     let whose = facts
         .user
+        .as_ref()
         .map_or_else(|| "no known user".to_owned(), |user| format!("user {user}"));
     let title = format!(
         "{}: {}, {whose}, {}",

@@ -72,7 +72,7 @@ impl Story {
         let subject = chosen
             .lane
             .as_ref()
-            .map(|lane| outcome::subject(&lane.target, lane.user));
+            .map(|lane| outcome::subject(&lane.target, &lane.user));
         let spans = desk
             .outcomes
             .since(earlier(facts.failed_at), desk.outcomes.spans()?)?;

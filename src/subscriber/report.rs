@@ -9,7 +9,6 @@ use tracing::{debug, info, warn};
 use crate::http::attempt::Attempt;
 use crate::kafka::Standing;
 use crate::model::error::ApiError;
-use crate::model::event::UserId;
 use crate::subscriber::Subscriber;
 use crate::subscriber::status::TargetStatus;
 use crate::subscriber::update::Update;
@@ -174,7 +173,7 @@ impl Reminders {
 /// What went wrong with a call, and of which update if it may be about that alone.
 pub(super) fn error_of(update: &Update, attempt: &Attempt, error: &ApiError) -> String {
     let of_one = !attempt.of_all && !attempt.calls.is_empty();
-    match update.user.filter(|_| of_one) {
+    match update.user.as_ref().filter(|_| of_one) {
         Some(user) => format!(
             "{} (user {user}, record {})",
             error.message, update.record.place
@@ -194,7 +193,7 @@ impl Subscriber {
         match self.odd.may_tell(Instant::now()) {
             Some(left_out) => warn!(
                 target = self.name,
-                user = update.user.map(UserId::get),
+                user = update.logged_user(),
                 %record,
                 attempt = failures,
                 max_attempts,
@@ -310,7 +309,7 @@ impl Subscriber {
                 lags.insert(partition, lag);
                 let waits = lag > 0 && state == State::Flowing && standing.up;
                 if let Some(stalled) = self.stalls.look(partition, lowest, waits, Instant::now()) {
-                    let user = update.and_then(|update| update.user).map(UserId::get);
+                    let user = update.and_then(Update::logged_user);
                     warn!(
                         target = self.name,
                         partition,

@@ -14,10 +14,12 @@ use crate::api::{Api, Changes};
 use crate::http::attempt;
 use crate::kafka::Claim;
 use crate::model::dead_letter::REPLAY_OF;
-use crate::model::event::{self, Event, Identity, InvalidChanges, TraceContext, UserId};
+use crate::model::event::{self, Event, Identity, InvalidChanges, TraceContext};
 use crate::model::outcome;
 use crate::model::record::Record;
 use crate::model::route::{self, Router};
+use crate::model::user::{UserId, UserValue};
+use crate::subscriber::lane_key::LaneKeys;
 use crate::telemetry::traces::{Arrived, DeliverSpan};
 use engine::verdict::Reason;
 use engine::{Merge, Work};
@@ -67,10 +69,24 @@ impl Update {
             target,
             place: &self.record.place,
             identity: &self.identity,
-            user: self.user,
+            user: self.user_value(),
             trace: self.trace.as_ref(),
             received_at: self.received_at.into(),
         }
+    }
+
+    /// The user as its API has it in JSON, if known.
+    pub fn user_value(&self) -> Option<UserValue> {
+        let form = self.api.map(|api| api.id_form());
+        self.user.as_ref().map(|user| user.value(form))
+    }
+
+    /// The same, as a line of the log takes it.
+    pub fn logged_user(&self) -> Option<Box<dyn tracing::Value>> {
+        Some(match self.user_value()? {
+            UserValue::Number(number) => Box::new(number),
+            UserValue::Text(text) => Box::new(text),
+        })
     }
 
     /// The names of the fields that it changes, if known.
@@ -96,7 +112,9 @@ impl Update {
             .map(|text| size_of::<String>() + text.len())
             .sum::<usize>();
         let changes = self.call.as_ref().map_or(0, |call| call.changes.size());
-        self.record.size() + size_of::<Self>() - size_of::<Record>() + texts + changes + BOOKKEEPING
+        let ids = self.user.as_ref().map_or(0, UserId::size);
+        let own = size_of::<Self>() - size_of::<Record>();
+        self.record.size() + own + texts + changes + ids + BOOKKEEPING
     }
 
     /// When its record was written, in milliseconds since 1970, as far as that can be believed.
@@ -118,7 +136,7 @@ impl Update {
             .map(|call| call.idempotency_key.to_string())
             .collect();
         Some(attempt::Update {
-            user: self.call.as_ref()?.user,
+            user: self.call.as_ref()?.user.clone(),
             changes: Changes::merged(calls().map(|call| &call.changes)),
             // One of its own: each of the updates may still have to be sent by itself.
             idempotency_key: Uuid::new_v5(&Uuid::NAMESPACE_URL, keys.join(",").as_bytes()),
@@ -132,7 +150,11 @@ impl Merge for Update {
         let (Some(api), Some(call), Some(before)) = (self.api, &self.call, &earlier.call) else {
             return false;
         };
-        !replayed(self) && !replayed(earlier) && api.may_merge(&before.changes, &call.changes)
+        // Two users may share a lane.
+        call.user == before.user
+            && !replayed(self)
+            && !replayed(earlier)
+            && api.may_merge(&before.changes, &call.changes)
     }
 }
 
@@ -152,6 +174,7 @@ pub struct Claims {
     pub router: Arc<Router>,
     /// The name as JSON writes it, where only an event that names this target can be its own.
     named: Option<Finder<'static>>,
+    lanes: LaneKeys,
 }
 
 impl Claims {
@@ -170,6 +193,7 @@ impl Claims {
             api,
             router,
             named,
+            lanes: LaneKeys::default(),
         }
     }
 }
@@ -194,19 +218,18 @@ impl Claim<Update> for Claims {
                 (route::Claim::Target(target), Some(api)) if target == self.subscriber => {
                     self.ours(outcome_id(), event, api)
                 }
-                (route::Claim::Unroutable { message }, None) => Claimed::dead(
-                    event.identity.clone(),
-                    Reason::Unroutable,
-                    message,
-                    Some(&event),
-                ),
+                (route::Claim::Unroutable { message }, None) => Claimed {
+                    // It belongs to no user's lane: an id means nobody without its target.
+                    user: event.any_user_id(),
+                    refused_fields: refused_fields(&event),
+                    ..Claimed::dead(event.identity, Reason::Unroutable, message)
+                },
                 _ => return None,
             },
             Err(undecodable) if self.api.is_none() => Claimed::dead(
                 undecodable.identity,
                 Reason::Undecodable,
                 undecodable.message,
-                None,
             ),
             Err(_) => return None,
         };
@@ -241,19 +264,29 @@ impl Claims {
         let (user, changes) = match valid(&event, api) {
             Ok(valid) => valid,
             Err(invalid) => {
-                return Claimed::dead(
-                    event.identity.clone(),
-                    Reason::InvalidChanges,
-                    invalid.message,
-                    Some(&event),
-                );
+                let user = event.user_id(api.id_form()).ok();
+                let reason = Reason::InvalidChanges;
+                return Claimed {
+                    work: Work::Dead {
+                        user: user.as_ref().and_then(|user| self.lanes.key(user)),
+                        reason,
+                    },
+                    user,
+                    refused_fields: refused_fields(&event),
+                    ..Claimed::dead(event.identity, reason, invalid.message)
+                };
             }
         };
+        let Some(lane) = self.lanes.key(&user) else {
+            // Every id has a key.
+            let message = "data.user: has no lane".to_owned();
+            return Claimed::dead(event.identity, Reason::InvalidChanges, message);
+        };
         Claimed {
-            user: Some(user),
+            user: Some(user.clone()),
             refused_fields: None,
             work: Work::Call {
-                user,
+                user: lane,
                 expires_at: event.expires_at.map(instant),
             },
             call: Some(attempt::Update {
@@ -272,7 +305,7 @@ impl Claims {
 /// # Errors
 /// The first thing about user and changes that it does not take.
 pub fn valid(event: &Event, api: &'static dyn Api) -> Result<(UserId, Changes), InvalidChanges> {
-    let user = event.user_id()?;
+    let user = event.user_id(api.id_form())?;
     let changes = api.validate(event.changes()?)?;
     Ok((user, changes))
 }
@@ -288,20 +321,22 @@ struct Claimed {
 }
 
 impl Claimed {
-    fn dead(identity: Identity, reason: Reason, problem: String, event: Option<&Event>) -> Self {
-        let user = event.and_then(|event| event.user_id().ok());
-        let refused_fields = event.map(Event::fields).filter(|fields| !fields.is_empty());
-        // What no target takes belongs to no user's lane: a number means nobody without its target.
-        let lane = user.filter(|_| reason == Reason::InvalidChanges);
+    /// Of nobody, as far as known.
+    fn dead(identity: Identity, reason: Reason, problem: String) -> Self {
         Claimed {
             identity,
-            user,
-            refused_fields,
+            user: None,
+            refused_fields: None,
             call: None,
             problem: Some(problem),
-            work: Work::Dead { user: lane, reason },
+            work: Work::Dead { user: None, reason },
         }
     }
+}
+
+/// The names of the fields that it would change, if any are known.
+fn refused_fields(event: &Event) -> Option<Vec<String>> {
+    Some(event.fields()).filter(|fields| !fields.is_empty())
 }
 
 /// The point in time on the clock that the engine reckons by.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use engine::verdict::{Finding, Verdict};
 use engine::{Action, Commit, Engine, Merge, Settings, Ticket, Work};
-use user_courier::model::event::UserId;
+use engine::UserId;
 
 use super::{Load, ROUNDS, Round};
 

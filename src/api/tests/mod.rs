@@ -19,7 +19,7 @@ const RETRY: Verdict = Verdict::Retry { unreachable: false };
 const NO_PAUSE: Verdict = Verdict::Throttled { retry_after: None };
 
 fn user() -> UserId {
-    UserId::new(52).unwrap()
+    UserId::number(52).unwrap()
 }
 
 fn judged(api: &str, status: u16, body: &str) -> Judgement {
@@ -28,7 +28,7 @@ fn judged(api: &str, status: u16, body: &str) -> Judgement {
         body: body.into(),
         ..Answer::default()
     };
-    by_name(api).unwrap().judge(user(), &answer)
+    by_name(api).unwrap().judge(&user(), &answer)
 }
 
 fn rows(api: &str, rows: &[(u16, &str, Verdict)]) {
@@ -286,7 +286,7 @@ fn a_pause_is_read_from_429_and_503_only() {
                 retry_after,
                 ..Answer::default()
             };
-            by_name(api).unwrap().judge(user(), &answer).verdict
+            by_name(api).unwrap().judge(&user(), &answer).verdict
         };
         let minute = Some(Duration::from_secs(60));
         assert_eq!(

@@ -16,7 +16,7 @@ fn validated(api: &str, changes: &str) -> Result<Changes, String> {
 fn sent(api: &str, changes: &str) -> String {
     let request = by_name(api)
         .unwrap()
-        .update(user(), &validated(api, changes).unwrap());
+        .update(&user(), &validated(api, changes).unwrap());
     String::from_utf8(request.body.into()).unwrap()
 }
 
@@ -24,7 +24,7 @@ fn sent(api: &str, changes: &str) -> String {
 fn requests_are_as_documented() {
     let valt = by_name("valt").unwrap();
     let changes = r#"{ "rooms": [39, 37 ,37], "card_number": "007", "video_access": {"user_groups":[ ],"users":[1]}, "name": "é\"\u00e9" }"#;
-    let request = valt.update(user(), &validated("valt", changes).unwrap());
+    let request = valt.update(&user(), &validated("valt", changes).unwrap());
     assert_eq!(
         (request.method.as_str(), &*request.path),
         ("POST", "/api/v3/admin/users/52/edit")
@@ -41,7 +41,7 @@ fn requests_are_as_documented() {
 
     let aipix = by_name("aipix").unwrap();
     let request = aipix.update(
-        user(),
+        &user(),
         &validated("aipix", r#"{"permissions":[12,9]}"#).unwrap(),
     );
     assert_eq!(

@@ -209,7 +209,7 @@ impl Caller {
         (began, timeout): (Instant, Duration),
         calls: &mut Vec<Call>,
     ) -> (Judgement, bool) {
-        let request = self.api.update(update.user, &update.changes);
+        let request = self.api.update(&update.user, &update.changes);
         let (span, headers) = match trace {
             Trace::Passed(passed) => (None, headers(update, passed)),
             Trace::Span(span) => {
@@ -220,7 +220,7 @@ impl Caller {
             }
         };
         let confirmed =
-            |answer: &_| self.api.judge(update.user, answer).verdict == Verdict::Delivered;
+            |answer: &_| self.api.judge(&update.user, answer).verdict == Verdict::Delivered;
         let answer = self
             .http
             .exchange(
@@ -235,7 +235,7 @@ impl Caller {
         let duration = began.elapsed();
         let (judgement, status, ambiguous) = match answer {
             Ok(answer) => (
-                self.api.judge(update.user, &answer),
+                self.api.judge(&update.user, &answer),
                 Status::Http(answer.status),
                 false,
             ),

@@ -71,7 +71,7 @@ impl DeadLetter {
             message: text::cut(&self.message, MAX_MESSAGE_BYTES).into_owned(),
             reason: self.reason.as_str(),
             target: self.target.clone(),
-            user: self.user.map(|user| user.to_string()),
+            user: self.user.as_ref().map(UserId::to_string),
             attempts: self.attempts.to_string(),
             http_status: self.http_status.map(|status| status.to_string()),
             first_attempt_at: self.first_attempt_at.map(timestamp),
@@ -112,9 +112,7 @@ impl DeadLetter {
                 .find(|known| known.as_str() == reason)?,
             message: text(MESSAGE)?.to_owned(),
             target: text("dlq.target")?.to_owned(),
-            user: text("dlq.user")
-                .and_then(|user| user.parse().ok())
-                .and_then(UserId::new),
+            user: text("dlq.user").and_then(UserId::text),
             attempts: text("dlq.attempts")?.parse().ok()?,
             http_status: text("dlq.http_status").and_then(|status| status.parse().ok()),
             first_attempt_at: time("dlq.first_attempt_at"),

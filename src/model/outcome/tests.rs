@@ -19,6 +19,7 @@ fn facts<'a>(place: &'a Place, identity: &'a Identity) -> Facts<'a> {
         kind: Kind::Delivered,
         reason: None,
         user: None,
+        id_form: None,
         fields: None,
         identity,
         attempts: 0,
@@ -55,7 +56,7 @@ fn an_outcome_is_as_documented() {
     let (place, later) = (place(4711), place(4712));
     let (headers, data) = read(Facts {
         kind: Kind::Merged,
-        user: UserId::new(52),
+        user: UserId::number(52).as_ref(),
         fields: Some(vec!["rooms".into(), "display_name".into()]),
         attempts: 2,
         http_status: Some(200),

@@ -35,7 +35,7 @@ fn update(changes: Value) -> Update {
         .find_map(|api| api.validate(&changes).ok())
         .unwrap();
     Update {
-        user: UserId::new(52).unwrap(),
+        user: UserId::number(52).unwrap(),
         changes,
         idempotency_key: Uuid::from_u128(7),
     }
