@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use crate::model::error::ApiError;
 
 use crate::api::{Answer, Judgement, Login};
-use crate::model::user::UserId;
 use crate::model::json::{self, Number};
+use crate::model::user::UserId;
 use engine::verdict::Verdict;
 
 /// An answer's body that is a JSON object. Only what is asked for is looked into.

@@ -11,8 +11,8 @@ use crate::api::judge::{self, Body, Refusal, Shape};
 use crate::api::{Answer, Api, Judgement, Login, Request, TokenPlace};
 use crate::model::error::ApiError;
 use crate::model::event::InvalidChanges;
-use crate::model::user::{IdForm, UserId};
 use crate::model::json;
+use crate::model::user::{IdForm, UserId};
 
 /// The API of a VALT server.
 pub(super) struct Valt;

@@ -61,7 +61,9 @@ impl UserId {
             return None;
         }
         let is_plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = is_plain.then(|| UserId::number(text.parse().ok()?)).flatten();
+        let number = is_plain
+            .then(|| UserId::number(text.parse().ok()?))
+            .flatten();
         Some(number.unwrap_or_else(|| UserId(Id::Text(text.into()))))
     }
 
@@ -149,9 +151,7 @@ impl IdForm {
 
     fn wanted(self) -> &'static str {
         match self {
-            IdForm::Number => {
-                "an integer from 1 to 9223372036854775807, or a string of its digits"
-            }
+            IdForm::Number => "an integer from 1 to 9223372036854775807, or a string of its digits",
             IdForm::Text => "a string of 1 to 256 characters, or an integer of 64 bits",
         }
     }

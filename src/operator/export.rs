@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::model::event;
 use crate::model::record::Record;
-use crate::operator::{Desk, Letter};
 use crate::operator::mask::{MASK, mask};
+use crate::operator::{Desk, Letter};
 
 /// The letter in one JSON object. `content` is its whole record; `None` where that is gone. Secret
 /// values are masked unless they are to be shown.

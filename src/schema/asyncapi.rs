@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use crate::model::dead_letter::{DeadLetter, FailureHeaders};
 use crate::model::event::Identity;
-use crate::model::user::{IdForm, UserId};
 use crate::model::outcome::{Facts, Kind, OutcomeData, message, outcome_id};
 use crate::model::record::{Header, Place};
+use crate::model::user::{IdForm, UserId};
 use crate::schema::{UpdateData, UpdateEvent, of};
 use engine::TopicId;
 use engine::verdict::Reason;

@@ -268,7 +268,7 @@ impl Claims {
                 let reason = Reason::InvalidChanges;
                 return Claimed {
                     work: Work::Dead {
-                        user: user.as_ref().and_then(|user| self.lanes.key(user)),
+                        user: user.as_ref().map(|user| self.lanes.key(user)),
                         reason,
                     },
                     user,
@@ -277,18 +277,13 @@ impl Claims {
                 };
             }
         };
-        let Some(lane) = self.lanes.key(&user) else {
-            // Every id has a key.
-            let message = "data.user: has no lane".to_owned();
-            return Claimed::dead(event.identity, Reason::InvalidChanges, message);
-        };
         Claimed {
-            user: Some(user.clone()),
-            refused_fields: None,
             work: Work::Call {
-                user: lane,
+                user: self.lanes.key(&user),
                 expires_at: event.expires_at.map(instant),
             },
+            user: Some(user.clone()),
+            refused_fields: None,
             call: Some(attempt::Update {
                 user,
                 changes,
@@ -363,9 +358,13 @@ mod tests {
     use crate::model::route::Route;
 
     fn claim(offset: i64, changes: &Value, more: Option<Header>) -> Arc<Update> {
+        claim_of(52, offset, changes, more)
+    }
+
+    fn claim_of(user: u64, offset: i64, changes: &Value, more: Option<Header>) -> Arc<Update> {
         let event = json!({
             "specversion": "1.0", "id": offset.to_string(), "source": "/tests", "type": "com.example.tests",
-            "data": { "target": "valt", "user": 52, "changes": changes },
+            "data": { "target": "valt", "user": user, "changes": changes },
         });
         let record = Record {
             place: Place {
@@ -436,6 +435,14 @@ mod tests {
         assert!(name.may_join(&password(1)) && password(2).may_join(&name));
         assert!(!password(2).may_join(&password(1)));
         assert!(!replayed.may_join(&name) && !name.may_join(&replayed));
+    }
+
+    #[test]
+    fn updates_of_two_users_never_join_even_in_one_lane() {
+        let name = json!({ "display_name": "a" });
+        let [anna, bert] = [52, 53].map(|user| claim_of(user, 1, &name, None));
+        assert!(claim_of(52, 2, &name, None).may_join(&anna));
+        assert!(!claim_of(52, 2, &name, None).may_join(&bert));
     }
 
     #[test]

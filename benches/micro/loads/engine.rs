@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::verdict::{Finding, Verdict};
-use engine::{Action, Commit, Engine, Merge, Settings, Ticket, Work};
-use engine::UserId;
+use engine::{Action, Commit, Engine, Merge, Settings, Ticket, UserKey, Work};
 
 use super::{Load, ROUNDS, Round};
 
@@ -241,7 +240,7 @@ impl Played {
             merges: self.shape.merges,
         });
         let work = Work::Call {
-            user: UserId::new(user).unwrap(),
+            user: UserKey(user),
             expires_at: None,
         };
         self.engine

@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::Ticket;
-use crate::UserId;
+use crate::UserKey;
 
 /// Whose endings keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Who {
-    User(UserId),
+    User(UserKey),
     /// Of a record without a user, nothing waits behind it.
     Record(Ticket),
 }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn user(number: u64) -> Who {
-        Who::User(UserId::new(number).unwrap())
+        Who::User(UserKey(number))
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::Ticket;
-use crate::UserId;
+use crate::UserKey;
 
 /// At least so many deliveries overtake a call. Those in flight with it are among them, so it is at
 /// least twice the limit.
@@ -27,12 +27,12 @@ struct Call {
 /// All calls in flight, at most one for each user.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    by_user: HashMap<UserId, Call>,
+    by_user: HashMap<UserKey, Call>,
     /// Deliveries so far.
     delivered: u64,
     /// Calls that are not overtaken, and some that have ended, by how many deliveries there were
     /// when they began.
-    began: VecDeque<(u64, UserId, u64)>,
+    began: VecDeque<(u64, UserKey, u64)>,
     next_number: u64,
     /// Calls that take a slot, and those of them whose user's last call had failed.
     slots: usize,
@@ -51,7 +51,7 @@ impl Calls {
     }
 
     /// The call in flight for that user.
-    pub(super) fn of(&self, user: UserId) -> Option<Ticket> {
+    pub(super) fn of(&self, user: UserKey) -> Option<Ticket> {
         self.by_user.get(&user).map(|call| call.ticket)
     }
 
@@ -66,7 +66,7 @@ impl Calls {
     }
 
     /// A call begins. Returns whether one of that user was in flight already.
-    pub(super) fn start(&mut self, user: UserId, ticket: Ticket, of_failed: bool) -> bool {
+    pub(super) fn start(&mut self, user: UserKey, ticket: Ticket, of_failed: bool) -> bool {
         let was_in_flight = self.end(user).is_some();
         let number = self.next_number;
         self.next_number += 1;
@@ -84,7 +84,7 @@ impl Calls {
     }
 
     /// The user's call has ended. Returns whether it was overtaken; `None` if there was none.
-    pub(super) fn end(&mut self, user: UserId) -> Option<bool> {
+    pub(super) fn end(&mut self, user: UserKey) -> Option<bool> {
         let call = self.by_user.remove(&user)?;
         if !call.overtaken {
             self.give_back(call.of_failed);
@@ -124,8 +124,8 @@ impl Calls {
 mod tests {
     use super::*;
 
-    fn user(number: u64) -> UserId {
-        UserId::new(number).unwrap()
+    fn user(number: u64) -> UserKey {
+        UserKey(number)
     }
 
     #[test]

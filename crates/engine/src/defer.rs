@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::UserId;
+use crate::UserKey;
 use crate::engine::{Engine, Phase};
 use crate::{Action, Refetched, Ticket};
 
@@ -14,7 +14,7 @@ const MAX_DEFERRED: usize = 50_000;
 const SHARE: usize = 16;
 
 /// The updates of one user in one partition.
-type Key = (i32, UserId);
+type Key = (i32, UserKey);
 
 /// Updates that wait as offsets.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ struct Rest {
 
 impl Deferred {
     /// Whether updates of that user in that partition are deferred, so that later ones must be too.
-    pub(super) fn has(&self, partition: i32, user: UserId) -> bool {
+    pub(super) fn has(&self, partition: i32, user: UserKey) -> bool {
         self.waiting.contains_key(&(partition, user))
     }
 
@@ -55,7 +55,7 @@ impl Deferred {
     }
 
     /// Defers the update at that offset, which is the user's last one.
-    pub(super) fn push(&mut self, partition: i32, user: UserId, offset: i64) {
+    pub(super) fn push(&mut self, partition: i32, user: UserKey, offset: i64) {
         self.count += 1;
         let rest = self
             .waiting
@@ -81,7 +81,7 @@ impl Deferred {
     }
 
     /// The partition went: the offsets are its next owner's. Returns whose they are.
-    fn forget(&mut self, partition: i32) -> Vec<UserId> {
+    fn forget(&mut self, partition: i32) -> Vec<UserKey> {
         let gone: Vec<(Key, Rest)> = self
             .waiting
             .extract_if(|(of, _), _| *of == partition)
@@ -170,7 +170,7 @@ impl<U, F> Engine<U, F> {
         if self.deferred.is_full() || !self.health.may_be_of_users() {
             return;
         }
-        let lengths: Vec<(UserId, usize)> = self
+        let lengths: Vec<(UserKey, usize)> = self
             .lanes
             .failed()
             .map(|user| (user, self.lanes.waiting(user)))
@@ -192,7 +192,7 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    fn defer(&mut self, user: UserId, ticket: Ticket, kept: usize) -> bool {
+    fn defer(&mut self, user: UserKey, ticket: Ticket, kept: usize) -> bool {
         let Some(entry) = self
             .entries
             .get_mut(&ticket)
@@ -219,7 +219,7 @@ impl<U, F> Engine<U, F> {
     }
 
     /// A lane became shorter.
-    pub(super) fn shrank(&mut self, partition: i32, user: UserId) {
+    pub(super) fn shrank(&mut self, partition: i32, user: UserKey) {
         if self.deferred.has(partition, user) {
             self.deferred
                 .shrank((partition, user), self.lanes.waiting(user));
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn what_is_deferred_comes_back_in_its_order_and_with_its_partition_it_goes() {
-        let user = UserId::new(7).unwrap();
+        let user = UserKey(7);
         let mut deferred = Deferred::default();
         deferred.push_front((0, user), 20, 4);
         deferred.push_front((0, user), 10, 4);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::UserId;
+use crate::UserKey;
 use crate::engine::{Engine, Phase};
 use crate::health::State;
 use crate::lane::Standing;
@@ -31,7 +31,7 @@ impl<U: Merge, F> Engine<U, F> {
         }
     }
 
-    fn start(&mut self, user: UserId, mut run: Vec<Ticket>, timeout: Duration, now: Instant) {
+    fn start(&mut self, user: UserKey, mut run: Vec<Ticket>, timeout: Duration, now: Instant) {
         let mut updates = Vec::with_capacity(run.len());
         for ticket in &run {
             let Some(entry) = self.entries.get_mut(ticket) else {
@@ -126,7 +126,7 @@ impl<U, F> Engine<U, F> {
 
     /// Whether a call that began with a later update of this user was started before this one.
     /// Tickets count up in the order of arrival.
-    fn overtakes(&mut self, user: UserId, ticket: Ticket) -> bool {
+    fn overtakes(&mut self, user: UserKey, ticket: Ticket) -> bool {
         if self.sentinel.len() >= SENTINEL_USERS {
             self.sentinel.clear();
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::UserId;
+use crate::UserKey;
 use crate::aside::Aside;
 use crate::assignment::Partition;
 use crate::backoff::Backoff;
@@ -41,7 +41,7 @@ pub(super) enum Phase {
 pub(super) struct Entry<U, F> {
     pub(super) partition: i32,
     pub(super) offset: i64,
-    pub(super) user: Option<UserId>,
+    pub(super) user: Option<UserKey>,
     pub(super) update: Arc<U>,
     pub(super) size: usize,
     pub(super) dead: Option<Reason>,
@@ -101,7 +101,7 @@ pub struct Engine<U, F> {
     pub(super) calls: Calls,
     /// By the ticket of a call in flight, the earlier updates that are sent in it.
     pub(super) merged: HashMap<Ticket, Vec<Ticket>>,
-    pub(super) sentinel: HashMap<UserId, Ticket>,
+    pub(super) sentinel: HashMap<UserKey, Ticket>,
     pub(super) proof: Proof,
     pub(super) deferred: Deferred,
     pub(super) bytes: usize,

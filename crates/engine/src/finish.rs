@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::UserId;
+use crate::UserKey;
 use crate::assignment::Partition;
 use crate::engine::{Engine, Phase};
 use crate::health::{Caller, MAX_ASKED, Turn};
@@ -129,7 +129,7 @@ impl<U, F> Engine<U, F> {
     }
 
     /// What is known of the user whose call was led by the update `head`.
-    fn caller(&self, head: Ticket, user: UserId, verdict: Verdict) -> Caller {
+    fn caller(&self, head: Ticket, user: UserKey, verdict: Verdict) -> Caller {
         let standing = self.lanes.standing(user);
         let failures = self
             .entries
@@ -230,7 +230,7 @@ impl<U, F> Engine<U, F> {
     /// How many failures count against the update now: this one if others were delivered since the
     /// last one, and then that one too; or if the update is known to fail and nothing speaks
     /// against the target.
-    fn charge(&mut self, run: &[Ticket], user: UserId, finding: Finding, now: Instant) -> u32 {
+    fn charge(&mut self, run: &[Ticket], user: UserKey, finding: Finding, now: Instant) -> u32 {
         let head = run[0];
         let lasts = self.lasts(run, user, finding, now);
         let may_tell = self.health.is_flowing() || self.health.is_doubted();
@@ -267,7 +267,7 @@ impl<U, F> Engine<U, F> {
 
     /// An update that failed while others were delivered goes on to be the one at fault when nobody
     /// else is called any more.
-    fn lasts(&self, run: &[Ticket], user: UserId, finding: Finding, now: Instant) -> bool {
+    fn lasts(&self, run: &[Ticket], user: UserKey, finding: Finding, now: Instant) -> bool {
         let Some(entry) = self.entries.get(&run[0]) else {
             return false;
         };
@@ -294,7 +294,7 @@ impl<U, F> Engine<U, F> {
 
     /// The call of these updates failed: each ends, is left to its partition's next owner, or waits
     /// for another attempt.
-    fn again(&mut self, run: &[Ticket], user: UserId, now: Instant, wait: Wait) {
+    fn again(&mut self, run: &[Ticket], user: UserKey, now: Instant, wait: Wait) {
         let mut left = Vec::with_capacity(run.len());
         for &ticket in run {
             let Some(entry) = self.entries.get_mut(&ticket) else {

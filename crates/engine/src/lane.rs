@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::Ticket;
-use crate::UserId;
+use crate::UserKey;
 
 /// What a lane does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Standing {
     Odd,
 }
 
-fn standing(failed: &BTreeMap<UserId, Standing>, user: UserId) -> Standing {
+fn standing(failed: &BTreeMap<UserKey, Standing>, user: UserKey) -> Standing {
     failed.get(&user).copied().unwrap_or(Standing::Clean)
 }
 
@@ -45,16 +45,16 @@ struct Lane {
 struct Lines {
     /// Users whose head may be called, by their place in line, the longest-waiting first: those who
     /// have not failed,
-    clean: BTreeMap<u64, UserId>,
+    clean: BTreeMap<u64, UserKey>,
     /// and those who have.
-    failed: BTreeMap<u64, UserId>,
+    failed: BTreeMap<u64, UserKey>,
     next_place: u64,
-    backoff: BTreeSet<(Instant, UserId)>,
+    backoff: BTreeSet<(Instant, UserKey)>,
 }
 
 impl Lines {
     /// To the end of those that may be called.
-    fn ready(&mut self, user: UserId, standing: Standing) -> Phase {
+    fn ready(&mut self, user: UserKey, standing: Standing) -> Phase {
         let place = self.next_place;
         self.next_place += 1;
         let line = if standing == Standing::Clean {
@@ -66,14 +66,14 @@ impl Lines {
         Phase::Ready(place)
     }
 
-    fn backoff(&mut self, user: UserId, at: Instant) -> Phase {
+    fn backoff(&mut self, user: UserKey, at: Instant) -> Phase {
         self.backoff.insert((at, user));
         Phase::Backoff(at)
     }
 
     /// Nothing is left behind of a lane that goes: who comes and goes while nobody is called must
     /// not lengthen the line.
-    fn leave(&mut self, user: UserId, phase: Phase) {
+    fn leave(&mut self, user: UserKey, phase: Phase) {
         match phase {
             Phase::Ready(place) => drop(
                 self.clean
@@ -86,17 +86,17 @@ impl Lines {
     }
 
     /// The user who has been ready for longest.
-    fn longest_ready(&self) -> Option<UserId> {
+    fn longest_ready(&self) -> Option<UserKey> {
         let firsts = [self.clean.first_key_value(), self.failed.first_key_value()];
         firsts.into_iter().flatten().min().map(|(_, user)| *user)
     }
 
     /// The user to ask how the target is: one who has not failed tells most, and not the one who
     /// was asked `last` if anybody else waits, be it for another attempt.
-    fn best_probe(&self, last: Option<UserId>) -> Option<UserId> {
+    fn best_probe(&self, last: Option<UserKey>) -> Option<UserKey> {
         let ready = || self.clean.values().chain(self.failed.values());
         let waiting = || self.backoff.iter().map(|(_, user)| user);
-        let other = |user: &&UserId| Some(**user) != last;
+        let other = |user: &&UserKey| Some(**user) != last;
         let others = ready().find(other).or_else(|| waiting().find(other));
         others
             .or_else(|| ready().next())
@@ -108,15 +108,15 @@ impl Lines {
 /// All lanes of a target.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    lanes: HashMap<UserId, Lane>,
+    lanes: HashMap<UserKey, Lane>,
     lines: Lines,
     /// Users who have failed: they may have no lane while all that waits for them is out of memory.
-    failed: BTreeMap<UserId, Standing>,
+    failed: BTreeMap<UserKey, Standing>,
 }
 
 impl Lanes {
     /// Puts a ticket behind whatever waits for that user.
-    pub fn push(&mut self, user: UserId, ticket: Ticket) {
+    pub fn push(&mut self, user: UserKey, ticket: Ticket) {
         let lane = self.lanes.entry(user).or_insert_with(|| {
             let phase = self.lines.ready(user, standing(&self.failed, user));
             Lane {
@@ -133,7 +133,7 @@ impl Lanes {
     }
 
     /// Whether some lane is ready whose user has not failed, other than that user's.
-    pub fn any_clean_ready(&self, but: Option<UserId>) -> bool {
+    pub fn any_clean_ready(&self, but: Option<UserKey>) -> bool {
         self.lines.clean.values().any(|user| Some(*user) != but)
     }
 
@@ -144,7 +144,7 @@ impl Lanes {
 
     /// Takes the longest-ready lane: its head's call is now in flight. `failed_too`: it may be that
     /// of a user who has failed.
-    pub fn take(&mut self, failed_too: bool) -> Option<(UserId, Ticket)> {
+    pub fn take(&mut self, failed_too: bool) -> Option<(UserKey, Ticket)> {
         let user = if failed_too {
             self.lines.longest_ready()?
         } else {
@@ -154,12 +154,12 @@ impl Lanes {
     }
 
     /// Takes the lane that a probe tells most from. `last` is the user of the probe before.
-    pub fn take_probe(&mut self, last: Option<UserId>) -> Option<(UserId, Ticket)> {
+    pub fn take_probe(&mut self, last: Option<UserKey>) -> Option<(UserKey, Ticket)> {
         let user = self.lines.best_probe(last)?;
         self.start(user)
     }
 
-    fn start(&mut self, user: UserId) -> Option<(UserId, Ticket)> {
+    fn start(&mut self, user: UserKey) -> Option<(UserKey, Ticket)> {
         let lane = self.lanes.get_mut(&user)?;
         self.lines.leave(user, lane.phase);
         lane.phase = Phase::InFlight;
@@ -167,12 +167,12 @@ impl Lanes {
     }
 
     /// What is known of a user's calls.
-    pub fn standing(&self, user: UserId) -> Standing {
+    pub fn standing(&self, user: UserKey) -> Standing {
         standing(&self.failed, user)
     }
 
     /// The head that was in flight was answered well, or failed.
-    pub fn judged(&mut self, user: UserId, well: bool) {
+    pub fn judged(&mut self, user: UserKey, well: bool) {
         if well {
             self.failed.remove(&user);
         } else {
@@ -181,31 +181,31 @@ impl Lanes {
     }
 
     /// A user who failed did so while the target delivers others.
-    pub fn is_odd(&mut self, user: UserId) {
+    pub fn is_odd(&mut self, user: UserKey) {
         if let Some(standing) = self.failed.get_mut(&user) {
             *standing = Standing::Odd;
         }
     }
 
     /// Forgets what is known of a user for whom nothing waits.
-    pub fn forget(&mut self, user: UserId) {
+    pub fn forget(&mut self, user: UserKey) {
         if self.is_free(user) {
             self.failed.remove(&user);
         }
     }
 
     /// The users who have failed.
-    pub fn failed(&self) -> impl ExactSizeIterator<Item = UserId> {
+    pub fn failed(&self) -> impl ExactSizeIterator<Item = UserKey> {
         self.failed.keys().copied()
     }
 
     /// How many updates a lane has.
-    pub fn waiting(&self, user: UserId) -> usize {
+    pub fn waiting(&self, user: UserKey) -> usize {
         self.lanes.get(&user).map_or(0, |lane| lane.queue.len())
     }
 
     /// What waits in a lane behind the first so many, in order.
-    pub fn tail(&self, user: UserId, kept: usize) -> impl Iterator<Item = Ticket> {
+    pub fn tail(&self, user: UserKey, kept: usize) -> impl Iterator<Item = Ticket> {
         self.lanes
             .get(&user)
             .into_iter()
@@ -213,7 +213,7 @@ impl Lanes {
     }
 
     /// What waits behind the head of that user's lane, in order.
-    pub fn behind_head(&self, user: UserId) -> impl Iterator<Item = Ticket> {
+    pub fn behind_head(&self, user: UserKey) -> impl Iterator<Item = Ticket> {
         self.lanes
             .get(&user)
             .into_iter()
@@ -221,7 +221,7 @@ impl Lanes {
     }
 
     /// The head that was in flight must be called again, not before `at`.
-    pub fn retry(&mut self, user: UserId, at: Instant) {
+    pub fn retry(&mut self, user: UserKey, at: Instant) {
         if let Some(lane) = self.lanes.get_mut(&user) {
             self.lines.leave(user, lane.phase);
             lane.phase = self.lines.backoff(user, at);
@@ -229,7 +229,7 @@ impl Lanes {
     }
 
     /// The head that was in flight must be called again, behind all lanes that are ready.
-    pub fn requeue(&mut self, user: UserId) {
+    pub fn requeue(&mut self, user: UserKey) {
         if let Some(lane) = self.lanes.get_mut(&user) {
             self.lines.leave(user, lane.phase);
             lane.phase = self.lines.ready(user, standing(&self.failed, user));
@@ -237,13 +237,13 @@ impl Lanes {
     }
 
     /// Whether nothing waits for that user.
-    pub fn is_free(&self, user: UserId) -> bool {
+    pub fn is_free(&self, user: UserKey) -> bool {
         !self.lanes.contains_key(&user)
     }
 
     /// A ticket is done with, wherever it stands in its lane. Returns the next one where it moved
     /// up to the head.
-    pub fn remove(&mut self, user: UserId, ticket: Ticket) -> Option<Ticket> {
+    pub fn remove(&mut self, user: UserKey, ticket: Ticket) -> Option<Ticket> {
         let lane = self.lanes.get_mut(&user)?;
         let was_head = lane.queue.front() == Some(&ticket);
         if was_head {
@@ -291,8 +291,8 @@ mod tests {
 
     use super::*;
 
-    fn user(number: u64) -> UserId {
-        UserId::new(number).unwrap()
+    fn user(number: u64) -> UserKey {
+        UserKey(number)
     }
 
     #[test]

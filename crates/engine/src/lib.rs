@@ -45,7 +45,6 @@ mod proof;
 pub mod rate;
 mod settlement;
 pub mod topic_id;
-mod user;
 pub mod verdict;
 mod views;
 
@@ -61,7 +60,6 @@ pub use self::health::{Cause, State};
 pub use self::merge::Merge;
 pub use self::settlement::Unsettled;
 pub use self::topic_id::TopicId;
-pub use self::user::UserId;
 pub use self::views::Gauges;
 use crate::verdict::Reason;
 
@@ -69,6 +67,12 @@ use crate::verdict::Reason;
 /// was taken away and perhaps given back, finds its ticket gone and changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
+
+/// Whose updates a lane holds. The shell maps its users to keys: the same user is the same key for
+/// as long as the engine lives. Two users that share one wait for each other; whether their updates
+/// may be merged is the updates' to say. The engine reads nothing out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserKey(pub u64);
 
 /// What an engine is told at its start, and again by [`Engine::settings`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +103,7 @@ pub enum Work {
     /// Call the API.
     Call {
         /// The lane.
-        user: UserId,
+        user: UserKey,
         /// When the update stops being worth delivering.
         expires_at: Option<Instant>,
     },
@@ -107,7 +111,7 @@ pub enum Work {
     /// known.
     Dead {
         /// The lane, where there is one.
-        user: Option<UserId>,
+        user: Option<UserKey>,
         /// Why.
         reason: Reason,
     },

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::UserId;
+use crate::UserKey;
 
 /// Where a fresh limit begins, so that a start does not rush in.
 const START: usize = 16;
@@ -28,7 +28,7 @@ pub struct Limit {
     /// Below this the limit doubles a round; above, it grows by one.
     threshold: usize,
     finished: usize,
-    failed_users: Vec<UserId>,
+    failed_users: Vec<UserKey>,
     latency: Latency,
 }
 
@@ -108,7 +108,7 @@ impl Limit {
     }
 
     /// A call of `user` failed in a way that may mean overload.
-    pub fn failed(&mut self, user: UserId) {
+    pub fn failed(&mut self, user: UserKey) {
         self.finished += 1;
         if !self.failed_users.contains(&user) {
             self.failed_users.push(user);
@@ -158,8 +158,8 @@ impl Limit {
 mod tests {
     use super::*;
 
-    fn user(number: u64) -> UserId {
-        UserId::new(number).unwrap()
+    fn user(number: u64) -> UserKey {
+        UserKey(number)
     }
 
     #[test]

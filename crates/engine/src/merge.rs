@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::Ticket;
-use crate::UserId;
+use crate::UserKey;
 use crate::engine::{Engine, Phase};
 use crate::verdict::Verdict;
 
@@ -23,7 +23,7 @@ pub trait Merge {
 impl<U: Merge, F> Engine<U, F> {
     /// The updates to be sent in one call: the head of the user's lane, and of those right behind
     /// it as many as may be sent with it. Never across one that may not.
-    pub(super) fn run(&self, user: UserId, head: Ticket, now: Instant) -> Vec<Ticket> {
+    pub(super) fn run(&self, user: UserKey, head: Ticket, now: Instant) -> Vec<Ticket> {
         let mut run = vec![head];
         let Some(first) = self
             .entries

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::UserId;
+use crate::UserKey;
 use crate::checkpoint::Checkpoint;
 use crate::verdict::{Finding, Reason, Verdict};
 use crate::{Action, Commit, Engine, Merge, Settings, Spent, State, Ticket, Work};
@@ -93,7 +93,7 @@ impl Played {
         self.arrive_as(
             user,
             Work::Call {
-                user: UserId::new(user).unwrap(),
+                user: UserKey(user),
                 expires_at: None,
             },
         );
@@ -488,7 +488,7 @@ fn full_of_what_cannot_be_settled() -> Played {
         played.arrive_as(
             2,
             Work::Dead {
-                user: UserId::new(2),
+                user: Some(UserKey(2)),
                 reason: Reason::InvalidChanges,
             },
         );
@@ -535,7 +535,7 @@ fn full_of_what_cannot_be_settled_memory_takes_so_many_that_nobody_is_called_for
             played.arrive_as(
                 2,
                 Work::Dead {
-                    user: UserId::new(2),
+                    user: Some(UserKey(2)),
                     reason: Reason::InvalidChanges,
                 },
             );

@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::error::ApiError;
-use crate::model::event::UserId;
 use crate::model::outcome::timestamp;
 use crate::model::record::{Header, Place, Record};
+use crate::model::user::{MAX_CHARS, UserId};
 use crate::model::{reason, text};
 use engine::TopicId;
 use engine::verdict::Reason;
@@ -216,9 +216,9 @@ pub(crate) struct FailureHeaders {
     /// The target, or `unclaimed`.
     #[serde(rename = "dlq.target")]
     target: String,
-    /// The user's number at that target; left out where it is not known.
+    /// The user's id at that target; left out if it is not known.
     #[serde(rename = "dlq.user", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", regex(pattern = "^[1-9][0-9]{0,18}$"), default)]
+    #[schemars(with = "String", length(min = 1, max = MAX_CHARS), default)]
     user: Option<String>,
     /// The calls made for it, logins apart.
     #[serde(rename = "dlq.attempts")]

@@ -17,10 +17,10 @@ use opentelemetry_sdk::trace::{SdkTracer, Span};
 use url::Url;
 
 use crate::model::event::{Identity, TraceContext};
-use crate::model::user::UserValue;
 use crate::model::outcome::Kind;
 use crate::model::record::Place;
 use crate::model::text;
+use crate::model::user::UserValue;
 use crate::telemetry::traces::Tracer;
 use engine::End;
 use engine::verdict::{Reason, Verdict};

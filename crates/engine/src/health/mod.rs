@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Ticket;
-use crate::UserId;
+use crate::UserKey;
 use crate::backoff::Backoff;
 use crate::verdict::{Finding, Verdict};
 
@@ -70,7 +70,7 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// Who it is.
-    pub user: UserId,
+    pub user: UserKey,
     /// None of the user's calls has failed since the last one that was answered well.
     pub clean: bool,
     /// The user's calls are known to fail like this while the target delivers others.
@@ -91,7 +91,7 @@ pub enum Turn {
 /// A user who failed since the last success.
 #[derive(Debug)]
 struct Failing {
-    user: UserId,
+    user: UserKey,
     odd: bool,
 }
 
@@ -120,7 +120,7 @@ pub struct Health {
     /// What failed last may be the fault of some users.
     of_users: bool,
     /// Who was asked last since the target holds.
-    last_probe: Option<UserId>,
+    last_probe: Option<UserKey>,
 }
 
 impl Health {
@@ -164,7 +164,7 @@ impl Health {
 
     /// A user's failure is the user's own only while nobody else fails: whether others failed since
     /// the last success.
-    pub fn others_fail(&self, user: UserId) -> bool {
+    pub fn others_fail(&self, user: UserKey) -> bool {
         !self.is_flowing() || self.failing.iter().any(|failing| failing.user != user)
     }
 
@@ -185,7 +185,7 @@ impl Health {
     }
 
     /// The user of the last probe since the target holds.
-    pub fn last_probe(&self) -> Option<UserId> {
+    pub fn last_probe(&self) -> Option<UserKey> {
         self.last_probe
     }
 
@@ -212,7 +212,7 @@ impl Health {
     }
 
     /// A probe starts.
-    pub fn probe(&mut self, probe: Ticket, user: UserId) {
+    pub fn probe(&mut self, probe: Ticket, user: UserKey) {
         if let State::Holding { cause, .. } = self.state {
             self.state = State::Probing { cause, probe };
             self.last_probe = Some(user);

@@ -27,7 +27,7 @@ impl Target {
 
     fn judge_of(&mut self, user: u64, verdict: Verdict, clean: bool) -> Turn {
         let caller = Caller {
-            user: UserId::new(user).unwrap(),
+            user: UserKey(user),
             clean,
             odd: false,
         };
@@ -42,7 +42,7 @@ impl Target {
 
     fn judge_of_all(&mut self, user: u64, verdict: Verdict) -> Turn {
         let caller = Caller {
-            user: UserId::new(user).unwrap(),
+            user: UserKey(user),
             clean: true,
             odd: false,
         };
@@ -59,7 +59,7 @@ impl Target {
     fn probe(&mut self, user: u64) -> Duration {
         let due = self.health.probe_at().unwrap() - self.now;
         self.now += due;
-        self.health.probe(Ticket(user), UserId::new(user).unwrap());
+        self.health.probe(Ticket(user), UserKey(user));
         due
     }
 
@@ -125,7 +125,7 @@ fn a_user_who_has_not_failed_is_asked_at_once_and_one_such_answer_decides() {
     };
     target.judge(9, Verdict::Delivered);
     odd(&mut target);
-    target.health.probe(Ticket(3), UserId::new(3).unwrap());
+    target.health.probe(Ticket(3), UserKey(3));
     assert_eq!(target.judge(3, Verdict::Delivered), Turn::Refuted);
     odd(&mut target);
     target.probe(1);
@@ -134,7 +134,7 @@ fn a_user_who_has_not_failed_is_asked_at_once_and_one_such_answer_decides() {
         target.health.clean_at().is_some() && target.health.is_doubted(),
         "one who failed before tells nothing new"
     );
-    target.health.probe(Ticket(3), UserId::new(3).unwrap());
+    target.health.probe(Ticket(3), UserKey(3));
     target.judge(3, Verdict::Fault);
     assert!(!target.health.is_doubted());
     let next = target.health.clean_at().unwrap() - target.now;
@@ -151,7 +151,7 @@ fn a_user_who_is_known_to_be_odd_never_makes_it_hold_but_for_what_speaks_of_all(
     let mut target = Target::new();
     target.judge(9, Verdict::Delivered);
     let odd = |number: u64| Caller {
-        user: UserId::new(number).unwrap(),
+        user: UserKey(number),
         clean: false,
         odd: true,
     };
@@ -213,7 +213,7 @@ fn one_user_who_fails_is_no_outage_and_several_in_a_row_are() {
     }
     target.judge(2, FAILED);
     assert_eq!(target.cause(), None);
-    assert!(target.health.others_fail(UserId::new(1).unwrap()));
+    assert!(target.health.others_fail(UserKey(1)));
     target.judge(9, Verdict::Delivered);
     target.judge(1, FAILED);
     target.judge(2, FAILED);

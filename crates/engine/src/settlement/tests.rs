@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::UserId;
+use crate::UserKey;
 use crate::verdict::Reason;
 use crate::{Action, Merge, Settings, Work};
 
@@ -54,7 +54,7 @@ impl Played {
     fn end(&mut self, first: i64, users: &[u64], size: usize) {
         for (offset, user) in (first..).zip(users) {
             let work = Work::Dead {
-                user: UserId::new(*user),
+                user: Some(UserKey(*user)),
                 reason: Reason::InvalidChanges,
             };
             self.engine

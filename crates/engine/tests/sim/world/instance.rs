@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::UserId;
+use engine::UserKey;
 use engine::verdict::Reason;
 use engine::{Action, Engine, Refetched, Settings, Ticket, Work};
 
@@ -387,7 +387,7 @@ fn arrive(engine: &mut Engine<Record, ()>, record: &Record) {
 
 /// What is to be done with a record, if it is this target's.
 fn work(record: &Record) -> Option<Work> {
-    let user = UserId::new(record.user)?;
+    let user = UserKey(record.user);
     let expires_at = match record.kind {
         Kind::Expiring(millis) => Some(record.at + Duration::from_millis(millis)),
         _ => None,
