@@ -50,10 +50,24 @@ pub(super) struct Refusal {
     pub words: ApiError,
 }
 
+/// What a body shows of a success.
+pub(super) enum Proof {
+    /// Nothing.
+    Missing,
+    /// That it is one, and the id of the user whom it names.
+    Of(String),
+}
+
+impl<T: ToString> From<Option<T>> for Proof {
+    fn from(id: Option<T>) -> Self {
+        id.map_or(Proof::Missing, |id| Proof::Of(id.to_string()))
+    }
+}
+
 /// How one API's bodies are read.
 pub(super) struct Shape {
-    /// The id of the user that a success names.
-    pub user: fn(&Body<'_>) -> Option<u64>,
+    /// What shows that the body of a 200 is the API's success.
+    pub proof: fn(&Body<'_>) -> Proof,
     /// What an answer with no success says.
     pub refusal: fn(&Body<'_>) -> Refusal,
 }
@@ -68,12 +82,12 @@ pub(super) fn judge(shape: &Shape, user: &UserId, answer: &Answer) -> Judgement 
         (Some(200), None) => fault(
             "the answer was 200, but no JSON object: what answers at base_url is not this API",
         ),
-        (Some(200), Some(body)) => match (shape.user)(body) {
-            Some(id) => Judgement {
-                other_user: Some(id) != user.as_number(),
+        (Some(200), Some(body)) => match (shape.proof)(body) {
+            Proof::Of(id) => Judgement {
+                other_user: id != user.to_string(),
                 ..delivered()
             },
-            None => fault(
+            Proof::Missing => fault(
                 "the answer was 200, but names no user id: what answers at base_url is not this API",
             ),
         },

@@ -137,20 +137,24 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 /// The members of `changes` whose values are secret, at any API.
 pub const SECRETS: [&str; 2] = ["password", "card_number"];
 
-/// Whether a member of an event of this name holds a secret, or may have been meant to: a field
-/// whose name is misspelt is no less secret.
+/// Whether a member of an event of this name holds a secret, or may have been meant to, before any
+/// API is known.
 pub fn is_secret(name: &str) -> bool {
+    SECRETS.into_iter().any(|secret| is_like(name, secret))
+}
+
+/// Whether the name may have been meant to be that of the secret: a field whose name is misspelt is
+/// no less secret.
+pub fn is_like(name: &str, secret: &str) -> bool {
     let plain = |name: &str| {
         name.chars()
             .filter(|character| character.is_alphanumeric())
             .flat_map(char::to_lowercase)
             .collect::<String>()
     };
-    let name = plain(name);
-    SECRETS.into_iter().map(plain).any(|secret| {
-        name.contains(&secret)
-            || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7
-    })
+    let (name, secret) = (plain(name), plain(secret));
+    name.contains(&secret)
+        || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub fn object(desk: &Desk, letter: &Letter, content: Option<&Record>, reveal: bo
         Some(event) => {
             let mut event = Value::Object(event);
             if !reveal {
-                mask(&mut event);
+                mask(desk.judge.api(&facts.target), &mut event);
             }
             ("event", event)
         }

@@ -63,7 +63,7 @@ pub fn user(config: &Config, target: Option<&str>, text: &str) -> Result<UserId,
         let targets = config.targets.iter();
         targets
             .filter(|known| target.is_none_or(|name| name == UNCLAIMED || name == known.name))
-            .map(|target| target.api.id_form())
+            .map(|target| target.api.id_form)
     };
     let form = match forms().all(|form| form == IdForm::Number) {
         true => IdForm::Number,

@@ -8,7 +8,6 @@ use crate::model::event::{self, Event};
 use crate::model::record::Record;
 use crate::model::route::{Claim, Router};
 use crate::model::user::{IdForm, UserId, UserValue};
-use crate::operator::changes;
 use crate::subscriber::update;
 use engine::verdict::Reason;
 
@@ -27,7 +26,7 @@ pub struct Reading {
     pub event: Option<Event>,
     /// Whose it is, where a target takes it and the user is known.
     pub lane: Option<Lane>,
-    /// What it sets ([`changes::parts`]).
+    /// What it sets ([`Api::parts`]).
     pub parts: Vec<String>,
     /// Why the service would not even call for it, and in words.
     pub problem: Option<(Reason, String)>,
@@ -36,7 +35,7 @@ pub struct Reading {
 /// Reads records as every subscriber does.
 pub struct Judge {
     router: Router,
-    targets: Vec<(String, &'static dyn Api)>,
+    targets: Vec<(String, &'static Api)>,
 }
 
 impl Judge {
@@ -71,7 +70,6 @@ impl Judge {
                 };
             }
         };
-        let parts = event.changes().map(changes::parts).unwrap_or_default();
         let (target, problem) = match self.router.claim(&event) {
             Claim::Unroutable { message } => (None, Some((Reason::Unroutable, message))),
             Claim::Target(name) => (Some(name), self.invalid(name, &event)),
@@ -82,6 +80,11 @@ impl Judge {
                 user: event.user_id(self.id_form(target)?).ok()?,
             })
         });
+        let api = target.and_then(|target| self.api(target));
+        let parts = api.zip(event.changes().ok());
+        let parts = parts
+            .map(|(api, changes)| api.parts(changes))
+            .unwrap_or_default();
         let expired = || event.expires_at.filter(|end| *end <= Timestamp::now());
         let problem = problem.or_else(|| {
             expired().map(|end| (Reason::Expired, format!("its expirytime passed at {end}")))
@@ -94,10 +97,15 @@ impl Judge {
         }
     }
 
-    /// What the target's API takes as an id, if there is such a target.
+    /// The target's API, if there is such a target.
+    pub fn api(&self, target: &str) -> Option<&'static Api> {
+        let mut targets = self.targets.iter();
+        targets.find_map(|(name, api)| (name == target).then_some(*api))
+    }
+
+    /// What it takes as an id.
     pub fn id_form(&self, target: &str) -> Option<IdForm> {
-        let (_, api) = self.targets.iter().find(|(name, _)| name == target)?;
-        Some(api.id_form())
+        Some(self.api(target)?.id_form)
     }
 
     /// The user of a dead letter as the target's API has it in JSON.
@@ -106,8 +114,7 @@ impl Judge {
     }
 
     fn invalid(&self, target: &str, event: &Event) -> Option<(Reason, String)> {
-        let (_, api) = self.targets.iter().find(|(name, _)| name == target)?;
-        update::valid(event, *api)
+        update::valid(event, self.api(target)?)
             .err()
             .map(|invalid| (Reason::InvalidChanges, invalid.message))
     }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use crate::api::Api;
 use crate::kafka::headers;
 use crate::kafka::reader::Go;
 use crate::model::event;
@@ -22,6 +23,8 @@ const LATER: usize = 10;
 pub struct Story {
     /// The letter.
     pub letter: Letter,
+    /// The API that it was for, if its target is still there.
+    pub api: Option<&'static Api>,
     /// Its whole record; `None` where its topic did not take it and it is gone from the update
     /// topic.
     pub content: Option<Record>,
@@ -120,6 +123,7 @@ impl Story {
         })?;
         watch.end();
         Ok(Story {
+            api: desk.judge.api(&letter.facts.target),
             letter,
             content,
             outcome,

@@ -71,7 +71,7 @@ fn is_taken_as_written(event: &str) -> bool {
         return false;
     };
     ALL.into_iter()
-        .any(|api| event.user_id(api.id_form()).is_ok() && api.validate(changes).is_ok())
+        .any(|api| event.user_id(api.id_form).is_ok() && api.validate(changes).is_ok())
 }
 
 #[test]

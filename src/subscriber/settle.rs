@@ -90,7 +90,7 @@ impl Settler {
             kind,
             reason,
             user: update.user.as_ref(),
-            id_form: update.api.map(|api| api.id_form()),
+            id_form: update.api.map(|api| api.id_form),
             fields: update.fields(),
             identity: &update.identity,
             attempts: ending.spent.calls,

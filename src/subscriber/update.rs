@@ -35,7 +35,7 @@ pub struct Update {
     /// The names of the fields that it would change, if nothing can be sent and they are known.
     pub refused_fields: Option<Vec<String>>,
     /// The API to send it to. `None` where there is none.
-    pub api: Option<&'static dyn Api>,
+    pub api: Option<&'static Api>,
     /// The trace that the record belongs to.
     pub trace: Option<TraceContext>,
     /// Its span, where traces are sent.
@@ -77,7 +77,7 @@ impl Update {
 
     /// The user as its API has it in JSON, if known.
     pub fn user_value(&self) -> Option<UserValue> {
-        let form = self.api.map(|api| api.id_form());
+        let form = self.api.map(|api| api.id_form);
         self.user.as_ref().map(|user| user.value(form))
     }
 
@@ -169,7 +169,7 @@ pub struct Claims {
     /// The subscriber's name: a target, or `unclaimed`.
     pub subscriber: String,
     /// The target's API; `None` for `unclaimed`, which takes what no target does.
-    pub api: Option<&'static dyn Api>,
+    pub api: Option<&'static Api>,
     /// Knows all configured targets.
     pub router: Arc<Router>,
     /// The name as JSON writes it, where only an event that names this target can be its own.
@@ -182,7 +182,7 @@ impl Claims {
     pub fn new(
         group_id: String,
         subscriber: String,
-        api: Option<&'static dyn Api>,
+        api: Option<&'static Api>,
         router: Arc<Router>,
     ) -> Self {
         let only_named = api.is_some() && !router.leads_to(&subscriber);
@@ -260,11 +260,11 @@ impl Claim<Update> for Claims {
 }
 
 impl Claims {
-    fn ours(&self, outcome_id: Uuid, event: Event, api: &'static dyn Api) -> Claimed {
+    fn ours(&self, outcome_id: Uuid, event: Event, api: &'static Api) -> Claimed {
         let (user, changes) = match valid(&event, api) {
             Ok(valid) => valid,
             Err(invalid) => {
-                let user = event.user_id(api.id_form()).ok();
+                let user = event.user_id(api.id_form).ok();
                 let reason = Reason::InvalidChanges;
                 return Claimed {
                     work: Work::Dead {
@@ -299,8 +299,8 @@ impl Claims {
 ///
 /// # Errors
 /// The first thing about user and changes that it does not take.
-pub fn valid(event: &Event, api: &'static dyn Api) -> Result<(UserId, Changes), InvalidChanges> {
-    let user = event.user_id(api.id_form())?;
+pub fn valid(event: &Event, api: &'static Api) -> Result<(UserId, Changes), InvalidChanges> {
+    let user = event.user_id(api.id_form)?;
     let changes = api.validate(event.changes()?)?;
     Ok((user, changes))
 }

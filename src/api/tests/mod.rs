@@ -1,12 +1,15 @@
 //! Tests of how both APIs judge answers: every row of the verdict table.
 
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::model::text;
 
 mod login;
+mod registry;
 mod requests;
 
 const REJECTED: Verdict = Verdict::Rejected {
@@ -22,13 +25,22 @@ fn user() -> UserId {
     UserId::number(52).unwrap()
 }
 
+fn account(api: &str) -> &'static Account {
+    match by_name(api).unwrap().access.other {
+        Other::Login(account) => account,
+        Other::None | Other::Client => panic!("{api} has no login"),
+    }
+}
+
 fn judged(api: &str, status: u16, body: &str) -> Judgement {
     let answer = Answer {
         status,
         body: body.into(),
         ..Answer::default()
     };
-    by_name(api).unwrap().judge(&user(), &answer)
+    by_name(api)
+        .unwrap()
+        .judge(&user(), &Changes::default(), &answer)
 }
 
 fn rows(api: &str, rows: &[(u16, &str, Verdict)]) {
@@ -50,10 +62,15 @@ fn rows(api: &str, rows: &[(u16, &str, Verdict)]) {
 
 #[test]
 fn the_registry_finds_by_name() {
-    let keys = |name| by_name(name).map(|api| (api.name(), api.token_key(), api.username_key()));
-    assert_eq!(keys("aipix"), Some(("aipix", "token", "login")));
-    assert_eq!(keys("valt"), Some(("valt", "access_token", "username")));
-    assert_eq!(keys("scim"), None);
+    let keys = |name| {
+        (
+            by_name(name).unwrap().access.token_key,
+            account(name).username_key,
+        )
+    };
+    assert_eq!(keys("aipix"), ("token", "login"));
+    assert_eq!(keys("valt"), ("access_token", "username"));
+    assert!(by_name("ldap").is_none());
 }
 
 #[test]
@@ -286,7 +303,10 @@ fn a_pause_is_read_from_429_and_503_only() {
                 retry_after,
                 ..Answer::default()
             };
-            by_name(api).unwrap().judge(&user(), &answer).verdict
+            by_name(api)
+                .unwrap()
+                .judge(&user(), &Changes::default(), &answer)
+                .verdict
         };
         let minute = Some(Duration::from_secs(60));
         assert_eq!(
@@ -382,7 +402,7 @@ fn no_secret_is_shown_by_debug() {
         ..Answer::default()
     };
     let judgement = judged("valt", 422, r#"{"error":{"message":"canary"}}"#);
-    let login = by_name("valt").unwrap().judge_login(&Answer {
+    let login = (account("valt").judge)(&Answer {
         status: 200,
         body: br#"{"data":{"access_token":"canary"}}"#.to_vec(),
         ..answer.clone()

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use crate::api::{Api, Changes, Judgement};
+use crate::api::{Answer, Api, Changes, Judgement};
 use crate::config::{Credentials, Tls};
 use crate::http::client::Http;
 use crate::http::lost::Status;
@@ -107,7 +107,7 @@ impl Attempt {
 
 /// Makes the calls to one target.
 pub struct Caller {
-    api: &'static dyn Api,
+    api: &'static Api,
     http: Http,
     session: Session,
 }
@@ -121,7 +121,7 @@ impl Caller {
     /// # Errors
     /// Where a TLS file cannot be used.
     pub fn new(
-        api: &'static dyn Api,
+        api: &'static Api,
         base_url: Url,
         credentials: Credentials,
         tls: &Tls,
@@ -129,7 +129,7 @@ impl Caller {
         on_login: OnLogin,
     ) -> anyhow::Result<Self> {
         let http = Http::new(&base_url, tls, request_timeout)?;
-        let session = Session::new(api, http.clone(), credentials, on_login);
+        let session = Session::new(&http, tls, request_timeout, credentials, on_login)?;
         Ok(Caller { api, http, session })
     }
 
@@ -219,8 +219,8 @@ impl Caller {
                 (Some(span), headers)
             }
         };
-        let confirmed =
-            |answer: &_| self.api.judge(&update.user, answer).verdict == Verdict::Delivered;
+        let judged = |answer: &Answer| self.api.judge(&update.user, &update.changes, answer);
+        let confirmed = |answer: &Answer| judged(answer).verdict == Verdict::Delivered;
         let answer = self
             .http
             .exchange(
@@ -234,11 +234,7 @@ impl Caller {
             .await;
         let duration = began.elapsed();
         let (judgement, status, ambiguous) = match answer {
-            Ok(answer) => (
-                self.api.judge(&update.user, &answer),
-                Status::Http(answer.status),
-                false,
-            ),
+            Ok(answer) => (judged(&answer), Status::Http(answer.status), false),
             Err(lost) => {
                 let error = Some(ApiError::new(lost.message));
                 let judgement = Judgement {
@@ -263,8 +259,7 @@ impl Caller {
     }
 
     fn secrets(&self, update: &Update, token: &Token) -> Vec<String> {
-        let fields = self.api.secret_fields().iter();
-        let values = fields.filter_map(|name| serde_json::from_str(update.changes.get(name)?).ok());
+        let values = update.changes.secrets().into_iter();
         values
             .chain([token.secret.expose_secret().to_owned()])
             .collect()

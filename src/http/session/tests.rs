@@ -24,10 +24,7 @@ impl Fixture {
         let secret = Secret::File(folder.path().join("secret"));
         std::fs::write(folder.path().join("secret"), "canary-1\n").unwrap();
         let credentials = match by_login {
-            true => Credentials::Login {
-                username: "john".into(),
-                password: secret,
-            },
+            true => Credentials::login(by_name(api).unwrap(), "john", secret).unwrap(),
             false => Credentials::Token(secret),
         };
         let logins = Arc::new(Mutex::new(Vec::new()));
@@ -35,12 +32,9 @@ impl Fixture {
         let on_login = Box::new(move |result| log.lock().unwrap().push(result));
         let http = Http::new(&url, &Tls::default(), TIMEOUT).unwrap();
         Fixture {
-            session: Arc::new(Session::new(
-                by_name(api).unwrap(),
-                http,
-                credentials,
-                on_login,
-            )),
+            session: Session::new(&http, &Tls::default(), TIMEOUT, credentials, on_login)
+                .unwrap()
+                .into(),
             logins,
             folder,
         }

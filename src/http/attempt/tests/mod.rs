@@ -50,10 +50,7 @@ fn caller(api: &str, url: Url, tls: &Tls, by_login: bool) -> (Caller, TempDir) {
     let secret = Secret::File(folder.path().join("secret"));
     std::fs::write(folder.path().join("secret"), "canary-token").unwrap();
     let credentials = match by_login {
-        true => Credentials::Login {
-            username: "john".into(),
-            password: secret,
-        },
+        true => Credentials::login(by_name(api).unwrap(), "john", secret).unwrap(),
         false => Credentials::Token(secret),
     };
     let caller = Caller::new(
