@@ -1,6 +1,7 @@
 //! aipix VMS: `PUT /api/admin/v1/users/{user}` sets the list of a user's permissions. It answers in
 //! Laravel's shapes.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::api::{
 };
 use crate::model::error::ApiError;
 use crate::model::user::{IdForm, UserId};
+use engine::verdict::Verdict;
 
 /// The API of an aipix VMS.
 pub(super) static AIPIX: Api = Api {
@@ -72,10 +74,44 @@ fn request(user: impl Display, body: Bytes) -> Request {
     }
 }
 
-fn judge(user: &UserId, _: &Changes, answer: &Answer) -> Judgement {
-    match answer.status {
+fn judge(user: &UserId, changes: &Changes, answer: &Answer) -> Judgement {
+    let judgement = match answer.status {
         204 => judge::delivered(),
         _ => judge::judge(&SHAPE, user, answer),
+    };
+    Judgement {
+        differing: match judgement.verdict {
+            Verdict::Delivered => differing(changes, answer),
+            _ => None,
+        },
+        ..judgement
+    }
+}
+
+/// The ids that are named at most.
+const MAX_NAMED: usize = 20;
+
+/// What of the permissions that hold now is not as it was sent: ids of another kind of user are
+/// passed over, and nobody would know. Only ids that were sent are named.
+fn differing(changes: &Changes, answer: &Answer) -> Option<String> {
+    let sent: BTreeSet<u64> = serde_json::from_str(changes.get("permissions")?).ok()?;
+    let held = Body::of(answer)?.get("permissions");
+    let held = held.as_array()?.iter().map(|one| match one {
+        Value::Object(permission) => judge::number(permission.get("id")?),
+        id => judge::number(id),
+    });
+    let held: BTreeSet<u64> = held.collect::<Option<_>>()?;
+    let missing: Vec<_> = sent.difference(&held).collect();
+    let more = held.difference(&sent).count();
+    let named: Vec<_> = missing.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    let cut = if missing.len() > MAX_NAMED { " and more" } else { "" };
+    let named = format!("of the permissions sent these do not hold: {}{cut}", named.join(", "));
+    let besides = format!("so many hold that were not sent: {more}");
+    match (missing.is_empty(), more) {
+        (true, 0) => None,
+        (true, _) => Some(besides),
+        (false, 0) => Some(named),
+        (false, _) => Some(format!("{named}; {besides}")),
     }
 }
 

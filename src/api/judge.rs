@@ -54,6 +54,8 @@ pub(super) struct Refusal {
 pub(super) enum Proof {
     /// Nothing.
     Missing,
+    /// That it is one, of a user whom it does not name.
+    Given,
     /// That it is one, and the id of the user whom it names.
     Of(String),
 }
@@ -87,6 +89,7 @@ pub(super) fn judge(shape: &Shape, user: &UserId, answer: &Answer) -> Judgement 
                 other_user: id != user.to_string(),
                 ..delivered()
             },
+            Proof::Given => delivered(),
             Proof::Missing => fault(
                 "the answer was 200, but names no user id: what answers at base_url is not this API",
             ),
@@ -210,16 +213,13 @@ fn refused(status: u16, answer: &Answer, refusal: Refusal) -> Judgement {
                 "the answer was {status}, a redirect, which is not followed: set base_url to where it leads"
             ));
         }
-        _ => {
-            return fault(&format!(
-                "the answer was {status}, not as this API gives it: check base_url and what stands in between"
-            ));
-        }
+        _ => return stranger(status),
     };
     Judgement {
         verdict,
         error: Some(error),
         other_user: false,
+        differing: None,
         token_refused: status == 401,
         quotes_api,
     }
@@ -231,16 +231,25 @@ pub(super) fn delivered() -> Judgement {
         verdict: Verdict::Delivered,
         error: None,
         other_user: false,
+        differing: None,
         token_refused: false,
         quotes_api: false,
     }
 }
 
-fn fault(message: &str) -> Judgement {
+/// Not the API itself answers.
+pub(super) fn stranger(status: u16) -> Judgement {
+    fault(&format!(
+        "the answer was {status}, not as this API gives it: check base_url and what stands in between"
+    ))
+}
+
+pub(super) fn fault(message: &str) -> Judgement {
     Judgement {
         verdict: Verdict::Fault,
         error: Some(ApiError::new(message)),
         other_user: false,
+        differing: None,
         token_refused: false,
         quotes_api: false,
     }

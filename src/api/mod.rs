@@ -7,6 +7,7 @@ mod changes;
 mod judge;
 pub(crate) mod oauth;
 mod parts;
+mod scim;
 mod secrets;
 mod table;
 mod valt;
@@ -106,7 +107,7 @@ impl fmt::Debug for Api {
 }
 
 /// The registry: a further API is a further line.
-pub static ALL: [&Api; 2] = [&aipix::AIPIX, &valt::VALT];
+pub static ALL: [&Api; 3] = [&aipix::AIPIX, &valt::VALT, &scim::SCIM];
 
 /// The API of that name in the configuration.
 pub fn by_name(name: &str) -> Option<&'static Api> {
@@ -180,6 +181,9 @@ pub struct Judgement {
     pub quotes_api: bool,
     /// The answer names another user than the one updated (a warning and a counter, no failure).
     pub other_user: bool,
+    /// The answer confirms the update and shows other values than were sent: which, in words that
+    /// quote nothing but what was sent (a warning and a counter, no failure).
+    pub differing: Option<String>,
     /// The token was refused (401): another one may help. Not so where it was accepted and lacks a
     /// right (403).
     pub token_refused: bool,

@@ -39,19 +39,22 @@ pub(super) static VALT: Api = Api {
 const FIELDS: &[Field] = &[
     Field::new("name", Kind::Text, "The user name.", "\"jdoe\""),
     // VALT may bar the last passwords: one that is left out would not be among them.
-    Field::new("password", Kind::Text, "The password.", "\"correct horse\"").secret().replaced(Replaced::Remembered),
+    Field::new("password", Kind::Text, "The password.", "\"correct horse\"").secret()
+        .replaced(Replaced::Remembered),
     Field::new("display_name", Kind::Text, "Shown in place of the user name.", "\"John Doe\""),
     Field::new("user_group", Kind::Integer, "The id of the primary group.", "4"),
-    Field::new("card_number", Kind::Text, "The number of the card, or the PIN, with its leading zeros.", "\"0042\"").secret(),
+    Field::new("card_number", Kind::Text, "The card's number, or the PIN, with its leading zeros.", "\"0042\"")
+        .secret(),
     Field::new("rooms", Kind::INTEGERS, "The ids of the rooms that the user may see.", "[37, 39]"),
-    Field::new("video_access", Kind::Object(VIDEO_ACCESS), "Whose videos the user may see.", "{\"users\": [15]}").replaced(Replaced::Unknown),
+    Field::new("video_access", VIDEO_ACCESS, "Whose videos the user may see.", "{\"users\": [15]}")
+        .replaced(Replaced::Unknown),
 ];
 
 #[rustfmt::skip]
-const VIDEO_ACCESS: &[Field] = &[
+const VIDEO_ACCESS: Kind = Kind::Object(&[
     Field::new("users", Kind::INTEGERS, "The ids of users.", "[15]"),
     Field::new("user_groups", Kind::INTEGERS, "The ids of user groups.", "[4]"),
-];
+]);
 
 const SHAPE: Shape = Shape {
     proof: |body| judge::number(&body.get("data")["id"]).into(),

@@ -229,6 +229,87 @@ fn a_replay_may_leave_out_every_part() {
     }
 }
 
+/// The fields as rows for people; those of an object below it.
+fn rows_of(fields: &[Field], above: &str, rows: &mut String) {
+    for field in fields {
+        let kind = field.kind.words();
+        let kind = kind
+            .split_once(' ')
+            .map_or(kind, |(article, rest)| match article {
+                "a" | "an" => rest,
+                _ => kind,
+            });
+        let null = if field.removable {
+            ", or `null`, which removes it"
+        } else {
+            ""
+        };
+        let secret = if field.secret {
+            " Secret: never shown."
+        } else {
+            ""
+        };
+        let replaced = match field.replaced {
+            Replaced::Whole => "",
+            Replaced::Remembered => " Never left out for a later value.",
+            Replaced::Members => " A member that is not named stays.",
+            Replaced::Unknown => " Whether a member that is not named stays is not documented.",
+        };
+        let (name, help) = (field.name, field.help);
+        let row = format!("| {above}`{name}` | {kind}{null} | {help}{secret}{replaced} |\n");
+        rows.push_str(&row);
+        let above = format!("{above}`{name}` ");
+        // Lists of the same items are told once.
+        if !is_item(field) || !rows.contains("` `value` | string") {
+            rows_of(field.members(), &above, rows);
+        }
+    }
+}
+
+fn is_item(field: &Field) -> bool {
+    field
+        .members()
+        .first()
+        .is_some_and(|first| first.name == "value")
+        && field.members().len() > 1
+}
+
+fn fields_in_markdown() -> String {
+    let mut text = String::from("<!-- fields -->\n");
+    for api in ALL {
+        text.push_str(&format!(
+            "\n**{}** (`api = \"{}\"`)\n\n",
+            api.title, api.name
+        ));
+        text.push_str("| field | holds | |\n| --- | --- | --- |\n");
+        let mut rows = String::new();
+        rows_of(api.fields, "", &mut rows);
+        text.push_str(&rows);
+        if api.fields.iter().filter(|field| is_item(field)).count() > 1 {
+            text.push_str(
+                "\nThe items of the other lists have the members of those of `emails`.\n",
+            );
+        }
+    }
+    text.push_str("\n<!-- /fields -->");
+    text
+}
+
+#[test]
+fn the_documentation_is_printed_from_the_tables() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/integrate.md");
+    let found = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = found.split_once("<!-- fields -->").unwrap();
+    let (_, after) = rest.split_once("<!-- /fields -->").unwrap();
+    let wanted = format!("{before}{}{after}", fields_in_markdown());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    } else {
+        let advice = "docs/integrate.md is out of date: run `UPDATE_DOCS=1 cargo test --lib api`";
+        assert!(found == wanted, "{advice}");
+    }
+}
+
 #[test]
 fn every_api_has_a_stand_in_and_its_words_in_the_documentation() {
     let read = |path: &str| {

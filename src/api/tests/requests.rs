@@ -4,7 +4,7 @@ use serde_json::value::to_raw_value;
 
 use super::*;
 
-fn validated(api: &str, changes: &str) -> Result<Changes, String> {
+pub(super) fn validated(api: &str, changes: &str) -> Result<Changes, String> {
     let changes: Box<RawValue> = serde_json::from_str(changes).unwrap();
     by_name(api)
         .unwrap()
@@ -13,7 +13,7 @@ fn validated(api: &str, changes: &str) -> Result<Changes, String> {
 }
 
 /// The body of the call that sets these changes.
-fn sent(api: &str, changes: &str) -> String {
+pub(super) fn sent(api: &str, changes: &str) -> String {
     let request = by_name(api)
         .unwrap()
         .update(&user(), &validated(api, changes).unwrap());

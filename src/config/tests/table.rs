@@ -165,7 +165,8 @@ fn the_example_shows_every_key_with_its_default() {
             table = name
                 .trim_matches(['[', ']'])
                 .replace("targets.aipix", "targets.NAME")
-                .replace("targets.valt", "targets.NAME");
+                .replace("targets.valt", "targets.NAME")
+                .replace("targets.directory", "targets.NAME");
         } else if let Some((name, value)) = line.split_once(" = ") {
             shown.push((table.clone(), name.to_owned(), value.to_owned()));
         }

@@ -71,6 +71,8 @@ pub struct Attempt {
     pub error: Option<ApiError>,
     /// The answer named another user than the one updated.
     pub other_user: bool,
+    /// The answer showed other values than were sent: which, in words.
+    pub differing: Option<String>,
     /// The update may have been made although no answer says so.
     pub ambiguous: bool,
     /// The verdict speaks of the account or the connection, not of this update.
@@ -99,6 +101,7 @@ impl Attempt {
             calls,
             error: Some(why.error),
             other_user: false,
+            differing: None,
             ambiguous,
             of_all: true,
         }
@@ -179,6 +182,7 @@ impl Caller {
                     calls,
                     error,
                     other_user: judgement.other_user,
+                    differing: judgement.differing,
                     ambiguous,
                     of_all,
                 };
@@ -242,6 +246,7 @@ impl Caller {
                     error,
                     quotes_api: false,
                     other_user: false,
+                    differing: None,
                     token_refused: false,
                 };
                 (judgement, lost.status, lost.ambiguous)

@@ -41,6 +41,7 @@ pub(super) struct Families {
     pub(super) settling: Settling,
     pub(super) ambiguous: IntCounterVec,
     pub(super) other_user: IntCounterVec,
+    pub(super) differing: IntCounterVec,
     pub(super) kafka_round_trip: GaugeVec,
     pub(super) kafka_fetched: IntGaugeVec,
     pub(super) process: Process,
@@ -176,6 +177,11 @@ impl Families {
             other_user: counter(
                 "other_user_answers_total",
                 "Answers that confirmed an update but named another user than the one updated.",
+                &["target"],
+            )?,
+            differing: counter(
+                "differing_answers_total",
+                "Answers that confirmed an update and showed other values than were sent.",
                 &["target"],
             )?,
             kafka_round_trip: seconds(

@@ -92,6 +92,7 @@ impl Metrics {
         families.settling.begin(target);
         families.ambiguous.with_label_values(label);
         families.other_user.with_label_values(label);
+        families.differing.with_label_values(label);
         let metrics = TargetMetrics {
             families: families.clone(),
             target: target.into(),
@@ -207,6 +208,14 @@ impl TargetMetrics {
     pub fn other_user(&self) {
         self.families
             .other_user
+            .with_label_values(&[&*self.target])
+            .inc();
+    }
+
+    /// An answer showed other values than were sent.
+    pub fn differing_answer(&self) {
+        self.families
+            .differing
             .with_label_values(&[&*self.target])
             .inc();
     }

@@ -1,5 +1,7 @@
 //! Tests of the session against a local server, with the clock moved by hand.
 
+mod client;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
