@@ -103,9 +103,20 @@ fn differing(changes: &Changes, answer: &Answer) -> Option<String> {
     let held: BTreeSet<u64> = held.collect::<Option<_>>()?;
     let missing: Vec<_> = sent.difference(&held).collect();
     let more = held.difference(&sent).count();
-    let named: Vec<_> = missing.iter().take(MAX_NAMED).map(ToString::to_string).collect();
-    let cut = if missing.len() > MAX_NAMED { " and more" } else { "" };
-    let named = format!("of the permissions sent these do not hold: {}{cut}", named.join(", "));
+    let named: Vec<_> = missing
+        .iter()
+        .take(MAX_NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let cut = if missing.len() > MAX_NAMED {
+        " and more"
+    } else {
+        ""
+    };
+    let named = format!(
+        "of the permissions sent these do not hold: {}{cut}",
+        named.join(", ")
+    );
     let besides = format!("so many hold that were not sent: {more}");
     match (missing.is_empty(), more) {
         (true, 0) => None,

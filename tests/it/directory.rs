@@ -50,7 +50,9 @@ fn apply(changes: &Value, user: &mut Map<String, Value>) {
 
 fn changes_of(round: usize, user: usize) -> Value {
     match round % 7 {
-        0 => json!({ "displayName": format!("Zoë {round} 😀 \"{user}\""), "active": user % 2 == 0 }),
+        0 => {
+            json!({ "displayName": format!("Zoë {round} 😀 \"{user}\""), "active": user % 2 == 0 })
+        }
         1 => json!({ "name": { "givenName": "Zoë", "familyName": format!("Ж{round}") } }),
         2 => json!({ ENTERPRISE: { "department": "R&D", "employeeNumber": round.to_string() } }),
         3 => json!({ "name": { "givenName": null }, "title": format!("日本 {round}") }),
@@ -72,7 +74,10 @@ async fn a_foreign_directory_holds_what_was_delivered() {
     bench.set("targets.directory.base_url", directory.base_url.clone());
     bench.set("targets.directory.token_file", token);
     let (code, said) = bench.command(&["check"]);
-    assert!(code == Some(0) && said.contains("PATCH is supported"), "{said}");
+    assert!(
+        code == Some(0) && said.contains("PATCH is supported"),
+        "{said}"
+    );
 
     let mut users = Vec::new();
     for number in 0..5 {
@@ -93,7 +98,9 @@ async fn a_foreign_directory_holds_what_was_delivered() {
         update("..", json!({ "title": "x" })),
     ];
     updates.extend(wrong);
-    updates[..good].iter().for_each(|update| schema::check_update(&update.event()));
+    updates[..good]
+        .iter()
+        .for_each(|update| schema::check_update(&update.event()));
 
     let service = bench.start();
     let places = bench.send(&updates);
@@ -111,7 +118,9 @@ async fn a_foreign_directory_holds_what_was_delivered() {
         assert_eq!(directory.user(user).await, Value::Object(wanted));
     }
     let letters = bench.dead_letters(5);
-    let unknown = letters.iter().find(|letter| letter.header("dlq.reason") == Some("user_not_found"));
+    let unknown = letters
+        .iter()
+        .find(|letter| letter.header("dlq.reason") == Some("user_not_found"));
     assert_eq!(unknown.unwrap().header("dlq.user"), Some("nobody/../x?"));
     let metrics = service.metrics();
     assert_eq!(metrics.sum("order_violations_total", &[]), 0.0);
@@ -127,7 +136,12 @@ async fn a_foreign_directory_holds_what_was_delivered() {
 fn check_endings(outcomes: &[Outcome], good: usize, users: &[String]) {
     let endings: Vec<_> = outcomes[good..]
         .iter()
-        .map(|outcome| (outcome.data.reason.as_deref().unwrap(), outcome.data.http_status))
+        .map(|outcome| {
+            (
+                outcome.data.reason.as_deref().unwrap(),
+                outcome.data.http_status,
+            )
+        })
         .collect();
     let wanted = [
         ("user_not_found", Some(404)),
@@ -139,7 +153,11 @@ fn check_endings(outcomes: &[Outcome], good: usize, users: &[String]) {
     assert_eq!(endings, wanted);
     let message = |index: usize| &outcomes[good + index].data.error.as_ref().unwrap().message;
     assert!(message(1).starts_with("mutability: "), "{}", message(1));
-    assert!(message(2).starts_with("data.changes.name.initials: "), "{}", message(2));
+    assert!(
+        message(2).starts_with("data.changes.name.initials: "),
+        "{}",
+        message(2)
+    );
     let subject = outcomes[good].subject.as_deref();
     assert_eq!(subject, Some("directory/users/nobody%2F..%2Fx%3F"));
     let subject = format!("directory/users/{}", users[0]);
@@ -157,8 +175,14 @@ async fn a_client_gets_a_new_token_when_the_old_one_ends_or_is_refused() {
     let mut bench = Bench::new().await;
     let secret = bench.file("scim-secret", "courier\n");
     bench.set("targets.directory.api", "scim");
-    bench.set("targets.directory.base_url", format!("{}/scim/v2", scim.base_url()));
-    bench.set("targets.directory.token_url", format!("{}/oauth/token", scim.base_url()));
+    bench.set(
+        "targets.directory.base_url",
+        format!("{}/scim/v2", scim.base_url()),
+    );
+    bench.set(
+        "targets.directory.token_url",
+        format!("{}/oauth/token", scim.base_url()),
+    );
     bench.set("targets.directory.client_id", "courier");
     bench.set("targets.directory.client_secret_file", secret);
     bench.set("targets.directory.delivery.merge", false);
@@ -173,7 +197,11 @@ async fn a_client_gets_a_new_token_when_the_old_one_ends_or_is_refused() {
     scim.expire_tokens();
     places.extend(bench.send(&(50..100).map(send).collect::<Vec<_>>()));
     let outcomes = bench.outcomes_of(&places);
-    assert!(outcomes.iter().all(|outcome| outcome.ending() == "delivered"));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.ending() == "delivered")
+    );
     for user in 0..10 {
         let held = scim.fields(&*format!("u{user}")).unwrap();
         assert_eq!(held["title"], (90 + user).to_string());
@@ -183,5 +211,8 @@ async fn a_client_gets_a_new_token_when_the_old_one_ends_or_is_refused() {
     assert_eq!(service.metrics().sum("order_violations_total", &[]), 0.0);
     drop(service);
     let (code, said) = bench.command(&["check"]);
-    assert!(code == Some(0) && said.contains("PATCH is supported"), "{said}");
+    assert!(
+        code == Some(0) && said.contains("PATCH is supported"),
+        "{said}"
+    );
 }

@@ -36,7 +36,8 @@ impl Directory {
         LazyLock::force(&FETCHED);
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let port = port.expect("a port is free").port();
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/scim/bin/scim2-server");
+        let program =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/scim/bin/scim2-server");
         let process = Command::new(program)
             .args(["--port", &port.to_string(), "--bearer-token", TOKEN])
             .stdin(Stdio::null())
@@ -77,7 +78,7 @@ impl Directory {
         let path = format!("/Users/{id}");
         let mut user = self.ask(Method::GET, &path, None).await.unwrap();
         let members = user.as_object_mut().expect("a user is an object");
-        ["id", "meta", "schemas"].map(|name| members.remove(name));
+        members.retain(|name, _| !["id", "meta", "schemas"].contains(&name.as_str()));
         user
     }
 
