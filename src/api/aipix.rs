@@ -1,26 +1,49 @@
 //! aipix VMS: `PUT /api/admin/v1/users/{user}` sets the list of a user's permissions. It answers in
 //! Laravel's shapes.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::time::Duration;
 
+use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::without_scheme;
-use crate::api::changes::{self, Changes, Field, Kind};
 use crate::api::judge::{self, Body, Refusal, Shape};
-use crate::api::{Answer, Api, Judgement, Login, Request, TokenPlace};
+use crate::api::{
+    Access, Account, Answer, Api, Changes, Check, Field, JSON, Judgement, Kind, Login, Other,
+    Request, TokenPlace, without_scheme,
+};
 use crate::model::error::ApiError;
-use crate::model::event::{InvalidChanges, UserId};
+use crate::model::user::{IdForm, UserId};
+use engine::verdict::Verdict;
 
 /// The API of an aipix VMS.
-pub(super) struct Aipix;
-
-const FIELDS: &[Field] = &[("permissions", Kind::Integers)];
+pub(super) static AIPIX: Api = Api {
+    name: "aipix",
+    title: "aipix",
+    id_form: IdForm::Number,
+    access: Access {
+        token_key: "token",
+        other: Other::Login(&Account {
+            username_key: "login",
+            request: login,
+            judge: judge_login,
+        }),
+    },
+    fields: &[Field::new(
+        "permissions",
+        Kind::INTEGERS,
+        "The whole list of the user's permission ids; an empty one takes them all away.",
+        "[9, 12]",
+    )],
+    check: Check::of_nobody(check),
+    update,
+    judge,
+};
 
 const SHAPE: Shape = Shape {
-    user: |body| judge::number(&body.get("id")),
+    proof: |body| judge::number(&body.get("id")).into(),
     refusal,
 };
 
@@ -28,74 +51,106 @@ const SHAPE: Shape = Shape {
 /// follow.
 const MISSING: &str = "No query results for model [";
 
-impl Api for Aipix {
-    fn name(&self) -> &'static str {
-        "aipix"
+fn check() -> Request {
+    Request {
+        method: hyper::Method::GET,
+        ..request(i64::MAX, Bytes::new())
     }
+}
 
-    fn token_key(&self) -> &'static str {
-        "token"
-    }
+fn update(user: &UserId, changes: &Changes) -> Request {
+    // Nothing is made up if the event names none: an empty list strips the user of all permissions.
+    request(user, changes.body())
+}
 
-    fn username_key(&self) -> &'static str {
-        "login"
+fn request(user: impl Display, body: Bytes) -> Request {
+    Request {
+        method: hyper::Method::PUT,
+        path: format!("/api/admin/v1/users/{user}"),
+        token: TokenPlace::Bearer,
+        content_type: JSON,
+        accept: JSON,
+        body,
     }
+}
 
-    fn secret_fields(&self) -> &'static [&'static str] {
-        &[]
+fn judge(user: &UserId, changes: &Changes, answer: &Answer) -> Judgement {
+    let judgement = match answer.status {
+        204 => judge::delivered(),
+        _ => judge::judge(&SHAPE, user, answer),
+    };
+    Judgement {
+        differing: match judgement.verdict {
+            Verdict::Delivered => differing(changes, answer),
+            _ => None,
+        },
+        ..judgement
     }
+}
 
-    fn validate(&self, changes: &RawValue) -> Result<Changes, InvalidChanges> {
-        changes::check(FIELDS, changes)
-    }
+/// The ids that are named at most.
+const MAX_NAMED: usize = 20;
 
-    fn may_merge(&self, _: &Changes, _: &Changes) -> bool {
-        // Each sets the whole list.
-        true
+/// What of the permissions that hold now is not as it was sent: ids of another kind of user are
+/// passed over, and nobody would know. Only ids that were sent are named.
+fn differing(changes: &Changes, answer: &Answer) -> Option<String> {
+    let sent: BTreeSet<u64> = serde_json::from_str(changes.get("permissions")?).ok()?;
+    let held = Body::of(answer)?.get("permissions");
+    let held = held.as_array()?.iter().map(|one| match one {
+        Value::Object(permission) => judge::number(permission.get("id")?),
+        id => judge::number(id),
+    });
+    let held: BTreeSet<u64> = held.collect::<Option<_>>()?;
+    let missing: Vec<_> = sent.difference(&held).collect();
+    let more = held.difference(&sent).count();
+    let named: Vec<_> = missing
+        .iter()
+        .take(MAX_NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let cut = if missing.len() > MAX_NAMED {
+        " and more"
+    } else {
+        ""
+    };
+    let named = format!(
+        "of the permissions sent these do not hold: {}{cut}",
+        named.join(", ")
+    );
+    let besides = format!("so many hold that were not sent: {more}");
+    match (missing.is_empty(), more) {
+        (true, 0) => None,
+        (true, _) => Some(besides),
+        (false, 0) => Some(named),
+        (false, _) => Some(format!("{named}; {besides}")),
     }
+}
 
-    fn update(&self, user: UserId, changes: &Changes) -> Request {
-        Request {
-            method: hyper::Method::PUT,
-            path: format!("/api/admin/v1/users/{user}"),
-            token: TokenPlace::Bearer,
-            // Nothing is made up if the event names none: an empty list strips the user of all
-            // permissions.
-            body: changes.body(),
-        }
+fn login(username: &str, password: &SecretString) -> Request {
+    Request {
+        method: hyper::Method::POST,
+        path: "/api/admin/v1/auth/token".to_owned(),
+        token: TokenPlace::None,
+        content_type: JSON,
+        accept: JSON,
+        body: json!({ "login": username, "password": password.expose_secret() })
+            .to_string()
+            .into(),
     }
+}
 
-    fn judge(&self, user: UserId, answer: &Answer) -> Judgement {
-        match answer.status {
-            204 => judge::delivered(),
-            _ => judge::judge(&SHAPE, user, answer),
-        }
-    }
-
-    fn login(&self, username: &str, password: &SecretString) -> Request {
-        Request {
-            method: hyper::Method::POST,
-            path: "/api/admin/v1/auth/token".to_owned(),
-            token: TokenPlace::None,
-            body: json!({ "login": username, "password": password.expose_secret() })
-                .to_string()
-                .into(),
-        }
-    }
-
-    fn judge_login(&self, answer: &Answer) -> Login {
-        judge::judge_login(answer, |body| {
-            let token = body.get("access_token");
-            let expires_at = body.get("expires_at");
-            let renew_after = expires_at
-                .as_str()
-                .and_then(|text| renew_after(text, jiff::Timestamp::now()));
-            Some((
-                SecretString::from(without_scheme(judge::text(&token)?)),
-                renew_after,
-            ))
-        })
-    }
+fn judge_login(answer: &Answer) -> Login {
+    judge::judge_login(answer, |body| {
+        let token = body.get("access_token");
+        let expires_at = body.get("expires_at");
+        let renew_after = expires_at
+            .as_str()
+            .and_then(|text| renew_after(text, jiff::Timestamp::now()));
+        Some((
+            SecretString::from(without_scheme(judge::text(&token)?)),
+            renew_after,
+        ))
+    })
 }
 
 /// `expires_at` bears no zone, so it may be wrong by half a day either way: it is good for renewing
@@ -186,19 +241,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(renew_after(expires_at, now), expected, "{expires_at}");
-        }
-    }
-
-    #[test]
-    fn the_scheme_before_a_token_is_taken_off() {
-        for (token, bare) in [
-            ("Bearer abc", "abc"),
-            ("bearer  abc", "abc"),
-            ("abc", "abc"),
-            ("Bearerabc", "Bearerabc"),
-            ("ééééé", "ééééé"),
-        ] {
-            assert_eq!(without_scheme(token), bare);
         }
     }
 }

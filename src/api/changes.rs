@@ -1,33 +1,17 @@
 //! Changes: `data.changes`, checked against the names and types that an API takes, as the JSON that
 //! is sent.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::api::table::{Field, Kind, Replaced};
 use crate::model::event::InvalidChanges;
 use crate::model::json::{self, Number};
 use crate::model::text;
-
-/// The items of a list, at most. No vendor's list of ids comes near it.
-pub(crate) const MAX_ITEMS: usize = 1_000_000;
-
-/// What a field may hold.
-pub(super) enum Kind {
-    /// A string.
-    Text,
-    /// An integer of 64 bits.
-    Integer,
-    /// An array of such integers.
-    Integers,
-    /// An object with at least one of these fields, and no other.
-    Object(&'static [Field]),
-}
-
-/// A field's name and what it may hold.
-pub(super) type Field = (&'static str, Kind);
 
 /// Changes that an API takes, as JSON: a list of numbers takes a fraction of what it would take
 /// once parsed.
@@ -35,8 +19,8 @@ pub(super) type Field = (&'static str, Kind);
 pub struct Changes {
     /// A JSON object without spaces. Its integers are written as such.
     text: Bytes,
-    /// Its members' names, and the places of their values.
-    members: Vec<(&'static str, Range<usize>)>,
+    /// Its members, and the places of their values.
+    members: Vec<(&'static Field, Range<usize>)>,
 }
 
 impl Changes {
@@ -47,33 +31,61 @@ impl Changes {
 
     /// The fields' names.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.members.iter().map(|(name, _)| *name)
+        self.members.iter().map(|(field, _)| field.name)
+    }
+
+    /// The fields, each with the JSON of its value.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static Field, &str)> {
+        self.members.iter().map(|(field, place)| {
+            let value = std::str::from_utf8(&self.text[place.clone()]);
+            (*field, value.unwrap_or_default())
+        })
     }
 
     /// The JSON of a field's value, if the field is there.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, place) = self.members.iter().find(|(other, _)| *other == name)?;
-        std::str::from_utf8(&self.text[place.clone()]).ok()
+        let mut fields = self.fields();
+        fields.find_map(|(field, value)| (field.name == name).then_some(value))
     }
 
-    /// These changes in one: of a field that several set, the last value.
-    pub fn merged<'a>(all: impl IntoIterator<Item = &'a Changes>) -> Changes {
-        let mut fields: Vec<(&'static str, &str)> = Vec::new();
-        for changes in all {
-            for name in changes.names() {
-                let value = changes.get(name).unwrap_or_default();
-                match fields.iter_mut().find(|(other, _)| *other == name) {
-                    Some((_, earlier)) => *earlier = value,
-                    None => fields.push((name, value)),
+    /// Whether these and later ones, in one call, come to the same as one after the other.
+    pub(super) fn may_be_merged_into(&self, later: &Changes) -> bool {
+        let names = |object| json::members(object).into_iter().map(|(name, _)| name);
+        self.fields().all(|(field, before)| {
+            let Some(after) = later.get(field.name) else {
+                return true;
+            };
+            match field.replaced {
+                Replaced::Whole => true,
+                Replaced::Remembered => false,
+                // What is removed and then set in part is nothing that one value says.
+                Replaced::Members => before.starts_with('{') || !after.starts_with('{'),
+                Replaced::Unknown => {
+                    names(before).all(|name| names(after).any(|other| other == name))
                 }
+            }
+        })
+    }
+
+    /// These changes in one: of a field that several set, the last value, or the last of each
+    /// member if they are replaced one by one.
+    pub fn merged<'a>(all: impl IntoIterator<Item = &'a Changes>) -> Changes {
+        let mut fields: Vec<(&'static Field, Cow<'a, str>)> = Vec::new();
+        for (field, value) in all.into_iter().flat_map(Changes::fields) {
+            match fields
+                .iter_mut()
+                .find(|(other, _)| other.name == field.name)
+            {
+                Some((_, earlier)) => *earlier = replaced(field, earlier, value),
+                None => fields.push((field, Cow::Borrowed(value))),
             }
         }
         let mut text = String::from("{");
         let mut members = Vec::with_capacity(fields.len());
-        for (name, value) in fields {
-            let start = begin(name, members.is_empty(), &mut text);
-            text.push_str(value);
-            members.push((name, start..text.len()));
+        for (field, value) in fields {
+            let start = begin(field.name, members.is_empty(), &mut text);
+            text.push_str(&value);
+            members.push((field, start..text.len()));
         }
         text.push('}');
         Changes {
@@ -118,6 +130,28 @@ impl Mistake {
     }
 }
 
+/// The value of a field after both were set.
+fn replaced<'a>(field: &Field, earlier: &str, later: &'a str) -> Cow<'a, str> {
+    let objects = earlier.starts_with('{') && later.starts_with('{');
+    if field.replaced != Replaced::Members || !objects {
+        return Cow::Borrowed(later);
+    }
+    let mut members = json::members(earlier);
+    for (name, value) in json::members(later) {
+        match members.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, earlier)) => *earlier = value,
+            None => members.push((name, value)),
+        }
+    }
+    let mut text = String::from("{");
+    for (index, (name, value)) in members.iter().enumerate() {
+        begin(name, index == 0, &mut text);
+        text.push_str(value.get());
+    }
+    text.push('}');
+    Cow::Owned(text)
+}
+
 /// Checks all of `changes`, which were read strictly before.
 ///
 /// # Errors
@@ -144,28 +178,26 @@ fn object(
     fields: &'static [Field],
     object: &RawValue,
     text: &mut String,
-) -> Result<Vec<(&'static str, Range<usize>)>, Mistake> {
+) -> Result<Vec<(&'static Field, Range<usize>)>, Mistake> {
     let members = json::members(object.get());
     if members.is_empty() {
-        let names: Vec<_> = fields.iter().map(|(name, _)| format!("`{name}`")).collect();
-        return Err(Mistake::new(format!(
-            "must hold at least one of {}",
-            names.join(", ")
-        )));
+        let names = fields.iter().map(|field| format!("`{}`", field.name));
+        let names = names.collect::<Vec<_>>().join(", ");
+        return Err(Mistake::new(format!("must hold at least one of {names}")));
     }
     text.push('{');
     let mut places = Vec::with_capacity(members.len().min(fields.len()));
     for (name, value) in members {
-        let written = match fields.iter().find(|(known, _)| *known == name) {
-            Some((known, kind)) => {
-                let start = begin(known, places.is_empty(), text);
-                self::value(kind, value, text).map(|()| places.push((*known, start..text.len())))
+        let written = match Field::find(fields, &name) {
+            Some(known) => {
+                let start = begin(known.name, places.is_empty(), text);
+                member(known, value, text).map(|()| places.push((known, start..text.len())))
             }
             None => {
-                let nearest = text::nearest(&name, fields.iter().map(|(known, _)| *known))
-                    .unwrap_or_default();
+                let nearest = text::nearest(&name, fields.iter().map(|known| known.name));
                 Err(Mistake::new(format!(
-                    "there is no such field; the nearest is `{nearest}`"
+                    "there is no such field; the nearest is `{}`",
+                    nearest.unwrap_or_default()
                 )))
             }
         };
@@ -182,35 +214,63 @@ fn begin(name: &str, first: bool, text: &mut String) -> usize {
     text.len()
 }
 
-fn value(kind: &Kind, value: &RawValue, text: &mut String) -> Result<(), Mistake> {
-    let wanted = match (kind, value.get()) {
-        (Kind::Text, string) if string.starts_with('"') => {
-            text.push_str(string);
-            return Ok(());
+fn member(field: &'static Field, value: &RawValue, text: &mut String) -> Result<(), Mistake> {
+    if field.removable && value.get() == "null" {
+        text.push_str("null");
+        return Ok(());
+    }
+    self::value(&field.kind, value, text)
+}
+
+fn value(kind: &'static Kind, value: &RawValue, text: &mut String) -> Result<(), Mistake> {
+    match (kind, value.get()) {
+        (Kind::Text, string) if string.starts_with('"') => text.push_str(string),
+        (Kind::Boolean, word @ ("true" | "false")) => text.push_str(word),
+        (Kind::Integer, number) => return integer(number, text),
+        (Kind::List { of, max }, list) if list.starts_with('[') => {
+            return match of {
+                Kind::Integer => integers(list, *max, text),
+                _ => items(of, *max, value, text),
+            };
         }
-        (Kind::Integers, list) if list.starts_with('[') => return integers(list, text),
         (Kind::Object(fields), inner) if inner.starts_with('{') => {
             return object(fields, value, text).map(drop);
         }
-        (Kind::Integer, number) => return integer(number, text),
-        (Kind::Text, _) => "a string",
-        (Kind::Integers, _) => "an array of integers",
-        (Kind::Object(_), _) => "an object",
-    };
-    Err(Mistake::new(format!(
-        "must be {wanted}, not {}",
-        json::kind(value)
-    )))
+        _ => {
+            let (wanted, found) = (kind.words(), json::kind(value));
+            return Err(Mistake::new(format!("must be {wanted}, not {found}")));
+        }
+    }
+    Ok(())
 }
 
-/// Writes a list. Its syntax is known to be right, so a comma ends an item, unless that item is no
+fn too_many(max: usize) -> Mistake {
+    Mistake::new(format!("must have at most {max} items"))
+}
+
+/// Writes a list of anything.
+fn items(of: &'static Kind, max: usize, list: &RawValue, text: &mut String) -> Result<(), Mistake> {
+    let items = json::items(list.get());
+    if items.len() > max {
+        return Err(too_many(max));
+    }
+    text.push('[');
+    for (index, item) in items.into_iter().enumerate() {
+        text.push_str(if index == 0 { "" } else { "," });
+        value(of, item, text).map_err(|mistake| mistake.below(&format!("[{index}]")))?;
+    }
+    text.push(']');
+    Ok(())
+}
+
+/// Writes a list of integers. Its syntax is known to be right, so a comma ends an item, unless that item is no
 /// number: and there it ends.
-fn integers(list: &str, text: &mut String) -> Result<(), Mistake> {
+fn integers(list: &str, max: usize, text: &mut String) -> Result<(), Mistake> {
     text.push('[');
     let items = list[1..list.len() - 1].trim_ascii();
     for (index, item) in items.split(',').enumerate().filter(|_| !items.is_empty()) {
-        if index == MAX_ITEMS {
-            return Err(Mistake::new(format!("must have at most {MAX_ITEMS} items")));
+        if index == max {
+            return Err(too_many(max));
         }
         text.push_str(if index == 0 { "" } else { "," });
         integer(item.trim_ascii(), text).map_err(|mistake| mistake.below(&format!("[{index}]")))?;

@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use crate::model::error::ApiError;
 
 use crate::api::{Answer, Judgement, Login};
-use crate::model::event::UserId;
 use crate::model::json::{self, Number};
+use crate::model::user::UserId;
 use engine::verdict::Verdict;
 
 /// An answer's body that is a JSON object. Only what is asked for is looked into.
@@ -50,16 +50,32 @@ pub(super) struct Refusal {
     pub words: ApiError,
 }
 
+/// What a body shows of a success.
+pub(super) enum Proof {
+    /// Nothing.
+    Missing,
+    /// That it is one, of a user whom it does not name.
+    Given,
+    /// That it is one, and the id of the user whom it names.
+    Of(String),
+}
+
+impl<T: ToString> From<Option<T>> for Proof {
+    fn from(id: Option<T>) -> Self {
+        id.map_or(Proof::Missing, |id| Proof::Of(id.to_string()))
+    }
+}
+
 /// How one API's bodies are read.
 pub(super) struct Shape {
-    /// The id of the user that a success names.
-    pub user: fn(&Body<'_>) -> Option<u64>,
+    /// What shows that the body of a 200 is the API's success.
+    pub proof: fn(&Body<'_>) -> Proof,
     /// What an answer with no success says.
     pub refusal: fn(&Body<'_>) -> Refusal,
 }
 
 /// The verdict on an answer to an update.
-pub(super) fn judge(shape: &Shape, user: UserId, answer: &Answer) -> Judgement {
+pub(super) fn judge(shape: &Shape, user: &UserId, answer: &Answer) -> Judgement {
     let body = Body::of(answer);
     let judgement = match (status(answer, body.as_ref()), &body) {
         (None, _) => fault(
@@ -68,12 +84,13 @@ pub(super) fn judge(shape: &Shape, user: UserId, answer: &Answer) -> Judgement {
         (Some(200), None) => fault(
             "the answer was 200, but no JSON object: what answers at base_url is not this API",
         ),
-        (Some(200), Some(body)) => match (shape.user)(body) {
-            Some(id) => Judgement {
-                other_user: id != user.get(),
+        (Some(200), Some(body)) => match (shape.proof)(body) {
+            Proof::Of(id) => Judgement {
+                other_user: id != user.to_string(),
                 ..delivered()
             },
-            None => fault(
+            Proof::Given => delivered(),
+            Proof::Missing => fault(
                 "the answer was 200, but names no user id: what answers at base_url is not this API",
             ),
         },
@@ -196,16 +213,13 @@ fn refused(status: u16, answer: &Answer, refusal: Refusal) -> Judgement {
                 "the answer was {status}, a redirect, which is not followed: set base_url to where it leads"
             ));
         }
-        _ => {
-            return fault(&format!(
-                "the answer was {status}, not as this API gives it: check base_url and what stands in between"
-            ));
-        }
+        _ => return stranger(status),
     };
     Judgement {
         verdict,
         error: Some(error),
         other_user: false,
+        differing: None,
         token_refused: status == 401,
         quotes_api,
     }
@@ -217,16 +231,25 @@ pub(super) fn delivered() -> Judgement {
         verdict: Verdict::Delivered,
         error: None,
         other_user: false,
+        differing: None,
         token_refused: false,
         quotes_api: false,
     }
 }
 
-fn fault(message: &str) -> Judgement {
+/// Not the API itself answers.
+pub(super) fn stranger(status: u16) -> Judgement {
+    fault(&format!(
+        "the answer was {status}, not as this API gives it: check base_url and what stands in between"
+    ))
+}
+
+pub(super) fn fault(message: &str) -> Judgement {
     Judgement {
         verdict: Verdict::Fault,
         error: Some(ApiError::new(message)),
         other_user: false,
+        differing: None,
         token_refused: false,
         quotes_api: false,
     }

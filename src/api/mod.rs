@@ -1,9 +1,15 @@
-//! The APIs: what a user-management API must tell the rest of the service. Each API is one file
-//! here and one line in [`ALL`].
+//! The APIs: what a user-management API must tell the rest of the service. Each API is a table and a
+//! few functions: one file here and one line in [`ALL`].
 
+mod access;
 mod aipix;
 mod changes;
 mod judge;
+pub(crate) mod oauth;
+mod parts;
+mod scim;
+mod secrets;
+mod table;
 mod valt;
 
 #[cfg(test)]
@@ -13,69 +19,99 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use crate::model::event::{InvalidChanges, UserId};
+use crate::model::event::InvalidChanges;
+use crate::model::user::{IdForm, UserId};
 use engine::verdict::Verdict;
 
 use crate::model::error::ApiError;
+pub(crate) use access::without_scheme;
+pub use access::{Access, Account, Login, Other};
 pub use changes::Changes;
-pub(crate) use changes::MAX_ITEMS;
+pub use parts::field_of;
+pub use secrets::Known;
+pub use table::{Field, Kind, Replaced};
 
-/// One user-management API: how an update becomes a request, and how an answer is judged.
-///
-/// Implementations are stateless: the session (token, login) and the connection are kept outside.
-pub trait Api: Send + Sync {
+/// One user-management API: a table of what it takes, and how an update becomes a request and an
+/// answer a verdict. It is stateless: the session and the connection are kept outside.
+pub struct Api {
     /// The name in the configuration (`api = "…"`).
-    fn name(&self) -> &'static str;
+    pub name: &'static str,
+    /// The name for people.
+    pub title: &'static str,
+    /// What it takes as a user's id.
+    pub id_form: IdForm,
+    /// How the service gets in.
+    pub access: Access,
+    /// What it takes in `data.changes`.
+    pub fields: &'static [Field],
+    /// How its address and its token are checked without changing anything.
+    pub check: Check,
+    /// The request that sets `changes` for the user.
+    update: fn(&UserId, &Changes) -> Request,
+    /// The verdict on the answer to it, by status and body.
+    judge: fn(&UserId, &Changes, &Answer) -> Judgement,
+}
 
-    /// What the configuration calls a fixed token; its key there is this plus `_file` or `_env`.
-    fn token_key(&self) -> &'static str;
-
-    /// What the configuration calls the name to log in with.
-    fn username_key(&self) -> &'static str;
-
-    /// The fields of `changes` whose values are secret.
-    fn secret_fields(&self) -> &'static [&'static str];
-
+impl Api {
     /// Checks names and types of `data.changes`. The values stay as they came, in their order;
     /// integers are written as such.
     ///
     /// # Errors
     /// The first mistake, with its path in the data.
-    fn validate(&self, changes: &RawValue) -> Result<Changes, InvalidChanges>;
+    pub fn validate(&self, changes: &RawValue) -> Result<Changes, InvalidChanges> {
+        changes::check(self.fields, changes)
+    }
 
-    /// Whether two updates of one user, the later one's value of a field put in place of the
-    /// earlier one's, may be sent in one call: whether that comes to the same as sending one after
-    /// the other.
-    fn may_merge(&self, earlier: &Changes, later: &Changes) -> bool;
+    /// Whether two updates of one user may be sent in one call: whether that comes to the same as
+    /// sending one after the other.
+    pub fn may_merge(&self, earlier: &Changes, later: &Changes) -> bool {
+        earlier.may_be_merged_into(later)
+    }
 
     /// The request that sets `changes` for `user`.
-    fn update(&self, user: UserId, changes: &Changes) -> Request;
+    pub fn update(&self, user: &UserId, changes: &Changes) -> Request {
+        (self.update)(user, changes)
+    }
 
     /// The verdict on an answer to [`Api::update`], by status and body.
-    fn judge(&self, user: UserId, answer: &Answer) -> Judgement;
-
-    /// The request that logs in.
-    fn login(&self, username: &str, password: &SecretString) -> Request;
-
-    /// What a login was answered with.
-    fn judge_login(&self, answer: &Answer) -> Login;
+    pub fn judge(&self, user: &UserId, changes: &Changes, answer: &Answer) -> Judgement {
+        (self.judge)(user, changes, answer)
+    }
 }
 
-impl fmt::Debug for dyn Api {
+/// A call that changes nothing.
+pub struct Check {
+    /// The call.
+    pub request: fn() -> Request,
+    /// What its answer tells, if the API tells anything that is its own.
+    pub judge: fn(&Answer) -> Option<Result<String, String>>,
+}
+
+impl Check {
+    /// An update of a user that nobody is, asked for with GET. The API need not know that method
+    /// there: it is enough that it answers as itself.
+    const fn of_nobody(request: fn() -> Request) -> Self {
+        Check {
+            request,
+            judge: |_| None,
+        }
+    }
+}
+
+impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.name)
     }
 }
 
 /// The registry: a further API is a further line.
-pub static ALL: [&'static dyn Api; 2] = [&aipix::Aipix, &valt::Valt];
+pub static ALL: [&Api; 3] = [&aipix::AIPIX, &valt::VALT, &scim::SCIM];
 
 /// The API of that name in the configuration.
-pub fn by_name(name: &str) -> Option<&'static dyn Api> {
-    ALL.into_iter().find(|api| api.name() == name)
+pub fn by_name(name: &str) -> Option<&'static Api> {
+    ALL.into_iter().find(|api| api.name == name)
 }
 
 /// An HTTP request, as far as an API decides it. The sender adds `Idempotency-Key`, `traceparent`
@@ -87,9 +123,16 @@ pub struct Request {
     pub path: String,
     /// Where the token goes; `None` for a login.
     pub token: TokenPlace,
-    /// The JSON body.
+    /// The media type of the body.
+    pub content_type: &'static str,
+    /// The media type of the answer that is asked for.
+    pub accept: &'static str,
+    /// The body.
     pub body: Bytes,
 }
+
+/// The media type of JSON.
+pub const JSON: &str = "application/json";
 
 /// Where a request carries its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +181,9 @@ pub struct Judgement {
     pub quotes_api: bool,
     /// The answer names another user than the one updated (a warning and a counter, no failure).
     pub other_user: bool,
+    /// The answer confirms the update and shows other values than were sent: which, in words that
+    /// quote nothing but what was sent (a warning and a counter, no failure).
+    pub differing: Option<String>,
     /// The token was refused (401): another one may help. Not so where it was accepted and lacks a
     /// right (403).
     pub token_refused: bool,
@@ -149,30 +195,5 @@ impl fmt::Debug for Judgement {
         f.debug_struct("Judgement")
             .field("verdict", &self.verdict)
             .finish_non_exhaustive()
-    }
-}
-
-/// How a login ended.
-#[derive(Debug)]
-pub enum Login {
-    /// With a token.
-    Token {
-        /// The token, without any `Bearer ` before it.
-        token: SecretString,
-        /// After how long it should be renewed, where the API says or is known for it.
-        renew_after: Option<Duration>,
-    },
-    /// The credentials were refused (400, 401, 403, 422).
-    Refused,
-    /// Something else: judged as a call would be.
-    Failed(Judgement),
-}
-
-/// The token without spaces around it and without the word that stands before it in a header:
-/// vendors hand it out with it, as the sample of aipix shows, and so do people.
-pub(crate) fn without_scheme(token: &str) -> &str {
-    match token.trim().split_at_checked(7) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),
-        _ => token.trim(),
     }
 }

@@ -1,36 +1,63 @@
 //! VALT: `POST /api/v3/admin/users/{id}/edit` sets what the body names. Its token travels in the
 //! URL.
 
+use std::fmt::Display;
 use std::time::Duration;
 
+use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::value::RawValue;
+use serde_json::json;
 
-use crate::api::changes::{self, Changes, Field, Kind};
 use crate::api::judge::{self, Body, Refusal, Shape};
-use crate::api::{Answer, Api, Judgement, Login, Request, TokenPlace};
+use crate::api::{
+    Access, Account, Answer, Api, Changes, Check, Field, JSON, Judgement, Kind, Login, Other,
+    Replaced, Request, TokenPlace,
+};
 use crate::model::error::ApiError;
-use crate::model::event::{InvalidChanges, UserId};
-use crate::model::json;
+use crate::model::user::{IdForm, UserId};
 
 /// The API of a VALT server.
-pub(super) struct Valt;
+pub(super) static VALT: Api = Api {
+    name: "valt",
+    title: "VALT",
+    id_form: IdForm::Number,
+    access: Access {
+        token_key: "access_token",
+        other: Other::Login(&Account {
+            username_key: "username",
+            request: login,
+            judge: judge_login,
+        }),
+    },
+    fields: FIELDS,
+    check: Check::of_nobody(check),
+    update,
+    judge,
+};
 
+#[rustfmt::skip]
 const FIELDS: &[Field] = &[
-    ("name", Kind::Text),
-    ("password", Kind::Text),
-    ("display_name", Kind::Text),
-    ("user_group", Kind::Integer),
-    ("card_number", Kind::Text),
-    ("rooms", Kind::Integers),
-    (
-        "video_access",
-        Kind::Object(&[("users", Kind::Integers), ("user_groups", Kind::Integers)]),
-    ),
+    Field::new("name", Kind::Text, "The user name.", "\"jdoe\""),
+    // VALT may bar the last passwords: one that is left out would not be among them.
+    Field::new("password", Kind::Text, "The password.", "\"correct horse\"").secret()
+        .replaced(Replaced::Remembered),
+    Field::new("display_name", Kind::Text, "Shown in place of the user name.", "\"John Doe\""),
+    Field::new("user_group", Kind::Integer, "The id of the primary group.", "4"),
+    Field::new("card_number", Kind::Text, "The card's number, or the PIN, with its leading zeros.", "\"0042\"")
+        .secret(),
+    Field::new("rooms", Kind::INTEGERS, "The ids of the rooms that the user may see.", "[37, 39]"),
+    Field::new("video_access", VIDEO_ACCESS, "Whose videos the user may see.", "{\"users\": [15]}")
+        .replaced(Replaced::Unknown),
 ];
 
+#[rustfmt::skip]
+const VIDEO_ACCESS: Kind = Kind::Object(&[
+    Field::new("users", Kind::INTEGERS, "The ids of users.", "[15]"),
+    Field::new("user_groups", Kind::INTEGERS, "The ids of user groups.", "[4]"),
+]);
+
 const SHAPE: Shape = Shape {
-    user: |body| judge::number(&body.get("data")["id"]),
+    proof: |body| judge::number(&body.get("data")["id"]).into(),
     refusal,
 };
 
@@ -38,68 +65,51 @@ const SHAPE: Shape = Shape {
 /// succeed.
 const RENEW_AFTER: Duration = Duration::from_secs(7 * 3600 + 1800);
 
-impl Api for Valt {
-    fn name(&self) -> &'static str {
-        "valt"
+fn check() -> Request {
+    Request {
+        method: hyper::Method::GET,
+        ..request(i64::MAX, Bytes::new())
     }
+}
 
-    fn token_key(&self) -> &'static str {
-        "access_token"
-    }
+fn update(user: &UserId, changes: &Changes) -> Request {
+    request(user, changes.body())
+}
 
-    fn username_key(&self) -> &'static str {
-        "username"
+fn request(user: impl Display, body: Bytes) -> Request {
+    Request {
+        method: hyper::Method::POST,
+        path: format!("/api/v3/admin/users/{user}/edit"),
+        token: TokenPlace::Query("access_token"),
+        content_type: JSON,
+        accept: JSON,
+        body,
     }
+}
 
-    fn secret_fields(&self) -> &'static [&'static str] {
-        &["password", "card_number"]
-    }
+fn judge(user: &UserId, _: &Changes, answer: &Answer) -> Judgement {
+    judge::judge(&SHAPE, user, answer)
+}
 
-    fn validate(&self, changes: &RawValue) -> Result<Changes, InvalidChanges> {
-        changes::check(FIELDS, changes)
+fn login(username: &str, password: &SecretString) -> Request {
+    Request {
+        method: hyper::Method::POST,
+        path: "/api/v3/login".to_owned(),
+        token: TokenPlace::None,
+        content_type: JSON,
+        accept: JSON,
+        body: json!({ "username": username, "password": password.expose_secret() })
+            .to_string()
+            .into(),
     }
+}
 
-    fn may_merge(&self, earlier: &Changes, later: &Changes) -> bool {
-        let both = |field| earlier.get(field).zip(later.get(field));
-        let parts = |access| json::members(access).into_iter().map(|(part, _)| part);
-        // VALT may bar the last passwords: one that is left out would not be among them.
-        both("password").is_none()
-            // Whether a part that is not named stays as it was is not documented, so the later one
-            // must name all that the earlier one does.
-            && both("video_access").is_none_or(|(earlier, later)| parts(earlier).all(|part| parts(later).any(|other| other == part)))
-    }
-
-    fn update(&self, user: UserId, changes: &Changes) -> Request {
-        Request {
-            method: hyper::Method::POST,
-            path: format!("/api/v3/admin/users/{user}/edit"),
-            token: TokenPlace::Query("access_token"),
-            body: changes.body(),
-        }
-    }
-
-    fn judge(&self, user: UserId, answer: &Answer) -> Judgement {
-        judge::judge(&SHAPE, user, answer)
-    }
-
-    fn login(&self, username: &str, password: &SecretString) -> Request {
-        Request {
-            method: hyper::Method::POST,
-            path: "/api/v3/login".to_owned(),
-            token: TokenPlace::None,
-            body: serde_json::json!({ "username": username, "password": password.expose_secret() })
-                .to_string()
-                .into(),
-        }
-    }
-
-    fn judge_login(&self, answer: &Answer) -> Login {
-        judge::judge_login(answer, |body| {
-            let data = body.get("data");
-            let token = judge::text(&data["access_token"])?;
-            Some((SecretString::from(token.trim()), Some(RENEW_AFTER)))
-        })
-    }
+fn judge_login(answer: &Answer) -> Login {
+    judge::judge_login(answer, |body| {
+        let data = body.get("data");
+        let token = judge::text(&data["access_token"])?;
+        Some((SecretString::from(token.trim()), Some(RENEW_AFTER)))
+    })
 }
 
 /// VALT's errors have an `error` with a code, or say in `data` what is wrong.

@@ -8,21 +8,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
 use futures::future::join_all;
 use hyper::header::HeaderMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::{Answer, Changes, Request};
+use crate::api::Answer;
 use crate::commands::{Exit, load, say};
 use crate::config::{Config, Credentials, Target};
 use crate::http::client::Http;
 use crate::http::session::Session;
 use crate::kafka::topics::{TopicSettings, near_retention, remarks, topic_settings, unequal};
 use crate::kafka::{Found, create_them, find_topics, missing};
-use crate::model::event::UserId;
 use crate::model::outcome::timestamp;
 use crate::operator::{Desk, Filter};
 use crate::subscriber::try_out_tls;
@@ -248,11 +246,14 @@ async fn look_at_target(target: &Target) -> Finding {
     )
     .map_err(|error| format!("{error:#}"))?;
     let session = Session::new(
-        target.api,
-        http.clone(),
+        &http,
+        &target.tls,
+        target.proxy.as_ref(),
+        LONGEST,
         target.credentials.clone(),
         Box::new(|_| {}),
     );
+    let session = session.map_err(|error| format!("{error:#}"))?;
     let token = session
         .token(LONGEST)
         .await
@@ -260,18 +261,9 @@ async fn look_at_target(target: &Target) -> Finding {
     if let Credentials::Login { username, .. } = &target.credentials {
         return Ok(format!("reached, and `{username}` is logged in"));
     }
-    let Some(nobody) = UserId::new(i64::MAX as u64) else {
-        return Err("the user numbers are wrong".to_owned());
-    };
-    let update = target.api.update(nobody, &Changes::default());
-    let request = Request {
-        method: hyper::Method::GET,
-        body: Bytes::new(),
-        ..update
-    };
     let answer = http
         .exchange(
-            request,
+            (target.api.check.request)(),
             Some(&token.secret),
             HeaderMap::new(),
             tokio::time::Instant::now(),
@@ -280,7 +272,7 @@ async fn look_at_target(target: &Target) -> Finding {
         )
         .await
         .map_err(|lost| lost.message)?;
-    judge(&answer, target)
+    (target.api.check.judge)(&answer).unwrap_or_else(|| judge(&answer, target))
 }
 
 /// What an answer to a GET tells of the token. The API need not know that method there: it is
@@ -338,17 +330,14 @@ mod tests {
 
         fn target(&self, api: &str, base_url: &str, login: bool) -> Target {
             let secret = Secret::File(self.0.path().join("secret"));
-            let login_credentials = Credentials::Login {
-                username: "courier".into(),
-                password: secret.clone(),
-            };
+            let api = crate::api::by_name(api).unwrap();
             Target {
-                name: api.to_owned(),
+                name: api.name.to_owned(),
                 paused: false,
-                api: crate::api::by_name(api).unwrap(),
+                api,
                 base_url: base_url.parse().unwrap(),
                 credentials: if login {
-                    login_credentials
+                    Credentials::login(api, "courier", secret).unwrap()
                 } else {
                     Credentials::Token(secret)
                 },

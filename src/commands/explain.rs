@@ -11,7 +11,6 @@ use serde_json::Value;
 use crate::commands::bar::Bar;
 use crate::commands::dead_letters::{ConfigArgs, failed, open};
 use crate::commands::{Exit, fail, say};
-use crate::model::event::UserId;
 use crate::operator::explain::Explanation;
 use crate::operator::input;
 use crate::operator::judge::Lane;
@@ -29,9 +28,8 @@ const STATUS: Duration = Duration::from_secs(1);
 pub struct ExplainArgs {
     /// The target, as the configuration names it.
     target: String,
-    /// The user's number there.
-    #[arg(value_name = "USER", value_parser = input::user)]
-    user: UserId,
+    /// The user's id there.
+    user: String,
     #[command(flatten)]
     config: ConfigArgs,
     /// How far back outcomes are read: a time, a date, or an age such as 30d. Seven days unless
@@ -56,13 +54,18 @@ pub async fn run(args: ExplainArgs) -> Exit {
 }
 
 fn explain(args: &ExplainArgs) -> Result<Exit, Exit> {
-    let mut admin = None;
+    let (mut admin, mut user) = (None, None);
     let desk = open(&args.config, |config| {
         admin = Some(config.admin.listen);
         let found = input::target(config, &args.target);
         found.map_err(|why| fail(Exit::Usage, format!("{}: {why}", args.target)))?;
+        let id = input::user(config, Some(&args.target), &args.user);
+        user = Some(id.map_err(|why| fail(Exit::Usage, format!("{}: {why}", args.user)))?);
         Ok(())
     })?;
+    let Some(user) = user else {
+        return Err(Exit::Failed);
+    };
     let since = args.since.unwrap_or_else(|| {
         Timestamp::now()
             .checked_sub(LATELY)
@@ -70,7 +73,7 @@ fn explain(args: &ExplainArgs) -> Result<Exit, Exit> {
     });
     let lane = Lane {
         target: args.target.clone(),
-        user: args.user,
+        user,
     };
     let found = Explanation::read(&desk, lane, since, &mut Bar::new()).map_err(failed)?;
     let state = admin.and_then(|address| status(address, &args.target));

@@ -13,7 +13,8 @@ use crate::commands::say;
 
 const EXAMPLES: &str = "\
 Examples:
-  user-courier stand-in --aipix 127.0.0.1:8081 --valt 127.0.0.1:8082
+  user-courier stand-in --aipix 127.0.0.1:8081 --valt 127.0.0.1:8082 \
+    --scim 127.0.0.1:8083
 
 Then, on either port (see docs/stand-in.md for all pages and faults):
   the next three calls for user 52 are answered with 503:
@@ -191,9 +192,9 @@ mod tests {
     fn every_api_has_a_stand_in() {
         for api in crate::api::ALL {
             assert!(
-                stand_in::names().any(|name| name == api.name()),
+                stand_in::names().any(|name| name == api.name),
                 "{}",
-                api.name()
+                api.name
             );
         }
     }

@@ -38,7 +38,7 @@ use std::path::Path;
 pub use admin::{Admin, Shutdown};
 pub use change::{Change, Keys};
 pub use console::Console;
-pub use credentials::Credentials;
+pub use credentials::{Client, Credentials};
 pub use delivery::{Delivery, Retry};
 pub use kafka::{Kafka, Topics};
 pub(crate) use librdkafka::{TRANSACTION_TIMEOUT_MS, fit_into_transaction};

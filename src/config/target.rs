@@ -4,7 +4,7 @@ use std::path::Path;
 
 use url::Url;
 
-use crate::api::{self, Api};
+use crate::api::{self, Api, Other};
 use crate::config::address;
 use crate::config::credentials::Credentials;
 use crate::config::delivery::{Delivery, Retry};
@@ -26,7 +26,7 @@ pub struct Target {
     /// Whether no calls are made until it is false again.
     pub paused: bool,
     /// The API that answers there.
-    pub api: &'static dyn Api,
+    pub api: &'static Api,
     /// `http` or `https`, a host, and perhaps a path to put before the API's own ones.
     pub base_url: Url,
     /// How to get in.
@@ -122,17 +122,32 @@ impl Target {
 
 /// The API's own name for a key that only others have. No spelling is near enough to tell that
 /// `username` is `login` elsewhere.
-fn own_name(key: &str, api: &dyn Api) -> Option<String> {
-    let names = |api: &dyn Api| {
-        let [file, env] = sources(api.token_key());
-        [file, env, api.username_key().to_owned()]
-    };
+fn own_name(key: &str, api: &Api) -> Option<String> {
     let own = names(api);
-    let theirs = api::ALL
+    if own.iter().any(|own| own == key) {
+        return None;
+    }
+    let role = api::ALL
         .into_iter()
-        .flat_map(|api| names(api).into_iter().zip(own.clone()));
-    theirs
-        .filter(|_| !own.iter().any(|own| own == key))
-        .find(|(their, _)| their == key)
-        .map(|(_, own)| own)
+        .find_map(|other| names(other).iter().position(|their| their == key))?;
+    // One that this API has nothing like is told by the way in that every API has.
+    own.get(role).or(own.first()).cloned()
+}
+
+/// What the API calls the keys of its credentials, in one order for all.
+fn names(api: &Api) -> Vec<String> {
+    let mut names = sources(api.access.token_key).to_vec();
+    match &api.access.other {
+        Other::None => {}
+        Other::Login(account) => {
+            names.push(account.username_key.to_owned());
+            names.extend(sources("password"));
+        }
+        Other::Client => {
+            names.push("client_id".to_owned());
+            names.extend(sources("client_secret"));
+            names.extend(["token_url", "scope"].map(str::to_owned));
+        }
+    }
+    names
 }

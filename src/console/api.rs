@@ -145,10 +145,10 @@ async fn read(State(desktop): Known, body: Bytes) -> Answer {
             user,
             since,
         } => {
-            let lane = Lane {
-                target: input::target(&desktop.config, target.trim()).map_err(asked::wrong)?,
-                user: input::user(&user).map_err(asked::wrong)?,
-            };
+            let config = &desktop.config;
+            let target = input::target(config, target.trim()).map_err(asked::wrong)?;
+            let user = input::user(config, Some(&target), &user).map_err(asked::wrong)?;
+            let lane = Lane { target, user };
             let now = Timestamp::now();
             let since = match asked::given(&since) {
                 Some(text) => filter::time(text, now).map_err(asked::wrong)?,

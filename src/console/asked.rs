@@ -41,7 +41,9 @@ impl Typed {
         let found = Filter {
             target: read(&self.target, target)?,
             reason: read(&self.reason, input::reason)?,
-            user: read(&self.user, input::user)?,
+            user: read(&self.user, |user| {
+                input::user(config, given(&self.target), user)
+            })?,
             since: read(&self.since, input::time)?,
             until: read(&self.until, input::time)?,
             all: self.all,

@@ -96,7 +96,7 @@ impl Follows {
         };
         let row = |ending: &OutcomeData| {
             json!({
-                "target": ending.target, "user": ending.user.map(|user| user.to_string()), "outcome": ending.outcome.as_str(),
+                "target": ending.target, "user": ending.user.as_ref().map(ToString::to_string), "outcome": ending.outcome.as_str(),
                 "reason": ending.reason.map(engine::verdict::Reason::as_str), "finished_at": ending.finished_at,
                 "error": ending.error.as_ref().map(|error| &error.message),
             })

@@ -19,7 +19,7 @@ use crate::operator::spots::Spots;
 use crate::operator::{Filter, Letter};
 use engine::verdict::Reason;
 
-/// So many letters are kept, the latest; a letter takes 48 bytes.
+/// So many letters are kept, the latest; a letter takes 56 bytes and its user's id, if that is no number.
 const MOST: usize = 1_000_000;
 /// The rows of one answer.
 pub(super) const ROWS: usize = 200;
@@ -33,8 +33,7 @@ const WORDS: usize = 160;
 struct LetterRow {
     failed_at: i64,
     offset: i64,
-    /// 0 where it is not known.
-    user: u64,
+    user: Option<UserId>,
     target: u32,
     words: u32,
     fields: u32,
@@ -210,7 +209,7 @@ impl Index {
         let row = LetterRow {
             failed_at: facts.failed_at.as_millisecond(),
             offset,
-            user: facts.user.map_or(0, UserId::get),
+            user: facts.user.clone(),
             target: self.texts.number(&facts.target, WORDS),
             words: self.texts.number(&facts.message, WORDS),
             fields: self.texts.number(fields, WORDS),
@@ -266,12 +265,11 @@ impl Index {
             if row.settled && !filter.all {
                 continue;
             }
-            let user = UserId::new(row.user);
             let Ok(failed_at) = Timestamp::from_millisecond(row.failed_at) else {
                 continue;
             };
             let target = self.texts.get(row.target);
-            if !apart.fits(target, row.reason, user, failed_at) {
+            if !apart.fits(target, row.reason, row.user.as_ref(), failed_at) {
                 continue;
             }
             // Each count shows what choosing it would bring, so its own part of the filter is left
@@ -320,7 +318,7 @@ impl Index {
             "place": format!("{topic}/{partition}/{offset}"),
             "failed_at": Timestamp::from_millisecond(failed_at).map(timestamp).ok(),
             "target": self.texts.get(row.target),
-            "user": (row.user > 0).then(|| row.user.to_string()),
+            "user": row.user.as_ref().map(UserId::to_string),
             "reason": row.reason.as_str(),
             "status": (row.status > 0).then_some(row.status),
             "attempts": row.attempts,

@@ -64,7 +64,7 @@ impl Now {
         let targets = config
             .targets
             .iter()
-            .map(|one| target(&one.name, Some(one.api.name())))
+            .map(|one| target(&one.name, Some(one.api.name)))
             .chain([target(UNCLAIMED, None)]);
         let instances = config.console.instances.iter().cloned().map(Instance::new);
         Now(Mutex::new(GroupSeen {

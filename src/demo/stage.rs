@@ -61,10 +61,10 @@ impl Stage {
             });
         }
         bad_days(&aipix, &valt);
-        let login = Credentials::Login {
-            username: "courier".to_owned(),
-            password: secrets.keep("valt-password", &password)?,
-        };
+        let password = secrets.keep("valt-password", &password)?;
+        let login = api::by_name(VALT)
+            .and_then(|valt| Credentials::login(valt, "courier", password))
+            .context("VALT has no login")?;
         let targets = vec![
             target(
                 AIPIX,

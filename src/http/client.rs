@@ -233,8 +233,8 @@ impl Http {
                 url.set_query(Some(&query));
             }
         }
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static(request.accept));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(request.content_type));
         headers.insert(
             USER_AGENT,
             HeaderValue::from_static(concat!("user-courier/", env!("CARGO_PKG_VERSION"))),

@@ -299,6 +299,7 @@ mod tests {
             kind: outcome::Kind::DeadLettered,
             reason: Some(Reason::Rejected),
             user: None,
+            id_form: None,
             fields: Some(vec!["rooms".to_owned()]),
             identity: &identity,
             attempts: 1,

@@ -10,3 +10,4 @@ mod reason;
 pub mod record;
 pub mod route;
 pub mod text;
+pub mod user;

@@ -95,6 +95,35 @@ fn is_hidden(character: char) -> bool {
         || character.escape_debug().len() > 1 && format!("a{character}").escape_debug().count() > 2
 }
 
+/// The text as one segment of a URL's path: every byte encoded but letters, digits, `-`, `.`, `_`
+/// and `~`.
+pub fn percent_encoded(text: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if text.bytes().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut encoded = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        match is_plain(byte) {
+            true => encoded.push(char::from(byte)),
+            false => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    Cow::Owned(encoded)
+}
+
+/// The text that [`percent_encoded`] made one of; `None` if it cannot have been that.
+pub fn percent_decoded(encoded: &str) -> Option<String> {
+    let mut parts = encoded.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// The known name that the given one is most like, whatever their case. `None` where nothing is
 /// known.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -108,20 +137,24 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 /// The members of `changes` whose values are secret, at any API.
 pub const SECRETS: [&str; 2] = ["password", "card_number"];
 
-/// Whether a member of an event of this name holds a secret, or may have been meant to: a field
-/// whose name is misspelt is no less secret.
+/// Whether a member of an event of this name holds a secret, or may have been meant to, before any
+/// API is known.
 pub fn is_secret(name: &str) -> bool {
+    SECRETS.into_iter().any(|secret| is_like(name, secret))
+}
+
+/// Whether the name may have been meant to be that of the secret: a field whose name is misspelt is
+/// no less secret.
+pub fn is_like(name: &str, secret: &str) -> bool {
     let plain = |name: &str| {
         name.chars()
             .filter(|character| character.is_alphanumeric())
             .flat_map(char::to_lowercase)
             .collect::<String>()
     };
-    let name = plain(name);
-    SECRETS.into_iter().map(plain).any(|secret| {
-        name.contains(&secret)
-            || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7
-    })
+    let (name, secret) = (plain(name), plain(secret));
+    name.contains(&secret)
+        || name.len() < 64 && strsim::normalized_damerau_levenshtein(&name, &secret) >= 0.7
 }
 
 #[cfg(test)]
@@ -167,6 +200,23 @@ mod tests {
         assert_eq!(cut("ääää", 6), "ä…");
         assert_eq!(name("a\nb", 64), "a\\nb");
         assert!(name(&"\u{0}".repeat(500), 64).len() <= 64);
+    }
+
+    #[test]
+    fn a_text_becomes_one_segment_of_a_path_and_back() {
+        for (text, encoded) in [
+            ("52", "52"),
+            ("a-b_c.d~e", "a-b_c.d~e"),
+            ("a/b?c#d%e f+g", "a%2Fb%3Fc%23d%25e%20f%2Bg"),
+            ("Zoë@x", "Zo%C3%AB%40x"),
+            ("\u{0}\n", "%00%0A"),
+        ] {
+            assert_eq!(percent_encoded(text), encoded);
+            assert_eq!(percent_decoded(encoded).as_deref(), Some(text));
+        }
+        for broken in ["%", "%4", "%zz", "%é", "%ff"] {
+            assert_eq!(percent_decoded(broken), None, "{broken}");
+        }
     }
 
     #[test]

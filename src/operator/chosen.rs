@@ -79,7 +79,7 @@ impl Chosen {
         Chosen {
             spot: (place.partition, place.offset),
             target: facts.target.as_str().into(),
-            user: facts.user,
+            user: facts.user.clone(),
             reason: facts.reason,
             lane: reading.lane.map(Arc::new),
             parts: reading.parts.into(),
@@ -122,7 +122,7 @@ pub(super) mod tests {
     pub(in crate::operator) fn lane(user: u64) -> Arc<Lane> {
         Arc::new(Lane {
             target: "valt".to_owned(),
-            user: UserId::new(user).unwrap(),
+            user: UserId::number(user).unwrap(),
         })
     }
 
@@ -131,7 +131,7 @@ pub(super) mod tests {
         Chosen {
             spot: (0, 1),
             target: "valt".into(),
-            user: UserId::new(user),
+            user: UserId::number(user),
             reason: Reason::Rejected,
             lane: Some(lane(user)),
             parts: ["name".to_owned()].into(),

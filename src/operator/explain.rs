@@ -11,6 +11,7 @@ use crate::kafka::reader::{Go, Span};
 use crate::kafka::{committed, headers};
 use crate::model::outcome::{self, Kind, OutcomeData, RecordPlace};
 use crate::model::record::Place;
+use crate::model::user::UserValue;
 use crate::operator::desk::{self, Desk};
 use crate::operator::judge::Lane;
 use crate::operator::{Failure, Filter, Letter, Watch};
@@ -24,6 +25,8 @@ pub const SHOWN: usize = 10;
 pub struct Explanation {
     /// Whom it is about.
     pub lane: Lane,
+    /// The user as the target's API has it in JSON.
+    pub user: Option<UserValue>,
     /// The first of the updates that wait, in the order in which they are called.
     pub waiting: Vec<Waiting>,
     /// How many wait.
@@ -72,6 +75,7 @@ impl Explanation {
         watch: &mut dyn Watch,
     ) -> Result<Self, Failure> {
         let mut found = Explanation {
+            user: desk.judge.user_value(&lane.target, Some(&lane.user)),
             lane,
             waiting: Vec::new(),
             waiting_count: 0,
@@ -84,7 +88,7 @@ impl Explanation {
         found.read_outcomes(desk, since, watch)?;
         let filter = Filter {
             target: Some(found.lane.target.clone()),
-            user: Some(found.lane.user),
+            user: Some(found.lane.user.clone()),
             ..Filter::default()
         };
         let dead = &mut found.dead;
@@ -149,7 +153,7 @@ impl Explanation {
         since: Timestamp,
         watch: &mut dyn Watch,
     ) -> Result<(), Failure> {
-        let subject = outcome::subject(&self.lane.target, self.lane.user);
+        let subject = outcome::subject(&self.lane.target, &self.lane.user);
         let spans = desk.outcomes.since(since, desk.outcomes.spans()?)?;
         watch.begin("reading outcomes", desk::steps(&spans));
         desk.outcomes.scan(&spans, watch, |message| {

@@ -6,25 +6,25 @@ use serde_json::{Map, Value, json};
 
 use crate::model::event;
 use crate::model::record::Record;
-use crate::operator::Letter;
 use crate::operator::mask::{MASK, mask};
+use crate::operator::{Desk, Letter};
 
 /// The letter in one JSON object. `content` is its whole record; `None` where that is gone. Secret
 /// values are masked unless they are to be shown.
-pub fn object(letter: &Letter, content: Option<&Record>, reveal: bool) -> Value {
+pub fn object(desk: &Desk, letter: &Letter, content: Option<&Record>, reveal: bool) -> Value {
     let facts = &letter.facts;
     let mut object = json!({
         "dead_letter": letter.place().to_string(),
         "reason": facts.reason.as_str(),
         "target": facts.target,
-        "user": facts.user.map(event::UserId::get),
+        "user": desk.judge.user_value(&facts.target, facts.user.as_ref()),
         "error": facts.message,
     });
     let (name, value) = match content.and_then(event) {
         Some(event) => {
             let mut event = Value::Object(event);
             if !reveal {
-                mask(&mut event);
+                mask(desk.judge.api(&facts.target), &mut event);
             }
             ("event", event)
         }

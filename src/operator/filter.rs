@@ -28,7 +28,8 @@ pub struct Filter {
 impl Filter {
     /// Whether the dead letter is wanted; whether it is open is asked elsewhere.
     pub fn takes(&self, letter: &DeadLetter) -> bool {
-        self.fits(&letter.target, letter.reason, letter.user, letter.failed_at)
+        let user = letter.user.as_ref();
+        self.fits(&letter.target, letter.reason, user, letter.failed_at)
     }
 
     /// The same by what it asks for.
@@ -36,12 +37,12 @@ impl Filter {
         &self,
         target: &str,
         reason: Reason,
-        user: Option<UserId>,
+        user: Option<&UserId>,
         failed_at: Timestamp,
     ) -> bool {
         self.target.as_ref().is_none_or(|wanted| wanted == target)
             && self.reason.is_none_or(|wanted| wanted == reason)
-            && self.user.is_none_or(|wanted| user == Some(wanted))
+            && (self.user.is_none() || self.user.as_ref() == user)
             && self.since.is_none_or(|since| since <= failed_at)
             && self.until.is_none_or(|until| failed_at <= until)
     }
@@ -54,7 +55,7 @@ impl Filter {
                 .map(|target| format!("target={target}")),
             self.reason
                 .map(|reason| format!("reason={}", reason.as_str())),
-            self.user.map(|user| format!("user={user}")),
+            self.user.as_ref().map(|user| format!("user={user}")),
             self.since.map(|since| format!("since={since}")),
             self.until.map(|until| format!("until={until}")),
         ];

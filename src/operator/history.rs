@@ -9,7 +9,7 @@ use rdkafka::message::Message;
 
 use crate::kafka::headers;
 use crate::kafka::reader::{Go, Sight, Span, Spot, Topic};
-use crate::model::event::UserId;
+use crate::model::outcome;
 use crate::model::outcome::{EventIdentity, Kind};
 use crate::operator::ancestry::{Link, Replays, beginnings};
 pub use crate::operator::chosen::Chosen;
@@ -372,10 +372,10 @@ fn of_interest(
 
 /// `valt/users/52`.
 fn lane_of(subject: &str) -> Option<Lane> {
-    let (target, user) = subject.rsplit_once("/users/")?;
+    let (target, user) = outcome::of_subject(subject)?;
     Some(Lane {
         target: target.to_owned(),
-        user: UserId::new(user.parse().ok()?)?,
+        user,
     })
 }
 
@@ -385,10 +385,13 @@ mod tests {
 
     #[test]
     fn a_subject_names_a_lane() {
-        let user = |text: &str| lane_of(text).map(|lane| (lane.target, lane.user.get()));
-        assert_eq!(user("valt/users/52"), Some(("valt".to_owned(), 52)));
-        assert_eq!(user("a/users/b/users/7"), Some(("a/users/b".to_owned(), 7)));
-        for other in ["valt", "valt/users/", "valt/users/0", "valt/users/x"] {
+        let user =
+            |text: &str| lane_of(text).map(|lane| (lane.target.clone(), lane.user.to_string()));
+        let of = |target: &str, id: &str| Some((target.to_owned(), id.to_owned()));
+        assert_eq!(user("valt/users/52"), of("valt", "52"));
+        assert_eq!(user("a/users/b/users/7"), of("a/users/b", "7"));
+        assert_eq!(user("scim/users/a%2Fb"), of("scim", "a/b"));
+        for other in ["valt", "valt/users/", "valt/users/%FF"] {
             assert_eq!(user(other), None, "{other}");
         }
     }

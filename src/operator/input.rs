@@ -5,7 +5,7 @@ use engine::verdict::Reason;
 use jiff::Timestamp;
 
 use crate::config::{Config, UNCLAIMED};
-use crate::model::event::UserId;
+use crate::model::user::{IdForm, UserId};
 use crate::operator::filter;
 
 /// The name of a target that has users.
@@ -54,13 +54,22 @@ pub fn reason(name: &str) -> Result<Reason, String> {
     })
 }
 
-/// A user's number.
+/// A user's id at the target, or at any if none is named.
 ///
 /// # Errors
-/// If it is none.
-pub fn user(text: &str) -> Result<UserId, String> {
-    let number = text.trim().parse().ok().and_then(UserId::new);
-    number.ok_or_else(|| "a user is a whole number from 1 to 9223372036854775807".to_owned())
+/// If no target takes it as one.
+pub fn user(config: &Config, target: Option<&str>, text: &str) -> Result<UserId, String> {
+    let forms = || {
+        let targets = config.targets.iter();
+        targets
+            .filter(|known| target.is_none_or(|name| name == UNCLAIMED || name == known.name))
+            .map(|target| target.api.id_form)
+    };
+    let form = match forms().all(|form| form == IdForm::Number) {
+        true => IdForm::Number,
+        false => IdForm::Text,
+    };
+    form.parse(text)
 }
 
 /// A time, a date, or an age.

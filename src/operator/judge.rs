@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use crate::api::Api;
 use crate::config::Config;
-use crate::model::event::{self, Event, UserId};
+use crate::model::event::{self, Event};
 use crate::model::record::Record;
 use crate::model::route::{Claim, Router};
-use crate::operator::changes;
+use crate::model::user::{IdForm, UserId, UserValue};
 use crate::subscriber::update;
 use engine::verdict::Reason;
 
@@ -16,7 +16,7 @@ use engine::verdict::Reason;
 pub struct Lane {
     /// The target.
     pub target: String,
-    /// The user's number there.
+    /// The user's id there.
     pub user: UserId,
 }
 
@@ -26,7 +26,7 @@ pub struct Reading {
     pub event: Option<Event>,
     /// Whose it is, where a target takes it and the user is known.
     pub lane: Option<Lane>,
-    /// What it sets ([`changes::parts`]).
+    /// What it sets ([`Api::parts`]).
     pub parts: Vec<String>,
     /// Why the service would not even call for it, and in words.
     pub problem: Option<(Reason, String)>,
@@ -35,7 +35,7 @@ pub struct Reading {
 /// Reads records as every subscriber does.
 pub struct Judge {
     router: Router,
-    targets: Vec<(String, &'static dyn Api)>,
+    targets: Vec<(String, &'static Api)>,
 }
 
 impl Judge {
@@ -70,15 +70,21 @@ impl Judge {
                 };
             }
         };
-        let parts = event.changes().map(changes::parts).unwrap_or_default();
         let (target, problem) = match self.router.claim(&event) {
             Claim::Unroutable { message } => (None, Some((Reason::Unroutable, message))),
             Claim::Target(name) => (Some(name), self.invalid(name, &event)),
         };
-        let lane = target.zip(event.user_id().ok()).map(|(target, user)| Lane {
-            target: target.to_owned(),
-            user,
+        let lane = target.and_then(|target| {
+            Some(Lane {
+                target: target.to_owned(),
+                user: event.user_id(self.id_form(target)?).ok()?,
+            })
         });
+        let api = target.and_then(|target| self.api(target));
+        let parts = api.zip(event.changes().ok());
+        let parts = parts
+            .map(|(api, changes)| api.parts(changes))
+            .unwrap_or_default();
         let expired = || event.expires_at.filter(|end| *end <= Timestamp::now());
         let problem = problem.or_else(|| {
             expired().map(|end| (Reason::Expired, format!("its expirytime passed at {end}")))
@@ -91,9 +97,24 @@ impl Judge {
         }
     }
 
+    /// The target's API, if there is such a target.
+    pub fn api(&self, target: &str) -> Option<&'static Api> {
+        let mut targets = self.targets.iter();
+        targets.find_map(|(name, api)| (name == target).then_some(*api))
+    }
+
+    /// What it takes as an id.
+    pub fn id_form(&self, target: &str) -> Option<IdForm> {
+        Some(self.api(target)?.id_form)
+    }
+
+    /// The user of a dead letter as the target's API has it in JSON.
+    pub fn user_value(&self, target: &str, user: Option<&UserId>) -> Option<UserValue> {
+        Some(user?.value(self.id_form(target)))
+    }
+
     fn invalid(&self, target: &str, event: &Event) -> Option<(Reason, String)> {
-        let (_, api) = self.targets.iter().find(|(name, _)| name == target)?;
-        update::valid(event, *api)
+        update::valid(event, self.api(target)?)
             .err()
             .map(|invalid| (Reason::InvalidChanges, invalid.message))
     }

@@ -21,6 +21,7 @@ pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
     let facts = &letter.facts;
     let whose = facts
         .user
+        .as_ref()
         .map_or_else(|| "no known user".to_owned(), |user| format!("user {user}"));
     let title = format!(
         "{}: {}, {whose}, {}",
@@ -121,7 +122,7 @@ fn event(section: &mut Section, story: &Story, reveal: bool) {
         Some(event) => {
             let mut event = Value::Object(event);
             if !reveal {
-                mask::mask(&mut event);
+                mask::mask(story.api, &mut event);
             }
             verbatim(section, &format!("{event:#}"));
         }
@@ -137,7 +138,9 @@ fn event(section: &mut Section, story: &Story, reveal: bool) {
 
 fn headers(section: &mut Section, record: &Record, story: &Story, reveal: bool) {
     let event = story.content.as_ref().and_then(export::event);
-    let secrets = event.map(|event| mask::secrets(&event)).unwrap_or_default();
+    let secrets = event
+        .map(|event| mask::secrets(story.api, &event))
+        .unwrap_or_default();
     // What is too short to be found for sure, is found in too many places to be taken out.
     let secrets: Vec<_> = secrets
         .iter()

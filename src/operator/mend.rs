@@ -242,7 +242,9 @@ fn mended(
             let mut event = Value::Object(event.clone());
             let nothing = Value::Null;
             let original = original.map(Value::Object);
-            unmask(&mut event, original.as_ref().unwrap_or(&nothing)).map_err(|name| {
+            let api = desk.judge.api(&letter.facts.target);
+            let original_or_null = original.as_ref().unwrap_or(&nothing);
+            unmask(api, &mut event, original_or_null).map_err(|name| {
                 format!(
                     "{}: is masked here, and the dead letter has no such value: write one",
                     text::name(&name, 64)

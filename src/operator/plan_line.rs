@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::model::event::UserId;
 use crate::operator::changes;
 use crate::operator::chosen::Chosen;
 use crate::operator::desk::Desk;
@@ -22,7 +21,7 @@ pub fn line(desk: &Desk, one: &Chosen, step: &Step) -> Value {
         "action": step.action.as_str(),
         "place": format!("{}/{}/{}", desk.letters.name, one.spot.0, one.spot.1),
         "target": &*one.target,
-        "user": one.user.map(UserId::get),
+        "user": desk.judge.user_value(&one.target, one.user.as_ref()),
         "reason": one.reason.as_str(),
         "fields": names(&step.sent),
         "left_out": names(&step.left_out),

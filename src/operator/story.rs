@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use crate::api::Api;
 use crate::kafka::headers;
 use crate::kafka::reader::Go;
 use crate::model::event;
@@ -22,6 +23,8 @@ const LATER: usize = 10;
 pub struct Story {
     /// The letter.
     pub letter: Letter,
+    /// The API that it was for, if its target is still there.
+    pub api: Option<&'static Api>,
     /// Its whole record; `None` where its topic did not take it and it is gone from the update
     /// topic.
     pub content: Option<Record>,
@@ -64,6 +67,7 @@ impl Story {
             later_count,
         } = Since::read(desk, &letter, content.as_ref(), &chosen, watch)?;
         Ok(Story {
+            api: desk.judge.api(&letter.facts.target),
             letter,
             content,
             outcome,
@@ -107,7 +111,7 @@ impl Since {
         let subject = chosen
             .lane
             .as_ref()
-            .map(|lane| outcome::subject(&lane.target, lane.user));
+            .map(|lane| outcome::subject(&lane.target, &lane.user));
         let spans = desk
             .outcomes
             .since(earlier(facts.failed_at), desk.outcomes.spans()?)?;

@@ -22,7 +22,7 @@ pub fn json(found: &Explanation, state: Option<Value>) -> Value {
         .map(|letter| json!({ "place": letter.place().to_string(), "reason": letter.facts.reason.as_str(), "failed_at": timestamp(letter.facts.failed_at) }))
         .collect();
     json!({
-        "target": found.lane.target, "user": found.lane.user.get(), "state": state,
+        "target": found.lane.target, "user": found.user, "state": state,
         "waiting": { "count": found.waiting_count, "first": found.waiting },
         "delivered": { "count": found.delivered_count, "last": found.delivered },
         "dead": dead, "fields": found.fields,

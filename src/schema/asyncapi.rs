@@ -4,9 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::model::dead_letter::{DeadLetter, FailureHeaders};
-use crate::model::event::{Identity, UserId};
+use crate::model::event::Identity;
 use crate::model::outcome::{Facts, Kind, OutcomeData, message, outcome_id};
 use crate::model::record::{Header, Place};
+use crate::model::user::{IdForm, UserId};
 use crate::schema::{UpdateData, UpdateEvent, of};
 use engine::TopicId;
 use engine::verdict::Reason;
@@ -208,7 +209,8 @@ fn outcome_example() -> (Value, Value) {
         place: &place,
         kind: Kind::Delivered,
         reason: None,
-        user: UserId::new(52),
+        user: UserId::number(52).as_ref(),
+        id_form: Some(IdForm::Number),
         fields: Some(vec!["display_name".to_owned(), "rooms".to_owned()]),
         identity: &identity,
         attempts: 2,

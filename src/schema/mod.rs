@@ -13,9 +13,7 @@ use serde_json::{Map, Value};
 use crate::model::dead_letter::FailureHeaders;
 use crate::model::outcome::OutcomeData;
 
-pub use update::{
-    AipixChanges, Changes, Integer, UpdateData, UpdateEvent, User, ValtChanges, VideoAccess,
-};
+pub use update::{UpdateData, UpdateEvent};
 
 /// The generated documents by the path at which they stand under `docs/`.
 pub fn documents() -> Map<String, Value> {

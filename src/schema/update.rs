@@ -1,9 +1,13 @@
 //! The update event as a type: what senders may write. It exists for its schema; the decoder is
-//! more precise about what is wrong.
+//! more precise about what is wrong. What an API takes comes from its table.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
 
-use crate::api::MAX_ITEMS;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use crate::api::{self, Api, Field, Kind};
+use crate::model::user::{IdForm, MAX_CHARS};
 
 /// An update event in CloudEvents' structured mode. In binary mode the attributes are `ce_` headers
 /// and the value is `data` alone.
@@ -39,26 +43,106 @@ pub struct UpdateEvent {
     pub data_base64: Option<String>,
 }
 
-/// An update of one user at one target.
-#[derive(JsonSchema)]
-pub struct UpdateData {
-    /// The name of a configured target. May be left out where a route decides.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// The user's number at that API.
-    pub user: User,
-    /// What to set, in the names and types of the target's API.
-    pub changes: Changes,
+/// An update of one user at one target: one schema for each API.
+pub struct UpdateData;
+
+impl JsonSchema for UpdateData {
+    fn schema_name() -> Cow<'static, str> {
+        "UpdateData".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let apis: Vec<Value> = api::ALL.into_iter().map(data).collect();
+        let mut schema = Schema::default();
+        schema.insert("anyOf".to_owned(), apis.into());
+        schema
+    }
 }
 
-/// A user's number.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-pub enum User {
-    /// As a number.
-    Number(#[schemars(range(min = 1, max = 9_223_372_036_854_775_807_i64))] u64),
-    /// As a string of its digits, at most 9223372036854775807.
-    Digits(#[schemars(regex(pattern = DIGITS))] String),
+fn data(api: &Api) -> Value {
+    let changes = object(api.fields);
+    json!({
+        "title": format!("{} update", api.title),
+        "description": format!("At a target of the API `{}`.", api.name),
+        "type": "object",
+        "properties": {
+            "target": {
+                "type": ["string", "null"],
+                "description": "The name of a configured target. May be left out if a route decides.",
+            },
+            "user": user(api.id_form),
+            "changes": described(changes, "What to set. At least one."),
+        },
+        "required": ["user", "changes"],
+    })
+}
+
+fn user(form: IdForm) -> Value {
+    let number = |least: i64| json!({ "type": "integer", "minimum": least, "maximum": i64::MAX });
+    let (number, text) = match form {
+        IdForm::Number => (
+            described(number(1), "As a number."),
+            json!({
+                "type": "string",
+                "pattern": DIGITS,
+                "description": "As a string of its digits, at most 9223372036854775807.",
+            }),
+        ),
+        IdForm::Text => (
+            described(number(i64::MIN), "A number stands for its digits."),
+            json!({
+                "type": "string",
+                "minLength": 1,
+                "maxLength": MAX_CHARS,
+                "not": { "enum": [".", ".."] },
+                "description": "As a string.",
+            }),
+        ),
+    };
+    json!({ "description": "The user's id at that API.", "anyOf": [number, text] })
+}
+
+fn object(fields: &[Field]) -> Value {
+    let members = fields
+        .iter()
+        .map(|field| (field.name.to_owned(), of_field(field)));
+    json!({
+        "type": "object",
+        "properties": members.collect::<Map<_, _>>(),
+        "additionalProperties": false,
+        "minProperties": 1,
+    })
+}
+
+fn of_field(field: &Field) -> Value {
+    let mut schema = described(of_kind(&field.kind), field.help);
+    if field.removable {
+        schema["type"] = json!([schema["type"], "null"]);
+    }
+    schema
+}
+
+fn of_kind(kind: &Kind) -> Value {
+    match kind {
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Integer => json!({
+            "description": "An integer of 64 bits; 52.0 and 5.2e1 are one too.",
+            "type": "integer",
+            "format": "int64",
+            "minimum": i64::MIN,
+            "maximum": i64::MAX,
+        }),
+        Kind::Boolean => json!({ "type": "boolean" }),
+        Kind::List { of, max } => {
+            json!({ "type": "array", "items": of_kind(of), "maxItems": max })
+        }
+        Kind::Object(fields) => object(fields),
+    }
+}
+
+fn described(mut schema: Value, description: &str) -> Value {
+    schema["description"] = description.into();
+    schema
 }
 
 /// The digits of 1 to 2^63-1: up to 18, or 19 that differ from those of the largest in a digit that
@@ -85,66 +169,3 @@ const DIGITS: &str = concat!(
     "|922337203685477580[0-7]",
     ")$"
 );
-
-/// What to set.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-pub enum Changes {
-    /// At a target of the API `aipix`.
-    Aipix(AipixChanges),
-    /// At a target of the API `valt`.
-    Valt(ValtChanges),
-}
-
-/// What can be set at an aipix VMS.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct AipixChanges {
-    /// The whole list of the user's permission ids; an empty one takes them all away.
-    #[schemars(length(max = MAX_ITEMS))]
-    pub permissions: Vec<Integer>,
-}
-
-/// What can be set at a VALT server.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, extend("minProperties" = 1))]
-pub struct ValtChanges {
-    /// The user name.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "String")]
-    pub name: Option<String>,
-    /// The password.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "String")]
-    pub password: Option<String>,
-    /// Shown in place of the user name.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "String")]
-    pub display_name: Option<String>,
-    /// The id of the primary group.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "Integer")]
-    pub user_group: Option<Integer>,
-    /// The number of the card, or the PIN, with its leading zeros.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "String")]
-    pub card_number: Option<String>,
-    /// The ids of the rooms that the user may see.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<Integer>", length(max = MAX_ITEMS))]
-    pub rooms: Option<Vec<Integer>>,
-    /// Whose videos the user may see.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "VideoAccess")]
-    pub video_access: Option<VideoAccess>,
-}
-
-/// Whose videos a user may see.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, extend("minProperties" = 1))]
-pub struct VideoAccess {
-    /// The ids of users.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<Integer>", length(max = MAX_ITEMS))]
-    pub users: Option<Vec<Integer>>,
-    /// The ids of user groups.
-    #[schemars(skip_serializing_if = "Option::is_none", with = "Vec<Integer>", length(max = MAX_ITEMS))]
-    pub user_groups: Option<Vec<Integer>>,
-}
-
-/// An integer of 64 bits; 52.0 and 5.2e1 are one too.
-#[derive(JsonSchema)]
-#[schemars(transparent)]
-pub struct Integer(#[schemars(range(min = i64::MIN, max = i64::MAX))] pub i64);

@@ -114,6 +114,15 @@ impl Subscriber {
                 "an answer confirmed an update but named another user"
             );
         }
+        if let Some(differing) = &attempt.differing {
+            self.metrics.differing_answer();
+            warn!(
+                target = self.name,
+                user = update.logged_user(),
+                record = %update.record.place,
+                "an answer confirmed an update and showed other values than were sent: {differing}"
+            );
+        }
         if let Some(error) = &attempt.error {
             self.last_error = Some(report::error_of(&update, &attempt, error));
         }

@@ -6,6 +6,7 @@ mod beginning;
 mod calls;
 mod end;
 pub mod ending;
+mod lane_key;
 mod paused;
 mod report;
 pub mod settle;

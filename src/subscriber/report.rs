@@ -9,7 +9,6 @@ use tracing::{debug, info, warn};
 use crate::http::attempt::Attempt;
 use crate::kafka::Standing;
 use crate::model::error::ApiError;
-use crate::model::event::UserId;
 use crate::subscriber::Subscriber;
 use crate::subscriber::status::TargetStatus;
 use crate::subscriber::update::Update;
@@ -196,7 +195,7 @@ impl Reminders {
 /// What went wrong with a call, and of which update if it may be about that alone.
 pub(super) fn error_of(update: &Update, attempt: &Attempt, error: &ApiError) -> String {
     let of_one = !attempt.of_all && !attempt.calls.is_empty();
-    match update.user.filter(|_| of_one) {
+    match update.user.as_ref().filter(|_| of_one) {
         Some(user) => format!(
             "{} (user {user}, record {})",
             error.message, update.record.place
@@ -216,7 +215,7 @@ impl Subscriber {
         match self.odd.may_tell(Instant::now()) {
             Some(left_out) => warn!(
                 target = self.name,
-                user = update.user.map(UserId::get),
+                user = update.logged_user(),
                 %record,
                 attempt = failures,
                 max_attempts,
@@ -354,7 +353,7 @@ impl Subscriber {
                 lags.insert(partition, lag);
                 let waits = lag > 0 && flows && standing.up;
                 if let Some(stalled) = self.stalls.look(partition, lowest, waits, Instant::now()) {
-                    let user = update.and_then(|update| update.user).map(UserId::get);
+                    let user = update.and_then(Update::logged_user);
                     warn!(
                         target = self.name,
                         partition,

@@ -79,7 +79,8 @@ impl Settler {
             place,
             kind,
             reason,
-            user: update.user,
+            user: update.user.as_ref(),
+            id_form: update.api.map(|api| api.id_form),
             fields: update.fields(),
             identity: &update.identity,
             attempts: ending.spent.calls,
@@ -120,7 +121,7 @@ impl Settler {
             reason,
             message: error.map(dead_letter::describe).unwrap_or_default(),
             target: self.subscriber.clone(),
-            user: update.user,
+            user: update.user.clone(),
             attempts: ending.spent.calls,
             http_status: ending
                 .facts

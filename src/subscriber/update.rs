@@ -14,13 +14,15 @@ use crate::api::{Api, Changes};
 use crate::http::attempt;
 use crate::kafka::Claim;
 use crate::model::dead_letter::REPLAY_OF;
-use crate::model::event::{self, Event, Identity, InvalidChanges, TraceContext, UserId};
+use crate::model::event::{self, Event, Identity, InvalidChanges, TraceContext};
 use crate::model::outcome;
 use crate::model::record::Record;
 use crate::model::route::{self, Router};
+use crate::model::user::{UserId, UserValue};
+use crate::subscriber::lane_key::LaneKeys;
 use crate::telemetry::traces::{Arrived, DeliverSpan};
 use engine::verdict::Reason;
-use engine::{Merge, UserKey, Work};
+use engine::{Merge, Work};
 
 /// A claimed record.
 pub struct Update {
@@ -33,7 +35,7 @@ pub struct Update {
     /// The names of the fields that it would change, if nothing can be sent and they are known.
     pub refused_fields: Option<Vec<String>>,
     /// The API to send it to. `None` where there is none.
-    pub api: Option<&'static dyn Api>,
+    pub api: Option<&'static Api>,
     /// The trace that the record belongs to.
     pub trace: Option<TraceContext>,
     /// Its span, where traces are sent.
@@ -67,10 +69,24 @@ impl Update {
             target,
             place: &self.record.place,
             identity: &self.identity,
-            user: self.user,
+            user: self.user_value(),
             trace: self.trace.as_ref(),
             received_at: self.received_at.into(),
         }
+    }
+
+    /// The user as its API has it in JSON, if known.
+    pub fn user_value(&self) -> Option<UserValue> {
+        let form = self.api.map(|api| api.id_form);
+        self.user.as_ref().map(|user| user.value(form))
+    }
+
+    /// The same, as a line of the log takes it.
+    pub fn logged_user(&self) -> Option<Box<dyn tracing::Value>> {
+        Some(match self.user_value()? {
+            UserValue::Number(number) => Box::new(number),
+            UserValue::Text(text) => Box::new(text),
+        })
     }
 
     /// The names of the fields that it changes, if known.
@@ -96,7 +112,9 @@ impl Update {
             .map(|text| size_of::<String>() + text.len())
             .sum::<usize>();
         let changes = self.call.as_ref().map_or(0, |call| call.changes.size());
-        self.record.size() + size_of::<Self>() - size_of::<Record>() + texts + changes + BOOKKEEPING
+        let ids = self.user.as_ref().map_or(0, UserId::size);
+        let own = size_of::<Self>() - size_of::<Record>();
+        self.record.size() + own + texts + changes + ids + BOOKKEEPING
     }
 
     /// When its record was written, in milliseconds since 1970, as far as that can be believed.
@@ -118,7 +136,7 @@ impl Update {
             .map(|call| call.idempotency_key.to_string())
             .collect();
         Some(attempt::Update {
-            user: self.call.as_ref()?.user,
+            user: self.call.as_ref()?.user.clone(),
             changes: Changes::merged(calls().map(|call| &call.changes)),
             // One of its own: each of the updates may still have to be sent by itself.
             idempotency_key: Uuid::new_v5(&Uuid::NAMESPACE_URL, keys.join(",").as_bytes()),
@@ -132,7 +150,11 @@ impl Merge for Update {
         let (Some(api), Some(call), Some(before)) = (self.api, &self.call, &earlier.call) else {
             return false;
         };
-        !replayed(self) && !replayed(earlier) && api.may_merge(&before.changes, &call.changes)
+        // Two users may share a lane.
+        call.user == before.user
+            && !replayed(self)
+            && !replayed(earlier)
+            && api.may_merge(&before.changes, &call.changes)
     }
 }
 
@@ -147,11 +169,12 @@ pub struct Claims {
     /// The subscriber's name: a target, or `unclaimed`.
     pub subscriber: String,
     /// The target's API; `None` for `unclaimed`, which takes what no target does.
-    pub api: Option<&'static dyn Api>,
+    pub api: Option<&'static Api>,
     /// Knows all configured targets.
     pub router: Arc<Router>,
     /// The name as JSON writes it, where only an event that names this target can be its own.
     named: Option<Finder<'static>>,
+    lanes: LaneKeys,
 }
 
 impl Claims {
@@ -159,7 +182,7 @@ impl Claims {
     pub fn new(
         group_id: String,
         subscriber: String,
-        api: Option<&'static dyn Api>,
+        api: Option<&'static Api>,
         router: Arc<Router>,
     ) -> Self {
         let only_named = api.is_some() && !router.leads_to(&subscriber);
@@ -170,6 +193,7 @@ impl Claims {
             api,
             router,
             named,
+            lanes: LaneKeys::default(),
         }
     }
 }
@@ -194,19 +218,18 @@ impl Claim<Update> for Claims {
                 (route::Claim::Target(target), Some(api)) if target == self.subscriber => {
                     self.ours(outcome_id(), event, api)
                 }
-                (route::Claim::Unroutable { message }, None) => Claimed::dead(
-                    event.identity.clone(),
-                    Reason::Unroutable,
-                    message,
-                    Some(&event),
-                ),
+                (route::Claim::Unroutable { message }, None) => Claimed {
+                    // It belongs to no user's lane: an id means nobody without its target.
+                    user: event.any_user_id(),
+                    refused_fields: refused_fields(&event),
+                    ..Claimed::dead(event.identity, Reason::Unroutable, message)
+                },
                 _ => return None,
             },
             Err(undecodable) if self.api.is_none() => Claimed::dead(
                 undecodable.identity,
                 Reason::Undecodable,
                 undecodable.message,
-                None,
             ),
             Err(_) => return None,
         };
@@ -237,25 +260,30 @@ impl Claim<Update> for Claims {
 }
 
 impl Claims {
-    fn ours(&self, outcome_id: Uuid, event: Event, api: &'static dyn Api) -> Claimed {
+    fn ours(&self, outcome_id: Uuid, event: Event, api: &'static Api) -> Claimed {
         let (user, changes) = match valid(&event, api) {
             Ok(valid) => valid,
             Err(invalid) => {
-                return Claimed::dead(
-                    event.identity.clone(),
-                    Reason::InvalidChanges,
-                    invalid.message,
-                    Some(&event),
-                );
+                let user = event.user_id(api.id_form).ok();
+                let reason = Reason::InvalidChanges;
+                return Claimed {
+                    work: Work::Dead {
+                        user: user.as_ref().map(|user| self.lanes.key(user)),
+                        reason,
+                    },
+                    user,
+                    refused_fields: refused_fields(&event),
+                    ..Claimed::dead(event.identity, reason, invalid.message)
+                };
             }
         };
         Claimed {
-            user: Some(user),
-            refused_fields: None,
             work: Work::Call {
-                user: key(user),
+                user: self.lanes.key(&user),
                 expires_at: event.expires_at.map(instant),
             },
+            user: Some(user.clone()),
+            refused_fields: None,
             call: Some(attempt::Update {
                 user,
                 changes,
@@ -271,8 +299,8 @@ impl Claims {
 ///
 /// # Errors
 /// The first thing about user and changes that it does not take.
-pub fn valid(event: &Event, api: &'static dyn Api) -> Result<(UserId, Changes), InvalidChanges> {
-    let user = event.user_id()?;
+pub fn valid(event: &Event, api: &'static Api) -> Result<(UserId, Changes), InvalidChanges> {
+    let user = event.user_id(api.id_form)?;
     let changes = api.validate(event.changes()?)?;
     Ok((user, changes))
 }
@@ -288,25 +316,22 @@ struct Claimed {
 }
 
 impl Claimed {
-    fn dead(identity: Identity, reason: Reason, problem: String, event: Option<&Event>) -> Self {
-        let user = event.and_then(|event| event.user_id().ok());
-        let refused_fields = event.map(Event::fields).filter(|fields| !fields.is_empty());
-        // What no target takes belongs to no user's lane: a number means nobody without its target.
-        let lane = user.filter(|_| reason == Reason::InvalidChanges).map(key);
+    /// Of nobody, as far as known.
+    fn dead(identity: Identity, reason: Reason, problem: String) -> Self {
         Claimed {
             identity,
-            user,
-            refused_fields,
+            user: None,
+            refused_fields: None,
             call: None,
             problem: Some(problem),
-            work: Work::Dead { user: lane, reason },
+            work: Work::Dead { user: None, reason },
         }
     }
 }
 
-/// What the engine knows a user by.
-fn key(user: UserId) -> UserKey {
-    UserKey(user.get())
+/// The names of the fields that it would change, if any are known.
+fn refused_fields(event: &Event) -> Option<Vec<String>> {
+    Some(event.fields()).filter(|fields| !fields.is_empty())
 }
 
 /// The point in time on the clock that the engine reckons by.
@@ -333,9 +358,13 @@ mod tests {
     use crate::model::route::Route;
 
     fn claim(offset: i64, changes: &Value, more: Option<Header>) -> Arc<Update> {
+        claim_of(52, offset, changes, more)
+    }
+
+    fn claim_of(user: u64, offset: i64, changes: &Value, more: Option<Header>) -> Arc<Update> {
         let event = json!({
             "specversion": "1.0", "id": offset.to_string(), "source": "/tests", "type": "com.example.tests",
-            "data": { "target": "valt", "user": 52, "changes": changes },
+            "data": { "target": "valt", "user": user, "changes": changes },
         });
         let record = Record {
             place: Place {
@@ -406,6 +435,14 @@ mod tests {
         assert!(name.may_join(&password(1)) && password(2).may_join(&name));
         assert!(!password(2).may_join(&password(1)));
         assert!(!replayed.may_join(&name) && !name.may_join(&replayed));
+    }
+
+    #[test]
+    fn updates_of_two_users_never_join_even_in_one_lane() {
+        let name = json!({ "display_name": "a" });
+        let [anna, bert] = [52, 53].map(|user| claim_of(user, 1, &name, None));
+        assert!(claim_of(52, 2, &name, None).may_join(&anna));
+        assert!(!claim_of(52, 2, &name, None).may_join(&bert));
     }
 
     #[test]

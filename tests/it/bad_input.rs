@@ -280,7 +280,7 @@ async fn an_integer_is_one_however_it_is_written_and_is_sent_as_one() {
     let outcomes = bench.outcomes_of(&places);
     for ((_, user, body), outcome) in table.iter().zip(&outcomes) {
         assert_eq!(
-            (outcome.ending().as_str(), outcome.data.user),
+            (outcome.ending().as_str(), outcome.user()),
             ("delivered", Some(*user))
         );
         let calls = bench.valt.calls();

@@ -284,13 +284,13 @@ async fn what_newer_updates_have_overwritten_is_left_out() {
     bench.outcomes_of(&all);
 
     let user = |user: &'static str| plan(&bench, &["--user", user]);
-    let kept = json!(["name", "card_number", "video_access.user_groups"]);
+    let kept = json!(["name", "card_number"]);
     assert_eq!(
         user("1"),
         [(
             "trim".to_owned(),
             kept,
-            json!(["display_name", "rooms", "video_access.users"])
+            json!(["display_name", "rooms", "video_access"])
         )]
     );
     assert_eq!(
@@ -332,7 +332,7 @@ async fn what_newer_updates_have_overwritten_is_left_out() {
         .unwrap();
     assert_eq!(
         (
-            superseded.data.user,
+            superseded.user(),
             superseded.data.fields.as_ref().map(Vec::len)
         ),
         (Some(2), Some(5))
@@ -347,7 +347,8 @@ async fn what_newer_updates_have_overwritten_is_left_out() {
     let event: Value = serde_json::from_slice(message.value.as_deref().unwrap()).unwrap();
     assert_eq!(
         event["data"]["changes"],
-        json!({ "name": "old", "card_number": "0001", "video_access": { "user_groups": [1] } })
+        json!({ "name": "old", "card_number": "0001" }),
+        "whether VALT keeps the groups that the newer access leaves out, nobody says"
     );
     let fields = bench.valt.fields(1).unwrap();
     assert_eq!(

@@ -151,7 +151,7 @@ fn check_dead_letter(letter: &Message, record: &Message, outcome: &Outcome) {
         "the record's own headers, untouched"
     );
     let [user, status] = [
-        data.user.map(|user| user.to_string()),
+        data.user.as_ref().map(ToString::to_string),
         data.http_status.map(|status| status.to_string()),
     ];
     assert_eq!(letter.header("dlq.reason"), data.reason.as_deref());
@@ -257,7 +257,7 @@ async fn attempts_are_exhausted_only_while_the_target_delivers_others() {
         places.extend(bench.send(&[Update::valt(100 + round, "Björn")]));
         // Of every round one more outcome comes, whether or not the failing update has ended.
         let outcomes = bench.outcomes(places.len() - 1);
-        if outcomes.iter().any(|outcome| outcome.data.user == Some(5)) {
+        if outcomes.iter().any(|outcome| outcome.user() == Some(5)) {
             break;
         }
     }

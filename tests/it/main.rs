@@ -20,6 +20,8 @@ mod connections;
 mod console;
 mod console_letters;
 mod dead_letters;
+mod differing;
+mod directory;
 mod endings;
 mod ends;
 mod examples;

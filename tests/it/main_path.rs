@@ -36,7 +36,7 @@ fn check_delivered(api: &StandIn, updates: &[Update], outcomes: &[Outcome]) {
             ("delivered", 1, Some(200))
         );
         assert_eq!(outcome.key.as_deref(), Some(update.key.as_bytes()));
-        assert_eq!(outcome.data.user.map(User::from), call.user);
+        assert_eq!(outcome.user().map(User::from), call.user);
         assert_eq!((&outcome.data.into, &outcome.data.error), (&None, &None));
         let event = &outcome.data.event;
         let attribute = |name: &str| update.attributes[name].as_str();
@@ -157,7 +157,7 @@ async fn a_user_that_waits_holds_up_no_other() {
     assert!(
         others
             .iter()
-            .all(|outcome| outcome.data.user != Some(1) && outcome.ending() == "delivered")
+            .all(|outcome| outcome.user() != Some(1) && outcome.ending() == "delivered")
     );
 
     bench.valt.remove_fault(stuck);

@@ -32,7 +32,7 @@ fn check(outcomes: &[Outcome]) {
         assert!(
             later.ending() == "delivered"
                 && into.offset > outcome.data.record.offset
-                && later.data.user == outcome.data.user
+                && later.user() == outcome.user()
         );
         assert_eq!(
             (outcome.data.attempts, outcome.data.http_status),

@@ -71,7 +71,7 @@ fn holds(service: &Service) -> usize {
 fn split(outcomes: &[Outcome], odd: impl Fn(u64) -> bool) -> (Vec<&Outcome>, Vec<&Outcome>) {
     outcomes
         .iter()
-        .partition(|outcome| odd(outcome.data.user.unwrap()))
+        .partition(|outcome| odd(outcome.user().unwrap()))
 }
 
 fn places(sent: &Sent) -> Vec<Place> {
@@ -190,7 +190,7 @@ async fn all_end_among_others(bench: &mut Bench, rules: Vec<Rule>) -> (Duration,
         let ended: BTreeSet<_> = bench
             .outcomes_now()
             .iter()
-            .filter_map(|outcome| outcome.data.user)
+            .filter_map(|outcome| outcome.user())
             .filter(|user| *user <= count)
             .collect();
         if ended.len() as u64 == count {
@@ -302,7 +302,7 @@ async fn an_odd_user_with_more_updates_than_memory_holds_starves_nobody_and_keep
     let others = |outcomes: &[Outcome]| {
         outcomes
             .iter()
-            .filter(|outcome| outcome.data.user != Some(ODD))
+            .filter(|outcome| outcome.user() != Some(ODD))
             .count()
     };
     let mut outcomes = bench.outcomes(sent.len());
@@ -313,7 +313,7 @@ async fn an_odd_user_with_more_updates_than_memory_holds_starves_nobody_and_keep
     let waiting = service.metrics().sum("waiting", &[("target", "valt")]);
     let delivered = outcomes
         .iter()
-        .filter(|outcome| outcome.data.user != Some(ODD));
+        .filter(|outcome| outcome.user() != Some(ODD));
     println!(
         "p99 of the others {:?}, {ended} of the odd user's have ended, {waiting} wait in memory",
         p99(delivered, &sent)
@@ -322,7 +322,7 @@ async fn an_odd_user_with_more_updates_than_memory_holds_starves_nobody_and_keep
         p99(
             outcomes
                 .iter()
-                .filter(|outcome| outcome.data.user != Some(ODD)),
+                .filter(|outcome| outcome.user() != Some(ODD)),
             &sent
         ) < LOADED
     );

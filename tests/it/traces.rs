@@ -72,7 +72,7 @@ async fn with_a_collector_record_call_and_outcome_are_one_trace_with_our_spans_b
 
     let spans = spans(&bodies.lock().unwrap());
     for outcome in &outcomes {
-        let user = outcome.data.user.unwrap();
+        let user = outcome.user().unwrap();
         assert_eq!(outcome.tracestate.as_deref(), Some(TRACESTATE));
         let deliver = span_of(&spans, outcome.traceparent.as_deref().unwrap());
         assert_eq!(

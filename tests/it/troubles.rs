@@ -263,7 +263,7 @@ async fn a_user_whose_calls_always_hang_costs_the_others_nothing() {
     );
     let others = |places: &[Place]| {
         let of_others = |outcome: &&Outcome| {
-            outcome.data.user != Some(STUCK) && places.contains(&outcome.data.record)
+            outcome.user() != Some(STUCK) && places.contains(&outcome.data.record)
         };
         p99(outcomes.iter().filter(of_others))
     };
@@ -291,7 +291,7 @@ async fn a_poisonous_update_among_healthy_ones_ends_in_bounded_time_and_delays_o
     while bench
         .outcomes_now()
         .iter()
-        .all(|outcome| outcome.data.user != Some(7))
+        .all(|outcome| outcome.user() != Some(7))
     {
         sent += 1;
         assert!(sent < 400, "it is tried for ever");
@@ -302,7 +302,7 @@ async fn a_poisonous_update_among_healthy_ones_ends_in_bounded_time_and_delays_o
     let outcomes = bench.outcomes_of(&places);
     let (poison, healthy): (Vec<_>, Vec<_>) = outcomes
         .iter()
-        .partition(|outcome| outcome.data.user == Some(7));
+        .partition(|outcome| outcome.user() == Some(7));
     assert_eq!(poison[0].ending(), "dead_lettered attempts_exhausted");
     // Failures before others were delivered do not count.
     assert!(

@@ -74,7 +74,8 @@ use crate::verdict::Reason;
 pub struct Ticket(pub u64);
 
 /// Whose updates a lane holds. The shell maps its users to keys: the same user is the same key for
-/// as long as the engine lives, and no two users share one. The engine reads nothing out of it.
+/// as long as the engine lives. Two users that share one wait for each other; whether their updates
+/// may be merged is the updates' to say. The engine reads nothing out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserKey(pub u64);
 

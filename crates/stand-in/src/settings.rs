@@ -13,7 +13,7 @@ use super::user::User;
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The account's name (`login` at aipix, `username` at VALT).
+    /// The account's name (`login` at aipix, `username` at VALT, `client_id` at SCIM).
     pub username: String,
     /// The account's password.
     #[serde(skip_serializing)]

@@ -58,6 +58,11 @@ impl Directory {
         }
     }
 
+    /// Sets all fields of a user anew.
+    pub(super) fn replace(&mut self, user: &User, fields: Map<String, Value>) {
+        self.0.insert(user.clone(), fields);
+    }
+
     /// The fields of a user that were ever set.
     pub(super) fn fields(&self, user: &User) -> Option<&Map<String, Value>> {
         self.0.get(user)

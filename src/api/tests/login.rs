@@ -12,7 +12,7 @@ fn a_login_is_judged() {
             body: body.into(),
             ..Answer::default()
         };
-        match by_name(api).unwrap().judge_login(&answer) {
+        match (account(api).judge)(&answer) {
             Login::Token { token, renew_after } => format!(
                 "{} {:?}",
                 token.expose_secret(),

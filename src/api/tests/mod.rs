@@ -1,13 +1,17 @@
 //! Tests of how both APIs judge answers: every row of the verdict table.
 
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::model::text;
 
 mod login;
+mod registry;
 mod requests;
+mod scim;
 
 const REJECTED: Verdict = Verdict::Rejected {
     user_not_found: false,
@@ -19,7 +23,14 @@ const RETRY: Verdict = Verdict::Retry { unreachable: false };
 const NO_PAUSE: Verdict = Verdict::Throttled { retry_after: None };
 
 fn user() -> UserId {
-    UserId::new(52).unwrap()
+    UserId::number(52).unwrap()
+}
+
+fn account(api: &str) -> &'static Account {
+    match by_name(api).unwrap().access.other {
+        Other::Login(account) => account,
+        Other::None | Other::Client => panic!("{api} has no login"),
+    }
 }
 
 fn judged(api: &str, status: u16, body: &str) -> Judgement {
@@ -28,7 +39,9 @@ fn judged(api: &str, status: u16, body: &str) -> Judgement {
         body: body.into(),
         ..Answer::default()
     };
-    by_name(api).unwrap().judge(user(), &answer)
+    by_name(api)
+        .unwrap()
+        .judge(&user(), &Changes::default(), &answer)
 }
 
 fn rows(api: &str, rows: &[(u16, &str, Verdict)]) {
@@ -50,10 +63,15 @@ fn rows(api: &str, rows: &[(u16, &str, Verdict)]) {
 
 #[test]
 fn the_registry_finds_by_name() {
-    let keys = |name| by_name(name).map(|api| (api.name(), api.token_key(), api.username_key()));
-    assert_eq!(keys("aipix"), Some(("aipix", "token", "login")));
-    assert_eq!(keys("valt"), Some(("valt", "access_token", "username")));
-    assert_eq!(keys("scim"), None);
+    let keys = |name| {
+        (
+            by_name(name).unwrap().access.token_key,
+            account(name).username_key,
+        )
+    };
+    assert_eq!(keys("aipix"), ("token", "login"));
+    assert_eq!(keys("valt"), ("access_token", "username"));
+    assert!(by_name("ldap").is_none());
 }
 
 #[test]
@@ -286,7 +304,10 @@ fn a_pause_is_read_from_429_and_503_only() {
                 retry_after,
                 ..Answer::default()
             };
-            by_name(api).unwrap().judge(user(), &answer).verdict
+            by_name(api)
+                .unwrap()
+                .judge(&user(), &Changes::default(), &answer)
+                .verdict
         };
         let minute = Some(Duration::from_secs(60));
         assert_eq!(
@@ -318,6 +339,72 @@ fn another_user_in_the_answer_is_noted() {
     assert!(!judged("valt", 200, r#"{"data":{"id":52.0}}"#).other_user);
     assert!(judged("aipix", 200, r#"{"id":48}"#).other_user);
     assert!(!judged("aipix", 200, r#"{"id":52}"#).other_user);
+}
+
+#[test]
+fn permissions_that_do_not_hold_are_told() {
+    let aipix = by_name("aipix").unwrap();
+    let differing = |sent: &str, status: u16, body: &str| {
+        let sent: Box<RawValue> =
+            serde_json::from_str(&format!(r#"{{"permissions":{sent}}}"#)).unwrap();
+        let answer = Answer {
+            status,
+            body: body.into(),
+            ..Answer::default()
+        };
+        let judgement = aipix.judge(&user(), &aipix.validate(&sent).unwrap(), &answer);
+        judgement.differing
+    };
+    let held = |ids: &str| format!(r#"{{"id":52,"permissions":[{ids}]}}"#);
+    let nine = r#"{"id":9,"name":"canary"}"#;
+    for (sent, body, told) in [
+        ("[9,12,9]", held(&format!(r#"{{"id":12}},{nine}"#)), None),
+        ("[]", held(""), None),
+        (
+            "[9,12]",
+            held(nine),
+            Some("of the permissions sent these do not hold: 12"),
+        ),
+        ("[]", held(nine), Some("so many hold that were not sent: 1")),
+        ("[12,-1]", held(nine), None),
+        (
+            "[13,12]",
+            held("9"),
+            Some(
+                "of the permissions sent these do not hold: 12, 13; so many hold that were not sent: 1",
+            ),
+        ),
+        // Nothing is told that the answer does not show.
+        ("[9]", r#"{"id":52}"#.to_owned(), None),
+        ("[9]", r#"{"id":52,"permissions":null}"#.to_owned(), None),
+        ("[9]", r#"{"id":52,"permissions":["x"]}"#.to_owned(), None),
+        (
+            "[9]",
+            r#"{"id":52,"permissions":[{"x":9}]}"#.to_owned(),
+            None,
+        ),
+    ] {
+        assert_eq!(
+            differing(sent, 200, &body).as_deref(),
+            told,
+            "{sent} {body}"
+        );
+    }
+    assert_eq!(differing("[9]", 204, ""), None);
+    assert_eq!(
+        differing("[9]", 422, r#"{"message":"m","permissions":[]}"#),
+        None
+    );
+    let many = (1..=500)
+        .map(|id| id.to_string())
+        .collect::<Vec<_>>()
+        .join(",");
+    assert!(
+        differing(&format!("[{many}]"), 200, &held(""))
+            .unwrap()
+            .len()
+            < 200
+    );
 }
 
 #[test]
@@ -382,7 +469,7 @@ fn no_secret_is_shown_by_debug() {
         ..Answer::default()
     };
     let judgement = judged("valt", 422, r#"{"error":{"message":"canary"}}"#);
-    let login = by_name("valt").unwrap().judge_login(&Answer {
+    let login = (account("valt").judge)(&Answer {
         status: 200,
         body: br#"{"data":{"access_token":"canary"}}"#.to_vec(),
         ..answer.clone()

@@ -45,7 +45,10 @@ pub(super) fn run(args: &ExportArgs) -> Result<Exit, Exit> {
         } else {
             Some(&letter.record)
         };
-        tell(&mut out, export::object(&letter, content, args.reveal));
+        tell(
+            &mut out,
+            export::object(&desk, &letter, content, args.reveal),
+        );
         Ok(())
     });
     mention(aside.map_err(failed)?);

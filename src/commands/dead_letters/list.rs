@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::commands::bar::Bar;
 use crate::commands::dead_letters::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::{Exit, note, say, tell};
-use crate::model::event::{self, UserId};
+use crate::model::event;
 use crate::model::outcome::timestamp;
 use crate::model::text;
 use crate::operator::table::{count, of, table};
@@ -191,7 +191,7 @@ fn cells(letter: &Letter, open: bool, all: bool) -> Vec<String> {
     let mut cells = vec![
         facts.failed_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
         facts.target.clone(),
-        or_dash(facts.user.map(|user| user.to_string())),
+        or_dash(facts.user.as_ref().map(ToString::to_string)),
         facts.reason.as_str().to_owned(),
         or_dash(facts.http_status.map(|status| status.to_string())),
         facts.attempts.to_string(),
@@ -213,7 +213,7 @@ fn line(desk: &Desk, letter: &Letter, open: bool) -> serde_json::Value {
         "place": letter.place().to_string(),
         "failed_at": timestamp(facts.failed_at),
         "target": facts.target,
-        "user": facts.user.map(UserId::get),
+        "user": desk.judge.user_value(&facts.target, facts.user.as_ref()),
         "reason": facts.reason.as_str(),
         "error": facts.message,
         "http_status": facts.http_status,

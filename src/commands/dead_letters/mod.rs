@@ -13,7 +13,6 @@ use tracing::level_filters::LevelFilter;
 
 use crate::commands::{Exit, fail, load, note};
 use crate::config::Config;
-use crate::model::event::UserId;
 use crate::operator::desk::Aside;
 use crate::operator::{Desk, Failure, Filter, input};
 use crate::telemetry::logging;
@@ -60,9 +59,9 @@ struct FilterArgs {
     /// Only those for this reason.
     #[arg(long, value_name = "REASON", value_parser = input::reason)]
     reason: Option<Reason>,
-    /// Only those of the user with this number.
-    #[arg(long, value_name = "NUMBER", value_parser = input::user)]
-    user: Option<UserId>,
+    /// Only those of the user with this id.
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
     /// Only those given up then or later: 2026-11-22T09:00:00Z, 2026-11-22 (midnight UTC), or an
     /// age such as 30m, 2h, 3d.
     #[arg(long, value_name = "TIME", value_parser = input::time)]
@@ -91,18 +90,23 @@ impl FilterArgs {
                 "--since is later than --until: nothing can lie between them",
             ));
         }
+        let user = self.user.as_deref().map(|user| {
+            let found = input::user(config, self.target.as_deref(), user);
+            found.map_err(|why| fail(Exit::Usage, format!("--user {user}: {why}")))
+        });
+        let user = user.transpose()?;
         let FilterArgs {
             target,
             reason,
-            user,
             since,
             until,
             all,
+            user: _,
         } = self;
         Ok(Filter {
             target: target.clone(),
             reason: *reason,
-            user: *user,
+            user,
             since: *since,
             until: *until,
             all: *all,

@@ -244,7 +244,7 @@ fn show(plan: &Plan, total: usize, all: bool) {
 
 fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
     let place = format!("{}/{}/{}", desk.letters.name, one.spot.0, one.spot.1);
-    let whose = one.user.map_or_else(
+    let whose = one.user.as_ref().map_or_else(
         || one.target.to_string(),
         |user| format!("{} user {user}", one.target),
     );

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::api;
+use crate::api::{self, Other};
 use crate::config::keys::{self, Fallback, KEYS, Key};
 use crate::config::kind::ValueKind;
 use crate::config::librdkafka::REFUSED;
@@ -165,7 +165,8 @@ fn the_example_shows_every_key_with_its_default() {
             table = name
                 .trim_matches(['[', ']'])
                 .replace("targets.aipix", "targets.NAME")
-                .replace("targets.valt", "targets.NAME");
+                .replace("targets.valt", "targets.NAME")
+                .replace("targets.directory", "targets.NAME");
         } else if let Some((name, value)) = line.split_once(" = ") {
             shown.push((table.clone(), name.to_owned(), value.to_owned()));
         }
@@ -222,11 +223,19 @@ fn every_default_is_in_its_range_and_every_key_says_what_it_is_for() {
 fn every_api_has_its_credentials_in_the_table() {
     for api in api::ALL {
         let is_secret = |name| keys::find("targets.NAME", name).map(|key| key.kind.is_secret());
-        assert_eq!(
-            (is_secret(api.token_key()), is_secret(api.username_key())),
-            (Some(true), Some(false)),
-            "{}",
-            api.name()
-        );
+        let (public, secret) = match &api.access.other {
+            Other::None => (vec![], vec![]),
+            Other::Login(account) => (vec![account.username_key], vec!["password"]),
+            Other::Client => (
+                vec!["token_url", "client_id", "scope"],
+                vec!["client_secret"],
+            ),
+        };
+        for name in public {
+            assert_eq!(is_secret(name), Some(false), "{} {name}", api.name);
+        }
+        for name in [api.access.token_key].into_iter().chain(secret) {
+            assert_eq!(is_secret(name), Some(true), "{} {name}", api.name);
+        }
     }
 }

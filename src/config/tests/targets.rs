@@ -24,12 +24,12 @@ fn targets_are_checked() {
         (
             "api = \"aipix\"",
             "",
-            "3:10: targets.aipix.api: is required: one of aipix, valt",
+            "3:10: targets.aipix.api: is required: one of aipix, valt, scim",
         ),
         (
             "api = \"aipix\"",
-            "api = \"scim\"",
-            "4:1: targets.aipix.api: `scim` is not one of aipix, valt",
+            "api = \"ldap\"",
+            "4:1: targets.aipix.api: `ldap` is not one of aipix, valt, scim",
         ),
         (
             "base_url",
@@ -250,6 +250,63 @@ fn a_proxy_and_its_account_are_checked() {
             ],
         ),
     ]);
+}
+
+#[test]
+fn the_credentials_of_a_client_are_checked() {
+    let scim = LEAST.replace("api = \"aipix\"", "api = \"scim\"");
+    check(&scim, &[]);
+    let none = scim.replace("token_file = \"DIR/token\"\n", "");
+    let with = |keys: &str| format!("{none}{keys}");
+    let client = "client_id = \"courier\"\nclient_secret_file = \"DIR/password\"\n";
+    let url = "token_url = \"https://id.example.com/token\"\n";
+    check(&with(&format!("{client}{url}")), &[]);
+    check(&with(&format!("{client}{url}scope = \"users\"\n")), &[]);
+    for (keys, mistakes) in [
+        (
+            String::new(),
+            &[
+                "3:10: targets.aipix.token_file: credentials are required: `token_file` or `token_env`, or `client_id` with `client_secret_file` or `client_secret_env`",
+            ][..],
+        ),
+        (
+            client.to_owned(),
+            &[
+                "3:10: targets.aipix.token_url: is required beside `client_id`: where tokens are given out",
+            ],
+        ),
+        (
+            format!("client_id = \"courier\"\n{url}"),
+            &[
+                "3:10: targets.aipix.client_secret_file: is required beside `client_id` (or `client_secret_env`)",
+            ],
+        ),
+        (
+            format!("{client}token_url = \"https://me:hunter2@id\"\n"),
+            &[
+                "8:1: targets.aipix.token_url: must not hold a user name or a password: they have keys of their own",
+            ],
+        ),
+        (
+            "token_file = \"DIR/token\"\nscope = \"users\"\n".to_owned(),
+            &["7:1: targets.aipix.scope: is of no use without `client_id`"],
+        ),
+        (
+            "token_file = \"DIR/token\"\nusername = \"x\"\n".to_owned(),
+            &[
+                "7:1: targets.aipix.username: unknown key; the nearest known one is `client_id`, as this API calls it",
+            ],
+        ),
+        (
+            "access_token_file = \"DIR/token\"\n".to_owned(),
+            &[
+                "3:10: targets.aipix.token_file: credentials are required: `token_file` or `token_env`, or `client_id` with `client_secret_file` or `client_secret_env`",
+                "6:1: targets.aipix.access_token_file: unknown key; the nearest known one is `token_file`, as this API calls it",
+            ],
+        ),
+    ] {
+        check(&with(&keys), mistakes);
+    }
 }
 
 #[test]

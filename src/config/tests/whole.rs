@@ -13,10 +13,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(config.kafka.session_timeout.as_secs(), 15);
     assert!(config.kafka.consumer.0.is_empty());
     let target = &config.targets[0];
-    assert_eq!(
-        (target.name.as_str(), target.api.name()),
-        ("aipix", "aipix")
-    );
+    assert_eq!((target.name.as_str(), target.api.name), ("aipix", "aipix"));
     assert_eq!(target.base_url.as_str(), "https://vms.example.com/");
     assert_eq!(
         (&target.delivery, &target.retry, &target.tls),
@@ -137,10 +134,7 @@ drain_timeout = "0s"
     let password = Secret::Env("VALT_PASSWORD".into());
     assert_eq!(
         valt.credentials,
-        Credentials::Login {
-            username: "courier".into(),
-            password
-        }
+        Credentials::login(valt.api, "courier", password).unwrap()
     );
     assert_eq!(valt.delivery.rate_limit.map(u32::from), Some(7));
     assert!(!valt.delivery.merge);

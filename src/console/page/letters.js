@@ -251,7 +251,7 @@ class Row {
     this.place = letter.place;
     this.tick = h("input", { type: "checkbox", "aria-label": `Tick ${letter.place}`, onchange: () => page.mark(this, this.tick.checked) });
     this.opener = h("button", { type: "button", class: "open", "aria-expanded": "false", onclick: () => this.toggle() }, time(letter.failed_at, ""));
-    const user = letter.user && letter.target !== "unclaimed" ? h("a", { href: `#user/${encodeURIComponent(letter.target)}/${letter.user}` }, letter.user) : (letter.user ?? "–");
+    const user = letter.user && letter.target !== "unclaimed" ? h("a", { href: `#user/${encodeURIComponent(letter.target)}/${encodeURIComponent(letter.user)}` }, shown(letter.user)) : (letter.user ?? "–");
     this.mark = h("td", { class: "mark" });
     const cell = (name, ...content) => h("td", { class: name }, content);
     // Anywhere on the row, but not where something else is meant: a link, a button, or words that

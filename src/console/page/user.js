@@ -16,11 +16,11 @@ export class UserPage {
   constructor(known) {
     const targets = known.targets.filter((name) => name !== "unclaimed");
     this.target = h("select", { id: "user-target" }, targets.map((name) => h("option", { value: name }, name)));
-    this.user = h("input", { id: "user-number", inputmode: "numeric", autocomplete: "off", maxlength: 19, size: 12, required: true, placeholder: "52" });
+    this.user = h("input", { id: "user-number", autocomplete: "off", maxlength: 256, size: 12, required: true, placeholder: "52" });
     this.since = h("input", { id: "user-since", autocomplete: "off", size: 12, placeholder: "7d" });
     const field = (label, input) => h("label", { for: input.id }, h("span", {}, label), input);
     const form = h("form", { class: "filter", onsubmit: (event) => this.submit(event) },
-      field("target", this.target), field("user's number", this.user), field("delivered since", this.since), h("button", { type: "submit", class: "main" }, "Look"));
+      field("target", this.target), field("user's id", this.user), field("delivered since", this.since), h("button", { type: "submit", class: "main" }, "Look"));
     this.result = h("div", { class: "result" }, h("p", { class: "soft" }, "What waits for a user and behind what, what was delivered lately, what is dead, and which fields last changed when."));
     this.element = h("section", { "aria-label": "A user" }, form, this.result);
   }
@@ -34,7 +34,7 @@ export class UserPage {
 
   submit(event) {
     event.preventDefault();
-    const parts = [this.target.value, this.user.value.trim(), this.since.value.trim()].filter(Boolean).map(encodeURIComponent);
+    const parts = [this.target.value, this.user.value, this.since.value.trim()].filter(Boolean).map(encodeURIComponent);
     const hash = `#user/${parts.join("/")}`;
     if (location.hash === hash) this.enter(hash.slice(1), true);
     else location.hash = hash;

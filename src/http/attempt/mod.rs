@@ -73,6 +73,8 @@ pub struct Attempt {
     pub error: Option<ApiError>,
     /// The answer named another user than the one updated.
     pub other_user: bool,
+    /// The answer showed other values than were sent: which, in words.
+    pub differing: Option<String>,
     /// The update may have been made although no answer says so.
     pub ambiguous: bool,
     /// The verdict speaks of the account or the connection, not of this update.
@@ -113,6 +115,7 @@ impl Attempt {
             calls,
             error,
             other_user: false,
+            differing: None,
             ambiguous: false,
             of_all: true,
             finished_at: Timestamp::now(),
@@ -136,6 +139,7 @@ impl Attempt {
     fn judged(calls: Vec<Call>, judgement: Judgement) -> Self {
         Attempt {
             other_user: judgement.other_user,
+            differing: judgement.differing,
             of_all: judgement.token_refused,
             ..Attempt::without_call(calls, judgement.verdict, judgement.error)
         }
@@ -144,7 +148,7 @@ impl Attempt {
 
 /// Makes the calls to one target.
 pub struct Caller {
-    api: &'static dyn Api,
+    api: &'static Api,
     http: Http,
     session: Session,
 }
@@ -158,7 +162,7 @@ impl Caller {
     /// # Errors
     /// Where a TLS file or the proxy's password cannot be used.
     pub fn new(
-        api: &'static dyn Api,
+        api: &'static Api,
         base_url: Url,
         credentials: Credentials,
         tls: &Tls,
@@ -167,7 +171,7 @@ impl Caller {
         on_login: OnLogin,
     ) -> anyhow::Result<Self> {
         let http = Http::new(&base_url, tls, proxy, request_timeout)?;
-        let session = Session::new(api, http.clone(), credentials, on_login);
+        let session = Session::new(&http, tls, proxy, request_timeout, credentials, on_login)?;
         Ok(Caller { api, http, session })
     }
 
@@ -233,7 +237,7 @@ impl Caller {
         (began, timeout): (Instant, Duration),
         mut calls: Vec<Call>,
     ) -> (Attempt, bool) {
-        let request = self.api.update(update.user, &update.changes);
+        let request = self.api.update(&update.user, &update.changes);
         let (span, headers) = match trace {
             Trace::Passed(passed) => (None, headers(update, passed)),
             Trace::Span(span) => {
@@ -243,7 +247,7 @@ impl Caller {
                 (Some(span), headers)
             }
         };
-        let judge = |answer: &Answer| self.api.judge(update.user, answer);
+        let judge = |answer: &Answer| self.api.judge(&update.user, &update.changes, answer);
         let confirmed = |answer: &Answer| judge(answer).verdict == Verdict::Delivered;
         let secret = Some(&token.secret);
         let answer = self
@@ -280,8 +284,7 @@ impl Caller {
     }
 
     fn secrets(&self, update: &Update, token: &Token) -> Vec<String> {
-        let fields = self.api.secret_fields().iter();
-        let values = fields.filter_map(|name| serde_json::from_str(update.changes.get(name)?).ok());
+        let values = update.changes.secrets().into_iter();
         values
             .chain([token.secret.expose_secret().to_owned()])
             .collect()

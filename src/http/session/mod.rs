@@ -11,9 +11,9 @@ use hyper::header::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::api::{Api, Login, without_scheme};
-use crate::config::Credentials;
+use crate::api::{self, Login, oauth, without_scheme};
 use crate::config::secret_file::{Secret, Stamp};
+use crate::config::{Client, Credentials, Proxy, Tls};
 use crate::http::client::Http;
 use crate::model::error::ApiError;
 use engine::verdict::Verdict;
@@ -52,7 +52,7 @@ pub type OnLogin = Box<dyn Fn(&'static str) + Send + Sync>;
 
 /// The token of one target.
 pub struct Session {
-    api: &'static dyn Api,
+    /// To whoever gives out tokens.
     http: Http,
     credentials: Credentials,
     on_login: OnLogin,
@@ -85,21 +85,33 @@ struct Pause {
 }
 
 impl Session {
-    /// A session without a token yet; it is fetched when first asked for.
+    /// A session without a token yet; it is fetched when first asked for: of the API that `http`
+    /// calls, or of an authorization server with the same certificates,
+    /// and through the same proxy.
+    ///
+    /// # Errors
+    /// If a TLS file cannot be used.
     pub fn new(
-        api: &'static dyn Api,
-        http: Http,
+        http: &Http,
+        tls: &Tls,
+        proxy: Option<&Proxy>,
+        request_timeout: Duration,
         credentials: Credentials,
         on_login: OnLogin,
-    ) -> Self {
-        Session {
-            api,
+    ) -> anyhow::Result<Self> {
+        let http = match &credentials {
+            Credentials::Token(_) | Credentials::Login { .. } => http.clone(),
+            Credentials::Client(client) => {
+                Http::new(&client.token_url, tls, proxy, request_timeout)?
+            }
+        };
+        Ok(Session {
             http,
             credentials,
             on_login,
             state: Default::default(),
             last_read: Default::default(),
-        }
+        })
     }
 
     /// The current token, after a login of at most `timeout` where one is due.
@@ -111,9 +123,8 @@ impl Session {
         let mut state = self.state.lock().await;
         match &self.credentials {
             Credentials::Token(secret) => self.fixed(&mut state, secret),
-            Credentials::Login { username, password } => {
-                self.logged_in(&mut state, username, password, timeout)
-                    .await
+            Credentials::Login { .. } | Credentials::Client(_) => {
+                self.logged_in(&mut state, timeout).await
             }
         }
     }
@@ -141,15 +152,14 @@ impl Session {
                 }
                 Ok(token)
             }
-            Credentials::Login { username, password } => {
+            Credentials::Login { .. } | Credentials::Client(_) => {
                 if is_current {
                     state.token = None;
                     // The pause of a renewal that could wait is over; that of a refused login is
                     // not.
                     state.pause.take_if(|pause| !pause.refused);
                 }
-                self.logged_in(&mut state, username, password, timeout)
-                    .await
+                self.logged_in(&mut state, timeout).await
             }
         }
     }
@@ -191,7 +201,7 @@ impl Session {
         let content = secret
             .read()
             .map_err(|error| unauthorized(error.to_string()))?;
-        if matches!(self.credentials, Credentials::Login { .. }) {
+        if !matches!(self.credentials, Credentials::Token(_)) {
             return Ok(content);
         }
         let token = SecretString::from(without_scheme(content.expose_secret()));
@@ -223,13 +233,7 @@ impl Session {
 
     /// A token that is due to be renewed, since it is old or its password has changed, stays in use
     /// as long as there is no new one: only a 401 takes it away.
-    async fn logged_in(
-        &self,
-        state: &mut State,
-        username: &str,
-        password: &Secret,
-        timeout: Duration,
-    ) -> Result<Token, NoToken> {
+    async fn logged_in(&self, state: &mut State, timeout: Duration) -> Result<Token, NoToken> {
         let changed = self.seems_changed();
         let old = state.token.clone();
         let is_old = state.renew_at.is_some_and(|at| at <= Instant::now());
@@ -245,7 +249,7 @@ impl Session {
                 return old.ok_or_else(|| pause.why.clone());
             }
         }
-        let login = self.log_in(state, username, password, timeout).await;
+        let login = self.log_in(state, timeout).await;
         if let (Err(_), Some(_), Some(pause)) = (&login, &old, &mut state.pause) {
             // All callers wait while a login is tried, so a renewal that can wait is not tried
             // often.
@@ -254,17 +258,13 @@ impl Session {
         login.or_else(|why| old.ok_or(why))
     }
 
-    async fn log_in(
-        &self,
-        state: &mut State,
-        username: &str,
-        password: &Secret,
-        timeout: Duration,
-    ) -> Result<Token, NoToken> {
-        let read = self.read(password);
-        let password = read.inspect_err(|why| state.pause(SHORT_PAUSE, true, why))?;
-        let request = self.api.login(username, &password);
-        let has_token = |answer: &_| matches!(self.api.judge_login(answer), Login::Token { .. });
+    async fn log_in(&self, state: &mut State, timeout: Duration) -> Result<Token, NoToken> {
+        let read = self.read(self.credentials.secret());
+        let secret = read.inspect_err(|why| state.pause(SHORT_PAUSE, true, why))?;
+        let Some((request, judge)) = self.login(&secret) else {
+            return Err(unauthorized("a fixed token is not asked for".to_owned()));
+        };
+        let has_token = |answer: &_| matches!(judge(answer), Login::Token { .. });
         let answer = self
             .http
             .exchange(
@@ -276,7 +276,11 @@ impl Session {
                 has_token,
             )
             .await;
-        let login = answer.map(|answer| (answer.status, self.api.judge_login(&answer)));
+        if answer.is_err() && matches!(self.credentials, Credentials::Client(_)) {
+            // Nobody else does it for an authorization server.
+            self.http.start_anew();
+        }
+        let login = answer.map(|answer| (answer.status, judge(&answer)));
         let failed = match login {
             Ok((_, Login::Token { token, .. })) if !can_travel(&token) => (
                 Verdict::Fault,
@@ -292,9 +296,7 @@ impl Session {
                     .saturating_mul(1 << state.refusals.min(8))
                     .min(LONGEST_PAUSE);
                 state.refusals += 1;
-                let why = unauthorized(format!(
-                    "the API refused the login of `{username}` ({status}): check the name and the password"
-                ));
+                let why = unauthorized(self.refused(status));
                 state.pause(pause, true, &why);
                 return Err(why);
             }
@@ -311,6 +313,35 @@ impl Session {
         };
         state.pause(SHORT_PAUSE, false, &why);
         Err(why)
+    }
+
+    /// The request for a token, and how its answer is judged.
+    fn login(&self, secret: &SecretString) -> Option<(api::Request, fn(&api::Answer) -> Login)> {
+        Some(match &self.credentials {
+            Credentials::Login {
+                account, username, ..
+            } => ((account.request)(username, secret), account.judge),
+            Credentials::Client(client) => {
+                let asked = oauth::request(&client.client_id, secret, client.scope.as_deref());
+                // The client's base has no slash at its end.
+                let slash = client.token_url.path().ends_with('/');
+                let path = if slash { "/" } else { "" }.to_owned();
+                (api::Request { path, ..asked }, oauth::judge)
+            }
+            Credentials::Token(_) => return None,
+        })
+    }
+
+    fn refused(&self, status: u16) -> String {
+        match &self.credentials {
+            Credentials::Client(Client { client_id, .. }) => format!(
+                "the authorization server refused the client `{client_id}` ({status}): check its id, its secret and its scope"
+            ),
+            Credentials::Login { username, .. } => format!(
+                "the API refused the login of `{username}` ({status}): check the name and the password"
+            ),
+            Credentials::Token(_) => format!("the login was refused ({status})"),
+        }
     }
 }
 

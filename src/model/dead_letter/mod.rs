@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::error::ApiError;
-use crate::model::event::UserId;
 use crate::model::outcome::timestamp;
 use crate::model::record::{Header, Place, Record};
+use crate::model::user::{MAX_CHARS, UserId};
 use crate::model::{reason, text};
 use engine::TopicId;
 use engine::verdict::Reason;
@@ -71,7 +71,7 @@ impl DeadLetter {
             message: text::cut(&self.message, MAX_MESSAGE_BYTES).into_owned(),
             reason: self.reason.as_str(),
             target: self.target.clone(),
-            user: self.user.map(|user| user.to_string()),
+            user: self.user.as_ref().map(UserId::to_string),
             attempts: self.attempts.to_string(),
             http_status: self.http_status.map(|status| status.to_string()),
             first_attempt_at: self.first_attempt_at.map(timestamp),
@@ -112,9 +112,7 @@ impl DeadLetter {
                 .find(|known| known.as_str() == reason)?,
             message: text(MESSAGE)?.to_owned(),
             target: text("dlq.target")?.to_owned(),
-            user: text("dlq.user")
-                .and_then(|user| user.parse().ok())
-                .and_then(UserId::new),
+            user: text("dlq.user").and_then(UserId::text),
             attempts: text("dlq.attempts")?.parse().ok()?,
             http_status: text("dlq.http_status").and_then(|status| status.parse().ok()),
             first_attempt_at: time("dlq.first_attempt_at"),
@@ -218,9 +216,9 @@ pub(crate) struct FailureHeaders {
     /// The target, or `unclaimed`.
     #[serde(rename = "dlq.target")]
     target: String,
-    /// The user's number at that target; left out where it is not known.
+    /// The user's id at that target; left out if it is not known.
     #[serde(rename = "dlq.user", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", regex(pattern = "^[1-9][0-9]{0,18}$"), default)]
+    #[schemars(with = "String", length(min = 1, max = MAX_CHARS), default)]
     user: Option<String>,
     /// The calls made for it, logins apart.
     #[serde(rename = "dlq.attempts")]

@@ -10,7 +10,7 @@ fn dead_letter() -> DeadLetter {
         reason: Reason::Rejected,
         message: "the API refused it".into(),
         target: "valt".into(),
-        user: UserId::new(52),
+        user: UserId::number(52),
         attempts: 2,
         http_status: Some(422),
         first_attempt_at: Some("2026-11-22T09:00:00.1Z".parse().unwrap()),

@@ -3,7 +3,6 @@
 mod decode;
 mod rfc3339;
 mod trace_context;
-mod user_id;
 
 #[cfg(test)]
 mod tests;
@@ -13,12 +12,13 @@ use std::fmt;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use crate::model::json::{self, Number};
+use crate::model::json;
 
 pub use decode::{decode, is_structured};
 pub use rfc3339::parse as parse_time;
 pub use trace_context::TraceContext;
-pub use user_id::UserId;
+
+pub use crate::model::user::{IdForm, UserId};
 
 /// Who sent the event and what kind it is. What could not be read is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,33 +71,18 @@ impl Event {
     /// The characters of one name in [`Event::fields`], at most.
     pub const MAX_FIELD_CHARS: usize = 64;
 
-    /// The user to update: an integer from 1 to 2^63-1, or a string of its digits.
+    /// The user to update, in the form that the API takes.
     ///
     /// # Errors
     ///
     /// Says what `data.user` is instead.
-    pub fn user_id(&self) -> Result<UserId, InvalidChanges> {
-        const WANTED: &str =
-            "must be an integer from 1 to 9223372036854775807, or a string of its digits";
-        let refuse = |what: &str| InvalidChanges {
-            message: format!("data.user: {WANTED}; it is {what}"),
-        };
-        let user = self.user.as_deref().ok_or_else(|| refuse("missing"))?;
-        let (number, what) = match json::number(user) {
-            Some(Number::Fraction) => (None, "a number with a fraction"),
-            Some(Number::Integer(number)) => (u64::try_from(number).ok(), "out of that range"),
-            Some(Number::Beyond) => (None, "out of that range"),
-            None => match json::string(user) {
-                None => (None, json::kind(user)),
-                Some(text) if text.is_empty() => (None, "an empty string"),
-                // `parse` would take a plus sign too.
-                Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                    (None, "a string with other characters in it")
-                }
-                Some(text) => (text.parse().ok(), "out of that range"),
-            },
-        };
-        number.and_then(UserId::new).ok_or_else(|| refuse(what))
+    pub fn user_id(&self, form: IdForm) -> Result<UserId, InvalidChanges> {
+        form.read(self.user.as_deref())
+    }
+
+    /// The user to update, if no API is known that says what an id is.
+    pub fn any_user_id(&self) -> Option<UserId> {
+        UserId::of_any(self.user.as_deref())
     }
 
     /// What to set: an object with one entry at least, whose names and types the API checks.
@@ -142,7 +127,7 @@ impl fmt::Debug for Event {
             .field("identity", &self.identity)
             .field("expires_at", &self.expires_at)
             .field("target", &self.target)
-            .field("user", &self.user_id().ok())
+            .field("user", &self.any_user_id())
             .field("fields", &self.fields())
             .finish_non_exhaustive()
     }

@@ -102,6 +102,11 @@ pub fn members(object: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
     members
 }
 
+/// The items of the array in the text, each with its very text; none of anything else.
+pub fn items(array: &str) -> Vec<&RawValue> {
+    serde_json::from_str(array).unwrap_or_default()
+}
+
 /// Hands over the members of the object in the text.
 fn each_member<'a>(object: &'a str, take: impl FnMut(Cow<'a, str>, &'a RawValue)) {
     // Anything but an object has none.

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::error::ApiError;
-use crate::model::event::{Identity, TraceContext, UserId};
+use crate::model::event::{Identity, TraceContext};
 use crate::model::record::{Header, Place};
+use crate::model::user::{IdForm, UserId, UserValue};
 use crate::model::{reason, text};
 use engine::End;
 use engine::verdict::Reason;
@@ -79,9 +80,8 @@ pub struct OutcomeData {
     pub reason: Option<Reason>,
     /// The target, or `unclaimed` for a record that no target takes.
     pub target: String,
-    /// The user's number at that target.
-    #[schemars(range(min = 1, max = 9_223_372_036_854_775_807_i64))]
-    pub user: Option<u64>,
+    /// The user's id at that target: a number if its API numbers users, else a string.
+    pub user: Option<UserValue>,
     /// The names of the fields to change, in their order: the first 64, the first 64 characters of
     /// each.
     #[schemars(length(max = 64))]
@@ -183,7 +183,9 @@ pub struct Facts<'a> {
     /// Why, where it is undeliverable.
     pub reason: Option<Reason>,
     /// The user, where known.
-    pub user: Option<UserId>,
+    pub user: Option<&'a UserId>,
+    /// What the target's API takes as an id, if it has one.
+    pub id_form: Option<IdForm>,
     /// The names of the changed fields, where known ([`crate::model::event::Event::fields`]).
     pub fields: Option<Vec<String>>,
     /// Who sent the event, as far as known.
@@ -259,8 +261,15 @@ fn headers(facts: &Facts<'_>, finished_at: &str) -> Vec<Header> {
 }
 
 /// The `ce_subject` of a user's outcomes.
-pub fn subject(target: &str, user: UserId) -> String {
-    format!("{target}/users/{user}")
+pub fn subject(target: &str, user: &UserId) -> String {
+    let user = user.to_string();
+    format!("{target}/users/{}", text::percent_encoded(&user))
+}
+
+/// The target and the user that a `ce_subject` names.
+pub fn of_subject(subject: &str) -> Option<(&str, UserId)> {
+    let (target, user) = subject.rsplit_once("/users/")?;
+    Some((target, UserId::text(&text::percent_decoded(user)?)?))
 }
 
 fn data(facts: Facts<'_>, finished_at: String) -> OutcomeData {
@@ -268,7 +277,7 @@ fn data(facts: Facts<'_>, finished_at: String) -> OutcomeData {
         outcome: facts.kind,
         reason: facts.reason,
         target: facts.target.to_owned(),
-        user: facts.user.map(UserId::get),
+        user: facts.user.map(|user| user.value(facts.id_form)),
         fields: facts.fields,
         event: facts.identity.into(),
         record: facts.place.into(),

@@ -19,6 +19,7 @@ fn facts<'a>(place: &'a Place, identity: &'a Identity) -> Facts<'a> {
         kind: Kind::Delivered,
         reason: None,
         user: None,
+        id_form: None,
         fields: None,
         identity,
         attempts: 0,
@@ -55,7 +56,7 @@ fn an_outcome_is_as_documented() {
     let (place, later) = (place(4711), place(4712));
     let (headers, data) = read(Facts {
         kind: Kind::Merged,
-        user: UserId::new(52),
+        user: UserId::number(52).as_ref(),
         fields: Some(vec!["rooms".into(), "display_name".into()]),
         attempts: 2,
         http_status: Some(200),
@@ -100,6 +101,35 @@ fn an_outcome_is_as_documented() {
         headers,
         wanted.map(|(name, value)| (name.to_owned(), value.to_owned()))
     );
+}
+
+#[test]
+fn a_user_is_written_as_the_api_has_it_and_is_one_segment_of_the_subject() {
+    let (identity, place) = (Identity::default(), place(0));
+    for (user, form, data_has, subject_has) in [
+        ("52", Some(IdForm::Number), json!(52), "52"),
+        ("52", Some(IdForm::Text), json!("52"), "52"),
+        ("52", None, json!(52), "52"),
+        (
+            "a/b ü",
+            Some(IdForm::Text),
+            json!("a/b ü"),
+            "a%2Fb%20%C3%BC",
+        ),
+    ] {
+        let user = UserId::text(user);
+        let (headers, data) = read(Facts {
+            user: user.as_ref(),
+            id_form: form,
+            ..facts(&place, &identity)
+        });
+        assert_eq!(data["user"], data_has);
+        let subject = headers.iter().find(|(name, _)| name == "ce_subject");
+        let (_, subject) = subject.unwrap();
+        assert_eq!(*subject, format!("valt/users/{subject_has}"));
+        let (target, read) = of_subject(subject).unwrap();
+        assert_eq!((target, Some(read)), ("valt", user));
+    }
 }
 
 #[test]

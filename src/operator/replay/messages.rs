@@ -62,7 +62,8 @@ impl Replay<'_, '_> {
                 Kind::Superseded
             },
             reason: None,
-            user: facts.user,
+            user: facts.user.as_ref(),
+            id_form: self.desk.judge.id_form(&facts.target),
             fields: (!fields.is_empty()).then_some(fields),
             identity,
             attempts: facts.attempts,

@@ -263,8 +263,10 @@ impl Replay<'_, '_> {
                 refused.push((one.spot, "it is gone from its topic".to_owned()));
                 continue;
             };
+            let api = self.desk.judge.api(&letter.facts.target);
+            let trimmed = || changes::without(api?, &content, &step.left_out);
             let value = match step.action {
-                Action::Trim => match changes::without(&content, &step.left_out) {
+                Action::Trim => match trimmed() {
                     Some(value) => Some(value),
                     None => {
                         refused.push((

@@ -7,7 +7,7 @@ use tracing::{Level, enabled};
 
 use crate::http::attempt::Attempt;
 use crate::model::dead_letter::describe;
-use crate::model::event::{TraceContext, UserId};
+use crate::model::event::TraceContext;
 use crate::model::outcome::Kind;
 use crate::model::record::Place;
 use crate::model::text;
@@ -43,7 +43,7 @@ pub fn log(target: &str, ending: &Ending<Update, Attempt>) {
                     target,
                     outcome = outcome.as_str(),
                     reason = reason.map(Reason::as_str),
-                    user = update.user.map(UserId::get),
+                    user = update.logged_user(),
                     event.id = update.identity.id.as_deref().map(|id| text::cut(id, MAX_ID_BYTES)).as_deref(),
                     record = %place,
                     into = into.map(tracing::field::display),

@@ -103,6 +103,7 @@ pub(super) struct CallFamilies {
     pub(super) logins: IntCounterVec,
     pub(super) ambiguous: IntCounterVec,
     pub(super) other_user: IntCounterVec,
+    pub(super) differing: IntCounterVec,
     pub(super) order_violations: IntCounterVec,
 }
 
@@ -143,6 +144,11 @@ impl CallFamilies {
             other_user: register.counter(
                 "other_user_answers_total",
                 "Answers that confirmed an update but named another user than the one updated.",
+                &["target"],
+            )?,
+            differing: register.counter(
+                "differing_answers_total",
+                "Answers that confirmed an update and showed other values than were sent.",
                 &["target"],
             )?,
             order_violations: register.counter(

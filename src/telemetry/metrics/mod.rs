@@ -105,6 +105,7 @@ impl Metrics {
         families.settling.begin(target);
         families.calls.ambiguous.with_label_values(label);
         families.calls.other_user.with_label_values(label);
+        families.calls.differing.with_label_values(label);
         let metrics = TargetMetrics {
             families: families.clone(),
             target: target.into(),
@@ -229,6 +230,15 @@ impl TargetMetrics {
         self.families
             .calls
             .other_user
+            .with_label_values(&[&*self.target])
+            .inc();
+    }
+
+    /// An answer showed other values than were sent.
+    pub fn differing_answer(&self) {
+        self.families
+            .calls
+            .differing
             .with_label_values(&[&*self.target])
             .inc();
     }

@@ -16,10 +16,11 @@ use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 use url::Url;
 
-use crate::model::event::{Identity, TraceContext, UserId};
+use crate::model::event::{Identity, TraceContext};
 use crate::model::outcome::Kind;
 use crate::model::record::Place;
 use crate::model::text;
+use crate::model::user::UserValue;
 use crate::telemetry::traces::Tracer;
 use engine::End;
 use engine::verdict::{Reason, Verdict};
@@ -48,7 +49,7 @@ struct Open {
 }
 
 /// A record that has arrived.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Arrived<'a> {
     /// The subscriber's consumer group.
     pub group: &'a str,
@@ -59,7 +60,7 @@ pub struct Arrived<'a> {
     /// Whose event it is.
     pub identity: &'a Identity,
     /// Whose update it is.
-    pub user: Option<UserId>,
+    pub user: Option<UserValue>,
     /// Its place in the sender's trace.
     pub trace: Option<&'a TraceContext>,
     /// When it arrived.
@@ -109,7 +110,7 @@ impl Tracer {
             span.set_attributes(texts.map(|(name, text)| {
                 KeyValue::new(name, text::cut(text, MAX_TEXT_BYTES).into_owned())
             }));
-            span.set_attributes(user.map(|user| KeyValue::new("user_courier.user", number(user))));
+            span.set_attributes(user.map(|user| KeyValue::new("user_courier.user", value(user))));
         }
         let context = span.span_context().clone();
         let open = Mutex::new(Open {
@@ -248,8 +249,11 @@ impl AttemptSpan {
     }
 }
 
-fn number(user: UserId) -> Value {
-    i64::try_from(user.get()).unwrap_or(i64::MAX).into()
+fn value(user: UserValue) -> Value {
+    match user {
+        UserValue::Number(number) => i64::try_from(number).unwrap_or(i64::MAX).into(),
+        UserValue::Text(text) => text.into(),
+    }
 }
 
 /// A place in a trace as OpenTelemetry has it.

@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod bench;
 pub(crate) mod browser;
+pub(crate) mod directory;
 pub(crate) mod kafka;
 pub(crate) mod leaky;
 pub(crate) mod load;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use stand_in::User;
 use uuid::Uuid;
 
 use crate::harness::kafka::{Message, Place};
@@ -32,7 +33,7 @@ pub(crate) struct Data {
     #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) target: Option<String>,
     #[serde(deserialize_with = "Option::deserialize")]
-    pub(crate) user: Option<u64>,
+    pub(crate) user: Option<User>,
     #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) fields: Option<Vec<String>>,
     pub(crate) event: Event,
@@ -47,6 +48,17 @@ pub(crate) struct Data {
     #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) received_at: Option<Timestamp>,
     pub(crate) finished_at: Timestamp,
+}
+
+/// A text as one segment of a URL's path.
+fn segment(text: &str) -> String {
+    let encoded = text.bytes().map(|byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    });
+    encoded.collect()
 }
 
 /// Which event it was.
@@ -130,13 +142,19 @@ impl Outcome {
         assert_eq!(self.event_type, format!("user-courier.update.{outcome}"));
         assert_eq!(
             self.subject,
-            user.map(|user| format!("{target}/users/{user}"))
+            user.as_ref()
+                .map(|user| format!("{target}/users/{}", segment(&user.to_string())))
         );
         assert_eq!(
             self.data.reason.is_some(),
             outcome == "dead_lettered",
             "{self:?}"
         );
+    }
+
+    /// The user's number, if its id is one.
+    pub(crate) fn user(&self) -> Option<u64> {
+        self.data.user.as_ref().and_then(User::number)
     }
 
     /// The outcome and its reason, such as `dead_lettered rejected`.

@@ -2,6 +2,7 @@
 //! in [`all`].
 
 mod aipix;
+mod scim;
 mod valt;
 
 use hyper::{Method, StatusCode};
@@ -42,6 +43,7 @@ fn all() -> Vec<Box<dyn ApiServer>> {
     vec![
         Box::new(aipix::AipixServer),
         Box::new(valt::ValtServer::default()),
+        Box::new(scim::ScimServer),
     ]
 }
 

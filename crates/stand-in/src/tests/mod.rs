@@ -4,6 +4,7 @@ mod aipix;
 mod control;
 mod faults;
 mod port;
+mod scim;
 mod scripted;
 mod valt;
 

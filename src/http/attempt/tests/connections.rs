@@ -264,17 +264,13 @@ pub(super) fn caller_of(
         .parse()
         .unwrap();
     let addresses = Arc::new(Mutex::new(addresses.to_vec()));
-    let http = Http::with_names(
-        &url,
-        tls.unwrap_or(&Tls::default()),
-        None,
-        timeout,
-        Source::Given(addresses.clone()),
-    )
-    .unwrap();
+    let plain = Tls::default();
+    let tls = tls.unwrap_or(&plain);
+    let http =
+        Http::with_names(&url, tls, None, timeout, Source::Given(addresses.clone())).unwrap();
     let credentials = Credentials::Token(Secret::File(folder.path().join("secret")));
     let api = by_name("aipix").unwrap();
-    let session = Session::new(api, http.clone(), credentials, Box::new(|_| ()));
+    let session = Session::new(&http, tls, None, timeout, credentials, Box::new(|_| ())).unwrap();
     (Caller { api, http, session }, addresses, folder)
 }
 

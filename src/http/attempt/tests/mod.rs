@@ -36,7 +36,7 @@ fn update(changes: Value) -> Update {
         .find_map(|api| api.validate(&changes).ok())
         .unwrap();
     Update {
-        user: UserId::new(52).unwrap(),
+        user: UserId::number(52).unwrap(),
         changes,
         idempotency_key: Uuid::from_u128(7),
     }
@@ -51,10 +51,7 @@ fn caller(api: &str, url: Url, tls: &Tls, by_login: bool) -> (Caller, TempDir) {
     let secret = Secret::File(folder.path().join("secret"));
     std::fs::write(folder.path().join("secret"), "canary-token").unwrap();
     let credentials = match by_login {
-        true => Credentials::Login {
-            username: "john".into(),
-            password: secret,
-        },
+        true => Credentials::login(by_name(api).unwrap(), "john", secret).unwrap(),
         false => Credentials::Token(secret),
     };
     let caller = Caller::new(

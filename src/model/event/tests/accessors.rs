@@ -28,7 +28,14 @@ fn users_are_whole_numbers_or_their_digits() {
         (json!(max.to_string()), max),
         (json!(format!("{}52", "0".repeat(900_000))), 52),
     ] {
-        assert_eq!(with(user, json!({})).user_id().unwrap().get(), wanted);
+        assert_eq!(
+            with(user, json!({}))
+                .user_id(IdForm::Number)
+                .unwrap()
+                .as_number()
+                .unwrap(),
+            wanted
+        );
     }
     for user in [
         "52.0",
@@ -37,10 +44,22 @@ fn users_are_whole_numbers_or_their_digits() {
         "520e-1",
         "52000000000000000000000e-21",
     ] {
-        assert_eq!(of(user).user_id().unwrap().get(), 52, "{user}");
+        assert_eq!(
+            of(user)
+                .user_id(IdForm::Number)
+                .unwrap()
+                .as_number()
+                .unwrap(),
+            52,
+            "{user}"
+        );
     }
     assert_eq!(
-        of("9007199254740993.0").user_id().unwrap().get(),
+        of("9007199254740993.0")
+            .user_id(IdForm::Number)
+            .unwrap()
+            .as_number()
+            .unwrap(),
         9_007_199_254_740_993,
         "a number that no f64 holds"
     );
@@ -56,7 +75,7 @@ fn users_are_whole_numbers_or_their_digits() {
         "9223372036854775808.0",
         "99999999999999999999999",
     ] {
-        let message = of(user).user_id().unwrap_err().message;
+        let message = of(user).user_id(IdForm::Number).unwrap_err().message;
         assert!(
             message.ends_with("out of that range") || message.ends_with("a number with a fraction"),
             "{user}: {message}"
@@ -84,7 +103,10 @@ fn users_are_whole_numbers_or_their_digits() {
         json!([52]),
         json!({ "id": 52 }),
     ] {
-        let message = with(user, json!({})).user_id().unwrap_err().message;
+        let message = with(user, json!({}))
+            .user_id(IdForm::Number)
+            .unwrap_err()
+            .message;
         assert!(
             message.starts_with("data.user: must be an integer"),
             "{message}"
@@ -100,7 +122,7 @@ fn users_are_whole_numbers_or_their_digits() {
     };
     assert!(
         nobody
-            .user_id()
+            .user_id(IdForm::Number)
             .unwrap_err()
             .message
             .ends_with("it is missing")

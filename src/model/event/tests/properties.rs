@@ -82,7 +82,7 @@ proptest! {
     fn what_is_encoded_is_decoded(event in any_event()) {
         for record in encode(&event) {
             prop_assert_eq!(told(decode(&record)), told(Ok(event.clone())));
-            let _ = (event.user_id(), event.changes().is_ok(), event.fields());
+            let _ = (event.user_id(IdForm::Number), event.changes().is_ok(), event.fields());
         }
     }
 

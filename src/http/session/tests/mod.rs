@@ -1,5 +1,7 @@
 //! Tests of the session against a local server, with the clock moved by hand.
 
+mod client;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,10 +26,7 @@ impl Fixture {
         let secret = Secret::File(folder.path().join("secret"));
         std::fs::write(folder.path().join("secret"), "canary-1\n").unwrap();
         let credentials = match by_login {
-            true => Credentials::Login {
-                username: "john".into(),
-                password: secret,
-            },
+            true => Credentials::login(by_name(api).unwrap(), "john", secret).unwrap(),
             false => Credentials::Token(secret),
         };
         let logins = Arc::new(Mutex::new(Vec::new()));
@@ -35,12 +34,9 @@ impl Fixture {
         let on_login = Box::new(move |result| log.lock().unwrap().push(result));
         let http = Http::new(&url, &Tls::default(), None, TIMEOUT).unwrap();
         Fixture {
-            session: Arc::new(Session::new(
-                by_name(api).unwrap(),
-                http,
-                credentials,
-                on_login,
-            )),
+            session: Session::new(&http, &Tls::default(), None, TIMEOUT, credentials, on_login)
+                .unwrap()
+                .into(),
             logins,
             folder,
         }

@@ -1,0 +1,102 @@
+//! Secrets: which values of an event are never shown. The table of the event's API says it; of a
+//! name that it does not have, its likeness to one that is secret there.
+
+use serde_json::Value;
+
+use crate::api::table::Field;
+use crate::api::{ALL, Api, Changes};
+use crate::model::text;
+
+/// What is known of a value in an event, by where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// `None` if no API is known: what is secret at any is secret then.
+    api: Option<&'static Api>,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Event,
+    Data,
+    /// An object with these members, or a list of such.
+    Fields(&'static [Field]),
+    Elsewhere,
+}
+
+impl Known {
+    /// Of a whole event, which goes to that API.
+    pub fn event(api: Option<&'static Api>) -> Self {
+        let place = Place::Event;
+        Known { api, place }
+    }
+
+    /// Of the member with this name: whether its value is secret, and what is known inside it.
+    pub fn member(self, name: &str) -> (bool, Known) {
+        let field = match self.place {
+            Place::Fields(fields) => Field::find(fields, name),
+            _ => None,
+        };
+        let place = match (self.place, field) {
+            (Place::Event, _) if name == "data" => Place::Data,
+            (Place::Data, _) if name == "changes" => self
+                .api
+                .map_or(Place::Elsewhere, |api| Place::Fields(api.fields)),
+            (_, Some(field)) => Place::Fields(field.members()),
+            _ => Place::Elsewhere,
+        };
+        let secret = field.map_or_else(|| self.is_like_a_secret(name), |field| field.secret);
+        (secret, Known { place, ..self })
+    }
+
+    /// A name that nobody knows may be that of a secret, misspelt.
+    fn is_like_a_secret(self, name: &str) -> bool {
+        let apis = ALL
+            .into_iter()
+            .filter(|api| self.api.is_none_or(|own| own.name == api.name));
+        apis.flat_map(Api::secrets)
+            .any(|secret| text::is_like(name, secret))
+    }
+}
+
+impl Api {
+    /// The names of its secret fields.
+    pub fn secrets(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let all = self
+            .fields
+            .iter()
+            .flat_map(|field| [field].into_iter().chain(field.members()));
+        all.filter(|field| field.secret).map(|field| field.name)
+    }
+}
+
+impl Changes {
+    /// The secret values, as texts.
+    pub fn secrets(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (field, value) in self.fields() {
+            // A look into a list of a million numbers would cost more than the call.
+            if field.secret || field.members().iter().any(|member| member.secret) {
+                let value = serde_json::from_str(value).unwrap_or_default();
+                collect(field, field.secret, &value, &mut found);
+            }
+        }
+        found
+    }
+}
+
+fn collect(field: &Field, secret: bool, value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) if secret => found.push(text.clone()),
+        Value::Number(number) if secret => found.push(number.to_string()),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect(field, secret, item, found)),
+        Value::Object(members) => members.iter().for_each(|(name, value)| {
+            if let Some(member) = Field::find(field.members(), name) {
+                collect(member, secret || member.secret, value, found);
+            }
+        }),
+        _ => {}
+    }
+}
