@@ -13,7 +13,7 @@ impl<U, F> Engine<U, F> {
     /// A record that is not ours, or a gap: everything of the partition below `position` has
     /// arrived.
     pub fn passed(&mut self, partition: i32, position: i64) {
-        // What arrives while a partition goes is not taken, and so must not be passed over either.
+        // A record that arrives while its partition goes is not taken: nor may it be passed over.
         if let Some(assigned) = self.partitions.staying(partition) {
             assigned.ledger.advance(position);
         }

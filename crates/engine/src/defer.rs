@@ -9,7 +9,7 @@ use crate::{Action, Refetched, Ticket, UserKey};
 
 /// Offsets deferred at the most, some 3 MiB; past it consumption pauses.
 const MAX_DEFERRED: usize = 50_000;
-/// Of `max_waiting`, the share that is read again at once.
+/// This share of `max_waiting` is read again at once.
 const SHARE: usize = 16;
 
 /// The updates of one user in one partition.
@@ -26,12 +26,12 @@ pub(super) struct Deferred {
     fetching: Option<Key>,
 }
 
-/// What of a lane is not in memory.
+/// The part of a lane that is not in memory.
 #[derive(Debug)]
 struct Rest {
     /// The lowest first.
     offsets: VecDeque<i64>,
-    /// So many updates of the lane were kept in memory.
+    /// The number of updates of the lane that were kept in memory.
     kept: usize,
     /// It stands among the hungry.
     hungry: bool,
@@ -165,7 +165,7 @@ impl<U, F> Engine<U, F> {
     /// Makes room in a memory that is full by deferring what stands at the end of lanes that fail,
     /// the longest first.
     pub(super) fn make_room(&mut self) {
-        // Where the API cannot be used at all, nobody else is called either.
+        // If the API cannot be used at all, nobody else is called either.
         if self.deferred.is_full() || !self.health.may_be_of_users() {
             return;
         }
@@ -185,7 +185,7 @@ impl<U, F> Engine<U, F> {
             let behind = self.lanes.behind_head(user).rev();
             let tail: Vec<Ticket> = behind.take(length - kept).collect();
             for ticket in tail {
-                // What is sent with the head stays.
+                // Updates that are sent with the head stay.
                 if !self.entries[ticket].is_in_lane() {
                     break;
                 }
@@ -281,7 +281,7 @@ impl<U, F> Engine<U, F> {
                 self.open((partition, offset), size, update, work, spent);
             }
         }
-        // What was not read yet is asked for again.
+        // The rest, not read yet, is asked for again.
         self.shrank(partition, key.1);
         taken
     }

@@ -43,9 +43,9 @@ pub struct Engine<U, F> {
     pub(super) proof: Proof,
     pub(super) deferred: Deferred,
     pub(super) paused: bool,
-    /// What has ended does not fit into the text of its partition.
+    /// The endings do not fit into the text of their partitions.
     pub(super) choked: bool,
-    /// So many updates may be in memory, though it is full: see [`Engine::breathe`].
+    /// The bound of updates in memory while it is full: see [`Engine::breathe`].
     pub(super) breath: Option<usize>,
     pub(super) lease_until: Option<Instant>,
     pub(super) settling: Option<Settling>,
@@ -133,7 +133,7 @@ impl<U, F> Engine<U, F> {
         self.health.probe_now(now);
     }
 
-    /// What the target does now.
+    /// The target's state now.
     pub fn state(&self) -> State {
         self.health.state()
     }

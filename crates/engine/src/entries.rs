@@ -131,7 +131,7 @@ impl<U, F> Entry<U, F> {
     }
 }
 
-/// What is left of an update outside of its entry when it leaves its lane.
+/// An update leaves its lane: whose it was, and what its calls came to.
 pub(super) struct Left {
     pub(super) partition: i32,
     pub(super) user: Option<UserKey>,
@@ -145,7 +145,7 @@ pub(super) struct Entries<U, F> {
     /// How many are in their lanes and not being called.
     waiting: usize,
     bytes: usize,
-    /// Of those in their lanes, being called or not, the ones whose time will come.
+    /// Those in their lanes, being called or not, whose time will come.
     expiries: BTreeSet<(Instant, Ticket)>,
     next: u64,
 }

@@ -48,7 +48,7 @@ impl<U, F> Engine<U, F> {
         match finding.verdict {
             Verdict::Delivered | Verdict::Rejected { .. } => {
                 self.calls.delivered(self.limit.current());
-                // What took a login, or a second call, is not the API's own latency.
+                // A login or a second call is not the API's own latency.
                 let latency = (finding.calls == 1 && !call.overtaken)
                     .then(|| now.saturating_duration_since(started));
                 self.limit.succeeded(busy, latency);
@@ -73,7 +73,7 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    /// Of a merged call, only the last update was delivered; the others went with it.
+    /// Only the last update of a merged call was delivered; the others went with it.
     fn end_delivered(&mut self, run: &Run) {
         let into = self.entries[run.last].offset;
         for ticket in &run.earlier {
@@ -95,21 +95,21 @@ impl<U, F> Engine<U, F> {
         self.end(run.last, End::Dead(reason));
     }
 
-    /// What every update in a call keeps of it.
+    /// Each update in a call keeps how it ended.
     fn note(&mut self, run: &Run, finding: Finding, facts: F) {
         let facts = Arc::new(facts);
         for ticket in run.tickets() {
             let entry = &mut self.entries[ticket];
             entry.spent.calls = entry.spent.calls.saturating_add(finding.calls);
             entry.facts = Some(facts.clone());
-            // What was delivered is settled with the next commit.
+            // An update that was delivered is settled with the next commit.
             if finding.verdict != Verdict::Delivered {
                 self.partitions[entry.partition].ledger.tried(entry.offset);
             }
         }
     }
 
-    /// What is known of the user whose call was led by the update `head`.
+    /// The user whose call was led by the update `head`, as known before this answer.
     fn caller(&mut self, head: Ticket, user: UserKey, verdict: Verdict) -> Caller {
         let standing = self.lanes.standing(user);
         let enough = !matches!(verdict, Verdict::Throttled { .. }) || {
@@ -123,7 +123,7 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    /// What the verdict says of the target.
+    /// Tells health, rate and proof what the verdict says of the target.
     fn judge(&mut self, ticket: Ticket, caller: Caller, finding: Finding, now: Instant) {
         let was_flowing = self.health.is_flowing();
         if self

@@ -51,7 +51,7 @@ impl<U, F> Engine<U, F> {
     /// Reads one update past the bound, so that somebody else is called: only a delivery shows that
     /// the updates that fail are themselves at fault, and ends them. Once a failure is proven,
     /// another delivery tells no more of it: so no more are read until the next attempt has failed.
-    /// Of updates that are called by nobody there may be any number, so that this has an end too.
+    /// There may be any number of updates that need no call, so this has an end too.
     fn breathe(&mut self) {
         let most = self.settings.max_bytes.saturating_mul(2);
         if self.entries.waiting() == 0 || !self.proof.is_wanted() || self.entries.bytes() >= most {

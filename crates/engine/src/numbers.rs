@@ -10,7 +10,7 @@ pub(super) type NumberMap<K, V> = HashMap<K, V, Spread>;
 /// Makes the hashers of one map.
 #[derive(Clone, Debug)]
 pub(super) struct Spread {
-    /// Of each map its own and random: whoever chooses the users' ids must not choose who collides.
+    /// Random, and each map's own: whoever chooses the users' ids must not choose who collides.
     seed: u64,
 }
 
@@ -62,7 +62,7 @@ mod tests {
             let keys = (0..4096u64).map(|number| spread.hash_one(UserKey(number * step)));
             let (low, high): (HashSet<u64>, HashSet<u64>) =
                 keys.map(|hash| (hash % 4096, hash >> 52)).unzip();
-            // Of 4096 places 2589 are met at random: far fewer would be long chains.
+            // By chance 2589 of 4096 places are met: far fewer would be long chains.
             assert!(low.len() > 1500 && high.len() > 1500, "{step}");
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Standing;
 use crate::UserKey;
 
-/// What a lane does.
+/// The state of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Its head may be called, at this place in line.

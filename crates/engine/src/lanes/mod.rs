@@ -11,7 +11,7 @@ use crate::UserKey;
 use crate::numbers::NumberMap;
 use lines::{Lines, Phase};
 
-/// What a user's calls have come to since the last one that was answered well.
+/// How a user's calls have ended since the last one that was answered well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// None has failed.
@@ -26,7 +26,7 @@ fn standing(failed: &BTreeMap<UserKey, Standing>, user: UserKey) -> Standing {
     failed.get(&user).copied().unwrap_or(Standing::Clean)
 }
 
-/// What waits for a user: something, or there is no lane.
+/// The updates that wait for a user: one at least, or there is no lane.
 #[derive(Debug)]
 struct Lane {
     head: Ticket,
@@ -108,7 +108,7 @@ impl Lanes {
         (user, lane.head)
     }
 
-    /// What is known of a user's calls.
+    /// How a user's calls have ended lately.
     pub fn standing(&self, user: UserKey) -> Standing {
         standing(&self.failed, user)
     }
@@ -154,7 +154,7 @@ impl Lanes {
             .map_or(0, |lane| 1 + lane.behind.len())
     }
 
-    /// What waits behind the head of that user's lane, in order.
+    /// The tickets behind the head of that user's lane, in order.
     pub fn behind_head(&self, user: UserKey) -> impl DoubleEndedIterator<Item = Ticket> {
         let lane = self.lanes.get(&user);
         lane.into_iter().flat_map(|lane| &lane.behind).copied()

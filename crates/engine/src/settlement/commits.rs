@@ -1,4 +1,4 @@
-//! What to commit for each partition, and which endings do not fit into its text.
+//! Commits: one for each partition, with as many endings as its text has room for.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -24,7 +24,7 @@ impl<U, F> Engine<U, F> {
         chosen
     }
 
-    /// What to commit for each partition, and the endings whose offsets do not fit into its text.
+    /// A commit for each partition, and the endings whose offsets do not fit into its text.
     pub(super) fn commits(
         &self,
         mut chosen: Chosen,

@@ -1,4 +1,4 @@
-//! What one transaction takes of all that has ended, and what of it goes back.
+//! Choosing what one transaction takes of all that has ended, and what of it goes back.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
@@ -8,13 +8,13 @@ use crate::engine::Engine;
 use crate::entries::Phase;
 use crate::{PartitionCommit, Ticket};
 
-/// What was taken for one transaction, and what of it goes back.
+/// Endings and commits for one transaction, and endings that go back.
 pub(super) struct Taken {
     pub(super) apart: Option<Apart>,
     pub(super) tickets: Vec<Ticket>,
     /// They do not fit into the text of their partition.
     pub(super) left: Vec<Ticket>,
-    /// Of partitions whose text is full.
+    /// Their partitions' text is full.
     pub(super) skipped: Vec<Ticket>,
     pub(super) commits: Vec<PartitionCommit>,
     pub(super) bytes: usize,
@@ -86,7 +86,7 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    /// What is settled apart of a partition that must be let go is tried once more before.
+    /// Endings that are settled apart are tried once more before their partition is let go.
     pub(super) fn hurry(&mut self, now: Instant) {
         let (entries, partitions) = (&self.entries, &self.partitions);
         if partitions.any_going() {

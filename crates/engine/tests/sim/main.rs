@@ -107,7 +107,7 @@ fn without_crashes_nothing_is_called_twice() {
     check(2000, calm_plans, |plan| World::run(plan).map(drop));
 }
 
-/// Where so many updates wait that the text beside the offset has no room for them, the rest of the
+/// If so many updates wait that the text beside the offset has no room for them, the rest of the
 /// promises holds all the same.
 #[test]
 fn a_text_that_is_full_loses_nothing() {

@@ -1,4 +1,4 @@
-//! What befalls the instances and their APIs, and the updates of others that come all the time.
+//! Faults that befall instances and their APIs, and updates of others that come all the time.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What an instance does with its engine: hands it records, and carries out what it decides.
+//! An instance and its engine: it hands it records, and carries out its decisions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,7 +191,7 @@ fn arrive(engine: &mut Engine<Record, ()>, record: &Record) {
     }
 }
 
-/// What is to be done with a record, if it is this target's.
+/// The work with a record, if it is this target's.
 pub(super) fn work(record: &Record) -> Option<Work> {
     let user = UserKey(record.user);
     let expires_at = match record.kind {
