@@ -1,5 +1,5 @@
-//! The APIs: what a user-management API must tell the rest of the service. Each API is a table and a
-//! few functions: one file here and one line in [`ALL`].
+//! The APIs: what a user-management API must tell the rest of the service. Each API is a table and
+//! a few functions: one file here and one line in [`ALL`].
 
 mod access;
 mod aipix;

@@ -331,7 +331,8 @@ impl Session {
     fn refused(&self, status: u16) -> String {
         match &self.credentials {
             Credentials::Client(Client { client_id, .. }) => format!(
-                "the authorization server refused the client `{client_id}` ({status}): check its id, its secret and its scope"
+                "the authorization server refused the client `{client_id}` ({status}): check its \
+                 id, its secret and its scope"
             ),
             Credentials::Login { username, .. } => format!(
                 "the API refused the login of `{username}` ({status}): check the name and the password"
