@@ -27,7 +27,7 @@ use engine::verdict::Verdict;
 
 use crate::model::error::ApiError;
 pub(crate) use access::without_scheme;
-pub use access::{Access, Account, Login, Other};
+pub use access::{Access, Account, JudgeLogin, Login, Other};
 pub use changes::Changes;
 pub use parts::field_of;
 pub use secrets::Known;

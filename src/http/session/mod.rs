@@ -11,7 +11,7 @@ use hyper::header::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::api::{self, Login, oauth, without_scheme};
+use crate::api::{self, JudgeLogin, Login, oauth, without_scheme};
 use crate::config::secret_file::{Secret, Stamp};
 use crate::config::{Client, Credentials, Tls};
 use crate::http::client::Http;
@@ -312,7 +312,7 @@ impl Session {
     }
 
     /// The request for a token, and how its answer is judged.
-    fn login(&self, secret: &SecretString) -> Option<(api::Request, fn(&api::Answer) -> Login)> {
+    fn login(&self, secret: &SecretString) -> Option<(api::Request, JudgeLogin)> {
         Some(match &self.credentials {
             Credentials::Login {
                 account, username, ..
