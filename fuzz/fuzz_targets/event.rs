@@ -27,7 +27,7 @@ const LONGEST: usize = 600;
 
 static CLAIMS: LazyLock<Vec<Claims>> = LazyLock::new(|| {
     let router = Arc::new(Router::new(vec!["aipix".into(), "valt".into()], Vec::new()));
-    let apis = api::ALL.iter().map(|api| (api.name(), Some(*api)));
+    let apis = api::ALL.iter().map(|api| (api.name, Some(*api)));
     let claims = apis.chain([("unclaimed", None)]);
     claims
         .map(|(name, api)| Claims::new("fuzz".into(), name.into(), api, router.clone()))

@@ -27,6 +27,9 @@ pub enum Other {
     Client,
 }
 
+/// How the answer to a login is judged.
+pub type JudgeLogin = fn(&Answer) -> Login;
+
 /// A login with a name and a password.
 pub struct Account {
     /// What the configuration calls the name.
@@ -34,7 +37,7 @@ pub struct Account {
     /// The request that logs in.
     pub request: fn(username: &str, password: &SecretString) -> Request,
     /// What it was answered with.
-    pub judge: fn(&Answer) -> Login,
+    pub judge: JudgeLogin,
 }
 
 impl fmt::Debug for Account {

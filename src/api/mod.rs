@@ -1,5 +1,5 @@
-//! The APIs: what a user-management API must tell the rest of the service. Each API is a table and a
-//! few functions: one file here and one line in [`ALL`].
+//! The APIs: what a user-management API must tell the rest of the service. Each API is a table and
+//! a few functions: one file here and one line in [`ALL`].
 
 mod access;
 mod aipix;
@@ -27,7 +27,7 @@ use engine::verdict::Verdict;
 
 use crate::model::error::ApiError;
 pub(crate) use access::without_scheme;
-pub use access::{Access, Account, Login, Other};
+pub use access::{Access, Account, JudgeLogin, Login, Other};
 pub use changes::Changes;
 pub use parts::field_of;
 pub use secrets::Known;

@@ -1,8 +1,8 @@
 //! Parts: what an update sets, piece by piece, so that a replay can leave some of it out.
 //!
 //! A part is a field, or a member of a field whose members are replaced one by one
-//! (`name.givenName`). Of a field of which nobody knows that (VALT's `video_access`) the part is the
-//! whole: if a newer update set any of it, an older one sends nothing of it.
+//! (`name.givenName`). Of a field of which nobody knows that (VALT's `video_access`) the part is
+//! the whole: if a newer update set any of it, an older one sends nothing of it.
 
 use serde_json::value::RawValue;
 

@@ -100,10 +100,10 @@ const FIELDS: &[Field] = &[
     list("photos", "The whole list of URLs of photographs.", r#"[{"value": "https://a/j.jpg"}]"#),
     list("entitlements", "The whole list of entitlements.", "[{\"value\": \"printing\"}]"),
     list("roles", "The whole list of roles.", "[{\"value\": \"auditor\"}]"),
-    list("x509Certificates", "The whole list of certificates, each in Base64.", "[{\"value\": \"MIIB\"}]"),
+    list("x509Certificates", "The whole list of certificates, in Base64.", "[{\"value\": \"MI\"}]"),
     Field::new("addresses", ADDRESSES, "The whole list of addresses.", r#"[{"country": "GB"}]"#)
         .removable(),
-    members(ENTERPRISE, ENTERPRISE_USER, "The enterprise user; each attribute is replaced by itself.",
+    members(ENTERPRISE, ENTERPRISE_USER, "The enterprise user; each part is replaced by itself.",
         r#"{"department": "Sales"}"#),
 ];
 

@@ -43,7 +43,7 @@ const FIELDS: &[Field] = &[
         .replaced(Replaced::Remembered),
     Field::new("display_name", Kind::Text, "Shown in place of the user name.", "\"John Doe\""),
     Field::new("user_group", Kind::Integer, "The id of the primary group.", "4"),
-    Field::new("card_number", Kind::Text, "The card's number, or the PIN, with its leading zeros.", "\"0042\"")
+    Field::new("card_number", Kind::Text, "The card's number, with its leading zeros.", "\"0042\"")
         .secret(),
     Field::new("rooms", Kind::INTEGERS, "The ids of the rooms that the user may see.", "[37, 39]"),
     Field::new("video_access", VIDEO_ACCESS, "Whose videos the user may see.", "{\"users\": [15]}")

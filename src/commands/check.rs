@@ -2,7 +2,7 @@
 //! names can be reached.
 //!
 //! Nothing is changed by it. A login opens a session and no more. A fixed token is tried with a GET
-//! at the path of an update, for the highest user number there can be: no API changes anything on a
+//! at the path of an update, for the highest id of a user that there can be: no API changes anything on a
 //! GET, and nobody's data comes back.
 
 use std::path::PathBuf;

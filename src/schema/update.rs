@@ -68,7 +68,7 @@ fn data(api: &Api) -> Value {
         "properties": {
             "target": {
                 "type": ["string", "null"],
-                "description": "The name of a configured target. May be left out if a route decides.",
+                "description": "A configured target. May be left out if a route decides.",
             },
             "user": user(api.id_form),
             "changes": described(changes, "What to set. At least one."),
@@ -119,6 +119,8 @@ fn of_field(field: &Field) -> Value {
     if field.removable {
         schema["type"] = json!([schema["type"], "null"]);
     }
+    let sample: Value = serde_json::from_str(field.sample).unwrap_or_default();
+    schema["examples"] = json!([sample]);
     schema
 }
 

@@ -51,7 +51,7 @@ fn apply(changes: &Value, user: &mut Map<String, Value>) {
 fn changes_of(round: usize, user: usize) -> Value {
     match round % 7 {
         0 => {
-            json!({ "displayName": format!("Zoë {round} 😀 \"{user}\""), "active": user % 2 == 0 })
+            json!({ "displayName": format!("Zoë {round} 😀 \""), "active": user.is_multiple_of(2) })
         }
         1 => json!({ "name": { "givenName": "Zoë", "familyName": format!("Ж{round}") } }),
         2 => json!({ ENTERPRISE: { "department": "R&D", "employeeNumber": round.to_string() } }),

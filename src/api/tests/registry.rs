@@ -239,11 +239,7 @@ fn rows_of(fields: &[Field], above: &str, rows: &mut String) {
                 "a" | "an" => rest,
                 _ => kind,
             });
-        let null = if field.removable {
-            ", or `null`, which removes it"
-        } else {
-            ""
-        };
+        let null = if field.removable { " or `null`" } else { "" };
         let secret = if field.secret {
             " Secret: never shown."
         } else {
@@ -285,6 +281,9 @@ fn fields_in_markdown() -> String {
         let mut rows = String::new();
         rows_of(api.fields, "", &mut rows);
         text.push_str(&rows);
+        if rows.contains("`null`") {
+            text.push_str("\n`null` removes an attribute.\n");
+        }
         if api.fields.iter().filter(|field| is_item(field)).count() > 1 {
             text.push_str(
                 "\nThe items of the other lists have the members of those of `emails`.\n",

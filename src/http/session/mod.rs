@@ -11,7 +11,7 @@ use hyper::header::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::api::{self, Login, oauth, without_scheme};
+use crate::api::{self, JudgeLogin, Login, oauth, without_scheme};
 use crate::config::secret_file::{Secret, Stamp};
 use crate::config::{Client, Credentials, Proxy, Tls};
 use crate::http::client::Http;
@@ -316,7 +316,7 @@ impl Session {
     }
 
     /// The request for a token, and how its answer is judged.
-    fn login(&self, secret: &SecretString) -> Option<(api::Request, fn(&api::Answer) -> Login)> {
+    fn login(&self, secret: &SecretString) -> Option<(api::Request, JudgeLogin)> {
         Some(match &self.credentials {
             Credentials::Login {
                 account, username, ..
@@ -335,7 +335,8 @@ impl Session {
     fn refused(&self, status: u16) -> String {
         match &self.credentials {
             Credentials::Client(Client { client_id, .. }) => format!(
-                "the authorization server refused the client `{client_id}` ({status}): check its id, its secret and its scope"
+                "the authorization server refused the client `{client_id}` ({status}): check its \
+                 id, its secret and its scope"
             ),
             Credentials::Login { username, .. } => format!(
                 "the API refused the login of `{username}` ({status}): check the name and the password"
