@@ -13,8 +13,8 @@ use crate::commands::say;
 
 const EXAMPLES: &str = "\
 Examples:
-  user-courier stand-in --aipix 127.0.0.1:8081 --valt 127.0.0.1:8082 \
-    --scim 127.0.0.1:8083
+  user-courier stand-in --aipix 127.0.0.1:8081 --valt 127.0.0.1:8082
+  user-courier stand-in --scim 127.0.0.1:8083
 
 Then, on either port (see docs/stand-in.md for all pages and faults):
   the next three calls for user 52 are answered with 503:
