@@ -84,12 +84,12 @@ async fn of_two_replays_at_once_the_later_one_goes_on() {
     let first = begin(&bench, &["--rate", "10"], 10);
     replay(&bench, &[], 0);
     let first = first.wait_with_output().unwrap();
-    assert_eq!(first.status.code(), Some(1), "{}", text(&first));
-    assert!(
-        text(&first).contains("another replay has taken over"),
-        "{}",
-        text(&first)
-    );
+    // Unless it looked only after the other one had done all, and had nothing more to send.
+    let ending = match first.status.code() {
+        Some(0) => "had been settled by another replay meanwhile",
+        _ => "another replay has taken over",
+    };
+    assert!(text(&first).contains(ending), "{}", text(&first));
     check_once(&mut bench, 120);
     assert_eq!(service.terminate().code, Some(0));
 }
