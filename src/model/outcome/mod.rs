@@ -262,6 +262,10 @@ fn headers(facts: &Facts<'_>, finished_at: &str) -> Vec<Header> {
 
 /// The `ce_subject` of a user's outcomes.
 pub fn subject(target: &str, user: &UserId) -> String {
+    // Nothing in a number has to be encoded, and most ids are one.
+    if user.as_number().is_some() {
+        return format!("{target}/users/{user}");
+    }
     let user = user.to_string();
     format!("{target}/users/{}", text::percent_encoded(&user))
 }
