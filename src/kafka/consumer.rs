@@ -222,9 +222,13 @@ pub(super) fn is_fenced<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) 
 /// after the other has made us a member; an instance that takes our name finds us as one.
 fn is_taken<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
     let (context, now) = (client.context(), Instant::now());
-    is_fenced(client)
-        && context.lease.until().is_some_and(|until| until > now)
-        && !context.membership.expects_late_answers(now)
+    let late_answers = context.membership.expects_late_answers(now);
+    is_fenced(client) && was_another(context.lease.until(), late_answers, now)
+}
+
+/// Whether another instance has fenced a client whose lease is over at `leased_until`.
+fn was_another(leased_until: Option<Instant>, late_answers: bool, now: Instant) -> bool {
+    leased_until.is_some_and(|until| until > now) && !late_answers
 }
 
 /// Why the client cannot go on. `is_taken`: another instance has our name.
@@ -476,6 +480,16 @@ mod tests {
         assert_eq!(failure(fenced, false), Failure::Outrun);
         let other = failure(RDKafkaErrorCode::Fatal, true);
         assert!(matches!(other, Failure::Other(_)), "{other:?}");
+    }
+
+    #[test]
+    fn another_has_the_name_if_the_lease_is_on_and_no_answer_of_our_own_may_be_late() {
+        let now = Instant::now();
+        let lease = now + Duration::from_secs(1);
+        assert!(was_another(Some(lease), false, now));
+        assert!(!was_another(Some(lease), true, now));
+        assert!(!was_another(Some(now), false, now));
+        assert!(!was_another(None, false, now));
     }
 
     #[test]
