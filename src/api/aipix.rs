@@ -6,13 +6,14 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::api::judge::{self, Body, Refusal, Shape};
 use crate::api::{
-    Access, Account, Answer, Api, Changes, Check, Field, JSON, Judgement, Kind, Login, Other,
-    Request, TokenPlace, without_scheme,
+    Access, Account, Answer, Api, Changes, Check, Field, Judgement, Kind, Login, Other, Request,
+    TokenPlace, without_scheme,
 };
 use crate::model::error::ApiError;
 use crate::model::user::{IdForm, UserId};
@@ -52,26 +53,17 @@ const SHAPE: Shape = Shape {
 const MISSING: &str = "No query results for model [";
 
 fn check() -> Request {
-    Request {
-        method: hyper::Method::GET,
-        ..request(i64::MAX, Bytes::new())
-    }
+    request(Method::GET, i64::MAX, Bytes::new())
 }
 
 fn update(user: &UserId, changes: &Changes) -> Request {
     // Nothing is made up if the event names none: an empty list strips the user of all permissions.
-    request(user, changes.body())
+    request(Method::PUT, user, changes.body())
 }
 
-fn request(user: impl Display, body: Bytes) -> Request {
-    Request {
-        method: hyper::Method::PUT,
-        path: format!("/api/admin/v1/users/{user}"),
-        token: TokenPlace::Bearer,
-        content_type: JSON,
-        accept: JSON,
-        body,
-    }
+fn request(method: Method, user: impl Display, body: Bytes) -> Request {
+    let path = format!("/api/admin/v1/users/{user}");
+    Request::json(method, path, TokenPlace::Bearer, body)
 }
 
 fn judge(user: &UserId, changes: &Changes, answer: &Answer) -> Judgement {
@@ -127,16 +119,9 @@ fn differing(changes: &Changes, answer: &Answer) -> Option<String> {
 }
 
 fn login(username: &str, password: &SecretString) -> Request {
-    Request {
-        method: hyper::Method::POST,
-        path: "/api/admin/v1/auth/token".to_owned(),
-        token: TokenPlace::None,
-        content_type: JSON,
-        accept: JSON,
-        body: json!({ "login": username, "password": password.expose_secret() })
-            .to_string()
-            .into(),
-    }
+    let path = "/api/admin/v1/auth/token".to_owned();
+    let body = json!({ "login": username, "password": password.expose_secret() });
+    Request::json(Method::POST, path, TokenPlace::None, body.to_string())
 }
 
 fn judge_login(answer: &Answer) -> Login {

@@ -19,6 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::Method;
 use serde_json::value::RawValue;
 
 use crate::model::event::InvalidChanges;
@@ -118,7 +119,7 @@ pub fn by_name(name: &str) -> Option<&'static Api> {
 /// and `tracestate`.
 pub struct Request {
     /// The method.
-    pub method: hyper::Method,
+    pub method: Method,
     /// The path below the target's `base_url`, such as `/api/v3/login`.
     pub path: String,
     /// Where the token goes; `None` for a login.
@@ -129,6 +130,20 @@ pub struct Request {
     pub accept: &'static str,
     /// The body.
     pub body: Bytes,
+}
+
+impl Request {
+    /// One that sends JSON and asks for JSON.
+    fn json(method: Method, path: String, token: TokenPlace, body: impl Into<Bytes>) -> Self {
+        Request {
+            method,
+            path,
+            token,
+            content_type: JSON,
+            accept: JSON,
+            body: body.into(),
+        }
+    }
 }
 
 /// The media type of JSON.

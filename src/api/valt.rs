@@ -5,13 +5,14 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use crate::api::judge::{self, Body, Refusal, Shape};
 use crate::api::{
-    Access, Account, Answer, Api, Changes, Check, Field, JSON, Judgement, Kind, Login, Other,
-    Replaced, Request, TokenPlace,
+    Access, Account, Answer, Api, Changes, Check, Field, Judgement, Kind, Login, Other, Replaced,
+    Request, TokenPlace,
 };
 use crate::model::error::ApiError;
 use crate::model::user::{IdForm, UserId};
@@ -66,25 +67,16 @@ const SHAPE: Shape = Shape {
 const RENEW_AFTER: Duration = Duration::from_secs(7 * 3600 + 1800);
 
 fn check() -> Request {
-    Request {
-        method: hyper::Method::GET,
-        ..request(i64::MAX, Bytes::new())
-    }
+    request(Method::GET, i64::MAX, Bytes::new())
 }
 
 fn update(user: &UserId, changes: &Changes) -> Request {
-    request(user, changes.body())
+    request(Method::POST, user, changes.body())
 }
 
-fn request(user: impl Display, body: Bytes) -> Request {
-    Request {
-        method: hyper::Method::POST,
-        path: format!("/api/v3/admin/users/{user}/edit"),
-        token: TokenPlace::Query("access_token"),
-        content_type: JSON,
-        accept: JSON,
-        body,
-    }
+fn request(method: Method, user: impl Display, body: Bytes) -> Request {
+    let path = format!("/api/v3/admin/users/{user}/edit");
+    Request::json(method, path, TokenPlace::Query("access_token"), body)
 }
 
 fn judge(user: &UserId, _: &Changes, answer: &Answer) -> Judgement {
@@ -92,16 +84,9 @@ fn judge(user: &UserId, _: &Changes, answer: &Answer) -> Judgement {
 }
 
 fn login(username: &str, password: &SecretString) -> Request {
-    Request {
-        method: hyper::Method::POST,
-        path: "/api/v3/login".to_owned(),
-        token: TokenPlace::None,
-        content_type: JSON,
-        accept: JSON,
-        body: json!({ "username": username, "password": password.expose_secret() })
-            .to_string()
-            .into(),
-    }
+    let path = "/api/v3/login".to_owned();
+    let body = json!({ "username": username, "password": password.expose_secret() });
+    Request::json(Method::POST, path, TokenPlace::None, body.to_string())
 }
 
 fn judge_login(answer: &Answer) -> Login {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::kafka::Claim;
-use crate::model::record::{Header, Place, Record};
 use crate::subscriber::update::Claims;
+use crate::subscriber::update::tests::record;
 use crate::telemetry::metrics::Metrics;
 use engine::{Commit, TopicId};
 
@@ -70,22 +70,7 @@ fn subscriber(config: &Config) -> Subscriber {
 
 /// An update of that user, at that offset.
 fn update(user: u64, offset: i64) -> Input<Update> {
-    let event = json!({
-        "specversion": "1.0", "id": offset.to_string(), "source": "/tests", "type": "com.example.tests",
-        "data": { "target": "valt", "user": user, "changes": { "display_name": "Anna" } },
-    });
-    let record = Record {
-        place: Place {
-            topic: "user-updates".into(),
-            partition: 0,
-            offset,
-        },
-        key: None,
-        value: Some(event.to_string().into_bytes()),
-        timestamp_ms: None,
-        headers: vec![Header::text("content-type", "application/cloudevents+json")],
-        verbatim_headers: None,
-    };
+    let record = record(user, offset, &json!({ "display_name": "Anna" }), None);
     let api = crate::api::by_name("valt");
     let claims = Claims::new("group".to_owned(), "valt".to_owned(), api, router());
     Input::Read(vec![Read::Claimed(claims.claim(record).unwrap())])

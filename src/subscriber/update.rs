@@ -346,7 +346,7 @@ fn instant(time: Timestamp) -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use globset::Glob;
@@ -361,12 +361,18 @@ mod tests {
         claim_of(52, offset, changes, more)
     }
 
-    fn claim_of(user: u64, offset: i64, changes: &Value, more: Option<Header>) -> Arc<Update> {
+    /// The record at that offset, of an update of that user.
+    pub(in crate::subscriber) fn record(
+        user: u64,
+        offset: i64,
+        changes: &Value,
+        more: Option<Header>,
+    ) -> Record {
         let event = json!({
             "specversion": "1.0", "id": offset.to_string(), "source": "/tests", "type": "com.example.tests",
             "data": { "target": "valt", "user": user, "changes": changes },
         });
-        let record = Record {
+        Record {
             place: Place {
                 topic: "user-updates".into(),
                 partition: 0,
@@ -380,7 +386,10 @@ mod tests {
                 .chain(more)
                 .collect(),
             verbatim_headers: None,
-        };
+        }
+    }
+
+    fn claim_of(user: u64, offset: i64, changes: &Value, more: Option<Header>) -> Arc<Update> {
         let router = Router::new(vec!["valt".to_owned()], Vec::new());
         Claims::new(
             "user-courier".to_owned(),
@@ -388,7 +397,7 @@ mod tests {
             api::by_name("valt"),
             Arc::new(router),
         )
-        .claim(record)
+        .claim(record(user, offset, changes, more))
         .unwrap()
         .into()
     }

@@ -62,6 +62,11 @@ impl Request {
         self.parts.headers.get(name)?.to_str().ok()
     }
 
+    /// The token in the header, if it carries one.
+    pub(crate) fn bearer(&self) -> Option<&str> {
+        self.header(header::AUTHORIZATION)?.strip_prefix("Bearer ")
+    }
+
     /// The path without its query, which may hold a token.
     pub fn path(&self) -> &str {
         self.parts.uri.path()

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, LOCATION};
 use hyper::http::HeaderName;
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
@@ -65,9 +65,7 @@ impl ApiServer for AipixServer {
         if *purpose == Purpose::Login {
             return login(request, state, now);
         }
-        let token = request
-            .header(AUTHORIZATION)
-            .and_then(|value| value.strip_prefix("Bearer "));
+        let token = request.bearer();
         if !token.is_some_and(|token| state.tokens.knows(token, now)) {
             return self.refusal(StatusCode::UNAUTHORIZED, None);
         }

@@ -1,7 +1,6 @@
 //! SCIM 2.0: the answers of RFC 7644 to PATCH, and an authorization server for client credentials
 //! on the same port.
 
-use hyper::header::AUTHORIZATION;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -50,9 +49,7 @@ impl ApiServer for ScimServer {
         state: &mut ServerState,
         now: Instant,
     ) -> Answer {
-        let token = request
-            .header(AUTHORIZATION)
-            .and_then(|value| value.strip_prefix("Bearer "));
+        let token = request.bearer();
         let is_known = token.is_some_and(|token| state.tokens.knows(token, now));
         match purpose {
             Purpose::Login => login(request, state, now),

@@ -99,12 +99,7 @@ async fn a_call_over_https_goes_through_a_tunnel_that_hides_it_from_the_proxy() 
 
 #[tokio::test]
 async fn a_proxy_that_refuses_or_is_not_there_is_named_and_its_password_is_not() {
-    let log = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Captured::of_this_thread();
     let proxy = leading_to(None).await;
     let (there, gone) = (proxy.url(), nowhere().await.to_string());
     let refused = "the proxy refused the account (407): check proxy_user and its password";
