@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 
 use crate::Ticket;
 use crate::UserKey;
-use crate::numbers::NumberMap;
+use crate::numbers::{NumberMap, Spread};
 
 /// At least so many deliveries overtake a call. Those in flight with it are among them, so it is at
 /// least twice the limit.
@@ -53,7 +53,7 @@ pub(super) struct Call {
 }
 
 /// All calls in flight, at most one for each user.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Calls {
     by_user: NumberMap<UserKey, Call>,
     /// Deliveries so far.
@@ -68,6 +68,18 @@ pub(super) struct Calls {
 }
 
 impl Calls {
+    /// None are in flight.
+    pub(super) fn new(spread: Spread) -> Self {
+        Calls {
+            by_user: NumberMap::with_hasher(spread),
+            delivered: 0,
+            began: VecDeque::new(),
+            next_number: 0,
+            slots: 0,
+            slots_of_failed: 0,
+        }
+    }
+
     /// How many are in flight.
     pub(super) fn len(&self) -> usize {
         self.by_user.len()
@@ -169,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_call_that_many_later_ones_overtake_gives_its_slot_back() {
-        let mut calls = Calls::default();
+        let mut calls = Calls::new(Spread::of(7));
         assert!(!calls.start(user(1), run(1), false));
         for number in 2..100 {
             calls.start(user(number), run(number), false);
@@ -185,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_update_that_is_called_again_is_overtaken_anew() {
-        let mut calls = Calls::default();
+        let mut calls = Calls::new(Spread::of(7));
         calls.start(user(1), run(1), false);
         (0..15).for_each(|_| calls.delivered(1));
         calls.end(user(1), Ticket(1));
@@ -198,7 +210,7 @@ mod tests {
 
     #[test]
     fn users_who_failed_take_half_of_the_slots_and_one_at_least() {
-        let mut calls = Calls::default();
+        let mut calls = Calls::new(Spread::of(7));
         for number in 1..=4 {
             assert!(calls.has_slot_for_failed(8));
             calls.start(user(number), run(number), true);
@@ -206,12 +218,12 @@ mod tests {
         assert!(!calls.has_slot_for_failed(8) && calls.has_slot_for_failed(10));
         calls.end(user(1), Ticket(1));
         assert!(calls.has_slot_for_failed(8));
-        assert!(Calls::default().has_slot_for_failed(1));
+        assert!(Calls::new(Spread::of(7)).has_slot_for_failed(1));
     }
 
     #[test]
     fn a_second_call_of_a_user_is_told_of() {
-        let mut calls = Calls::default();
+        let mut calls = Calls::new(Spread::of(7));
         calls.start(user(1), run(1), true);
         assert!(calls.start(user(1), run(2), false));
         assert_eq!(calls.slots(), 1);

@@ -11,7 +11,7 @@ use crate::entries::Entries;
 use crate::health::{Health, State};
 use crate::lanes::Lanes;
 use crate::limit::Limit;
-use crate::numbers::NumberMap;
+use crate::numbers::{NumberMap, Spread};
 use crate::partitions::Partitions;
 use crate::portion::Portions;
 use crate::proof::Proof;
@@ -81,12 +81,13 @@ impl<U, F> Engine<U, F> {
     /// An engine without partitions. The same `seed` and inputs give the same actions.
     pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
         let backoff = Backoff::new(settings.initial_backoff, settings.max_backoff);
+        let spread = Spread::of(seed);
         Engine {
             settings,
             backoff,
             rng: fastrand::Rng::with_seed(seed),
-            entries: Entries::default(),
-            lanes: Lanes::default(),
+            entries: Entries::new(spread),
+            lanes: Lanes::new(spread),
             partitions: Partitions::default(),
             ended: VecDeque::new(),
             aside: Aside::default(),
@@ -95,8 +96,8 @@ impl<U, F> Engine<U, F> {
             health: Health::new(backoff, now),
             limit: Limit::new(settings.max_concurrency),
             rate: Rate::new(settings.rate_limit, now),
-            calls: Calls::default(),
-            sentinel: NumberMap::default(),
+            calls: Calls::new(spread),
+            sentinel: NumberMap::with_hasher(spread),
             proof: Proof::default(),
             deferred: Deferred::default(),
             paused: false,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::checkpoint::Spent;
-use crate::numbers::NumberMap;
+use crate::numbers::{NumberMap, Spread};
 use crate::proof::Failure;
 use crate::{End, Ticket, UserKey, Work};
 
@@ -150,10 +150,11 @@ pub(super) struct Entries<U, F> {
     next: u64,
 }
 
-impl<U, F> Default for Entries<U, F> {
-    fn default() -> Self {
+impl<U, F> Entries<U, F> {
+    /// There are none yet.
+    pub(super) fn new(spread: Spread) -> Self {
         Entries {
-            by_ticket: NumberMap::default(),
+            by_ticket: NumberMap::with_hasher(spread),
             waiting: 0,
             bytes: 0,
             expiries: BTreeSet::new(),

@@ -2,22 +2,23 @@
 //! standard hash takes four times as long, and an update is looked up some twenty times.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 
 /// A map by tickets or user keys.
 pub(super) type NumberMap<K, V> = HashMap<K, V, Spread>;
 
-/// Makes the hashers of one map.
-#[derive(Clone, Debug)]
+/// Makes the hashers of one engine's maps.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Spread {
-    /// Random, and each map's own: whoever chooses the users' ids must not choose who collides.
     seed: u64,
 }
 
-impl Default for Spread {
-    fn default() -> Self {
+impl Spread {
+    /// `seed` is random in the service, for whoever chooses the users' ids must not choose who
+    /// collides. With the same seed an engine does the same, to the byte that it allocates.
+    pub(super) fn of(seed: u64) -> Self {
         Spread {
-            seed: RandomState::new().hash_one(0),
+            seed: fastrand::Rng::with_seed(seed).u64(..),
         }
     }
 }
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn numbers_in_a_row_or_far_apart_are_spread_over_all_bits() {
-        let spread = Spread::default();
+        let spread = Spread::of(7);
         for step in [1, 1 << 12, 1 << 40] {
             let keys = (0..4096u64).map(|number| spread.hash_one(UserKey(number * step)));
             let (low, high): (HashSet<u64>, HashSet<u64>) =

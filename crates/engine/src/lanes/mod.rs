@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::Ticket;
 use crate::UserKey;
-use crate::numbers::NumberMap;
+use crate::numbers::{NumberMap, Spread};
 use lines::{Lines, Phase};
 
 /// How a user's calls have ended since the last one that was answered well.
@@ -46,7 +46,7 @@ fn no_lane(user: UserKey) -> ! {
 }
 
 /// All lanes of a target.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lanes {
     lanes: NumberMap<UserKey, Lane>,
     lines: Lines,
@@ -55,6 +55,15 @@ pub struct Lanes {
 }
 
 impl Lanes {
+    /// Nobody waits.
+    pub(super) fn new(spread: Spread) -> Self {
+        Lanes {
+            lanes: NumberMap::with_hasher(spread),
+            lines: Lines::default(),
+            failed: BTreeMap::new(),
+        }
+    }
+
     /// Puts a ticket behind whatever waits for that user.
     pub fn push(&mut self, user: UserKey, ticket: Ticket) {
         match self.lanes.entry(user) {

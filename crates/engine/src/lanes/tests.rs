@@ -8,7 +8,7 @@ fn user(number: u64) -> UserKey {
 
 #[test]
 fn one_user_is_called_in_order_and_one_at_a_time() {
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(Spread::of(7));
     for ticket in 0..3 {
         lanes.push(user(1), Ticket(ticket));
     }
@@ -23,7 +23,7 @@ fn one_user_is_called_in_order_and_one_at_a_time() {
 #[test]
 fn a_wait_holds_up_its_own_user_only() {
     let now = Instant::now();
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(Spread::of(7));
     lanes.push(user(1), Ticket(0));
     lanes.push(user(1), Ticket(1));
     lanes.take(true);
@@ -38,7 +38,7 @@ fn a_wait_holds_up_its_own_user_only() {
 
 #[test]
 fn what_is_removed_behind_the_head_leaves_the_head_in_flight() {
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(Spread::of(7));
     lanes.push(user(1), Ticket(0));
     lanes.push(user(1), Ticket(1));
     lanes.take(true);
@@ -51,7 +51,7 @@ fn what_is_removed_behind_the_head_leaves_the_head_in_flight() {
 #[test]
 fn a_head_that_goes_while_it_waits_makes_way_at_once() {
     let now = Instant::now();
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(Spread::of(7));
     lanes.push(user(1), Ticket(0));
     lanes.push(user(1), Ticket(1));
     lanes.take(true);
@@ -65,7 +65,7 @@ fn a_head_that_goes_while_it_waits_makes_way_at_once() {
 fn who_goes_before_the_call_leaves_nothing_behind() {
     // An outage of hours: somebody waits in front, while updates of others expire and new ones
     // of theirs arrive.
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(Spread::of(7));
     lanes.push(user(1), Ticket(0));
     for ticket in 1..1000 {
         lanes.push(user(2), Ticket(ticket));
@@ -79,7 +79,7 @@ fn who_goes_before_the_call_leaves_nothing_behind() {
 #[test]
 fn a_probe_is_a_user_who_has_not_failed_and_never_the_same_one_while_another_waits() {
     let now = Instant::now();
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(Spread::of(7));
     for number in 1..=3 {
         lanes.push(user(number), Ticket(number));
     }
