@@ -47,7 +47,7 @@ pub(super) struct Api {
     /// Calls that arrived while another one of the same user was in progress.
     pub(super) overlaps: u64,
     /// The fields of each user.
-    pub(super) users: HashMap<u64, Map<String, Value>>,
+    pub(super) users: HashMap<String, Map<String, Value>>,
 }
 
 /// Everything that was found.
@@ -169,7 +169,7 @@ impl Findings {
     /// The outcomes of a user come in the order of the events, and no two calls were made at once.
     /// An event whose time was over ends before its turn.
     fn in_order(&self) -> Verdict {
-        let mut latest: HashMap<(&str, u64), i64> = HashMap::new();
+        let mut latest: HashMap<(&str, &str), i64> = HashMap::new();
         for (spot, event) in &self.events {
             let target = event.sample.subscriber;
             for outcome in event
@@ -177,7 +177,7 @@ impl Findings {
                 .iter()
                 .filter(|outcome| outcome.data.reason != Some(Reason::Expired))
             {
-                let before = latest.insert((target, event.sample.user), outcome.offset);
+                let before = latest.insert((target, &event.sample.user), outcome.offset);
                 if target != UNCLAIMED && before.is_some_and(|before| before > outcome.offset) {
                     return Err(format!(
                         "order: the event of user {} of {target} at offset {} ended before an earlier one",
@@ -197,22 +197,22 @@ impl Findings {
 
     /// The delivered changes of each user, one over the other, are what the API has.
     fn states(&self) -> Verdict {
-        let mut folded: HashMap<(&str, u64), Map<String, Value>> = HashMap::new();
+        let mut folded: HashMap<(&str, &str), Map<String, Value>> = HashMap::new();
         for event in self
             .events
             .values()
             .filter(|event| matches!(event.kind(), Some(Kind::Delivered | Kind::Merged)))
         {
-            let user = (event.sample.subscriber, event.sample.user);
-            folded
-                .entry(user)
-                .or_default()
-                .extend(event.sample.changes.clone());
+            let user = (event.sample.subscriber, event.sample.user.as_str());
+            let fields = folded.entry(user).or_default();
+            fields.extend(event.sample.changes.clone());
+            // Null removes an attribute of SCIM, and is no value of any other field.
+            fields.retain(|_, value| !value.is_null());
         }
         let users = folded.len();
         for Api { target, users, .. } in &self.apis {
             for (user, fields) in users {
-                if folded.remove(&(*target, *user)).as_ref() != Some(fields) {
+                if folded.remove(&(*target, user.as_str())).as_ref() != Some(fields) {
                     return Err(format!(
                         "final state: user {user} of {target} is not the sum of the delivered updates"
                     ));
@@ -224,7 +224,7 @@ impl Findings {
                 "final state: {target} does not know user {user}, who was updated"
             )),
             None => Ok(format!(
-                "{users} users at both APIs are the sum of their delivered updates"
+                "{users} users at three APIs are the sum of their delivered updates"
             )),
         }
     }

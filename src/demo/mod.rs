@@ -1,7 +1,7 @@
 //! The demo: the whole system in one process, with sample traffic, live progress, and a verdict on
 //! what the service promises.
 //!
-//! A broker and both APIs are played by embedded ones; everything between them is the service as it
+//! A broker and the APIs are played by embedded ones; everything between them is the service as it
 //! runs anywhere.
 
 mod broker;
@@ -149,9 +149,9 @@ fn opening(options: Options) -> String {
         ""
     };
     format!(
-        "In this one process: an embedded Kafka broker, stand-ins for the APIs of aipix\n\
-         VMS and VALT, and user-courier between them. {events} sample updates of users go\n\
-         through it; some are refused, some need several calls, some nobody can read.\n\
+        "In this one process: an embedded Kafka broker, stand-ins for aipix VMS, VALT and\n\
+         a SCIM directory, and user-courier between them. {events} sample updates of users\n\
+         go through it; some are refused, some need several calls, some nobody can read.\n\
          Each must come out as exactly one outcome, in order for each user.{trouble}\n"
     )
 }

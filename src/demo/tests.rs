@@ -62,14 +62,14 @@ async fn every_promise_is_kept_and_shown_in_plain_lines() {
         // Events, delivered, merged, dead letters.
         (numbers[0], numbers[1] + numbers[2], numbers[4])
     };
-    let rows = ["aipix", "valt", "unclaimed"].map(row);
+    let rows = ["aipix", "valt", "directory", "unclaimed"].map(row);
     assert_eq!(rows.iter().map(|row| row.0).sum::<usize>(), 120);
     assert!(
         rows.iter()
             .all(|(events, delivered, dead)| events == &(delivered + dead)),
         "{text}"
     );
-    assert_eq!(rows[2].1, 0);
+    assert_eq!(rows[3].1, 0);
     for reason in [
         "rejected",
         "user_not_found",
@@ -196,7 +196,7 @@ async fn each_broken_promise_is_found() {
                 .iter()
                 .filter(|(_, event)| event.kind() == Some(Kind::Delivered))
                 .collect();
-            let user = |event: &Event| (event.sample.subscriber, event.sample.user);
+            let user = |event: &Event| (event.sample.subscriber, event.sample.user.clone());
             let (one, other) = delivered
                 .iter()
                 .flat_map(|one| delivered.iter().map(move |other| (one, other)))
