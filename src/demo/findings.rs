@@ -18,7 +18,7 @@ pub(super) type Verdict = Result<String, String>;
 
 /// One event, and its outcomes in the order of their topic.
 #[derive(Clone, Debug)]
-pub(super) struct Event {
+pub(super) struct SentEvent {
     pub(super) sample: Sample,
     pub(super) outcomes: Vec<Outcome>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Outcome {
     pub(super) took_ms: i64,
 }
 
-impl Event {
+impl SentEvent {
     /// How it ended, if it did.
     pub(super) fn kind(&self) -> Option<Kind> {
         self.outcomes.first().map(|outcome| outcome.data.outcome)
@@ -42,7 +42,7 @@ impl Event {
 
 /// What an API has seen.
 #[derive(Clone, Debug)]
-pub(super) struct Api {
+pub(super) struct ApiState {
     pub(super) target: &'static str,
     /// Calls that arrived while another one of the same user was in progress.
     pub(super) overlaps: u64,
@@ -52,17 +52,17 @@ pub(super) struct Api {
 
 /// Everything that was found.
 #[derive(Clone, Debug)]
-pub(super) struct Findings {
+pub(super) struct DemoFindings {
     /// By partition and offset.
-    pub(super) events: BTreeMap<Spot, Event>,
+    pub(super) events: BTreeMap<Spot, SentEvent>,
     /// Outcomes that belong to no event.
     pub(super) strays: usize,
     /// Records in the dead-letter topic.
     pub(super) dead_letters: usize,
-    pub(super) apis: Vec<Api>,
+    pub(super) apis: Vec<ApiState>,
 }
 
-impl Findings {
+impl DemoFindings {
     /// Assigns each outcome to its event.
     ///
     /// # Errors
@@ -73,9 +73,9 @@ impl Findings {
         updates: &[Record],
         outcomes: &[Record],
         dead_letters: usize,
-        apis: Vec<Api>,
+        apis: Vec<ApiState>,
     ) -> anyhow::Result<Self> {
-        let mut findings = Findings {
+        let mut findings = DemoFindings {
             events: BTreeMap::new(),
             strays: 0,
             dead_letters,
@@ -91,7 +91,7 @@ impl Findings {
             ids.insert(id, (spot, record.timestamp_ms));
             findings.events.insert(
                 spot,
-                Event {
+                SentEvent {
                     sample,
                     outcomes: Vec::new(),
                 },
@@ -210,7 +210,7 @@ impl Findings {
             fields.retain(|_, value| !value.is_null());
         }
         let users = folded.len();
-        for Api { target, users, .. } in &self.apis {
+        for ApiState { target, users, .. } in &self.apis {
             for (user, fields) in users {
                 if folded.remove(&(*target, user.as_str())).as_ref() != Some(fields) {
                     return Err(format!(
@@ -232,9 +232,9 @@ impl Findings {
 
 /// The events of one subscriber.
 pub(super) fn of<'a>(
-    findings: &'a Findings,
+    findings: &'a DemoFindings,
     subscriber: &'a str,
-) -> impl Iterator<Item = &'a Event> {
+) -> impl Iterator<Item = &'a SentEvent> {
     debug_assert!(SUBSCRIBERS.contains(&subscriber));
     findings
         .events

@@ -19,7 +19,7 @@ use crate::config::{
     Retry, Shutdown, Target, Tls, Topics, Traces,
 };
 use crate::demo::broker::{Broker, Spot};
-use crate::demo::findings::{Api, Findings};
+use crate::demo::findings::{ApiState, DemoFindings};
 use crate::demo::samples::{AIPIX, DIRECTORY, FIRST_USER, NOBODY, Sample, TARGETS, VALT, id_at};
 use crate::model::route::Route;
 
@@ -31,7 +31,7 @@ const SCIM: &str = "scim";
 const MAX_ATTEMPTS: u32 = 5;
 
 /// Everything around the service.
-pub(super) struct Stage {
+pub(super) struct Environment {
     pub(super) broker: Broker,
     pub(super) aipix: StandIn,
     pub(super) valt: StandIn,
@@ -40,7 +40,7 @@ pub(super) struct Stage {
     _secrets: Secrets,
 }
 
-impl Stage {
+impl Environment {
     /// Sets it.
     pub(super) async fn set() -> anyhow::Result<Self> {
         let topics = Topics::default();
@@ -76,7 +76,7 @@ impl Stage {
             target(DIRECTORY, SCIM, &scim_url, token)?,
         ];
         let config = config(&broker, topics, targets)?;
-        Ok(Stage {
+        Ok(Environment {
             broker,
             aipix,
             valt,
@@ -91,7 +91,7 @@ impl Stage {
         &self,
         samples: &[Sample],
         spots: Vec<Spot>,
-    ) -> anyhow::Result<Findings> {
+    ) -> anyhow::Result<DemoFindings> {
         let (broker, topics) = (self.broker.clone(), self.config.kafka.topics.clone());
         let read = move || {
             anyhow::Ok((
@@ -104,7 +104,7 @@ impl Stage {
         let stand_ins = TARGETS
             .into_iter()
             .zip([&self.aipix, &self.valt, &self.directory]);
-        let apis = stand_ins.map(|(target, api)| Api {
+        let apis = stand_ins.map(|(target, api)| ApiState {
             target,
             overlaps: api.stats().overlaps,
             users: samples
@@ -117,7 +117,7 @@ impl Stage {
                 .collect(),
         });
         let samples = spots.into_iter().zip(samples.iter().cloned()).collect();
-        Findings::new(
+        DemoFindings::new(
             &self.config.kafka.group_id,
             samples,
             &updates,

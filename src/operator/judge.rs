@@ -13,7 +13,7 @@ use engine::verdict::Reason;
 
 /// The line in which updates wait for each other: a user at a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Lane {
+pub struct TargetUser {
     /// The target.
     pub target: String,
     /// The user's id there.
@@ -21,11 +21,11 @@ pub struct Lane {
 }
 
 /// What a record is.
-pub struct Reading {
+pub struct RecordReading {
     /// The event, where it is one.
     pub event: Option<Event>,
     /// Whose it is, where a target takes it and the user is known.
-    pub lane: Option<Lane>,
+    pub lane: Option<TargetUser>,
     /// What it sets ([`Api::parts`]).
     pub parts: Vec<String>,
     /// Why the service would not even call for it, and in words.
@@ -57,12 +57,12 @@ impl Judge {
     }
 
     /// Looks at a record.
-    pub fn read(&self, record: &Record) -> Reading {
+    pub fn read(&self, record: &Record) -> RecordReading {
         let event = match event::decode(record) {
             Ok(event) => event,
             Err(undecodable) => {
                 let problem = Some((Reason::Undecodable, undecodable.message));
-                return Reading {
+                return RecordReading {
                     event: None,
                     lane: None,
                     parts: Vec::new(),
@@ -75,7 +75,7 @@ impl Judge {
             Claim::Target(name) => (Some(name), self.invalid(name, &event)),
         };
         let lane = target.and_then(|target| {
-            Some(Lane {
+            Some(TargetUser {
                 target: target.to_owned(),
                 user: event.user_id(self.id_form(target)?).ok()?,
             })
@@ -89,7 +89,7 @@ impl Judge {
         let problem = problem.or_else(|| {
             expired().map(|end| (Reason::Expired, format!("its expirytime passed at {end}")))
         });
-        Reading {
+        RecordReading {
             event: Some(event),
             lane,
             parts,
