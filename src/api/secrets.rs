@@ -52,7 +52,8 @@ impl Known {
     /// A name that nobody knows may be that of a secret, misspelt.
     fn is_like_a_secret(self, name: &str) -> bool {
         let apis = ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|api| self.api.is_none_or(|own| own.name == api.name));
         apis.flat_map(Api::secrets)
             .any(|secret| text::is_like(name, secret))
