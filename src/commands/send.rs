@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tracing::level_filters::LevelFilter;
 
@@ -49,7 +48,7 @@ const BODY: usize = 4_000;
 pub struct SendArgs {
     /// A file with one event in CloudEvents' JSON form, or `-` for standard input. An `id`, a
     /// `source` and a `time` are made if it has none.
-    #[arg(value_name = "EVENT", required_unless_present = "target", conflicts_with_all = ["target", "user", "fields"])]
+    #[arg(value_name = "EVENT", conflicts_with_all = ["target", "user", "fields"])]
     event: Option<PathBuf>,
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
@@ -61,13 +60,8 @@ pub struct SendArgs {
     #[arg(long, value_name = "ID", requires = "target")]
     user: Option<String>,
     /// A field to set, and its value as JSON (repeatable).
-    #[arg(
-        long = "set",
-        value_name = "FIELD=JSON",
-        requires = "target",
-        value_parser = input::field
-    )]
-    fields: Vec<(String, Box<RawValue>)>,
+    #[arg(long = "set", value_name = "FIELD=JSON", requires = "target")]
+    fields: Vec<String>,
     /// The record's key, if it is not the user's id.
     #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     key: Option<String>,
@@ -141,9 +135,16 @@ fn event(args: &SendArgs, config: &Config) -> Result<Vec<u8>, Exit> {
         let mut targets = config.targets.iter();
         let form = targets.find(|known| known.name == *target);
         let id = id.value(form.map(|target| target.api.id_form));
-        return Ok(of_fields(target, &id, &args.fields));
+        // Clap would quote what it refuses, and that may be a password.
+        let fields: Result<Vec<_>, _> = args.fields.iter().map(|text| input::field(text)).collect();
+        let fields = fields.map_err(|why| wrong(format!("--set: {why}")))?;
+        return Ok(of_fields(target, &id, &fields));
     }
-    let path = args.event.as_deref().unwrap_or(Path::new("-"));
+    let Some(path) = args.event.as_deref() else {
+        return Err(wrong(
+            "there is nothing to send: name a file with an event, `-` for standard input, or --target, --user and --set".to_owned(),
+        ));
+    };
     let (name, input, _) = open(path)?;
     let mut events = Events::new(input).map(|found| {
         let found = found.map_err(|error| wrong(format!("{name}: {error}")))?;
