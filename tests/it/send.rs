@@ -41,7 +41,7 @@ fn sent_beside(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_is_sent_under_its_users_key_and_seen_to_its_end_and_no_secret_is_shown() {
-    let mut bench = Bench::new().await;
+    let bench = Bench::new().await;
     let service = bench.start();
     let event = Update::new(
         "valt",

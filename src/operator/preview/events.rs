@@ -12,7 +12,6 @@ pub struct Events<R> {
     line: u64,
     /// Read ahead.
     next: Option<Found>,
-    form: Option<Form>,
     /// How many bytes were read.
     pub bytes: u64,
 }
@@ -25,14 +24,6 @@ pub struct Found {
     pub text: Vec<u8>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// Each line is an event.
-    Lines,
-    /// An event ends with its last bracket.
-    Documents,
-}
-
 impl<R: BufRead> Events<R> {
     /// Reads from there.
     pub fn new(input: R) -> Self {
@@ -40,7 +31,6 @@ impl<R: BufRead> Events<R> {
             input,
             line: 0,
             next: None,
-            form: None,
             bytes: 0,
         }
     }
@@ -76,58 +66,63 @@ impl<R: BufRead> Events<R> {
         Error::new(ErrorKind::InvalidData, words)
     }
 
-    /// Whether the first event ends on its line. One that is cut off there does, if the next line
-    /// is one by itself.
-    fn form(&mut self, first: &Found) -> Result<Form> {
-        let is_whole = |text: &[u8]| {
-            let mut brackets = Brackets::default();
-            brackets.read(text);
-            brackets.are_closed()
-        };
-        if is_whole(&first.text) {
-            return Ok(Form::Lines);
-        }
-        self.next = self.line()?;
-        let next = self.next.as_ref().map_or(&b""[..], |next| &next.text);
-        let is_event = next.trim_ascii_start().starts_with(b"{") && is_whole(next);
-        Ok(if is_event {
-            Form::Lines
-        } else {
-            Form::Documents
-        })
-    }
-
+    /// The next event: up to where its brackets close. One that is cut off ends before a line that
+    /// is an event by itself.
     fn read(&mut self) -> Result<Option<Found>> {
+        let is_first = self.line == 0;
         let Some(mut found) = self.line()? else {
             return Ok(None);
         };
-        let form = match self.form {
-            Some(form) => form,
-            None if found.text.trim_ascii_start().starts_with(b"[") => {
-                return Err(Error::new(
-                    ErrorKind::InvalidData,
-                    "is a list, and should be one event, or one a line: `jq -c '.[]' FILE` makes that of it",
-                ));
+        if is_first && found.text.trim_ascii_start().starts_with(b"[") {
+            return Err(Error::new(
+                ErrorKind::InvalidData,
+                "is a list, and should be one event, or one a line: `jq -c '.[]' FILE` makes that of it",
+            ));
+        }
+        let (mut brackets, mut looked_at) = (Brackets::default(), 0);
+        loop {
+            let closed = brackets.read(&found.text[looked_at..]);
+            if let Some(end) = closed.map(|end| looked_at + end) {
+                self.split(&mut found, end);
+                break;
             }
-            None => self.form(&found)?,
-        };
-        self.form = Some(form);
-        if form == Form::Documents {
-            let mut brackets = Brackets::default();
-            brackets.read(&found.text);
-            while !brackets.are_closed() {
-                let Some(more) = self.line()? else { break };
-                brackets.read(&more.text);
-                found.text.extend(more.text);
-                if found.text.len() > LONGEST {
-                    return Err(self.too_long(found.line));
-                }
+            if brackets.are_closed() {
+                break;
+            }
+            let Some(more) = self.line()? else { break };
+            if more.text.starts_with(b"{") && is_whole(&more.text) {
+                self.next = Some(more);
+                break;
+            }
+            looked_at = found.text.len();
+            found.text.extend(more.text);
+            if found.text.len() > LONGEST {
+                return Err(self.too_long(found.line));
             }
         }
         let end = found.text.trim_ascii_end().len();
         found.text.truncate(end);
         Ok(Some(found))
     }
+
+    /// Keeps what begins another event behind the first, as in files that were put together and
+    /// have no line ends.
+    fn split(&mut self, found: &mut Found, end: usize) {
+        let rest = found.text[end..].trim_ascii_start();
+        if rest.starts_with(b"{") {
+            self.next = Some(Found {
+                line: self.line,
+                text: rest.to_vec(),
+            });
+            found.text.truncate(end);
+        }
+    }
+}
+
+/// Whether the text is closed as an event by itself.
+fn is_whole(text: &[u8]) -> bool {
+    let mut brackets = Brackets::default();
+    brackets.read(text).is_some() && brackets.are_closed()
 }
 
 impl<R: BufRead> Iterator for Events<R> {
@@ -147,17 +142,24 @@ struct Brackets {
 }
 
 impl Brackets {
-    fn read(&mut self, text: &[u8]) {
-        for byte in text {
+    /// Reads on, up to where the last bracket is closed, if that is in the text: one past it.
+    fn read(&mut self, text: &[u8]) -> Option<usize> {
+        for (at, byte) in text.iter().enumerate() {
             match byte {
                 _ if self.escaped => self.escaped = false,
                 b'\\' if self.in_string => self.escaped = true,
                 b'"' => self.in_string = !self.in_string,
                 b'{' | b'[' if !self.in_string => self.depth += 1,
-                b'}' | b']' if !self.in_string => self.depth -= 1,
+                b'}' | b']' if !self.in_string => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
                 _ => {}
             }
         }
+        None
     }
 
     fn are_closed(&self) -> bool {
@@ -192,6 +194,12 @@ mod tests {
                 &format!("{pretty}\n{pretty}\n"),
                 vec![(1, pretty), (7, pretty)],
             ),
+            (
+                "{\"a\":1}{\"b\":2} {\"c\":3}",
+                vec![(1, "{\"a\":1}"), (1, "{\"b\":2}"), (1, "{\"c\":3}")],
+            ),
+            (&format!("{pretty}{pretty}"), vec![(1, pretty), (6, pretty)]),
+            ("{\"a\":1} x", vec![(1, "{\"a\":1} x")]),
             (
                 "{\n\"cut\": 1,\n\"off\": 2",
                 vec![(1, "{\n\"cut\": 1,\n\"off\": 2")],
