@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::{Value, json};
 use tracing::level_filters::LevelFilter;
 
 use crate::commands::dead_letters::failed;
@@ -14,13 +13,13 @@ use crate::commands::preview::open;
 use crate::commands::run::stop_signal;
 use crate::commands::{Exit, fail, load_with, note, say};
 use crate::config::{Config, Needed};
-use crate::model::outcome::{EventIdentity, Kind, OutcomeData, RecordPlace};
+use crate::model::outcome::{EventIdentity, Kind, OutcomeData};
 use crate::model::record::Place;
 use crate::model::text;
 use crate::operator::judge::Lane;
 use crate::operator::preview::events::Events;
 use crate::operator::preview::{Fate, Previewer, call_lines};
-use crate::operator::send::{Draft, Follow, Waiting, of_fields};
+use crate::operator::send::{Draft, Follow, Waiting, ending, of_fields};
 use crate::operator::table::of;
 use crate::operator::{Desk, Failure, input};
 use crate::telemetry::logging;
@@ -105,7 +104,7 @@ fn send(args: &SendArgs) -> Result<Exit, Exit> {
     let _ = logging::start(&LevelFilter::ERROR.into(), config.log.format);
     let text = event(args, &config)?;
     let draft = Draft::new(&Previewer::new(&config), &text, args.key.clone());
-    let Some(lane) = lane(&draft) else {
+    let Some(lane) = draft.lane() else {
         return Ok(refuse(args, &draft));
     };
     let desk = Desk::open(&config).map_err(failed)?;
@@ -142,7 +141,9 @@ fn event(args: &SendArgs, config: &Config) -> Result<Vec<u8>, Exit> {
     }
     let Some(path) = args.event.as_deref() else {
         return Err(wrong(
-            "there is nothing to send: name a file with an event, `-` for standard input, or --target, --user and --set".to_owned(),
+            "there is nothing to send: name a file with an event, `-` for standard input, \
+             or --target, --user and --set"
+                .to_owned(),
         ));
     };
     let (name, input, _) = open(path)?;
@@ -156,19 +157,9 @@ fn event(args: &SendArgs, config: &Config) -> Result<Vec<u8>, Exit> {
     match events.next() {
         None => first,
         Some(_) => Err(wrong(format!(
-            "{name} holds more than one event: send them one by one, so that each is seen to its end"
+            "{name} holds more than one event: send them one by one, \
+             so that each is seen to its end"
         ))),
-    }
-}
-
-/// Whose update it is, if it would be called for.
-fn lane(draft: &Draft) -> Option<Lane> {
-    match &draft.preview.fate {
-        Fate::Sent(sent) => Some(Lane {
-            target: draft.preview.target.clone()?,
-            user: sent.user.clone(),
-        }),
-        Fate::Dead(..) => None,
     }
 }
 
@@ -185,7 +176,7 @@ fn refuse(args: &SendArgs, draft: &Draft) -> Exit {
         ));
     }
     if args.json {
-        say(object(draft, "refused", None, None));
+        say(ending(draft, "refused", None, None));
     }
     Exit::Failed
 }
@@ -255,7 +246,7 @@ fn tell(
         }
     };
     if args.json {
-        say(object(draft, name, Some(place), outcome.as_ref()));
+        say(ending(draft, name, Some(place), outcome.as_ref()));
     }
     let words = match &outcome {
         Some(data) => ended_so(data, lane, &args.config),
@@ -276,9 +267,10 @@ fn tell(
 }
 
 fn ended_so(data: &OutcomeData, lane: &Lane, config: &Path) -> String {
-    let status = match data.http_status {
-        Some(status) => format!(", the last answer was {status}"),
-        None => String::new(),
+    let status = match (data.http_status, data.attempts) {
+        (Some(status), 1) => format!(", answered {status}"),
+        (Some(status), _) => format!(", the last answered {status}"),
+        (None, _) => String::new(),
     };
     let calls = of(data.attempts as usize, "call", "calls");
     match data.outcome {
@@ -333,32 +325,6 @@ fn quoted(word: &str) -> String {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', "'\\''")),
     }
-}
-
-/// All that is known at the end, in one JSON object.
-fn object(
-    draft: &Draft,
-    outcome: &str,
-    place: Option<&Place>,
-    data: Option<&OutcomeData>,
-) -> Value {
-    let preview = draft.preview.json();
-    let of_data = |name: &str| {
-        let data = data.and_then(|data| serde_json::to_value(data).ok());
-        data.map_or(Value::Null, |data| data[name].clone())
-    };
-    let known = |name: &str| match data {
-        Some(_) => of_data(name),
-        None => preview[name].clone(),
-    };
-    json!({
-        "outcome": outcome, "reason": known("reason"), "error": known("error"),
-        "target": preview["target"], "user": preview["user"], "fields": preview["fields"],
-        "event": preview["event"], "key": draft.key, "call": preview["call"],
-        "record": place.map(RecordPlace::from), "attempts": of_data("attempts"),
-        "http_status": of_data("http_status"), "into": of_data("into"),
-        "finished_at": of_data("finished_at"),
-    })
 }
 
 #[cfg(test)]

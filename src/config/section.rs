@@ -262,7 +262,8 @@ impl<'a> Section<'a> {
         sources(secret).into_iter().find(|name| self.is_set(name))
     }
 
-    /// The source of a secret. It is read once, to see whether the secret is there, if it is needed.
+    /// The source of a secret. It is read once, to see whether the secret is there, if it is
+    /// needed.
     pub(super) fn secret(&self, name: &str) -> Option<Secret> {
         let [file, env] = sources(name);
         let from = |name: &str| {

@@ -74,7 +74,8 @@ fn refused(kafka: &Kafka, topic: &str, error: &KafkaError) -> Failure {
     match error.rdkafka_error_code() {
         Some(Code::MessageTimedOut | Code::RequestTimedOut | Code::BrokerTransportFailure) => {
             Failure::Unreachable(format!(
-                "{}. Whether the event was written is not known: look with `explain` before it is sent again",
+                "{}. Whether the event was written is not known: \
+                 look with `explain` before it is sent again",
                 unreachable(kafka, error)
             ))
         }

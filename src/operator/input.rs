@@ -107,7 +107,8 @@ pub fn field(text: &str) -> Result<(String, Box<RawValue>), String> {
     match RawValue::from_string(value.trim().to_owned()) {
         Ok(value) => Ok((name.to_owned(), value)),
         Err(_) => Err(format!(
-            "what stands behind `{name}=` is no JSON. A text stands in double quotes, and all of it in single ones for the shell: --set '{name}=\"…\"'"
+            "what stands behind `{name}=` is no JSON. A text stands in double quotes, \
+             and all of it in single ones for the shell: --set '{name}=\"…\"'"
         )),
     }
 }

@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 use stand_in::Rule;
 
+use crate::console::{Answer, TOKEN, console};
+use crate::console_letters::{act, job};
 use crate::harness::api::wait_for_updates;
 use crate::harness::bench::Bench;
+use crate::harness::browser::Browser;
 use crate::harness::update::Update;
 
 /// The flags of an update that is given by its fields.
@@ -244,4 +247,71 @@ async fn one_that_is_merged_into_a_later_update_is_done_when_that_is() {
     );
     assert!(object["into"]["offset"].is_number(), "{object}");
     assert_eq!(bench.outcomes(2).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_shows_the_call_and_sends_it_after_a_yes_with_the_token_only() {
+    let mut bench = Bench::new().await;
+    let service = bench.start();
+    let console = console(&mut bench, Some(&service));
+    let typed = |changes: &str| json!({ "target": "valt", "user": "52", "changes": changes });
+    let begin = |changes: &str| act(&console, "/api/send", None, &typed(changes));
+    let broken = begin("{\"password\": hunter-Canary}");
+    assert_eq!(broken.0, 400);
+    assert!(broken.2.contains("no JSON") && !broken.2.contains("Canary"));
+    let id = |answer: Answer| answer.json()["job"].as_str().unwrap().to_owned();
+    let refused = job(&console, &id(begin("{\"romos\": [1]}")), "done").await;
+    assert_eq!(refused["result"]["outcome"], "refused");
+    assert_eq!(refused["result"]["reason"], "invalid_changes");
+
+    let update = "{\"display_name\": \"Anna\", \"password\": \"one-Canary-1\"}";
+    let asked = id(begin(update));
+    let planned = job(&console, &asked, "planned").await;
+    assert_eq!(
+        planned["result"]["call"]["body"],
+        r#"{"display_name":"Anna","password":"***"}"#
+    );
+    let yes = format!("/api/jobs/{asked}/yes");
+    let who = json!({ "operator": "Olga", "rate": null });
+    assert_eq!(act(&console, &yes, None, &who).0, 401);
+    assert_eq!(act(&console, &yes, Some("wrong"), &who).0, 401);
+    assert!(bench.updates().is_empty());
+    assert_eq!(act(&console, &yes, Some(TOKEN), &who).0, 200);
+    let done = job(&console, &asked, "done").await;
+    assert_eq!(done["result"]["outcome"], "delivered", "{done}");
+    assert_eq!(done["result"]["http_status"], 200);
+    assert_eq!(bench.updates().len(), 1);
+    assert_eq!(bench.valt.fields(52).unwrap()["display_name"], "Anna");
+    let told = format!("{refused}{planned}{done}{}", console.log());
+    assert!(told.contains("\"operator\":\"Olga\""), "{told}");
+    assert!(!told.contains("Canary"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_previews_and_then_sends_an_update() {
+    let mut bench = Bench::new().await;
+    let service = bench.start();
+    let console = console(&mut bench, Some(&service));
+    let browser = Browser::start().await;
+    browser.look(1280, 900, false).await;
+    browser
+        .open(&format!("http://{}/#send", console.address()))
+        .await;
+    browser
+        .until("document.activeElement.id === 'send-user'")
+        .await;
+    browser
+        .run("document.getElementById('send-target').value = 'valt'; document.getElementById('send-user').value = '52'; document.getElementById('send-changes').value = '{\"rooms\": [4], \"card_number\": \"Canary\"}'")
+        .await;
+    browser.click("#main form.filter button.main").await;
+    browser
+        .until_text(".result pre", r#"{"rooms":[4],"card_number":"***"}"#)
+        .await;
+    browser
+        .run(&format!("document.getElementById('operator').value = 'Olga'; document.getElementById('token').value = '{TOKEN}'"))
+        .await;
+    browser.click("#yes").await;
+    browser.until_text(".ending", "delivered").await;
+    browser.until_text(".result table", "last answer").await;
+    assert_eq!(bench.valt.fields(52).unwrap()["rooms"], json!([4]));
 }

@@ -76,7 +76,8 @@ impl<R: BufRead> Events<R> {
         if is_first && found.text.trim_ascii_start().starts_with(b"[") {
             return Err(Error::new(
                 ErrorKind::InvalidData,
-                "is a list, and should be one event, or one a line: `jq -c '.[]' FILE` makes that of it",
+                "is a list, and should be one event, or one a line: \
+                 `jq -c '.[]' FILE` makes that of it",
             ));
         }
         let (mut brackets, mut looked_at) = (Brackets::default(), 0);

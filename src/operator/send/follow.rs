@@ -59,19 +59,18 @@ impl Follow {
     ) -> Result<Option<OutcomeData>, Failure> {
         let (mut asked, mut standing, mut told) = (Instant::now(), None, String::new());
         loop {
-            if let Some(found) = self.look(desk, lane, place)? {
+            // A leader that moves is found again at the next look.
+            let looked = self.look(desk, lane, place);
+            if let Ok(Some(found)) = looked {
                 return Ok(Some(found));
             }
             let left = waiting.until.saturating_duration_since(Instant::now());
             if left.is_zero() || (waiting.is_over)() {
-                return Ok(None);
+                return looked;
             }
             if asked.elapsed() >= ASK {
-                let known = match &mut standing {
-                    Some(known) => known,
-                    None => standing.insert(Standing::read(desk, lane, place, waiting.until)?),
-                };
-                let words = known.words(desk, (waiting.status)())?;
+                let why = why(&mut standing, desk, lane, place, waiting);
+                let words = why.unwrap_or_else(|failure| format!("why is not known: {failure}"));
                 if words != told {
                     (waiting.tell)(&words);
                     told = words;
@@ -118,4 +117,19 @@ impl Follow {
         self.positions = ends;
         Ok(found)
     }
+}
+
+/// Why the record waits now. What stood before it is read once.
+fn why<'a>(
+    standing: &mut Option<Standing<'a>>,
+    desk: &Desk,
+    lane: &'a Lane,
+    place: &'a Place,
+    waiting: &Waiting<'_>,
+) -> Result<String, Failure> {
+    let known = match standing {
+        Some(known) => known,
+        None => standing.insert(Standing::read(desk, lane, place, waiting.until)?),
+    };
+    known.words(desk, (waiting.status)())
 }

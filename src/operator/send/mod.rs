@@ -12,9 +12,10 @@ use jiff::Timestamp;
 
 use crate::kafka::single;
 use crate::model::json;
-use crate::model::outcome::timestamp;
+use crate::model::outcome::{OutcomeData, RecordPlace, timestamp};
 use crate::model::record::Place;
 use crate::model::user::UserValue;
+use crate::operator::judge::Lane;
 use crate::operator::preview::{Fate, Preview, Previewer, structured};
 use crate::operator::{Desk, Failure};
 
@@ -35,6 +36,17 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// Whose update it is, if it would be called for.
+    pub fn lane(&self) -> Option<Lane> {
+        match &self.preview.fate {
+            Fate::Sent(sent) => Some(Lane {
+                target: self.preview.target.clone()?,
+                user: sent.user.clone(),
+            }),
+            Fate::Dead(..) => None,
+        }
+    }
+
     /// The event with what it lacks. `key`: the record's, if it is not the user's id.
     pub fn new(previewer: &Previewer, text: &[u8], key: Option<String>) -> Self {
         let text = complete(text);
@@ -67,6 +79,31 @@ impl Draft {
     }
 }
 
+/// All that is known at the end, in one JSON object with the names that outcomes have. `outcome`:
+/// the outcome's, or `waiting`, `refused` or `unknown`.
+pub fn ending(
+    draft: &Draft,
+    outcome: &str,
+    place: Option<&Place>,
+    data: Option<&OutcomeData>,
+) -> Value {
+    let preview = draft.preview.json();
+    let data = data.and_then(|data| serde_json::to_value(data).ok());
+    let of_data = |name: &str| data.as_ref().map_or(Value::Null, |data| data[name].clone());
+    let known = |name: &str| match data {
+        Some(_) => of_data(name),
+        None => preview[name].clone(),
+    };
+    json!({
+        "outcome": outcome, "reason": known("reason"), "error": known("error"),
+        "target": preview["target"], "user": preview["user"], "fields": preview["fields"],
+        "event": preview["event"], "key": draft.key, "call": preview["call"],
+        "record": place.map(RecordPlace::from), "attempts": of_data("attempts"),
+        "http_status": of_data("http_status"), "into": of_data("into"),
+        "finished_at": of_data("finished_at"),
+    })
+}
+
 /// An event in structured form that sets these fields of a user, each the JSON of its value.
 pub fn of_fields(target: &str, user: &UserValue, fields: &[(String, Box<RawValue>)]) -> Vec<u8> {
     let mut changes = String::from("{");
@@ -74,9 +111,15 @@ pub fn of_fields(target: &str, user: &UserValue, fields: &[(String, Box<RawValue
         let separator = if index == 0 { "" } else { "," };
         changes += &format!("{separator}{}:{}", Value::from(name.as_str()), value.get());
     }
+    changes.push('}');
+    of_changes(target, user, &changes)
+}
+
+/// An event in structured form with these `changes`, a JSON text.
+pub fn of_changes(target: &str, user: &UserValue, changes: &str) -> Vec<u8> {
     let [target, user] = [json!(target), json!(user)];
     format!(
-        r#"{{"specversion":"1.0","type":"{TYPE}","data":{{"target":{target},"user":{user},"changes":{changes}}}}}}}"#
+        r#"{{"specversion":"1.0","type":"{TYPE}","data":{{"target":{target},"user":{user},"changes":{changes}}}}}"#
     )
     .into_bytes()
 }

@@ -217,13 +217,15 @@ mod tests {
                 &[4, 9],
                 0,
                 Some(&holding),
-                "valt holds (unreachable): refused; it waits behind 2 updates of the same user, the first at updates/3/4",
+                "valt holds (unreachable): refused; it waits behind 2 updates of the same user, \
+                 the first at updates/3/4",
             ),
             (
                 &[4],
                 0,
                 Some(&paused),
-                "valt is paused in its configuration; it waits behind updates/3/4, an update of the same user",
+                "valt is paused in its configuration; it waits behind updates/3/4, \
+                 an update of the same user",
             ),
             (
                 &[],
