@@ -24,6 +24,8 @@ use crate::operator::table::of;
 use crate::operator::{Desk, Failure, input};
 use crate::telemetry::logging;
 
+/// The longest wait. A clock cannot add any length.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 /// Of a body so many bytes are shown.
 const BODY: usize = 4_000;
 
@@ -217,7 +219,7 @@ fn wait(
 ) -> Result<Option<OutcomeData>, Failure> {
     let stop = stop_signal();
     let mut waiting = Waiting {
-        until: Instant::now() + args.wait,
+        until: Instant::now() + args.wait.min(LONGEST),
         is_over: &|| stop.is_asked(),
         status: &|| status(config.admin.listen, &lane.target),
         tell: &mut |words| note(format_args!("waiting: {words}")),
