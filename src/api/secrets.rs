@@ -11,7 +11,7 @@ use crate::api::table::Field;
 use crate::api::{ALL, Api, Changes};
 use crate::model::{json, text};
 
-/// What stands in a secret value's place.
+/// Replaces the value of a secret field.
 pub const MASK: &str = "***";
 
 /// What is known of a value in an event, by where it stands.

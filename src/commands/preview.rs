@@ -19,7 +19,7 @@ use crate::operator::table::number;
 use crate::operator::{Watch, input};
 use crate::telemetry::logging;
 
-/// So many events of a file are shown one by one.
+/// Events of a file that are shown one by one.
 const SHOWN: u64 = 50;
 
 /// Says what would become of events, and sends nothing: the call, or the reason of the dead letter.
@@ -96,11 +96,11 @@ fn preview(args: &PreviewArgs) -> Result<Exit, Exit> {
     })
 }
 
-/// What was said so far.
+/// The output so far.
 struct Told {
     tally: Tally,
     json: bool,
-    /// So many events are still said one by one.
+    /// Events that are still shown one by one.
     left: u64,
     out: BufWriter<std::io::Stdout>,
 }

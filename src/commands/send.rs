@@ -26,7 +26,7 @@ use crate::telemetry::logging;
 
 /// The longest wait. A clock cannot add any length.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
-/// Of a body so many bytes are shown.
+/// Bytes of a body that are shown.
 const BODY: usize = 4_000;
 
 /// Sends one update and tells what becomes of it.

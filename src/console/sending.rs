@@ -24,7 +24,7 @@ use crate::operator::{Desk, Failure, input};
 
 /// For so long an update is followed.
 const WAIT: Duration = Duration::from_secs(120);
-/// Of a body so many bytes are shown.
+/// Bytes of a body that are shown.
 const BODY: usize = 4_000;
 
 /// The update as it was typed.
@@ -60,7 +60,7 @@ impl ToSend {
     }
 }
 
-/// What is known of it, for the page. The body is text: a browser's numbers are not exact.
+/// All that is known of it, for the page. The body is text: a browser's numbers are not exact.
 fn shown(draft: &Draft, outcome: &str, place: Option<&Place>, data: Option<&OutcomeData>) -> Value {
     let mut shown = ending(draft, outcome, place, data);
     if let Fate::Sent(sent) = &draft.preview.fate {

@@ -17,7 +17,7 @@ use crate::model::record::Record;
 /// The report comes when the client gives the message up, at the latest.
 const PATIENCE: Duration = Duration::from_secs(client::SINGLE_TIMEOUT_S + 10);
 
-/// What became of the message.
+/// The delivery report, once it has come.
 #[derive(Default)]
 struct Delivery(Mutex<Option<Result<Spot, KafkaError>>>);
 

@@ -26,7 +26,7 @@ pub struct Reading {
     pub event: Option<Event>,
     /// Whose it is, where a target takes it and the user is known.
     pub lane: Option<Lane>,
-    /// What would be sent, if anything would.
+    /// The call that would be made, if one would.
     pub call: Option<(UserId, Changes)>,
     /// What it sets ([`Api::parts`]).
     pub parts: Vec<String>,
@@ -130,7 +130,7 @@ impl Judge {
         Some(user?.value(self.id_form(target)))
     }
 
-    /// What would be sent, or why nothing would.
+    /// The call that would be made, or why none would.
     fn call(
         &self,
         target: &str,

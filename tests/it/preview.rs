@@ -1,4 +1,4 @@
-//! What `user-courier preview` says of events, and that it leaves no trace.
+//! `user-courier preview`: its words about events, and that it leaves no trace.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -192,7 +192,7 @@ async fn the_live_topic_is_tallied_with_the_first_of_each_kind_and_no_group_is_j
     let events = events();
     let sent = bench.send(events.iter().map(|(update, _)| update));
     let binary = bench.send([&Update::valt(60, "binary").binary()]);
-    // What was never committed is not there.
+    // Aborted records are not seen.
     let undone = Writer::transactional(&bench.servers, &bench.topic(0));
     undone.transaction(&[Update::valt(61, "undone").message()], false);
 

@@ -1,5 +1,8 @@
 //! `user-courier send`: one update, and what becomes of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use stand_in::Rule;
 
@@ -150,9 +153,22 @@ async fn a_dead_letter_tells_why_and_an_unreachable_broker_is_told_apart() {
     let mut bench = Bench::new().await;
     let _service = bench.start();
     let refusal = json!({ "error": { "code": 400, "message": "rooms: no such room" } });
-    bench.valt.fault(Rule::status(400).user(52).body(refusal));
+    let slow = Duration::from_millis(1500);
+    let rule = Rule::status(400).user(52).body(refusal);
+    bench.valt.fault(rule.after(slow));
     let flags = fields("52", &["rooms=[9]"]);
-    let (code, object, words) = sent(&bench, &flags, "");
+    // Others end while it waits, and are not taken for it.
+    let has_ended = AtomicBool::new(false);
+    let (code, object, words) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for user in (100..10_000).take_while(|_| !has_ended.load(Ordering::Relaxed)) {
+                bench.send([&Update::valt(user, "other")]);
+            }
+        });
+        let sent = sent(&bench, &flags, "");
+        has_ended.store(true, Ordering::Relaxed);
+        sent
+    });
     assert_eq!(code, Some(1), "{words}");
     assert_eq!(
         (&object["outcome"], &object["reason"], &object["attempts"]),
@@ -223,7 +239,7 @@ async fn one_that_is_merged_into_a_later_update_is_done_when_that_is() {
         });
         // Once it stands on the topic, a later one joins it.
         let came = (0..400).any(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
             bench.updates().len() == 1
         });
         assert!(came, "the update was sent");

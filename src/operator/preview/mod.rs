@@ -37,7 +37,7 @@ pub struct Previewer {
     base_urls: HashMap<String, Arc<Url>>,
 }
 
-/// Where an event stands.
+/// The place of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum At {
     /// It begins on this line of a file.
@@ -46,14 +46,14 @@ pub enum At {
     Record(Place),
 }
 
-/// What would become of an event.
+/// The result for one event.
 #[derive(Clone)]
 pub struct Preview {
-    /// Where it stands.
+    /// Its place.
     pub at: At,
     /// Which comes first of several: by time and place, or by line.
     pub rank: (i64, i32, i64),
-    /// Who sent it, as far as that can be read.
+    /// Its sender, as far as that can be read.
     pub identity: Identity,
     /// The target that takes it, if one does.
     pub target: Option<String>,
@@ -61,11 +61,11 @@ pub struct Preview {
     pub user: Option<UserValue>,
     /// The fields that it would change.
     pub fields: Vec<String>,
-    /// What would be done.
+    /// The call, or the dead letter.
     pub fate: Fate,
 }
 
-/// What would be done with an event.
+/// The call that an event would lead to, or its dead letter.
 #[derive(Clone)]
 pub enum Fate {
     /// It would be sent.
@@ -74,7 +74,7 @@ pub enum Fate {
     Dead(Reason, String),
 }
 
-/// What would be sent.
+/// An update that would be sent.
 #[derive(Clone)]
 pub struct Sent {
     /// The user at the API.
@@ -116,13 +116,13 @@ impl Previewer {
         }
     }
 
-    /// What would become of an event in structured form, which stands on that line of a file.
+    /// Looks at an event in structured form, which begins on that line of a file.
     pub fn event(&self, line: u64, text: Vec<u8>) -> Preview {
         let rank = i64::try_from(line).unwrap_or(i64::MAX);
         self.look(&structured(text, None), At::Line(line), (rank, 0, 0))
     }
 
-    /// What would become of a record of the update topic.
+    /// Looks at a record of the update topic.
     pub fn record(&self, record: &Record) -> Preview {
         let place = record.place.clone();
         let rank = (

@@ -6,13 +6,13 @@ use crate::operator::sheet::Sheet;
 use crate::operator::table::{count, number};
 use engine::verdict::Reason;
 
-/// Of a body so many bytes are shown,
+/// Bytes of a body that are shown,
 const BODY: usize = 1_000;
-/// in a table's neighbourhood so many,
+/// beside a table,
 const SHORT_BODY: usize = 200;
-/// and of a message so many.
+/// and of a message.
 const MESSAGE: usize = 200;
-/// So many pairs of source and type are listed.
+/// Pairs of source and type that are listed.
 const ORIGINS: usize = 20;
 
 /// An event and what would become of it, on a few lines.
@@ -96,7 +96,7 @@ pub(crate) fn sheet(tally: &Tally, what: &str, source: &str, with_calls: bool) -
     sheet
 }
 
-/// So many.
+/// A number and its noun.
 fn some(number: u64, one: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {one}{plural}", self::number(number))
@@ -154,7 +154,7 @@ fn messages(sheet: &mut Sheet, tally: &Tally) {
     }
 }
 
-/// What to do about them.
+/// The remedy, in a few words.
 fn remedy(reason: Reason) -> &'static str {
     match reason {
         Reason::Undecodable => "the sender must write update events",

@@ -8,11 +8,11 @@ use crate::model::text;
 use crate::operator::preview::{At, Fate, Preview};
 use engine::verdict::Reason;
 
-/// So many different messages are kept for each target and reason.
+/// Messages that are kept for each target and reason.
 const MESSAGES: usize = 8;
-/// So many different pairs of source and type are kept.
+/// Pairs of source and type that are kept.
 const ORIGINS: usize = 1_000;
-/// Of a source or a type so many bytes.
+/// Bytes of a source or a type that are kept.
 const NAME: usize = 120;
 
 /// How many events there are of each kind.
@@ -26,7 +26,7 @@ pub struct Tally {
     pub(super) calls: BTreeMap<String, (u64, Preview)>,
     /// Dead letters by target and reason.
     pub(super) letters: BTreeMap<(Option<String>, Reason), Kinds<String>>,
-    /// What no target takes, by source and type.
+    /// Events that no target takes, by source and type.
     pub(super) unroutable: Kinds<(String, String)>,
 }
 

@@ -17,7 +17,7 @@ pub struct Part {
     pub limit: Option<u64>,
 }
 
-/// What was looked at.
+/// How much was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Records.

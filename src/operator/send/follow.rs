@@ -29,7 +29,7 @@ pub struct Waiting<'a> {
     pub until: Instant,
     /// Asks whether to stop before.
     pub is_over: &'a dyn Fn() -> bool,
-    /// What an instance says of the target, if one answers.
+    /// Asks an instance for the target's state; none if no instance answers.
     pub status: &'a dyn Fn() -> Option<Value>,
     /// Told why it waits, whenever that changes.
     pub tell: &'a mut dyn FnMut(&str),

@@ -28,7 +28,7 @@ pub const TYPE: &str = "user-courier.send";
 
 /// An event that is ready to be sent, and what would become of it.
 pub struct Draft {
-    /// What would become of it.
+    /// The call, or the dead letter that it would be.
     pub preview: Preview,
     /// The record's key.
     pub key: Option<String>,

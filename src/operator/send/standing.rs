@@ -15,10 +15,10 @@ use crate::operator::{Desk, Failure};
 use crate::telemetry::metrics::PAUSED;
 use engine::checkpoint::Checkpoint;
 
-/// So many of the user's updates before it are remembered.
+/// Earlier updates of the user that are remembered.
 const AHEAD: usize = 1_000;
 
-/// What is known of a record that waits.
+/// A record that waits, and the updates before it.
 pub(super) struct Standing<'a> {
     place: &'a Place,
     target: &'a str,
@@ -92,7 +92,7 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// What the target's group has committed for the record's partition.
+/// The commit of the target's group for the record's partition.
 #[derive(Default)]
 struct Committed {
     offset: i64,

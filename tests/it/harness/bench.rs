@@ -216,7 +216,7 @@ impl Bench {
             .push(Value::Table(route));
     }
 
-    /// Where the configuration file stands.
+    /// The path of the configuration file.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("user-courier.toml")
     }
