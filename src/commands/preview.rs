@@ -14,7 +14,7 @@ use crate::commands::{Exit, fail, note, say, tell};
 use crate::config::{Config, Needed};
 use crate::model::text;
 use crate::operator::preview::events::Events;
-use crate::operator::preview::{self, Part, Preview, Previewer, Tally};
+use crate::operator::preview::{self, Preview, PreviewTally, Previewer, TopicPart};
 use crate::operator::table::number;
 use crate::operator::{Watch, input};
 use crate::telemetry::logging;
@@ -75,12 +75,12 @@ fn preview(args: &PreviewArgs) -> Result<Exit, Exit> {
     let config = args.config.load(needed)?;
     // Errors are said in words of our own. The log is there for panics.
     let _ = logging::start(&LevelFilter::ERROR.into(), config.log.format);
-    let mut told = Told::new(args);
+    let mut told = PreviewOutput::new(args);
     let (what, source) = match &args.events {
         Some(path) => ("event", of_file(&config, path, args, &mut told)?),
         None => ("record", of_topic(&config, args, &mut told)?),
     };
-    let Told { tally, mut out, .. } = told;
+    let PreviewOutput { tally, mut out, .. } = told;
     let sheet = preview::sheet(&tally, what, &source, args.events.is_none());
     let _ = out.flush();
     // One event of a file was shown as it is.
@@ -97,18 +97,18 @@ fn preview(args: &PreviewArgs) -> Result<Exit, Exit> {
 }
 
 /// The output so far.
-struct Told {
-    tally: Tally,
+struct PreviewOutput {
+    tally: PreviewTally,
     json: bool,
     /// Events that are still shown one by one.
     left: u64,
     out: BufWriter<std::io::Stdout>,
 }
 
-impl Told {
+impl PreviewOutput {
     fn new(args: &PreviewArgs) -> Self {
-        Told {
-            tally: Tally::default(),
+        PreviewOutput {
+            tally: PreviewTally::default(),
             json: args.json,
             left: args.events.as_ref().map_or(0, |_| SHOWN),
             out: BufWriter::new(stdout()),
@@ -131,9 +131,9 @@ impl Told {
     }
 }
 
-fn of_topic(config: &Config, args: &PreviewArgs, told: &mut Told) -> Result<String, Exit> {
+fn of_topic(config: &Config, args: &PreviewArgs, told: &mut PreviewOutput) -> Result<String, Exit> {
     let previewer = Previewer::new(config);
-    let part = Part {
+    let part = TopicPart {
         since: args.since,
         limit: args.limit,
     };
@@ -157,7 +157,7 @@ fn of_file(
     config: &Config,
     path: &Path,
     args: &PreviewArgs,
-    told: &mut Told,
+    told: &mut PreviewOutput,
 ) -> Result<String, Exit> {
     let previewer = Previewer::new(config);
     let (name, input, bytes) = open(path)?;

@@ -19,7 +19,7 @@ use crate::model::text;
 use crate::operator::judge::Lane;
 use crate::operator::preview::events::Events;
 use crate::operator::preview::{Fate, Previewer, call_lines};
-use crate::operator::send::{Draft, Follow, Waiting, ending, of_fields};
+use crate::operator::send::{NewUpdate, OutcomeWatch, WaitFor, ending, of_fields};
 use crate::operator::table::of;
 use crate::operator::{Desk, Failure, input};
 use crate::telemetry::logging;
@@ -105,7 +105,7 @@ fn send(args: &SendArgs) -> Result<Exit, Exit> {
     // Errors are said in words of our own. The log is there for panics.
     let _ = logging::start(&LevelFilter::ERROR.into(), config.log.format);
     let text = event(args, &config)?;
-    let draft = Draft::new(&Previewer::new(&config), &text, args.key.clone());
+    let draft = NewUpdate::new(&Previewer::new(&config), &text, args.key.clone());
     let Some(lane) = draft.lane() else {
         return Ok(refuse(args, &draft));
     };
@@ -115,7 +115,7 @@ fn send(args: &SendArgs) -> Result<Exit, Exit> {
         note("nothing was sent");
         return Ok(Exit::Failed);
     }
-    let follow = Follow::begin(&desk).map_err(failed)?;
+    let follow = OutcomeWatch::begin(&desk).map_err(failed)?;
     let place = draft.send(&desk).map_err(failed)?;
     note(format_args!(
         "sent as {place}, event {}",
@@ -165,11 +165,11 @@ fn event(args: &SendArgs, config: &Config) -> Result<Vec<u8>, Exit> {
     }
 }
 
-fn identity(draft: &Draft) -> EventIdentity {
+fn identity(draft: &NewUpdate) -> EventIdentity {
     EventIdentity::from(&draft.preview.identity)
 }
 
-fn refuse(args: &SendArgs, draft: &Draft) -> Exit {
+fn refuse(args: &SendArgs, draft: &NewUpdate) -> Exit {
     if let Fate::Dead(reason, message) = &draft.preview.fate {
         note(format_args!(
             "nothing was sent: it would be a dead letter, {}\n  {}",
@@ -184,8 +184,8 @@ fn refuse(args: &SendArgs, draft: &Draft) -> Exit {
 }
 
 /// Shows what would be called.
-fn show(args: &SendArgs, draft: &Draft) {
-    let Fate::Sent(sent) = &draft.preview.fate else {
+fn show(args: &SendArgs, draft: &NewUpdate) {
+    let Fate::Call(sent) = &draft.preview.fate else {
         return;
     };
     let words = format!(
@@ -215,10 +215,10 @@ fn wait(
     desk: &Desk,
     lane: &Lane,
     place: &Place,
-    follow: Follow,
+    follow: OutcomeWatch,
 ) -> Result<Option<OutcomeData>, Failure> {
     let stop = stop_signal();
-    let mut waiting = Waiting {
+    let mut waiting = WaitFor {
         until: Instant::now() + args.wait.min(LONGEST),
         is_over: &|| stop.is_asked(),
         status: &|| status(config.admin.listen, &lane.target),
@@ -230,7 +230,7 @@ fn wait(
 /// Tells how it ended, or how to look later.
 fn tell(
     args: &SendArgs,
-    draft: &Draft,
+    draft: &NewUpdate,
     lane: &Lane,
     place: &Place,
     ended: Result<Option<OutcomeData>, Failure>,

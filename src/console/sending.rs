@@ -19,7 +19,7 @@ use crate::model::record::Place;
 use crate::model::text;
 use crate::operator::judge::Lane;
 use crate::operator::preview::{Fate, Previewer};
-use crate::operator::send::{Draft, Follow, Waiting, ending, of_changes};
+use crate::operator::send::{NewUpdate, OutcomeWatch, WaitFor, ending, of_changes};
 use crate::operator::{Desk, Failure, input};
 
 /// For so long an update is followed.
@@ -44,7 +44,7 @@ impl ToSend {
     ///
     /// # Errors
     /// If that cannot be meant; no word of it quotes a value.
-    pub(super) fn draft(&self, config: &Config) -> Result<Draft, Refusal> {
+    pub(super) fn draft(&self, config: &Config) -> Result<NewUpdate, Refusal> {
         let target = input::target(config, self.target.trim()).map_err(wrong)?;
         let user = input::user(config, Some(&target), &self.user).map_err(wrong)?;
         let known = config.targets.iter().find(|known| known.name == target);
@@ -56,14 +56,19 @@ impl ToSend {
         }
         let event = of_changes(&target, &user, self.changes.trim());
         let key = given(&self.key).map(str::to_owned);
-        Ok(Draft::new(&Previewer::new(config), &event, key))
+        Ok(NewUpdate::new(&Previewer::new(config), &event, key))
     }
 }
 
 /// All that is known of it, for the page. The body is text: a browser's numbers are not exact.
-fn shown(draft: &Draft, outcome: &str, place: Option<&Place>, data: Option<&OutcomeData>) -> Value {
+fn shown(
+    draft: &NewUpdate,
+    outcome: &str,
+    place: Option<&Place>,
+    data: Option<&OutcomeData>,
+) -> Value {
     let mut shown = ending(draft, outcome, place, data);
-    if let Fate::Sent(sent) = &draft.preview.fate {
+    if let Fate::Call(sent) = &draft.preview.fate {
         shown["call"]["body"] = text::cut(sent.call().body.get(), BODY).into();
     }
     shown
@@ -73,7 +78,7 @@ fn shown(draft: &Draft, outcome: &str, place: Option<&Place>, data: Option<&Outc
 ///
 /// # Errors
 /// If the broker does not answer.
-pub(super) fn run(desktop: &Arc<Desktop>, job: &Job, draft: &Draft) -> Result<Value, Failure> {
+pub(super) fn run(desktop: &Arc<Desktop>, job: &Job, draft: &NewUpdate) -> Result<Value, Failure> {
     let Some(lane) = draft.lane() else {
         return Ok(shown(draft, "refused", None, None));
     };
@@ -82,7 +87,7 @@ pub(super) fn run(desktop: &Arc<Desktop>, job: &Job, draft: &Draft) -> Result<Va
     };
     job.set(State::Replaying(shown(draft, "sending", None, None)));
     let desk = Desk::open(&desktop.config)?;
-    let follow = Follow::begin(&desk)?;
+    let follow = OutcomeWatch::begin(&desk)?;
     let place = draft.send(&desk)?;
     log(&yes, &lane, &place);
     let tell = |words: &str| {
@@ -91,7 +96,7 @@ pub(super) fn run(desktop: &Arc<Desktop>, job: &Job, draft: &Draft) -> Result<Va
         job.set(State::Replaying(told));
     };
     tell("");
-    let mut waiting = Waiting {
+    let mut waiting = WaitFor {
         until: Instant::now() + WAIT,
         is_over: &|| job.is_stopped(),
         status: &|| Some(desktop.now.state(&lane.target)?.1),

@@ -19,11 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(client::SINGLE_TIMEOUT_S + 10);
 
 /// The delivery report, once it has come.
 #[derive(Default)]
-struct Delivery(Mutex<Option<Result<Spot, KafkaError>>>);
+struct SingleReport(Mutex<Option<Result<Spot, KafkaError>>>);
 
-impl ClientContext for Delivery {}
+impl ClientContext for SingleReport {}
 
-impl ProducerContext for Delivery {
+impl ProducerContext for SingleReport {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
@@ -43,8 +43,8 @@ impl ProducerContext for Delivery {
 /// # Errors
 /// If the brokers do not answer, or refuse it.
 pub fn send(kafka: &Kafka, topic: &str, record: &Record) -> Result<Spot, Failure> {
-    let producer: BaseProducer<Delivery> = client::single(kafka)?
-        .create_with_context(Delivery::default())
+    let producer: BaseProducer<SingleReport> = client::single(kafka)?
+        .create_with_context(SingleReport::default())
         .map_err(|error| Failure::Other(anyhow::anyhow!(client::words(&error))))?;
     let mut message = BaseRecord::<[u8], [u8]>::to(topic).headers(headers::to_send(
         &record.headers,

@@ -11,13 +11,13 @@ pub struct Events<R> {
     /// The number of the line that was read last.
     line: u64,
     /// Read ahead.
-    next: Option<Found>,
+    next: Option<EventText>,
     /// How many bytes were read.
     pub bytes: u64,
 }
 
 /// An event's text, and the line on which it begins.
-pub struct Found {
+pub struct EventText {
     /// The line, from 1.
     pub line: u64,
     /// The text, whatever it is.
@@ -36,7 +36,7 @@ impl<R: BufRead> Events<R> {
     }
 
     /// The next line that is not empty.
-    fn line(&mut self) -> Result<Option<Found>> {
+    fn line(&mut self) -> Result<Option<EventText>> {
         if let Some(next) = self.next.take() {
             return Ok(Some(next));
         }
@@ -56,7 +56,7 @@ impl<R: BufRead> Events<R> {
             }
             if !text.trim_ascii().is_empty() {
                 let line = self.line;
-                return Ok(Some(Found { line, text }));
+                return Ok(Some(EventText { line, text }));
             }
         }
     }
@@ -68,7 +68,7 @@ impl<R: BufRead> Events<R> {
 
     /// The next event: up to where its brackets close. One that is cut off ends before a line that
     /// is an event by itself.
-    fn read(&mut self) -> Result<Option<Found>> {
+    fn read(&mut self) -> Result<Option<EventText>> {
         let is_first = self.line == 0;
         let Some(mut found) = self.line()? else {
             return Ok(None);
@@ -108,10 +108,10 @@ impl<R: BufRead> Events<R> {
 
     /// Keeps what begins another event behind the first, as in files that were put together and
     /// have no line ends.
-    fn split(&mut self, found: &mut Found, end: usize) {
+    fn split(&mut self, found: &mut EventText, end: usize) {
         let rest = found.text[end..].trim_ascii_start();
         if rest.starts_with(b"{") {
-            self.next = Some(Found {
+            self.next = Some(EventText {
                 line: self.line,
                 text: rest.to_vec(),
             });
@@ -127,7 +127,7 @@ fn is_whole(text: &[u8]) -> bool {
 }
 
 impl<R: BufRead> Iterator for Events<R> {
-    type Item = Result<Found>;
+    type Item = Result<EventText>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.read().transpose()

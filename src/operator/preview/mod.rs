@@ -28,8 +28,8 @@ use crate::operator::judge::Judge;
 use engine::verdict::Reason;
 
 pub(crate) use sheet::{call_lines, lines, sheet};
-pub use tally::Tally;
-pub use topic::{Part, Seen, of_topic};
+pub use tally::PreviewTally;
+pub use topic::{TopicPart, TopicRead, of_topic};
 
 /// Says what would become of a record.
 pub struct Previewer {
@@ -69,14 +69,14 @@ pub struct Preview {
 #[derive(Clone)]
 pub enum Fate {
     /// It would be sent.
-    Sent(Sent),
+    Call(ToCall),
     /// It would be a dead letter at once: why, and in words that quote no value.
     Dead(Reason, String),
 }
 
 /// An update that would be sent.
 #[derive(Clone)]
-pub struct Sent {
+pub struct ToCall {
     /// The user at the API.
     pub user: UserId,
     api: &'static Api,
@@ -86,7 +86,7 @@ pub struct Sent {
 
 /// The very call, but for its token and for the values of secret fields, which are masked.
 #[derive(Debug)]
-pub struct Call {
+pub struct ShownCall {
     /// The HTTP method.
     pub method: String,
     /// The whole address. A token that would stand in it is left out.
@@ -147,7 +147,7 @@ impl Previewer {
             target.as_ref().and_then(found),
             reading.problem,
         ) {
-            (Some((user, changes)), Some((api, base_url)), None) => Fate::Sent(Sent {
+            (Some((user, changes)), Some((api, base_url)), None) => Fate::Call(ToCall {
                 user,
                 api,
                 base_url: base_url.clone(),
@@ -193,15 +193,15 @@ pub(crate) fn structured(text: Vec<u8>, key: Option<Vec<u8>>) -> Record {
     }
 }
 
-impl Sent {
+impl ToCall {
     /// The call as the API builds it, of changes whose secrets are masked.
-    pub fn call(&self) -> Call {
+    pub fn call(&self) -> ShownCall {
         let request = self.api.update(&self.user, &self.changes.masked());
         let as_text = || Value::from(String::from_utf8_lossy(&request.body)).to_string();
         let body = serde_json::from_slice(&request.body)
             .or_else(|_| RawValue::from_string(as_text()))
             .unwrap_or_default();
-        Call {
+        ShownCall {
             method: request.method.to_string(),
             url: below(&self.base_url, &request.path),
             body,
@@ -209,7 +209,7 @@ impl Sent {
     }
 }
 
-impl Call {
+impl ShownCall {
     /// In JSON.
     pub fn json(&self) -> Value {
         json!({
@@ -232,7 +232,7 @@ impl Preview {
             At::Record(place) => (None, Some(RecordPlace::from(place))),
         };
         let (would_be, call, reason, error) = match &self.fate {
-            Fate::Sent(sent) => ("called", Some(sent.call().json()), None, None),
+            Fate::Call(sent) => ("called", Some(sent.call().json()), None, None),
             Fate::Dead(reason, error) => {
                 ("dead_lettered", None, Some(reason.as_str()), Some(error))
             }

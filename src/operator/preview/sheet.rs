@@ -1,7 +1,7 @@
 //! Previews in words: an event by itself, and all of them in tables.
 
 use crate::model::text;
-use crate::operator::preview::{Fate, Preview, Sent, Tally};
+use crate::operator::preview::{Fate, Preview, PreviewTally, ToCall};
 use crate::operator::sheet::Sheet;
 use crate::operator::table::{count, number};
 use engine::verdict::Reason;
@@ -18,7 +18,7 @@ const ORIGINS: usize = 20;
 /// An event and what would become of it, on a few lines.
 pub(crate) fn lines(preview: &Preview) -> String {
     match &preview.fate {
-        Fate::Sent(sent) => format!(
+        Fate::Call(sent) => format!(
             "{}: {}\n{}",
             preview.at,
             whose(preview),
@@ -38,7 +38,7 @@ pub(crate) fn lines(preview: &Preview) -> String {
 }
 
 /// A call on two lines: what is asked, and the body.
-pub(crate) fn call_lines(sent: &Sent, longest: usize) -> String {
+pub(crate) fn call_lines(sent: &ToCall, longest: usize) -> String {
     let call = sent.call();
     let body = call.body.get();
     let rest = match body.len() > longest {
@@ -63,7 +63,7 @@ fn whose(preview: &Preview) -> String {
 
 /// How many of each kind there are, and the first of each. `what`: what they are, such as `event`.
 /// `with_calls`: the first call to each target too.
-pub(crate) fn sheet(tally: &Tally, what: &str, source: &str, with_calls: bool) -> Sheet {
+pub(crate) fn sheet(tally: &PreviewTally, what: &str, source: &str, with_calls: bool) -> Sheet {
     let called = tally.events - tally.dead;
     let mut sheet = Sheet {
         title: format!(
@@ -83,7 +83,7 @@ pub(crate) fn sheet(tally: &Tally, what: &str, source: &str, with_calls: bool) -
     if with_calls && !tally.calls.is_empty() {
         let section = sheet.section("the first call to each target");
         for (_, first) in tally.calls.values() {
-            let Fate::Sent(sent) = &first.fate else {
+            let Fate::Call(sent) = &first.fate else {
                 continue;
             };
             section.line(format!("{}: {}", first.at, whose(first)));
@@ -102,7 +102,7 @@ fn some(number: u64, one: &str) -> String {
     format!("{} {one}{plural}", self::number(number))
 }
 
-fn endings(sheet: &mut Sheet, tally: &Tally) {
+fn endings(sheet: &mut Sheet, tally: &PreviewTally) {
     let calls = tally.calls.iter().map(|(target, (count, first))| {
         let first = first.at.to_string();
         vec![target.clone(), "called".to_owned(), number(*count), first]
@@ -122,7 +122,7 @@ fn endings(sheet: &mut Sheet, tally: &Tally) {
 }
 
 /// Why, in words.
-fn messages(sheet: &mut Sheet, tally: &Tally) {
+fn messages(sheet: &mut Sheet, tally: &PreviewTally) {
     if tally.letters.is_empty() {
         return;
     }
@@ -165,7 +165,7 @@ fn remedy(reason: Reason) -> &'static str {
     }
 }
 
-fn origins(sheet: &mut Sheet, tally: &Tally) {
+fn origins(sheet: &mut Sheet, tally: &PreviewTally) {
     let kinds = &tally.unroutable;
     if kinds.count == 0 {
         return;

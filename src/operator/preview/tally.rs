@@ -17,7 +17,7 @@ const NAME: usize = 120;
 
 /// How many events there are of each kind.
 #[derive(Default)]
-pub struct Tally {
+pub struct PreviewTally {
     /// All of them.
     pub events: u64,
     /// Those that would be dead letters.
@@ -33,11 +33,11 @@ pub struct Tally {
 /// Events that differ in something.
 pub(super) struct Kinds<K> {
     pub(super) count: u64,
-    pub(super) kept: BTreeMap<K, Counted>,
+    pub(super) kept: BTreeMap<K, KindCount>,
 }
 
 /// How many, and the first.
-pub(super) struct Counted {
+pub(super) struct KindCount {
     pub(super) count: u64,
     pub(super) first: At,
     rank: (i64, i32, i64),
@@ -61,7 +61,7 @@ impl<K: Ord> Kinds<K> {
                 (known.rank, known.first) = (preview.rank, preview.at.clone());
             }
         } else if self.kept.len() < most {
-            let one = Counted {
+            let one = KindCount {
                 count: 1,
                 first: preview.at.clone(),
                 rank: preview.rank,
@@ -71,7 +71,7 @@ impl<K: Ord> Kinds<K> {
     }
 
     /// The kinds, the most frequent first.
-    pub(super) fn by_count(&self) -> Vec<(&K, &Counted)> {
+    pub(super) fn by_count(&self) -> Vec<(&K, &KindCount)> {
         let mut kinds: Vec<_> = self.kept.iter().collect();
         kinds.sort_by_key(|(_, one)| (std::cmp::Reverse(one.count), one.rank));
         kinds
@@ -84,12 +84,12 @@ impl<K: Ord> Kinds<K> {
     }
 }
 
-impl Tally {
+impl PreviewTally {
     /// Counts one more.
     pub fn add(&mut self, preview: &Preview) {
         self.events += 1;
         let (reason, message) = match &preview.fate {
-            Fate::Sent(_) => return self.add_call(preview),
+            Fate::Call(_) => return self.add_call(preview),
             Fate::Dead(reason, message) => (*reason, message),
         };
         self.dead += 1;

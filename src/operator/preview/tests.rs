@@ -28,7 +28,7 @@ fn a_call_is_the_apis_own_below_the_base_url_with_its_secrets_masked() {
         json!({ "password": "hunter22", "nickName": null, "name": { "familyName": "Doe" } });
     let data = json!({ "target": "directory", "user": "a/b", "changes": changes });
     let preview = previewer().event(1, event("/s", data));
-    let Fate::Sent(sent) = &preview.fate else {
+    let Fate::Call(sent) = &preview.fate else {
         panic!("{}", preview.json());
     };
     let call = sent.call();
@@ -50,7 +50,7 @@ fn a_call_is_the_apis_own_below_the_base_url_with_its_secrets_masked() {
 
 #[test]
 fn of_many_kinds_so_many_are_kept_and_all_are_counted() {
-    let (previewer, mut tally) = (previewer(), Tally::default());
+    let (previewer, mut tally) = (previewer(), PreviewTally::default());
     for line in 0..2_000 {
         let data = json!({ "target": format!("t{line}"), "user": 1, "changes": {} });
         tally.add(&previewer.event(line, event(&format!("/s/{line}"), data)));
@@ -74,7 +74,7 @@ fn of_many_kinds_so_many_are_kept_and_all_are_counted() {
 
 #[test]
 fn the_first_of_a_kind_is_the_earliest_in_whatever_order_they_come() {
-    let (previewer, mut tally) = (previewer(), Tally::default());
+    let (previewer, mut tally) = (previewer(), PreviewTally::default());
     let good = json!({ "target": "directory", "user": "u", "changes": { "title": "x" } });
     for line in [7, 3, 9] {
         tally.add(&previewer.event(line, event("/s", json!({}))));

@@ -10,7 +10,7 @@ use crate::operator::{Failure, Watch, desk};
 
 /// The part of the topic that is looked at.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Part {
+pub struct TopicPart {
     /// Nothing that is older by the records' own timestamps.
     pub since: Option<Timestamp>,
     /// No more records than that.
@@ -19,7 +19,7 @@ pub struct Part {
 
 /// How much was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct TopicRead {
     /// Records.
     pub records: u64,
     /// Whether `limit` left any out.
@@ -34,10 +34,10 @@ pub struct Seen {
 pub fn of_topic(
     kafka: &Kafka,
     previewer: &Previewer,
-    part: Part,
+    part: TopicPart,
     watch: &mut dyn Watch,
     mut take: impl FnMut(Preview) -> Result<(), Failure>,
-) -> Result<Seen, Failure> {
+) -> Result<TopicRead, Failure> {
     let topic = Topic::open(kafka, &kafka.topics.updates, Sight::Committed)?;
     if topic.partitions == 0 {
         return Err(Failure::Unreachable(format!(
@@ -49,7 +49,7 @@ pub fn of_topic(
     if let Some(since) = part.since {
         spans = topic.since(since, spans)?;
     }
-    let mut seen = Seen::default();
+    let mut seen = TopicRead::default();
     watch.begin("reading updates", desk::steps(&spans));
     topic.scan(&spans, watch, |message| {
         if part.limit.is_some_and(|limit| seen.records >= limit) {

@@ -10,7 +10,7 @@ use crate::kafka::reader::{Go, Span};
 use crate::model::outcome::{self, OutcomeData};
 use crate::model::record::Place;
 use crate::operator::judge::Lane;
-use crate::operator::send::standing::Standing;
+use crate::operator::send::queued::QueuedRecord;
 use crate::operator::{Desk, Failure, desk};
 
 /// How long after one look at the outcomes the next comes.
@@ -19,12 +19,12 @@ const LOOK: Duration = Duration::from_millis(150);
 const ASK: Duration = Duration::from_secs(2);
 
 /// The outcomes that come from now on.
-pub struct Follow {
+pub struct OutcomeWatch {
     positions: HashMap<i32, i64>,
 }
 
 /// How a record is waited for.
-pub struct Waiting<'a> {
+pub struct WaitFor<'a> {
     /// Until when.
     pub until: Instant,
     /// Asks whether to stop before.
@@ -35,14 +35,14 @@ pub struct Waiting<'a> {
     pub tell: &'a mut dyn FnMut(&str),
 }
 
-impl Follow {
+impl OutcomeWatch {
     /// Remembers where the outcome topic ends.
     ///
     /// # Errors
     /// If the broker does not answer.
     pub fn begin(desk: &Desk) -> Result<Self, Failure> {
         let positions = desk.outcomes.ends()?;
-        Ok(Follow { positions })
+        Ok(OutcomeWatch { positions })
     }
 
     /// Waits for the outcome of the record of that user at that target; `None` if it has not ended
@@ -55,9 +55,9 @@ impl Follow {
         desk: &Desk,
         lane: &Lane,
         place: &Place,
-        waiting: &mut Waiting<'_>,
+        waiting: &mut WaitFor<'_>,
     ) -> Result<Option<OutcomeData>, Failure> {
-        let (mut asked, mut standing, mut told) = (Instant::now(), None, String::new());
+        let (mut asked, mut queued, mut told) = (Instant::now(), None, String::new());
         loop {
             // A leader that moves is found again at the next look.
             let looked = self.look(desk, lane, place);
@@ -69,7 +69,7 @@ impl Follow {
                 return looked;
             }
             if asked.elapsed() >= ASK {
-                let why = why(&mut standing, desk, lane, place, waiting);
+                let why = why(&mut queued, desk, lane, place, waiting);
                 let words = why.unwrap_or_else(|failure| format!("why is not known: {failure}"));
                 if words != told {
                     (waiting.tell)(&words);
@@ -121,15 +121,15 @@ impl Follow {
 
 /// Why the record waits now. What stood before it is read once.
 fn why<'a>(
-    standing: &mut Option<Standing<'a>>,
+    queued: &mut Option<QueuedRecord<'a>>,
     desk: &Desk,
     lane: &'a Lane,
     place: &'a Place,
-    waiting: &Waiting<'_>,
+    waiting: &WaitFor<'_>,
 ) -> Result<String, Failure> {
-    let known = match standing {
+    let known = match queued {
         Some(known) => known,
-        None => standing.insert(Standing::read(desk, lane, place, waiting.until)?),
+        None => queued.insert(QueuedRecord::read(desk, lane, place, waiting.until)?),
     };
     known.words(desk, (waiting.status)())
 }

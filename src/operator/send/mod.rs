@@ -2,7 +2,7 @@
 //! ended.
 
 mod follow;
-mod standing;
+mod queued;
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::operator::judge::Lane;
 use crate::operator::preview::{Fate, Preview, Previewer, structured};
 use crate::operator::{Desk, Failure};
 
-pub use follow::{Follow, Waiting};
+pub use follow::{OutcomeWatch, WaitFor};
 
 /// The `source` of an event that names none.
 pub const SOURCE: &str = "/user-courier/send";
@@ -27,7 +27,7 @@ pub const SOURCE: &str = "/user-courier/send";
 pub const TYPE: &str = "user-courier.send";
 
 /// An event that is ready to be sent, and what would become of it.
-pub struct Draft {
+pub struct NewUpdate {
     /// The call, or the dead letter that it would be.
     pub preview: Preview,
     /// The record's key.
@@ -35,11 +35,11 @@ pub struct Draft {
     text: Vec<u8>,
 }
 
-impl Draft {
+impl NewUpdate {
     /// Whose update it is, if it would be called for.
     pub fn lane(&self) -> Option<Lane> {
         match &self.preview.fate {
-            Fate::Sent(sent) => Some(Lane {
+            Fate::Call(sent) => Some(Lane {
                 target: self.preview.target.clone()?,
                 user: sent.user.clone(),
             }),
@@ -52,10 +52,10 @@ impl Draft {
         let text = complete(text);
         let preview = previewer.event(1, text.clone());
         let of_user = || match &preview.fate {
-            Fate::Sent(sent) => Some(sent.user.to_string()),
+            Fate::Call(sent) => Some(sent.user.to_string()),
             Fate::Dead(..) => None,
         };
-        Draft {
+        NewUpdate {
             key: key.or_else(of_user),
             preview,
             text,
@@ -82,7 +82,7 @@ impl Draft {
 /// All that is known at the end, in one JSON object with the names that outcomes have. `outcome`:
 /// the outcome's, or `waiting`, `refused` or `unknown`.
 pub fn ending(
-    draft: &Draft,
+    draft: &NewUpdate,
     outcome: &str,
     place: Option<&Place>,
     data: Option<&OutcomeData>,

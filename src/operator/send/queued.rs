@@ -1,4 +1,4 @@
-//! Standing: why a record has not ended yet, as far as that can be known from outside.
+//! A queued record: why it has not ended yet, as far as that can be known from outside.
 
 use std::time::Instant;
 
@@ -19,14 +19,14 @@ use engine::checkpoint::Checkpoint;
 const AHEAD: usize = 1_000;
 
 /// A record that waits, and the updates before it.
-pub(super) struct Standing<'a> {
+pub(super) struct QueuedRecord<'a> {
     place: &'a Place,
     target: &'a str,
     /// The offsets of the user's updates before it that had not ended.
     ahead: Vec<i64>,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> QueuedRecord<'a> {
     /// Looks for the user's updates before it, until then at the latest.
     pub(super) fn read(
         desk: &Desk,
@@ -34,12 +34,12 @@ impl<'a> Standing<'a> {
         place: &'a Place,
         until: Instant,
     ) -> Result<Self, Failure> {
-        let mut standing = Standing {
+        let mut queued = QueuedRecord {
             place,
             target: &lane.target,
             ahead: Vec::new(),
         };
-        let checkpoint = standing.checkpoint(desk)?;
+        let checkpoint = queued.checkpoint(desk)?;
         let log = desk.updates.span(place.partition)?;
         let span = Span {
             from: log.from.max(checkpoint.offset),
@@ -51,17 +51,15 @@ impl<'a> Standing<'a> {
             if checkpoint.is_open(offset) {
                 let record = headers::record(&desk.updates.name, message);
                 if desk.judge.read(&record).lane.as_ref() == Some(lane) {
-                    standing.ahead.push(offset);
+                    queued.ahead.push(offset);
                 }
             }
-            Ok(
-                match standing.ahead.len() < AHEAD && Instant::now() < until {
-                    true => Go::On,
-                    false => Go::NextPartition,
-                },
-            )
+            Ok(match queued.ahead.len() < AHEAD && Instant::now() < until {
+                true => Go::On,
+                false => Go::NextPartition,
+            })
         })?;
-        Ok(standing)
+        Ok(queued)
     }
 
     /// Why it waits now. `status`: what an instance says of the target, if one answers.
