@@ -13,7 +13,7 @@ use crate::commands::preview::open;
 use crate::commands::run::stop_signal;
 use crate::commands::{Exit, fail, load_with, note, say};
 use crate::config::{Config, Needed};
-use crate::model::outcome::{EventIdentity, Kind, OutcomeData};
+use crate::model::outcome::{Kind, OutcomeData};
 use crate::model::record::Place;
 use crate::model::text;
 use crate::operator::judge::Lane;
@@ -111,7 +111,7 @@ fn send(args: &SendArgs) -> Result<Exit, Exit> {
     };
     let desk = Desk::open(&config).map_err(failed)?;
     show(args, &draft);
-    if !args.yes && !ask() {
+    if !args.yes && !ask(&config) {
         note("nothing was sent");
         return Ok(Exit::Failed);
     }
@@ -119,7 +119,7 @@ fn send(args: &SendArgs) -> Result<Exit, Exit> {
     let place = draft.send(&desk).map_err(failed)?;
     note(format_args!(
         "sent as {place}, event {}",
-        identity(&draft).id.unwrap_or_default()
+        text::name(draft.preview.identity.id.as_deref().unwrap_or_default(), 80)
     ));
     let ended = wait(args, &config, &desk, &lane, &place, follow);
     Ok(tell(args, &draft, &lane, &place, ended))
@@ -165,10 +165,6 @@ fn event(args: &SendArgs, config: &Config) -> Result<Vec<u8>, Exit> {
     }
 }
 
-fn identity(draft: &NewUpdate) -> EventIdentity {
-    EventIdentity::from(&draft.preview.identity)
-}
-
 fn refuse(args: &SendArgs, draft: &NewUpdate) -> Exit {
     if let Fate::Dead(reason, message) = &draft.preview.fate {
         note(format_args!(
@@ -201,8 +197,14 @@ fn show(args: &SendArgs, draft: &NewUpdate) {
     }
 }
 
-fn ask() -> bool {
-    let _ = write!(stderr(), "\nSend it? [y/N] ");
+fn ask(config: &Config) -> bool {
+    let kafka = &config.kafka;
+    let _ = write!(
+        stderr(),
+        "\nSend it to {} at {}? [y/N] ",
+        kafka.topics.updates,
+        kafka.bootstrap_servers
+    );
     let _ = stderr().flush();
     let mut answer = String::new();
     let read = stdin().lock().read_line(&mut answer);
@@ -241,11 +243,7 @@ fn tell(
             _ => (data.outcome.as_str(), Exit::Failed, Some(data)),
         },
         Ok(None) => ("waiting", Exit::Failed, None),
-        Err(failure) => {
-            let exit = failed(failure);
-            note(format_args!("the event was sent: do not send it again"));
-            ("unknown", exit, None)
-        }
+        Err(failure) => ("unknown", failed(failure), None),
     };
     if args.json {
         say(ending(draft, name, Some(place), outcome.as_ref()));
@@ -256,7 +254,7 @@ fn tell(
             "{} It stays queued as {place}, and nothing has to be sent again. To look later:\n  {}",
             match name {
                 "waiting" => format!("It has not ended within {:?}.", args.wait),
-                _ => "How it ends is not known here.".to_owned(),
+                _ => "The event was sent, and how it ends is not known here.".to_owned(),
             },
             look_later(lane, &args.config)
         ),
