@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use user_courier::commands::{
-    Exit, check, console, dead_letters, demo, explain, fail, health, init, run, say, schema,
-    stand_in, warn,
+    Exit, check, console, dead_letters, demo, explain, fail, health, init, preview, run, say,
+    schema, send, stand_in, warn,
 };
 use user_courier::service::process;
 
@@ -31,6 +31,8 @@ enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Preview(preview::PreviewArgs),
+    Send(send::SendArgs),
     Explain(explain::ExplainArgs),
     Console(console::ConsoleArgs),
     StandIn(stand_in::StandInArgs),
@@ -72,6 +74,8 @@ async fn run(command: Command) -> Exit {
         Command::Demo(args) => demo::run(args).await,
         Command::Check(args) => check::run(args).await,
         Command::DeadLetters(args) => dead_letters::run(args).await,
+        Command::Preview(args) => preview::run(args).await,
+        Command::Send(args) => send::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Console(args) => console::run(args).await,
         Command::StandIn(args) => match stand_in::run(args).await {

@@ -80,14 +80,22 @@ impl Changes {
                 None => fields.push((field, Cow::Borrowed(value))),
             }
         }
+        Changes::of(fields)
+    }
+
+    /// Changes of these fields, each with the JSON of its value.
+    pub(super) fn of<'a>(
+        fields: impl IntoIterator<Item = (&'static Field, Cow<'a, str>)>,
+    ) -> Changes {
         let mut text = String::from("{");
-        let mut members = Vec::with_capacity(fields.len());
+        let mut members = Vec::new();
         for (field, value) in fields {
             let start = begin(field.name, members.is_empty(), &mut text);
             text.push_str(&value);
             members.push((field, start..text.len()));
         }
         text.push('}');
+        members.shrink_to_fit();
         Changes {
             text: text.into(),
             members,
@@ -211,7 +219,7 @@ fn object(
 
 /// Writes the name of the next member, and says where its value begins. The names of fields need no
 /// escapes.
-fn begin(name: &str, first: bool, text: &mut String) -> usize {
+pub(super) fn begin(name: &str, first: bool, text: &mut String) -> usize {
     text.extend([if first { "\"" } else { ",\"" }, name, "\":"]);
     text.len()
 }

@@ -31,7 +31,7 @@ pub(crate) use access::without_scheme;
 pub use access::{Access, Account, JudgeLogin, Login, Other};
 pub use changes::Changes;
 pub use parts::field_of;
-pub use secrets::Known;
+pub use secrets::{Known, MASK};
 pub use table::{Field, Kind, Replaced};
 
 /// One user-management API: a table of what it takes, and how an update becomes a request and an

@@ -1,11 +1,18 @@
 //! Secrets: which values of an event are never shown. The table of the event's API says it; of a
 //! name that it does not have, its likeness to one that is secret there.
 
-use serde_json::Value;
+use std::borrow::Cow;
 
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::api::changes::begin;
 use crate::api::table::Field;
 use crate::api::{ALL, Api, Changes};
-use crate::model::text;
+use crate::model::{json, text};
+
+/// Replaces the value of a secret field.
+pub const MASK: &str = "***";
 
 /// What is known of a value in an event, by where it stands.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +91,41 @@ impl Changes {
         }
         found
     }
+
+    /// The same changes with each secret value masked: a request that is made of them can be shown.
+    pub fn masked(&self) -> Changes {
+        Changes::of(
+            self.fields()
+                .map(|(field, value)| (field, masked(field, value))),
+        )
+    }
+}
+
+/// The JSON of a field's value with what is secret in it masked. `null` removes it, and shows
+/// nothing.
+fn masked<'a>(field: &Field, value: &'a str) -> Cow<'a, str> {
+    if field.secret && value != "null" {
+        return Cow::Owned(format!("\"{MASK}\""));
+    }
+    let has_secret = |field: &Field| field.members().iter().any(|member| member.secret);
+    if value == "null" || !has_secret(field) && !field.members().iter().any(has_secret) {
+        return Cow::Borrowed(value);
+    }
+    let inner = |value: &RawValue| masked(field, value.get()).into_owned();
+    if value.starts_with('[') {
+        let items: Vec<_> = json::items(value).into_iter().map(inner).collect();
+        return Cow::Owned(format!("[{}]", items.join(",")));
+    }
+    let mut text = String::from("{");
+    for (index, (name, value)) in json::members(value).into_iter().enumerate() {
+        begin(&name, index == 0, &mut text);
+        match Field::find(field.members(), &name) {
+            Some(member) => text.push_str(&masked(member, value.get())),
+            None => text.push_str(value.get()),
+        }
+    }
+    text.push('}');
+    Cow::Owned(text)
 }
 
 fn collect(field: &Field, secret: bool, value: &Value, found: &mut Vec<String>) {
@@ -99,5 +141,46 @@ fn collect(field: &Field, secret: bool, value: &Value, found: &mut Vec<String>) 
             }
         }),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Kind;
+
+    const PIN: Field = Field::new("pin", Kind::Text, "", "").secret();
+    const DOOR: Field = Field::new("door", Kind::Text, "", "");
+
+    #[test]
+    fn secret_values_are_masked_at_any_depth_and_all_else_stays() {
+        const CARD: Field = Field::new("card", Kind::Object(&[DOOR, PIN]), "", "");
+        const CARDS: Field = Field::new(
+            "cards",
+            Kind::List {
+                of: &Kind::Object(&[DOOR, PIN]),
+                max: 9,
+            },
+            "",
+            "",
+        );
+        for (field, value, shown) in [
+            (&PIN, r#""1234""#, r#""***""#),
+            (&PIN, "null", "null"),
+            (&DOOR, r#""a""#, r#""a""#),
+            (&CARD, "null", "null"),
+            (
+                &CARD,
+                r#"{"door":"a","pin":"1234"}"#,
+                r#"{"door":"a","pin":"***"}"#,
+            ),
+            (
+                &CARDS,
+                r#"[{"pin":"1234"},{"door":"a"}]"#,
+                r#"[{"pin":"***"},{"door":"a"}]"#,
+            ),
+        ] {
+            assert_eq!(masked(field, value), shown);
+        }
     }
 }

@@ -93,7 +93,7 @@ fn explain(args: &ExplainArgs) -> Result<Exit, Exit> {
 }
 
 /// What an instance on this machine says of the target, if one answers.
-fn status(address: SocketAddr, target: &str) -> Option<Value> {
+pub(super) fn status(address: SocketAddr, target: &str) -> Option<Value> {
     let mut stream = TcpStream::connect_timeout(&address, STATUS).ok()?;
     stream.set_read_timeout(Some(STATUS)).ok()?;
     write!(stream, "GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;

@@ -8,13 +8,15 @@ pub mod demo;
 pub mod explain;
 pub mod health;
 pub mod init;
+pub mod preview;
 pub mod run;
 pub mod schema;
+pub mod send;
 pub mod stand_in;
 
 use std::path::Path;
 
-use crate::config::{Config, Mistakes};
+use crate::config::{Config, Mistakes, Needed};
 use crate::model::text;
 
 /// How a command ended: the process's exit code.
@@ -62,7 +64,17 @@ fn tell(out: &mut impl std::io::Write, words: impl std::fmt::Display) {
 /// # Errors
 /// The exit code, after every mistake was said.
 pub fn load(file: &Path, set: &[String]) -> Result<Config, Exit> {
-    read(file, &flags(set)?).map_err(|mistakes| fail(Exit::Usage, mistakes))
+    load_with(Needed::All, file, set)
+}
+
+/// The same, for a command that needs only these of the secrets and certificates.
+///
+/// # Errors
+/// The exit code, after every mistake was said.
+fn load_with(needed: Needed, file: &Path, set: &[String]) -> Result<Config, Exit> {
+    let flags = flags(set)?;
+    Config::load_with(needed, file, environment(), &flags)
+        .map_err(|mistakes| fail(Exit::Usage, mistakes))
 }
 
 /// Keys and values of `--set`.

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::config::librdkafka::{check_consumer, check_producer};
+use crate::config::mistake::Needed;
 use crate::config::properties::{Properties, place_of};
 use crate::config::section::{Section, default_of, is_plain_name, quoted};
 use crate::config::timing::{CONSUMER_TIMERS, Timing};
@@ -72,7 +73,8 @@ impl Kafka {
         let (consumer, producer) = (common.with(consumer), common.with(producer));
         let timing = Timing::read(&consumer, [of_consumers, of_all]);
         let session_timeout = timing.session_timeout.value;
-        if section.reading.count() == mistakes_before {
+        let is_needed = section.reading.needed != Needed::Nothing;
+        if is_needed && section.reading.count() == mistakes_before {
             check_together(section, &consumer, session_timeout, &producer);
         }
         (

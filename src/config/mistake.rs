@@ -80,11 +80,24 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
+/// Which of the files and variables that a configuration names must be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Needed {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of `[kafka]` alone: no API is called.
+    Kafka,
+    /// None: nobody is connected to.
+    Nothing,
+}
+
 /// One reading of a configuration: the environment it happens in, and what was found on the way.
 /// The environment holds secrets, so there is no `Debug`.
 #[derive(Default)]
 pub(super) struct ConfigReading {
     pub(super) environment: HashMap<String, String>,
+    pub(super) needed: Needed,
     warnings: RefCell<Vec<String>>,
     mistakes: RefCell<Vec<Mistake>>,
     /// The lines on which the file is no TOML.

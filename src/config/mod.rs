@@ -43,7 +43,7 @@ pub use delivery::{Delivery, Retry};
 pub use kafka::{Kafka, Topics};
 pub(crate) use librdkafka::{TRANSACTION_TIMEOUT_MS, fit_into_transaction};
 pub use log::{Levels, Log, LogFormat};
-pub use mistake::{Mistake, Mistakes, Origin};
+pub use mistake::{Mistake, Mistakes, Needed, Origin};
 pub use properties::{Properties, PropertyValue};
 pub use proxy::{Proxy, ProxyAccount};
 pub use target::{Target, UNCLAIMED};
@@ -93,7 +93,22 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
         flags: &[(String, String)],
     ) -> Result<Config, Mistakes> {
-        let reading = ConfigReading::new(environment);
+        Config::load_with(Needed::All, file, environment, flags)
+    }
+
+    /// The same, for somebody who needs only a part of the secrets and certificates that it names.
+    /// The others may be missing.
+    ///
+    /// # Errors
+    /// Every mistake there is, in the order of their places.
+    pub fn load_with(
+        needed: Needed,
+        file: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Config, Mistakes> {
+        let mut reading = ConfigReading::new(environment);
+        reading.needed = needed;
         let Some(root) = layers(file, flags, &reading) else {
             return Err(reading.into_mistakes());
         };

@@ -8,7 +8,7 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::librdkafka;
-use crate::config::mistake::{ConfigReading, Origin};
+use crate::config::mistake::{ConfigReading, Needed, Origin};
 use crate::config::secret;
 use crate::config::secret_file::{Secret, SecretError};
 use crate::config::section::Section;
@@ -160,6 +160,7 @@ fn read_one(
             "unknown librdkafka property; the nearest known one is `{nearest}`"
         ));
     }
+    let is_needed = reading.needed != Needed::Nothing;
     let secret = match end {
         "_file" => Secret::File(text.into()),
         "_env" => Secret::Env(text.clone()),
@@ -170,12 +171,15 @@ fn read_one(
                     false => format!("librdkafka does not take this value: {description}"),
                 }
             })?;
-            if librdkafka::FILES.contains(&name) && text != PROBE {
+            if is_needed && librdkafka::FILES.contains(&name) && text != PROBE {
                 fs::metadata(text).map_err(|error| file_error(Path::new(text), &error))?;
             }
             return Ok(PropertyValue::Plain(text.clone()));
         }
     };
+    if !is_needed {
+        return Ok(PropertyValue::Secret(secret));
+    }
     let value = secret::read(&secret, reading)?;
     librdkafka::check(name, value.expose_secret())
         .map_err(|_| "librdkafka does not take what was read from there")?;

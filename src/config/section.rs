@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::duration;
 use crate::config::keys::{self, Fallback, sources};
 use crate::config::kind::ValueKind;
-use crate::config::mistake::{ConfigReading, Origin};
+use crate::config::mistake::{ConfigReading, Needed, Origin};
 use crate::config::secret;
 use crate::config::secret_file::Secret;
 use crate::config::tree::{Entries, Node, Type, Value};
@@ -267,7 +267,8 @@ impl<'a> Section<'a> {
         sources(secret).into_iter().find(|name| self.is_set(name))
     }
 
-    /// The source of a secret. It is read once, to see whether the secret is there.
+    /// The source of a secret. It is read once, to see whether the secret is there, if it is
+    /// needed.
     pub(super) fn secret(&self, name: &str) -> Option<Secret> {
         let [file, env] = sources(name);
         let from = |name: &str| {
@@ -291,7 +292,9 @@ impl<'a> Section<'a> {
                 (&env, Secret::Env(variable))
             }
         };
-        if let Err(message) = secret::read(&secret, self.reading) {
+        if self.reading.needed == Needed::All
+            && let Err(message) = secret::read(&secret, self.reading)
+        {
             self.wrong(key, message);
         }
         Some(secret)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::config::mistake::Needed;
 use crate::config::section::Section;
 
 /// The certificates for one target. All files are PEM.
@@ -68,7 +69,9 @@ fn checked(
     check: fn(&Path) -> Result<(), pem::Error>,
 ) -> Option<PathBuf> {
     let path = PathBuf::from(section.text(key)?);
-    if let Err(error) = check(&path) {
+    if section.reading.needed == Needed::All
+        && let Err(error) = check(&path)
+    {
         let message = match error {
             pem::Error::Io(error) => file_error(&path, &error),
             pem::Error::NoItemsFound => {

@@ -18,6 +18,7 @@ use crate::config::UNCLAIMED;
 use crate::console::asked::{self, Agreed, ToRead, ToReplay, Typed};
 use crate::console::gate::GateRefusal;
 use crate::console::replaying::Replayer;
+use crate::console::sending::{self, ToSend};
 use crate::console::work::Yes;
 use crate::console::{Desktop, letters};
 use crate::model::outcome::timestamp;
@@ -47,6 +48,7 @@ pub(super) fn routes(desktop: Arc<Desktop>) -> Router {
         .route("/api/letters", get(letters))
         .route("/api/read", post(read))
         .route("/api/plan", post(plan))
+        .route("/api/send", post(send))
         .route("/api/jobs/{id}", get(job))
         .route("/api/jobs/{id}/yes", post(yes))
         .route("/api/jobs/{id}/cancel", post(cancel))
@@ -189,6 +191,16 @@ async fn plan(State(desktop): Known, body: Bytes) -> Answer {
     let id = desktop
         .work
         .begin(move |job| replayer.run(job, &wanted, asked.force))?;
+    Ok(json(&json!({ "job": id })))
+}
+
+/// Begins to send an update, which waits for a yes. Nothing is sent without.
+async fn send(State(desktop): Known, body: Bytes) -> Answer {
+    let draft = asked::body::<ToSend>(&body)?.draft(&desktop.config)?;
+    let known = desktop.clone();
+    let id = desktop
+        .work
+        .begin(move |job| sending::run(&known, job, &draft))?;
     Ok(json(&json!({ "job": id })))
 }
 

@@ -10,7 +10,7 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Where each is, its kind, and what is in it.
-const FILES: [(&str, &str, &str); 13] = [
+const FILES: [(&str, &str, &str); 14] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/style.css", CSS, include_str!("page/style.css")),
     ("/icon.svg", SVG, include_str!("page/icon.svg")),
@@ -21,6 +21,7 @@ const FILES: [(&str, &str, &str); 13] = [
     ("/now.js", JS, include_str!("page/now.js")),
     ("/plot.js", JS, include_str!("page/plot.js")),
     ("/replay.js", JS, include_str!("page/replay.js")),
+    ("/send.js", JS, include_str!("page/send.js")),
     ("/sheet.js", JS, include_str!("page/sheet.js")),
     ("/user.js", JS, include_str!("page/user.js")),
     ("/words.js", JS, include_str!("page/words.js")),

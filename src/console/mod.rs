@@ -17,6 +17,7 @@ mod letters;
 mod now;
 mod progress;
 mod replaying;
+mod sending;
 mod tail;
 mod texts;
 mod work;

@@ -195,12 +195,7 @@ impl Http {
 
     /// The address of a path below the base URL.
     pub fn url(&self, path: &str) -> Url {
-        let mut url = self.base_url.clone();
-        url.set_path(&format!(
-            "{}{path}",
-            self.base_url.path().trim_end_matches('/')
-        ));
-        url
+        below(&self.base_url, path)
     }
 
     fn parts(
@@ -246,6 +241,13 @@ impl Http {
             body: request.body,
         })
     }
+}
+
+/// The address of a path below a base URL.
+pub fn below(base_url: &Url, path: &str) -> Url {
+    let mut url = base_url.clone();
+    url.set_path(&format!("{}{path}", base_url.path().trim_end_matches('/')));
+    url
 }
 
 impl Parts {

@@ -92,6 +92,26 @@ pub fn producer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
     Ok(config)
 }
 
+/// How long a single message is tried to be sent, in seconds.
+pub const SINGLE_TIMEOUT_S: u64 = 20;
+
+/// The settings of a producer that sends one message and has no transactions.
+///
+/// # Errors
+/// If a property's secret file is gone.
+pub fn single(kafka: &Kafka) -> anyhow::Result<ClientConfig> {
+    let mut config = base(kafka);
+    config
+        .set("linger.ms", "0")
+        .set("message.max.bytes", "20000000");
+    apply(&mut config, &kafka.producer)?;
+    config
+        .set("message.timeout.ms", (SINGLE_TIMEOUT_S * 1000).to_string())
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random");
+    Ok(config)
+}
+
 /// The settings of a consumer that looks through topics and joins no group. Its isolation level is
 /// the caller's choice.
 ///

@@ -22,6 +22,7 @@ mod offsets;
 mod publisher;
 pub mod reader;
 mod settled_before;
+pub mod single;
 mod spans;
 mod standing;
 mod statistics;

@@ -345,6 +345,7 @@ fn of_interest(
         lane,
         parts,
         problem,
+        call: _,
     } = desk.judge.read(&record);
     let lane = lanes.get(&lane?)?;
     let hopeless = problem.is_some_and(|(reason, _)| reason != Reason::Expired);

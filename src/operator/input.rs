@@ -1,8 +1,11 @@
 //! What an operator types: a target, a reason, a user, a time. For the commands and the console alike;
 //! each error says what is taken instead.
 
+use std::time::Duration;
+
 use engine::verdict::Reason;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::value::RawValue;
 
 use crate::config::{Config, UNCLAIMED};
 use crate::model::user::{IdForm, UserId};
@@ -78,4 +81,63 @@ pub fn user(config: &Config, target: Option<&str>, text: &str) -> Result<UserId,
 /// If it is none of them.
 pub fn time(text: &str) -> Result<Timestamp, String> {
     filter::time(text, Timestamp::now())
+}
+
+/// A duration, such as 30s.
+///
+/// # Errors
+/// If it is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let duration: Result<SignedDuration, _> = text.parse();
+    duration
+        .ok()
+        .and_then(|duration| duration.try_into().ok())
+        .ok_or_else(|| "write it as 250ms, 30s or 2m".to_owned())
+}
+
+/// A field and the JSON of its value.
+///
+/// # Errors
+/// If it is none, in words that do not quote the value.
+pub fn field(text: &str) -> Result<(String, Box<RawValue>), String> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err("write it as FIELD=JSON, such as --set 'rooms=[37, 39]'".to_owned());
+    };
+    let name = name.trim();
+    match RawValue::from_string(value.trim().to_owned()) {
+        Ok(value) => Ok((name.to_owned(), value)),
+        Err(_) => Err(format!(
+            "what stands behind `{name}=` is no JSON. A text stands in double quotes, \
+             and all of it in single ones for the shell: --set '{name}=\"…\"'"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_has_a_value_in_json_and_a_bare_word_is_told_how_to_be_quoted() {
+        for (text, name, value) in [
+            ("rooms=[37, 39]", "rooms", "[37, 39]"),
+            ("display_name=\"a=b\"", "display_name", "\"a=b\""),
+            ("nickName=null", "nickName", "null"),
+        ] {
+            let (found, json) = field(text).unwrap();
+            assert_eq!((&*found, json.get()), (name, value));
+        }
+        let error = field("password=hunter22").unwrap_err();
+        assert!(error.contains("--set 'password=\"…\"'") && !error.contains("hunter22"));
+        assert!(field("rooms").unwrap_err().contains("FIELD=JSON"));
+    }
+
+    #[test]
+    fn a_duration_has_a_unit_and_is_not_negative() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["30", "-1s", "", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::api::Api;
+use crate::api::{Api, Changes};
 use crate::config::Config;
 use crate::model::event::{self, Event};
 use crate::model::record::Record;
@@ -26,6 +26,8 @@ pub struct RecordReading {
     pub event: Option<Event>,
     /// Whose it is, where a target takes it and the user is known.
     pub lane: Option<TargetUser>,
+    /// The call that would be made, if one would.
+    pub call: Option<(UserId, Changes)>,
     /// What it sets ([`Api::parts`]).
     pub parts: Vec<String>,
     /// Why the service would not even call for it, and in words.
@@ -65,14 +67,15 @@ impl Judge {
                 return RecordReading {
                     event: None,
                     lane: None,
+                    call: None,
                     parts: Vec::new(),
                     problem,
                 };
             }
         };
-        let (target, problem) = match self.router.claim(&event) {
-            Claim::Unroutable { message } => (None, Some((Reason::Unroutable, message))),
-            Claim::Target(name) => (Some(name), self.invalid(name, &event)),
+        let (target, call) = match self.router.claim(&event) {
+            Claim::Unroutable { message } => (None, Err((Reason::Unroutable, message))),
+            Claim::Target(name) => (Some(name), self.call(name, &event)),
         };
         let lane = target.and_then(|target| {
             Some(TargetUser {
@@ -86,14 +89,28 @@ impl Judge {
             .map(|(api, changes)| api.parts(changes))
             .unwrap_or_default();
         let expired = || event.expires_at.filter(|end| *end <= Timestamp::now());
-        let problem = problem.or_else(|| {
-            expired().map(|end| (Reason::Expired, format!("its expirytime passed at {end}")))
+        let call = call.and_then(|call| match expired() {
+            Some(end) => Err((Reason::Expired, format!("its expirytime passed at {end}"))),
+            None => Ok(call),
         });
+        let (call, problem) = match call {
+            Ok(call) => (call, None),
+            Err(problem) => (None, Some(problem)),
+        };
         RecordReading {
             event: Some(event),
             lane,
+            call,
             parts,
             problem,
+        }
+    }
+
+    /// The target that takes the event, if one does.
+    pub fn target(&self, event: &Event) -> Option<&str> {
+        match self.router.claim(event) {
+            Claim::Target(name) => Some(name),
+            Claim::Unroutable { .. } => None,
         }
     }
 
@@ -113,9 +130,18 @@ impl Judge {
         Some(user?.value(self.id_form(target)))
     }
 
-    fn invalid(&self, target: &str, event: &Event) -> Option<(Reason, String)> {
-        update::valid(event, self.api(target)?)
-            .err()
-            .map(|invalid| (Reason::InvalidChanges, invalid.message))
+    /// The call that would be made, or why none would.
+    fn call(
+        &self,
+        target: &str,
+        event: &Event,
+    ) -> Result<Option<(UserId, Changes)>, (Reason, String)> {
+        let Some(api) = self.api(target) else {
+            return Ok(None);
+        };
+        let valid = update::valid(event, api);
+        valid
+            .map(Some)
+            .map_err(|invalid| (Reason::InvalidChanges, invalid.message))
     }
 }

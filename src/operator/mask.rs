@@ -4,8 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{Api, Known};
 
-/// What stands in a secret value's place.
-pub const MASK: &str = "***";
+pub use crate::api::MASK;
 
 /// Replaces every secret value in an event that goes to that API.
 pub fn mask(api: Option<&'static Api>, event: &mut Value) {

@@ -11,8 +11,8 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use tracing::level_filters::LevelFilter;
 
-use crate::commands::{Exit, fail, load, note};
-use crate::config::Config;
+use crate::commands::{Exit, fail, load, load_with, note};
+use crate::config::{Config, Needed};
 use crate::operator::desk::Remarks;
 use crate::operator::{Desk, Filter, ReadFailure, input};
 use crate::telemetry::logging;
@@ -48,6 +48,13 @@ pub(super) struct ConfigArgs {
     /// Sets a key over file and environment (repeatable).
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Loads the configuration, for a command that needs only these of the secrets.
+    pub(in crate::commands) fn load(&self, needed: Needed) -> Result<Config, Exit> {
+        load_with(needed, &self.config, &self.set)
+    }
 }
 
 /// Which dead letters.

@@ -3,6 +3,7 @@
 mod changes;
 mod layers;
 mod mistakes;
+mod needed;
 mod properties;
 mod random;
 mod table;

@@ -4,6 +4,7 @@ import { h, set, shown, sign } from "./dom.js";
 import { LettersPage } from "./letters.js";
 import { ask, hello, lock, Refused, unlock, whoever } from "./net.js";
 import { NowPage } from "./now.js";
+import { SendPage } from "./send.js";
 import { problem } from "./sheet.js";
 import { UserPage } from "./user.js";
 import { between, span, time } from "./words.js";
@@ -62,7 +63,7 @@ async function refresh() {
 
 async function begin() {
   known = await hello();
-  pages = { now: new NowPage(), letters: new LettersPage(known), user: new UserPage(known) };
+  pages = { now: new NowPage(), letters: new LettersPage(known), user: new UserPage(known), send: new SendPage(known) };
   show();
 }
 
@@ -130,7 +131,7 @@ addEventListener("keydown", (event) => {
   }
   if (event.key === "p" && current === pages.letters) pages.letters.plan();
   current?.key?.(event);
-  const anchor = document.querySelectorAll("nav a")[["1", "2", "3"].indexOf(event.key)];
+  const anchor = document.querySelectorAll("nav a")[["1", "2", "3", "4"].indexOf(event.key)];
   if (anchor) location.hash = anchor.hash;
 });
 

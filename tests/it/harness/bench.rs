@@ -2,6 +2,7 @@
 //! them.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::PathBuf;
 
 use stand_in::StandIn;
@@ -153,6 +154,39 @@ impl Bench {
         )
     }
 
+    /// Runs a command with the configuration and this on standard input: exit code, standard output
+    /// and standard error.
+    pub(crate) fn piped(&self, arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+        self.piped_with(&[], arguments, input)
+    }
+
+    /// The same, with these variables in the environment.
+    pub(crate) fn piped_with(
+        &self,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+        input: &str,
+    ) -> (Option<i32>, String, String) {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_user-courier"))
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .arg("--config")
+            .arg(self.config_file())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the command can be run");
+        let mut pipe = child.stdin.take().expect("it is piped");
+        // A command may end without having read.
+        pipe.write_all(input.as_bytes()).ok();
+        drop(pipe);
+        let output = child.wait_with_output().expect("the command ends");
+        let [out, err] = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8(bytes).expect("the command writes text"));
+        (output.status.code(), out, err)
+    }
+
     /// What `user-courier health` with these flags says of a service.
     pub(crate) fn health(&self, service: &Service, flags: &[&str]) -> (Option<i32>, String) {
         let address = format!("admin.listen={}", service.address());
@@ -182,9 +216,14 @@ impl Bench {
             .push(Value::Table(route));
     }
 
+    /// The path of the configuration file.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("user-courier.toml")
+    }
+
     /// Writes the configuration file, and says where.
     pub(crate) fn config_file(&self) -> PathBuf {
-        let path = self.folder.path().join("user-courier.toml");
+        let path = self.path();
         std::fs::write(&path, self.config.to_string()).unwrap();
         path
     }
