@@ -48,6 +48,7 @@ pub(super) static KEYS: &[Key] = &[
     key("targets.NAME.api", Word(|| api::ALL.iter().map(|api| api.name).collect()), Required, "the API that answers there"),
     key("targets.NAME.base_url", Text, Required, "where the API answers, such as \"https://vms.example.com\"; its own paths are added"),
     live("targets.NAME.paused", Boolean, Is("false"), "no calls are made while it is true; updates wait"),
+    live("targets.NAME.protected_users", List, Unset, "users for whom no call is made: ids, and ranges such as \"1-99\" where ids are numbers; their updates become dead letters"),
     key("targets.NAME.token", Secret, Unset, "aipix, SCIM: a token made beforehand"),
     key("targets.NAME.login", Text, Unset, "aipix: the account to log in with, beside its password"),
     key("targets.NAME.access_token", Secret, Unset, "VALT: a token made beforehand"),

@@ -9,6 +9,7 @@ use crate::config::address;
 use crate::config::credentials::Credentials;
 use crate::config::delivery::{Delivery, Retry};
 use crate::config::keys::sources;
+use crate::config::protected::Protected;
 use crate::config::proxy::Proxy;
 use crate::config::section::{Section, is_plain_name};
 use crate::config::timing::Timing;
@@ -25,6 +26,8 @@ pub struct Target {
     pub name: String,
     /// Whether no calls are made until it is false again.
     pub paused: bool,
+    /// For whom no call is made.
+    pub protected: Protected,
     /// The API that answers there.
     pub api: &'static Api,
     /// `http` or `https`, a host, and perhaps a path to put before the API's own ones.
@@ -103,6 +106,7 @@ impl Target {
         Some(Target {
             name: name.to_owned(),
             paused: section.boolean("paused"),
+            protected: Protected::read(section, api),
             api: api?,
             base_url: base_url?,
             credentials: credentials?,

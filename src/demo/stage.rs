@@ -16,7 +16,7 @@ use crate::api;
 use crate::config::secret_file::Secret;
 use crate::config::{
     Admin, Config, Credentials, Delivery, Kafka, Keys, Log, LogFormat, Properties, PropertyValue,
-    Retry, Shutdown, Target, Tls, Topics, Traces,
+    Protected, Retry, Shutdown, Target, Tls, Topics, Traces,
 };
 use crate::demo::broker::{Broker, Spot};
 use crate::demo::findings::{Api, Findings};
@@ -142,6 +142,7 @@ fn bad_days(aipix: &StandIn, valt: &StandIn) {
 fn target(name: &str, stand_in: &StandIn, credentials: Credentials) -> anyhow::Result<Target> {
     Ok(Target {
         paused: false,
+        protected: Protected::default(),
         name: name.to_owned(),
         api: api::by_name(name).context("there is no such API")?,
         base_url: stand_in.base_url().parse()?,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::Api;
-use crate::config::Config;
+use crate::config::{Config, Protected};
 use crate::model::event::{self, Event};
 use crate::model::record::Record;
 use crate::model::route::{Claim, Router};
@@ -35,7 +35,7 @@ pub struct Reading {
 /// Reads records as every subscriber does.
 pub struct Judge {
     router: Router,
-    targets: Vec<(String, &'static Api)>,
+    targets: Vec<(String, &'static Api, Protected)>,
 }
 
 impl Judge {
@@ -51,7 +51,7 @@ impl Judge {
             targets: config
                 .targets
                 .iter()
-                .map(|target| (target.name.clone(), target.api))
+                .map(|target| (target.name.clone(), target.api, target.protected.clone()))
                 .collect(),
         }
     }
@@ -72,7 +72,10 @@ impl Judge {
         };
         let (target, problem) = match self.router.claim(&event) {
             Claim::Unroutable { message } => (None, Some((Reason::Unroutable, message))),
-            Claim::Target(name) => (Some(name), self.invalid(name, &event)),
+            Claim::Target(name) => {
+                let invalid = self.invalid(name, &event);
+                (Some(name), invalid.or_else(|| self.protected(name, &event)))
+            }
         };
         let lane = target.and_then(|target| {
             Some(Lane {
@@ -100,7 +103,7 @@ impl Judge {
     /// The target's API, if there is such a target.
     pub fn api(&self, target: &str) -> Option<&'static Api> {
         let mut targets = self.targets.iter();
-        targets.find_map(|(name, api)| (name == target).then_some(*api))
+        targets.find_map(|(name, api, _)| (name == target).then_some(*api))
     }
 
     /// What it takes as an id.
@@ -111,6 +114,15 @@ impl Judge {
     /// The user of a dead letter as the target's API has it in JSON.
     pub fn user_value(&self, target: &str, user: Option<&UserId>) -> Option<UserValue> {
         Some(user?.value(self.id_form(target)))
+    }
+
+    fn protected(&self, target: &str, event: &Event) -> Option<(Reason, String)> {
+        let (_, api, protected) = self.targets.iter().find(|(name, ..)| name == target)?;
+        let user = event.user_id(api.id_form).ok()?;
+        let words = "its user is among the target's protected_users".to_owned();
+        protected
+            .contains(&user)
+            .then_some((Reason::Protected, words))
     }
 
     fn invalid(&self, target: &str, event: &Event) -> Option<(Reason, String)> {

@@ -4,6 +4,7 @@
 
 mod beginning;
 mod calls;
+mod configured;
 mod end;
 pub mod ending;
 mod lane_key;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use self::calls::InFlight;
+use self::configured::{barred, is_paused, settings};
 pub use self::end::Ended;
 use self::paused::Paused;
 use self::report::{Ends, Reminders, Shown, Stalls};
@@ -44,7 +46,7 @@ use crate::subscriber::stop::Stop;
 use crate::subscriber::update::Update;
 use crate::telemetry::metrics::TargetMetrics;
 use crate::telemetry::traces::Tracer;
-use engine::{Action, Batch, Engine, Refetched, Settings, Ticket};
+use engine::{Action, Batch, Engine, Refetched, Ticket};
 
 /// Bytes of records held in memory, for each target, at the most.
 const MAX_BYTES: usize = 64 << 20;
@@ -145,10 +147,12 @@ impl Subscriber {
         };
         let threads = Threads::spawn(config, target, &router, shared)?;
         let (finish, finished) = unbounded_channel();
+        let mut engine = Engine::new(settings(target), fastrand::u64(..), Instant::now());
+        engine.bar(barred(target));
         Ok(Subscriber {
             topic: config.kafka.topics.updates.clone(),
             kafka: config.kafka.clone(),
-            engine: Engine::new(settings(target), fastrand::u64(..), Instant::now()),
+            engine,
             consumer: threads.consumer,
             inputs: threads.inputs,
             fetcher: threads.fetcher,
@@ -244,6 +248,7 @@ impl Subscriber {
         let now = Instant::now();
         self.engine.settings(settings(target), now);
         self.pause.set(is_paused(target), now);
+        self.engine.bar(barred(target));
     }
 
     fn take(&mut self, input: Input<Update>) -> Option<Ended> {
@@ -430,27 +435,6 @@ fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
         target.delivery.request_timeout,
         Box::new(move |result| metrics.login(result)),
     )
-}
-
-fn is_paused(target: Option<&Target>) -> bool {
-    target.is_some_and(|target| target.paused)
-}
-
-fn settings(target: Option<&Target>) -> Settings {
-    let (delivery, retry) = target
-        .map(|target| (target.delivery.clone(), target.retry.clone()))
-        .unwrap_or_default();
-    Settings {
-        max_concurrency: delivery.max_concurrency,
-        rate_limit: delivery.rate_limit.map_or(0, std::num::NonZeroU32::get),
-        max_waiting: delivery.max_waiting,
-        max_bytes: MAX_BYTES,
-        request_timeout: delivery.request_timeout,
-        initial_backoff: retry.initial_backoff,
-        max_backoff: retry.max_backoff,
-        max_attempts: retry.max_attempts,
-        merge: delivery.merge,
-    }
 }
 
 #[cfg(test)]

@@ -111,6 +111,26 @@ async fn a_paused_target_starts_no_call_until_it_is_paused_no_more() {
 }
 
 #[tokio::test]
+async fn protected_users_are_never_called_from_the_moment_on_at_which_they_are() {
+    let mut subscriber = subscriber(&config(true, "protected_users = [\"5-9\"]"));
+    for (offset, user) in (0..).zip([1, 5, 9, 10]) {
+        subscriber.take(update(user, offset));
+    }
+    subscriber.step();
+    assert_eq!(subscriber.engine.gauges().waiting, 2);
+    let now_too = "protected_users = [\"5-9\", 10]";
+    subscriber.take_up(&config(false, now_too));
+    subscriber.step();
+    let called: Vec<_> = subscriber
+        .calls
+        .values()
+        .map(|call| call.update.user.clone())
+        .collect();
+    assert_eq!(called, [crate::model::user::UserId::number(1)]);
+    assert_eq!(subscriber.engine.unsettled(), 3);
+}
+
+#[tokio::test]
 async fn a_partition_that_is_lost_is_released_at_once_and_one_that_is_revoked_once_it_is_drained() {
     let revoked = |lost: bool| {
         let (released, told) = sync_channel(1);

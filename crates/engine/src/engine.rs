@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::aside::Aside;
 use crate::backoff::Backoff;
+use crate::bar::Bar;
 use crate::calls::Calls;
 use crate::defer::Deferred;
 use crate::entries::Entries;
@@ -42,6 +43,7 @@ pub struct Engine<U, F> {
     pub(super) sentinel: NumberMap<UserKey, Ticket>,
     pub(super) proof: Proof,
     pub(super) deferred: Deferred,
+    pub(super) bar: Bar<U>,
     pub(super) paused: bool,
     /// The endings do not fit into the text of their partitions.
     pub(super) choked: bool,
@@ -100,6 +102,7 @@ impl<U, F> Engine<U, F> {
             sentinel: NumberMap::with_hasher(spread),
             proof: Proof::default(),
             deferred: Deferred::default(),
+            bar: Bar::default(),
             paused: false,
             choked: false,
             breath: None,

@@ -29,6 +29,7 @@ mod arrival;
 mod aside;
 mod assignment;
 pub mod backoff;
+mod bar;
 mod base64;
 mod calls;
 pub mod checkpoint;
@@ -59,6 +60,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::bar::Barred;
 pub use self::checkpoint::{Commit, Spent};
 pub use self::engine::Engine;
 pub use self::health::{Cause, State};

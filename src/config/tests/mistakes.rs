@@ -91,7 +91,7 @@ level = \"loud\"
             "2:21: this is not TOML: string values must be quoted, expected literal string",
             "3:15: this is not TOML: unclosed table, expected `]`",
             "6:16: this is not TOML: string values must be quoted, expected literal string",
-            "7:1: targets.valt.frobnicate: unknown key; the nearest known one is `username` (known here: api, base_url, paused, access_token_file, access_token_env, username, password_file, password_env, proxy, proxy_user, proxy_password_file, proxy_password_env, delivery, retry, tls)",
+            "7:1: targets.valt.frobnicate: unknown key; the nearest known one is `username` (known here: api, base_url, paused, protected_users, access_token_file, access_token_env, username, password_file, password_env, proxy, proxy_user, proxy_password_file, proxy_password_env, delivery, retry, tls)",
             "8:1: this is not TOML: duplicate key",
             "10:1: log.level: `loud` is not one of error, warn, info, debug, trace, off; a list is written as \"info,user_courier::subscriber::ending=warn\"",
         ],
@@ -102,6 +102,20 @@ level = \"loud\"
 fn the_values_of_a_target_are_checked() {
     let duration = "is not a duration: write a whole number and its unit (ms, s, m, h), such as \"250ms\" or \"30s\"";
     check_added(&[
+        (
+            "protected_users = [\"9-1\", true, 0]\n",
+            &[
+                "7:1: targets.aipix.protected_users: `9-1` is not an id of this API, such as 4711, or a range from low to high, such as \"1-99\"",
+                "7:1: targets.aipix.protected_users: `0` is not an id of this API, such as 4711, or a range from low to high, such as \"1-99\"",
+                "7:27: targets.aipix.protected_users: holds a boolean and should be a list of ids",
+            ],
+        ),
+        (
+            "protected_users = 7\n",
+            &[
+                "7:1: targets.aipix.protected_users: is a whole number and should be a list of ids: [\"1-99\", 4711]",
+            ],
+        ),
         (
             "retry = 3\n",
             &[

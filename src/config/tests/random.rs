@@ -64,6 +64,7 @@ fn good(key: &Key) -> &'static str {
         (ValueKind::Ratio, _) => "0.5",
         (ValueKind::Boolean, _) => "false",
         (ValueKind::Duration(_), _) => "\"3s\"",
+        (ValueKind::List, Some("protected_users")) => "[\"1-99\", 4711]",
         (ValueKind::List, Some("instances")) => "[\"http://courier-1:9464\"]",
         (ValueKind::List, _) => "[\"courier.example.com\"]",
         (ValueKind::Word(words), _) => {

@@ -156,6 +156,11 @@ impl Lanes {
         self.failed.len()
     }
 
+    /// The first update of that user.
+    pub fn head(&self, user: UserKey) -> Option<Ticket> {
+        self.lanes.get(&user).map(|lane| lane.head)
+    }
+
     /// How many updates a lane has.
     pub fn waiting(&self, user: UserKey) -> usize {
         self.lanes
