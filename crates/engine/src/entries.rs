@@ -201,6 +201,11 @@ impl<U, F> Entries<U, F> {
         self.bytes
     }
 
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<U, F>> {
+        self.by_ticket.values()
+    }
+
     /// For a ticket that may be gone: one from outside, or of a partition that may be lost.
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Entry<U, F>> {
         self.by_ticket.get(&ticket)
