@@ -77,7 +77,7 @@ impl<U, F> Engine<U, F> {
         let rate = self.rate.wait_until(now);
         match self.health.state() {
             State::Probing { .. } => None,
-            State::Holding { .. } if self.guarding.is_holding() => None,
+            State::Holding { .. } if self.awaits_slot() => None,
             State::Holding { probe_at, .. } if self.calls.len() < self.settings.max_concurrency => {
                 Some(self.ask_at(probe_at).max(rate.unwrap_or(now)))
             }
@@ -92,15 +92,18 @@ impl<U, F> Engine<U, F> {
             State::Flowing => self.has_slot(),
             // Calls from before a maximum was lowered may still be in flight.
             State::Holding { probe_at, .. } => {
-                // Whoever waits for a slot is the next to be asked.
-                !self.guarding.is_holding()
-                    && self.lanes.parked_count() == 0
+                !self.awaits_slot()
                     && self.ask_at(probe_at) <= now
                     && self.calls.len() < self.settings.max_concurrency
             }
             State::Probing { .. } => false,
         };
         may && self.rate.wait_until(now).is_none()
+    }
+
+    /// Whether nobody is asked how the target is: whoever waits for a slot of the guard is next.
+    fn awaits_slot(&self) -> bool {
+        self.guarding.is_holding() || self.lanes.parked_count() > 0
     }
 
     /// Whether a call may start as far as the limits of concurrency go.

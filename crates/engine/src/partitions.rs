@@ -146,7 +146,7 @@ impl Partitions {
         any
     }
 
-    /// Whether slots were taken or freed, and no batch tells that yet.
+    /// Whether slots were taken, and no batch tells that yet.
     pub(super) fn any_slots_news(&self) -> bool {
         self.owned.values().any(|one| one.slots.is_news())
     }

@@ -223,7 +223,7 @@ impl<U, F> Engine<U, F> {
         }
     }
 
-    /// Whether slots were taken or freed, and no batch tells that yet.
+    /// Whether slots were taken, and no batch tells that yet.
     pub(super) fn has_slots_news(&self) -> bool {
         self.guarding.is_on() && self.partitions.any_slots_news()
     }

@@ -153,13 +153,10 @@ impl Slots {
         self.taken.remove(from).then(|| self.take(until))
     }
 
-    /// Those are free again that bear an earlier time.
+    /// Those are free again that bear an earlier time. That is no news: no call waits for it to be
+    /// committed.
     pub(crate) fn free_before(&mut self, time: i64) {
-        let kept = self.taken.until.split_off(&time);
-        if !self.taken.until.is_empty() {
-            self.changed();
-        }
-        self.taken.until = kept;
+        self.taken.until = self.taken.until.split_off(&time);
     }
 
     /// The earliest time that one bears.
