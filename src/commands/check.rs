@@ -335,6 +335,7 @@ mod tests {
                 name: api.name.to_owned(),
                 paused: false,
                 protected: Protected::default(),
+                guard: None,
                 api,
                 base_url: base_url.parse().unwrap(),
                 credentials: if login {

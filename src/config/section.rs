@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::config::duration;
 use crate::config::keys::{self, Fallback, sources};
 use crate::config::kind::ValueKind;
@@ -203,6 +205,10 @@ impl<'a> Section<'a> {
                 .filter(|number| (0.0..=1.0).contains(number))
         };
         self.get(name, parse).unwrap_or_default()
+    }
+
+    pub(super) fn time(&self, name: &str) -> Option<Timestamp> {
+        self.get(name, |text| text.trim().parse().ok())
     }
 
     /// Text that is read as something else.

@@ -8,6 +8,7 @@ use crate::api::{self, Api, Other};
 use crate::config::address;
 use crate::config::credentials::Credentials;
 use crate::config::delivery::{Delivery, Retry};
+use crate::config::guard::Guard;
 use crate::config::keys::sources;
 use crate::config::protected::Protected;
 use crate::config::proxy::Proxy;
@@ -36,6 +37,8 @@ pub struct Target {
     pub credentials: Credentials,
     /// How calls are made.
     pub delivery: Delivery,
+    /// How many users may lose something, if that is counted.
+    pub guard: Option<Guard>,
     /// How they are made again.
     pub retry: Retry,
     /// The certificates.
@@ -94,6 +97,7 @@ impl Target {
             landing,
         );
         timing.must_leave_a_lease(&delivery_section, delivery.request_timeout, &section.path);
+        let guard = Guard::read(&section.section("guard"), api);
         let retry = Retry::read(&section.section("retry"));
         let tls = Tls::read(&section.section("tls"));
         let proxy = Proxy::read(section);
@@ -111,6 +115,7 @@ impl Target {
             base_url: base_url?,
             credentials: credentials?,
             delivery,
+            guard,
             retry,
             tls,
             proxy,

@@ -143,6 +143,7 @@ fn target(name: &str, stand_in: &StandIn, credentials: Credentials) -> anyhow::R
     Ok(Target {
         paused: false,
         protected: Protected::default(),
+        guard: None,
         name: name.to_owned(),
         api: api::by_name(name).context("there is no such API")?,
         base_url: stand_in.base_url().parse()?,

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use crate::api;
 use crate::config::Target;
 use crate::subscriber::MAX_BYTES;
 use crate::subscriber::update::Update;
-use engine::{Barred, Settings};
+use engine::{Barred, Guard, Settings};
 
 /// Whose updates are never called.
 pub(super) fn barred(target: Option<&Target>) -> Option<Barred<Update>> {
@@ -43,4 +44,22 @@ pub(super) fn settings(target: Option<&Target>) -> Settings {
         max_attempts: retry.max_attempts,
         merge: delivery.merge,
     }
+}
+
+/// What its engine's guard is told.
+pub(super) fn guard(target: Option<&Target>) -> Option<Guard<Update>> {
+    let guard = target?.guard.as_ref()?;
+    let also = guard.also.clone();
+    let taking = move |run: &[&Update]| {
+        let calls = run.iter().filter_map(|update| update.call.as_ref());
+        let changes: Vec<_> = calls.map(|call| &call.changes).collect();
+        api::taking(&changes, &also)
+    };
+    Some(Guard {
+        max_users: guard.max_users,
+        window: guard.window,
+        allow_until: guard.allow_until.map(|until| until.as_millisecond()),
+        refuse_until: guard.refuse_until.map(|until| until.as_millisecond()),
+        taking: Arc::new(taking),
+    })
 }

@@ -7,6 +7,7 @@ mod calls;
 mod configured;
 mod end;
 pub mod ending;
+pub mod guarded;
 mod lane_key;
 mod paused;
 mod report;
@@ -22,17 +23,18 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tracing::error;
 
 use self::calls::InFlight;
-use self::configured::{barred, is_paused, settings};
+use self::configured::{barred, guard, is_paused, settings};
 pub use self::end::Ended;
 use self::paused::Paused;
 use self::report::{Ends, Reminders, Shown, Stalls};
 use self::threads::Threads;
-use crate::config::{Config, Kafka, Target, UNCLAIMED};
+use crate::config::{self, Config, Kafka, Target, UNCLAIMED};
 use crate::http::attempt::{Attempt, Caller};
 use crate::http::client::Http;
 use crate::kafka::{
@@ -72,6 +74,8 @@ pub struct Subscriber {
     finish: UnboundedSender<(Ticket, Option<Attempt>)>,
     calls: HashMap<Ticket, InFlight>,
     pause: Paused,
+    guard: Option<config::Guard>,
+    guarded: guarded::Shown,
     lease: Arc<Lease>,
     ownership: Arc<Ownership>,
     membership: Arc<Membership>,
@@ -149,6 +153,8 @@ impl Subscriber {
         let (finish, finished) = unbounded_channel();
         let mut engine = Engine::new(settings(target), fastrand::u64(..), Instant::now());
         engine.bar(barred(target));
+        engine.guard(guard(target));
+        engine.clock(Instant::now(), Timestamp::now().as_millisecond());
         Ok(Subscriber {
             topic: config.kafka.topics.updates.clone(),
             kafka: config.kafka.clone(),
@@ -170,6 +176,8 @@ impl Subscriber {
             finish,
             calls: HashMap::new(),
             pause: Paused::new(is_paused(target), Instant::now()),
+            guard: target.and_then(|target| target.guard.clone()),
+            guarded: guarded::Shown::default(),
             lease,
             ownership,
             membership,
@@ -249,6 +257,11 @@ impl Subscriber {
         self.engine.settings(settings(target), now);
         self.pause.set(is_paused(target), now);
         self.engine.bar(barred(target));
+        let told = target.and_then(|target| target.guard.clone());
+        if told != self.guard {
+            self.engine.guard(guard(target));
+            self.guard = told;
+        }
     }
 
     fn take(&mut self, input: Input<Update>) -> Option<Ended> {

@@ -10,6 +10,7 @@ use crate::model::text;
 
 mod differing;
 mod login;
+mod losses;
 mod registry;
 mod requests;
 mod scim;

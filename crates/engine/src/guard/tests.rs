@@ -429,3 +429,17 @@ fn nothing_is_counted_before_the_number_of_partitions_is_known() {
     played.pass(MOMENT);
     assert_eq!(played.called(), [[1], [2]]);
 }
+
+#[test]
+fn calls_of_one_user_take_one_slot() {
+    let mut played = Played::new(1, 2);
+    for _ in 0..5 {
+        played.strip(1);
+        played.pass(MOMENT);
+        assert_eq!(played.called(), [[1]]);
+        played.answer(Verdict::Delivered);
+    }
+    played.strip(2);
+    played.pass(MOMENT);
+    assert_eq!(played.called(), [[2]]);
+}
