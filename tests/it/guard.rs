@@ -46,6 +46,9 @@ fn guarded(max_users: usize) -> impl Fn(&mut Bench) {
     move |bench| {
         let max_users = i64::try_from(max_users).unwrap();
         bench.set("targets.valt.guard.max_users", max_users);
+        for target in ["aipix", "valt"] {
+            bench.set(&format!("targets.{target}.delivery.request_timeout"), "3s");
+        }
         bench.set(
             "kafka.consumer_properties",
             Table::from_iter([("session.timeout.ms".to_owned(), 6000.into())]),

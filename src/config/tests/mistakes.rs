@@ -127,7 +127,7 @@ fn the_values_of_a_target_are_checked() {
         (
             "[targets.aipix.guard]\nmax_users = 5\nallow_until = 2026-12-01T12:00:00Z\nrefuse_until = \"2026-12-01T13:00:00+01:00\"\n",
             &[
-                "10:1: targets.aipix.guard.refuse_until: contradicts `allow_until`, which was set at FILE:9:1: keep one of the two",
+                "10:1: targets.aipix.guard.refuse_until: contradicts `allow_until`, which was set at DIR/config.toml:9:1: keep one of the two",
             ],
         ),
         (
