@@ -99,8 +99,7 @@ level = \"loud\"
 }
 
 #[test]
-fn the_values_of_a_target_are_checked() {
-    let duration = "is not a duration: write a whole number and its unit (ms, s, m, h), such as \"250ms\" or \"30s\"";
+fn the_guard_of_a_target_and_its_protected_users_are_checked() {
     check_added(&[
         (
             "protected_users = [\"9-1\", true, 0]\n",
@@ -136,6 +135,13 @@ fn the_values_of_a_target_are_checked() {
                 "9:1: targets.aipix.guard.allow_until: `2026-12-01T12:00:00` is not a time with its offset, such as 2026-12-01T12:00:00Z",
             ],
         ),
+    ]);
+}
+
+#[test]
+fn the_values_of_a_target_are_checked() {
+    let duration = "is not a duration: write a whole number and its unit (ms, s, m, h), such as \"250ms\" or \"30s\"";
+    check_added(&[
         (
             "retry = 3\n",
             &[

@@ -262,13 +262,21 @@ fn a_batch_that_was_not_committed_or_of_which_nobody_knows_gives_no_slot() {
 fn a_crash_makes_the_count_no_smaller() {
     let mut played = Played::new(2, 3);
     let mut called = std::collections::BTreeSet::new();
-    for _ in 0..5 {
+    for round in 0..5 {
         for user in 1..=9 {
-            played.strip(user);
+            played.strip(round * 10 + user);
         }
         played.pass(MOMENT);
         called.extend(played.called().into_iter().flatten());
+        // The next ones are others, since nothing of these waits any more.
+        played.answer(Verdict::Delivered);
         assert!(played.engine.guarded().is_some());
+        let told = Guard {
+            refuse_until: Some(i64::MAX),
+            ..guard(3)
+        };
+        played.engine.guard(Some(told));
+        played.pass(MOMENT);
         played.restart(3);
     }
     assert_eq!(called.len(), 3, "{called:?}");
