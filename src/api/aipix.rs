@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::api::judge::{self, Body, Refusal, Shape};
 use crate::api::{
     Access, Account, Answer, Api, Changes, Check, Field, Judgement, Kind, Login, Other, Request,
-    TokenPlace, without_scheme,
+    TakesAway, TokenPlace, without_scheme,
 };
 use crate::model::error::ApiError;
 use crate::model::user::{IdForm, UserId};
@@ -37,7 +37,8 @@ pub(super) static AIPIX: Api = Api {
         Kind::INTEGERS,
         "The whole list of the user's permission ids; an empty one takes them all away.",
         "[9, 12]",
-    )],
+    )
+    .takes_away(TakesAway::Empty)],
     check: Check::of_nobody(check),
     update,
     judge,

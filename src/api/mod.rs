@@ -5,6 +5,7 @@ mod access;
 mod aipix;
 mod changes;
 mod judge;
+mod losses;
 pub(crate) mod oauth;
 mod parts;
 mod scim;
@@ -30,9 +31,10 @@ use crate::model::error::ApiError;
 pub(crate) use access::without_scheme;
 pub use access::{Access, Account, JudgeLogin, Login, Other};
 pub use changes::Changes;
+pub use losses::taking;
 pub use parts::field_of;
 pub use secrets::{Known, MASK};
-pub use table::{Field, Kind, Replaced};
+pub use table::{Field, Kind, Replaced, TakesAway};
 
 /// One user-management API: a table of what it takes, and how an update becomes a request and an
 /// answer a verdict. It is stateless: the session and the connection are kept outside.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::judge::{self, Body, Proof, Refusal, Shape};
 use crate::api::{
     Access, Answer, Api, Changes, Check, Field, Judgement, Kind, Other, Replaced, Request,
-    TokenPlace,
+    TakesAway, TokenPlace,
 };
 use crate::model::error::ApiError;
 use crate::model::json;
@@ -76,6 +76,7 @@ const fn list(name: &'static str, help: &'static str, sample: &'static str) -> F
         sample,
     )
     .removable()
+    .takes_away(TakesAway::Empty)
 }
 
 #[rustfmt::skip]
@@ -90,7 +91,8 @@ const FIELDS: &[Field] = &[
     text("locale", "The format of numbers and dates.", "\"en-GB\""),
     text("timezone", "The time zone, by its name in the Olson database.", "\"Europe/London\""),
     text("externalId", "The id at the client.", "\"4711\""),
-    Field::new("active", Kind::Boolean, "Whether the user may log in.", "true").removable(),
+    Field::new("active", Kind::Boolean, "Whether the user may log in.", "true").removable()
+        .takes_away(TakesAway::False),
     // A server may bar the last passwords: one that is left out would not be among them.
     text("password", "The password.", "\"correct horse\"").secret().replaced(Replaced::Remembered),
     members("name", NAME, "The name; each part is replaced by itself.", r#"{"familyName": "Doe"}"#),
@@ -102,7 +104,7 @@ const FIELDS: &[Field] = &[
     list("roles", "The whole list of roles.", "[{\"value\": \"auditor\"}]"),
     list("x509Certificates", "The whole list of certificates, in Base64.", "[{\"value\": \"MI\"}]"),
     Field::new("addresses", ADDRESSES, "The whole list of addresses.", r#"[{"country": "GB"}]"#)
-        .removable(),
+        .removable().takes_away(TakesAway::Empty),
     members(ENTERPRISE, ENTERPRISE_USER, "The enterprise user; each part is replaced by itself.",
         r#"{"department": "Sales"}"#),
 ];

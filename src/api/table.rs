@@ -22,6 +22,8 @@ pub struct Field {
     pub removable: bool,
     /// What becomes of the value that it has.
     pub replaced: Replaced,
+    /// Which value takes something away from its user, beside `null`.
+    pub takes_away: TakesAway,
 }
 
 /// What a field may hold.
@@ -57,6 +59,17 @@ pub enum Replaced {
     Unknown,
 }
 
+/// Which value takes something away from its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakesAway {
+    /// None.
+    Nothing,
+    /// An empty list.
+    Empty,
+    /// `false`.
+    False,
+}
+
 impl Field {
     /// A field that is replaced as a whole, no secret, and there for good.
     pub(super) const fn new(
@@ -73,7 +86,13 @@ impl Field {
             secret: false,
             removable: false,
             replaced: Replaced::Whole,
+            takes_away: TakesAway::Nothing,
         }
+    }
+
+    /// One of which such a value takes something away.
+    pub(super) const fn takes_away(self, takes_away: TakesAway) -> Self {
+        Field { takes_away, ..self }
     }
 
     /// A secret one.

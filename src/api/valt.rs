@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::api::judge::{self, Body, Refusal, Shape};
 use crate::api::{
     Access, Account, Answer, Api, Changes, Check, Field, Judgement, Kind, Login, Other, Replaced,
-    Request, TokenPlace,
+    Request, TakesAway, TokenPlace,
 };
 use crate::model::error::ApiError;
 use crate::model::user::{IdForm, UserId};
@@ -46,15 +46,17 @@ const FIELDS: &[Field] = &[
     Field::new("user_group", Kind::Integer, "The id of the primary group.", "4"),
     Field::new("card_number", Kind::Text, "The card's number, with its leading zeros.", "\"0042\"")
         .secret(),
-    Field::new("rooms", Kind::INTEGERS, "The ids of the rooms that the user may see.", "[37, 39]"),
+    Field::new("rooms", Kind::INTEGERS, "The ids of the rooms that the user may see.", "[37, 39]")
+        .takes_away(TakesAway::Empty),
     Field::new("video_access", VIDEO_ACCESS, "Whose videos the user may see.", "{\"users\": [15]}")
         .replaced(Replaced::Unknown),
 ];
 
 #[rustfmt::skip]
 const VIDEO_ACCESS: Kind = Kind::Object(&[
-    Field::new("users", Kind::INTEGERS, "The ids of users.", "[15]"),
-    Field::new("user_groups", Kind::INTEGERS, "The ids of user groups.", "[4]"),
+    Field::new("users", Kind::INTEGERS, "The ids of users.", "[15]").takes_away(TakesAway::Empty),
+    Field::new("user_groups", Kind::INTEGERS, "The ids of user groups.", "[4]")
+        .takes_away(TakesAway::Empty),
 ]);
 
 const SHAPE: Shape = Shape {

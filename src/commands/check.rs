@@ -300,7 +300,7 @@ mod tests {
 
     use super::*;
     use crate::config::secret_file::Secret;
-    use crate::config::{Delivery, Retry, Tls};
+    use crate::config::{Delivery, Protected, Retry, Tls};
 
     const PASSWORD: &str = "p4ssw0rd-never-shown";
 
@@ -334,6 +334,8 @@ mod tests {
             Target {
                 name: api.name.to_owned(),
                 paused: false,
+                protected: Protected::default(),
+                guard: None,
                 api,
                 base_url: base_url.parse().unwrap(),
                 credentials: if login {

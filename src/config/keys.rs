@@ -5,7 +5,7 @@
 use self::Fallback::{Is, Required, Unset};
 use crate::api;
 use crate::config::kind::ValueKind::{
-    self, Boolean, Duration, File, List, Number, Ratio, Secret, Text, Word,
+    self, Boolean, Duration, File, List, Number, Ratio, Secret, Text, Time, Word,
 };
 
 /// One key.
@@ -48,6 +48,7 @@ pub(super) static KEYS: &[Key] = &[
     key("targets.NAME.api", Word(|| api::ALL.iter().map(|api| api.name).collect()), Required, "the API that answers there"),
     key("targets.NAME.base_url", Text, Required, "where the API answers, such as \"https://vms.example.com\"; its own paths are added"),
     live("targets.NAME.paused", Boolean, Is("false"), "no calls are made while it is true; updates wait"),
+    live("targets.NAME.protected_users", List, Unset, "users for whom no call is made: ids, and ranges such as \"1-99\" where ids are numbers; their updates become dead letters"),
     key("targets.NAME.token", Secret, Unset, "aipix, SCIM: a token made beforehand"),
     key("targets.NAME.login", Text, Unset, "aipix: the account to log in with, beside its password"),
     key("targets.NAME.access_token", Secret, Unset, "VALT: a token made beforehand"),
@@ -65,6 +66,11 @@ pub(super) static KEYS: &[Key] = &[
     live("targets.NAME.delivery.rate_limit", Number("0 to 1000000"), Is("0"), "calls per second, evenly spaced; 0 is no limit"),
     live("targets.NAME.delivery.max_waiting", Number("1 to 10000000"), Is("10000"), "records held in memory; past it consumption pauses"),
     live("targets.NAME.delivery.merge", Boolean, Is("true"), "updates of one user that wait in line are sent in one call"),
+    live("targets.NAME.guard.max_users", Number("0 to 1000000"), Unset, "so many users of the whole group may lose something within the window, and one more holds the target; required in a guard, and there is none unless set"),
+    live("targets.NAME.guard.window", Duration("1m to 168h"), Is("1h"), "the time within which those users are counted"),
+    live("targets.NAME.guard.also", List, Unset, "fields of which any value counts, beside what the API's table marks"),
+    live("targets.NAME.guard.allow_until", Time, Unset, "until then updates that take something away flow, and are not counted"),
+    live("targets.NAME.guard.refuse_until", Time, Unset, "until then they become dead letters, without a call"),
     live("targets.NAME.retry.initial_backoff", Duration("1ms to 1h"), Is("200ms"), "the longest wait before the second attempt; it doubles"),
     live("targets.NAME.retry.max_backoff", Duration("1ms to 1h"), Is("30s"), "the longest wait before any attempt"),
     live("targets.NAME.retry.max_attempts", Number("1 to 1000000"), Is("8"), "failures after which an update is given up"),

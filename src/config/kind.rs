@@ -18,11 +18,15 @@ pub(super) enum ValueKind {
     Duration(&'static str),
     /// A list of texts.
     List,
+    /// A point in time, as in RFC 3339.
+    Time,
     /// The path of a file.
     File,
     /// The key is followed by `_file` or `_env`, which say where the secret comes from.
     Secret,
 }
+
+const TIME: &str = "a time with its offset, such as 2026-12-01T12:00:00Z";
 
 impl ValueKind {
     pub(super) fn is_secret(self) -> bool {
@@ -38,6 +42,7 @@ impl ValueKind {
             ValueKind::Text
             | ValueKind::Boolean
             | ValueKind::List
+            | ValueKind::Time
             | ValueKind::File
             | ValueKind::Secret => String::new(),
         }
@@ -57,6 +62,7 @@ impl ValueKind {
                 "a number from 0 to 1, such as 0.1",
             ),
             ValueKind::Duration(_) => (&[Type::Text], "a duration such as \"250ms\" or \"30s\""),
+            ValueKind::Time => (&[Type::Datetime, Type::Text], TIME),
             ValueKind::Text
             | ValueKind::Word(_)
             | ValueKind::List
@@ -90,6 +96,7 @@ impl ValueKind {
                 "{} is not a duration: write a whole number and its unit (ms, s, m, h), such as \"250ms\" or \"30s\"",
                 quoted(text)
             )),
+            (ValueKind::Time, None) => Err(format!("{} is not {TIME}", quoted(text))),
             (ValueKind::Ratio, None) => Err(format!("must be {wanted}")),
             _ => Err(mismatch()),
         }

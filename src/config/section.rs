@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::config::duration;
 use crate::config::keys::{self, Fallback, sources};
 use crate::config::kind::ValueKind;
@@ -210,6 +212,10 @@ impl<'a> Section<'a> {
         self.get(name, parse).unwrap_or_default()
     }
 
+    pub(super) fn time(&self, name: &str) -> Option<Timestamp> {
+        self.get(name, |text| text.trim().parse().ok())
+    }
+
     /// Text that is read as something else.
     pub(super) fn parsed<T, E: Into<String>>(
         &self,
@@ -223,6 +229,16 @@ impl<'a> Section<'a> {
     /// A list of texts. From the environment and from flags, which know only text, it is separated
     /// by commas.
     pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
+        self.items(name, &[Type::Text], "a list of strings: [\"…\", \"…\"]")
+    }
+
+    /// The same of ids, which may be numbers.
+    pub(super) fn ids(&self, name: &str) -> Option<Vec<String>> {
+        let types = [Type::Text, Type::Integer];
+        self.items(name, &types, "a list of ids: [\"1-99\", 4711]")
+    }
+
+    fn items(&self, name: &str, types: &[Type], wanted: &str) -> Option<Vec<String>> {
         match &self.node(name)?.value {
             Value::Scalar(Type::Untyped, text) => Some(
                 text.split(',')
@@ -234,30 +250,25 @@ impl<'a> Section<'a> {
             Value::Array(items) => Some(
                 items
                     .iter()
-                    .filter_map(|item| self.item(name, item))
+                    .filter_map(|item| self.item(name, item, types, wanted))
                     .collect(),
             ),
             other => {
-                self.wrong(
-                    name,
-                    format!(
-                        "is {} and should be a list of strings: [\"…\", \"…\"]",
-                        other.kind()
-                    ),
-                );
+                self.wrong(name, format!("is {} and should be {wanted}", other.kind()));
                 None
             }
         }
     }
 
-    fn item(&self, name: &str, item: &Node) -> Option<String> {
-        if let Value::Scalar(Type::Text | Type::Untyped, text) = &item.value {
-            return Some(text.clone());
+    fn item(&self, name: &str, item: &Node, types: &[Type], wanted: &str) -> Option<String> {
+        match &item.value {
+            Value::Scalar(kind, text) if *kind == Type::Untyped || types.contains(kind) => {
+                return Some(text.clone());
+            }
+            _ => {}
         }
-        let message = format!(
-            "holds {} and should be a list of strings",
-            item.value.kind()
-        );
+        let wanted = wanted.split(':').next().unwrap_or_default();
+        let message = format!("holds {} and should be {wanted}", item.value.kind());
         self.reading.mistake(&item.origin, self.key(name), message);
         None
     }

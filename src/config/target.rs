@@ -8,7 +8,9 @@ use crate::api::{self, Api, Other};
 use crate::config::address;
 use crate::config::credentials::Credentials;
 use crate::config::delivery::{Delivery, Retry};
+use crate::config::guard::Guard;
 use crate::config::keys::sources;
+use crate::config::protected::Protected;
 use crate::config::proxy::Proxy;
 use crate::config::section::{Section, is_plain_name};
 use crate::config::timing::Timing;
@@ -25,6 +27,8 @@ pub struct Target {
     pub name: String,
     /// Whether no calls are made until it is false again.
     pub paused: bool,
+    /// For whom no call is made.
+    pub protected: Protected,
     /// The API that answers there.
     pub api: &'static Api,
     /// `http` or `https`, a host, and perhaps a path to put before the API's own ones.
@@ -33,6 +37,8 @@ pub struct Target {
     pub credentials: Credentials,
     /// How calls are made.
     pub delivery: Delivery,
+    /// How many users may lose something, if that is counted.
+    pub guard: Option<Guard>,
     /// How they are made again.
     pub retry: Retry,
     /// The certificates.
@@ -91,6 +97,7 @@ impl Target {
             landing,
         );
         timing.must_leave_a_lease(&delivery_section, delivery.request_timeout, &section.path);
+        let guard = Guard::read(&section.section("guard"), api);
         let retry = Retry::read(&section.section("retry"));
         let tls = Tls::read(&section.section("tls"));
         let proxy = Proxy::read(section);
@@ -103,10 +110,12 @@ impl Target {
         Some(Target {
             name: name.to_owned(),
             paused: section.boolean("paused"),
+            protected: Protected::read(section, api),
             api: api?,
             base_url: base_url?,
             credentials: credentials?,
             delivery,
+            guard,
             retry,
             tls,
             proxy,

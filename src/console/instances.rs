@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::console::exposition::{self, Counts};
 use crate::model::text;
+use crate::subscriber::guarded::GuardStatus;
 
 /// How long an instance may take to answer both questions.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,6 +34,9 @@ pub(super) struct Seen {
     pub(super) waiting: u64,
     pub(super) concurrency_limit: u64,
     pub(super) last_error: Option<String>,
+    /// An instance of an older version does not tell.
+    #[serde(default)]
+    pub(super) guard: Option<GuardStatus>,
 }
 
 /// How Kafka is for an instance, as it says.
@@ -273,10 +277,10 @@ impl Instance {
 }
 
 impl Seen {
-    /// Why the last call failed, short enough for a card.
+    /// Why the last call failed, or what the guard holds for, short enough for a card.
     pub(super) fn last_error(&self) -> Option<String> {
-        self.last_error
-            .as_deref()
-            .map(|words| text::cut(words, WORDS).into_owned())
+        let guarded = self.guard.as_ref().map(GuardStatus::words);
+        let words = guarded.as_deref().or(self.last_error.as_deref());
+        words.map(|words| text::cut(words, WORDS).into_owned())
     }
 }

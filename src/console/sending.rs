@@ -78,7 +78,11 @@ fn shown(
 ///
 /// # Errors
 /// If the broker does not answer.
-pub(super) fn run(desktop: &Arc<Desktop>, job: &Job, draft: &NewUpdate) -> Result<Value, ReadFailure> {
+pub(super) fn run(
+    desktop: &Arc<Desktop>,
+    job: &Job,
+    draft: &NewUpdate,
+) -> Result<Value, ReadFailure> {
     let Some(lane) = draft.lane() else {
         return Ok(shown(draft, "refused", None, None));
     };

@@ -16,7 +16,7 @@ use crate::api;
 use crate::config::secret_file::Secret;
 use crate::config::{
     Admin, Config, Credentials, Delivery, Kafka, Keys, Log, LogFormat, Properties, PropertyValue,
-    Retry, Shutdown, Target, Tls, Topics, Traces,
+    Protected, Retry, Shutdown, Target, Tls, Topics, Traces,
 };
 use crate::demo::broker::{Broker, Spot};
 use crate::demo::findings::{ApiState, DemoFindings};
@@ -158,6 +158,8 @@ fn target(
 ) -> anyhow::Result<Target> {
     Ok(Target {
         paused: false,
+        protected: Protected::default(),
+        guard: None,
         name: name.to_owned(),
         api: api::by_name(api).context("there is no such API")?,
         base_url: base_url.parse()?,

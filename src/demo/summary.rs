@@ -80,6 +80,8 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::UserNotFound => "the API has no such user",
         Reason::AttemptsExhausted => "it failed too often, others did not",
         Reason::Expired => "its time was over before it was sent",
+        Reason::Protected => "its user is protected",
+        Reason::HeldBack => "the guard refused what it takes away",
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Told {
     /// One past the last record of each partition, as far as its leader has answered in the last
     /// round.
     pub ends: HashMap<i32, i64>,
+    /// How many partitions the update topic has, once a broker has told.
+    pub partitions: Option<u32>,
     /// When a broker answered last.
     pub answered: Option<Instant>,
 }
@@ -95,10 +97,12 @@ impl Asking {
             }
         };
         let topic = &self.kafka.topics.updates;
-        let found = leaders(&client, topic);
+        let found = found(&client, topic);
         let mut answered = found.is_some();
+        let partitions = found.as_ref().and_then(|found| found.partitions);
         // If nobody tells, the last that is known is asked.
-        self.leaders = found.unwrap_or_else(|| std::mem::take(&mut self.leaders));
+        let leaders = found.map(|found| found.leaders);
+        self.leaders = leaders.unwrap_or_else(|| std::mem::take(&mut self.leaders));
         let answers: Vec<_> = std::thread::scope(|scope| {
             let client = &client;
             let questions: Vec<_> = self
@@ -125,6 +129,7 @@ impl Asking {
         }
         self.told.send_modify(|told| {
             told.ends = known;
+            told.partitions = partitions.or(told.partitions);
             told.answered = if answered {
                 Some(Instant::now())
             } else {
@@ -136,8 +141,15 @@ impl Asking {
     }
 }
 
-/// The partitions of each leader. One without a leader has nobody to ask.
-fn leaders(client: &BaseConsumer, topic: &str) -> Option<HashMap<i32, Vec<i32>>> {
+/// What the brokers tell of a topic.
+struct Found {
+    /// How many partitions it has; `None` if it does not exist.
+    partitions: Option<u32>,
+    /// The partitions of each leader. One without a leader has nobody to ask.
+    leaders: HashMap<i32, Vec<i32>>,
+}
+
+fn found(client: &BaseConsumer, topic: &str) -> Option<Found> {
     let metadata = client
         .fetch_metadata(Some(topic), ANSWER)
         .inspect_err(|error| debug!(%error, "who leads the partitions is not told"))
@@ -154,7 +166,15 @@ fn leaders(client: &BaseConsumer, topic: &str) -> Option<HashMap<i32, Vec<i32>>>
             .or_default()
             .push(partition.id());
     }
-    Some(leaders)
+    let all = metadata
+        .topics()
+        .iter()
+        .map(|topic| topic.partitions().len());
+    let partitions = all.sum::<usize>();
+    Some(Found {
+        partitions: u32::try_from(partitions).ok().filter(|count| *count > 0),
+        leaders,
+    })
 }
 
 fn make(kafka: &Kafka) -> anyhow::Result<BaseConsumer> {

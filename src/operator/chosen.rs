@@ -65,6 +65,14 @@ impl Chosen {
         let remark = reading.problem.filter(|(reason, _)| {
             *reason != Reason::Undecodable || facts.reason == Reason::Undecodable
         });
+        let protected = remark
+            .as_ref()
+            .filter(|(reason, _)| *reason == Reason::Protected);
+        let protected = protected.map(|(_, words)| {
+            format!(
+                "{words}, so it would be a dead letter again: take the user off that list first"
+            )
+        });
         let from_before = desk.is_from_before(letter);
         let origin = (facts.origin.partition, facts.origin.offset);
         let first = First {
@@ -106,7 +114,7 @@ impl Chosen {
             objection: if from_before {
                 Some(FROM_BEFORE.to_owned())
             } else {
-                headers_lost
+                protected.or(headers_lost)
             },
             obstacle: None,
             settled_before: false,

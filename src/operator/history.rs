@@ -348,7 +348,9 @@ fn of_interest(
         call: _,
     } = desk.judge.read(&record);
     let lane = lanes.get(&lane?)?;
-    let hopeless = problem.is_some_and(|(reason, _)| reason != Reason::Expired);
+    // A user may have been protected, or an event have expired, after it was delivered.
+    let hopeless =
+        problem.is_some_and(|(reason, _)| !matches!(reason, Reason::Expired | Reason::Protected));
     let (partition, offset) = (message.partition(), message.offset());
     // What cannot be delivered anyway overwrites nothing. Where it first stood is asked for all of
     // them together.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::{Api, Changes};
-use crate::config::Config;
+use crate::config::{Config, Protected};
 use crate::model::event::{self, Event};
 use crate::model::record::Record;
 use crate::model::route::{Claim, Router};
@@ -37,7 +37,7 @@ pub struct RecordReading {
 /// Reads records as every subscriber does.
 pub struct Judge {
     router: Router,
-    targets: Vec<(String, &'static Api)>,
+    targets: Vec<(String, &'static Api, Protected)>,
 }
 
 impl Judge {
@@ -53,7 +53,7 @@ impl Judge {
             targets: config
                 .targets
                 .iter()
-                .map(|target| (target.name.clone(), target.api))
+                .map(|target| (target.name.clone(), target.api, target.protected.clone()))
                 .collect(),
         }
     }
@@ -117,7 +117,7 @@ impl Judge {
     /// The target's API, if there is such a target.
     pub fn api(&self, target: &str) -> Option<&'static Api> {
         let mut targets = self.targets.iter();
-        targets.find_map(|(name, api)| (name == target).then_some(*api))
+        targets.find_map(|(name, api, _)| (name == target).then_some(*api))
     }
 
     /// What it takes as an id.
@@ -136,12 +136,16 @@ impl Judge {
         target: &str,
         event: &Event,
     ) -> Result<Option<(UserId, Changes)>, (Reason, String)> {
-        let Some(api) = self.api(target) else {
+        let Some((_, api, protected)) = self.targets.iter().find(|(name, ..)| name == target)
+        else {
             return Ok(None);
         };
-        let valid = update::valid(event, api);
-        valid
-            .map(Some)
-            .map_err(|invalid| (Reason::InvalidChanges, invalid.message))
+        let (user, changes) = update::valid(event, api)
+            .map_err(|invalid| (Reason::InvalidChanges, invalid.message))?;
+        if protected.contains(&user) {
+            let words = "its user is among the target's protected_users";
+            return Err((Reason::Protected, words.to_owned()));
+        }
+        Ok(Some((user, changes)))
     }
 }

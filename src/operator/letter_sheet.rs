@@ -279,5 +279,9 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::UserNotFound => "the API knows no such user",
         Reason::AttemptsExhausted => "it kept failing while the target delivered others",
         Reason::Expired => "its expirytime passed before it was delivered",
+        Reason::Protected => "its user is among the target's protected_users; no call was made",
+        Reason::HeldBack => {
+            "it would take something away from its user, and the target's guard refused that"
+        }
     }
 }

@@ -9,7 +9,8 @@ use crate::operator::Letter;
 use crate::operator::explain::{Changed, Explanation, Waiting};
 use crate::operator::sheet::{Sheet, SheetSection};
 use crate::operator::table::{of, times};
-use crate::telemetry::metrics::PAUSED;
+use crate::subscriber::guarded::GuardStatus;
+use crate::telemetry::metrics::{GUARDED, PAUSED};
 
 /// How far back outcomes are read unless said.
 pub const LATELY: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -95,6 +96,14 @@ fn doing(target: &mut SheetSection, said: Option<(&str, Value)>) {
     }
     if cause == PAUSED.1 {
         target.line("because an operator has set `paused` in its configuration");
+    } else if cause == GUARDED.1 {
+        let guard: Option<GuardStatus> = serde_json::from_value(said["guard"].clone()).ok();
+        let words = guard.map_or_else(String::new, |guard| guard.words());
+        target.line(format!(
+            "because its guard holds it: {}",
+            text::name(&words, 600)
+        ));
+        target.line("until guard.allow_until or guard.refuse_until is set: see the runbook");
     } else if state != "flowing" {
         let next = match text("next_probe_at") {
             "" => "under way".to_owned(),

@@ -4,8 +4,10 @@
 
 mod beginning;
 mod calls;
+mod configured;
 mod end;
 pub mod ending;
+pub mod guarded;
 mod lane_key;
 mod paused;
 mod report;
@@ -21,16 +23,18 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tracing::error;
 
 use self::calls::InFlight;
+use self::configured::{barred, guard, is_paused, settings};
 pub use self::end::Ended;
 use self::paused::Paused;
 use self::report::{Ends, Reminders, Shown, Stalls};
 use self::threads::Threads;
-use crate::config::{Config, Kafka, Target, UNCLAIMED};
+use crate::config::{self, Config, Kafka, Target, UNCLAIMED};
 use crate::http::attempt::{Attempt, Caller};
 use crate::http::client::Http;
 use crate::kafka::{
@@ -44,7 +48,7 @@ use crate::subscriber::stop::Stop;
 use crate::subscriber::update::Update;
 use crate::telemetry::metrics::TargetMetrics;
 use crate::telemetry::traces::Tracer;
-use engine::{Action, Batch, Engine, Refetched, Settings, Ticket};
+use engine::{Action, Batch, Engine, Refetched, Ticket};
 
 /// Bytes of records held in memory, for each target, at the most.
 const MAX_BYTES: usize = 64 << 20;
@@ -70,6 +74,8 @@ pub struct Subscriber {
     finish: UnboundedSender<(Ticket, Option<Attempt>)>,
     calls: HashMap<Ticket, InFlight>,
     pause: Paused,
+    guard: Option<config::Guard>,
+    guarded: guarded::Shown,
     lease: Arc<Lease>,
     ownership: Arc<Ownership>,
     membership: Arc<Membership>,
@@ -145,10 +151,14 @@ impl Subscriber {
         };
         let threads = Threads::spawn(config, target, &router, shared)?;
         let (finish, finished) = unbounded_channel();
+        let mut engine = Engine::new(settings(target), fastrand::u64(..), Instant::now());
+        engine.bar(barred(target));
+        engine.guard(guard(target));
+        engine.clock(Instant::now(), Timestamp::now().as_millisecond());
         Ok(Subscriber {
             topic: config.kafka.topics.updates.clone(),
             kafka: config.kafka.clone(),
-            engine: Engine::new(settings(target), fastrand::u64(..), Instant::now()),
+            engine,
             consumer: threads.consumer,
             inputs: threads.inputs,
             fetcher: threads.fetcher,
@@ -166,6 +176,8 @@ impl Subscriber {
             finish,
             calls: HashMap::new(),
             pause: Paused::new(is_paused(target), Instant::now()),
+            guard: target.and_then(|target| target.guard.clone()),
+            guarded: guarded::Shown::default(),
             lease,
             ownership,
             membership,
@@ -244,6 +256,12 @@ impl Subscriber {
         let now = Instant::now();
         self.engine.settings(settings(target), now);
         self.pause.set(is_paused(target), now);
+        self.engine.bar(barred(target));
+        let told = target.and_then(|target| target.guard.clone());
+        if told != self.guard {
+            self.engine.guard(guard(target));
+            self.guard = told;
+        }
     }
 
     fn take(&mut self, input: Input<Update>) -> Option<Ended> {
@@ -430,27 +448,6 @@ fn caller(target: &Target, metrics: &TargetMetrics) -> anyhow::Result<Caller> {
         target.delivery.request_timeout,
         Box::new(move |result| metrics.login(result)),
     )
-}
-
-fn is_paused(target: Option<&Target>) -> bool {
-    target.is_some_and(|target| target.paused)
-}
-
-fn settings(target: Option<&Target>) -> Settings {
-    let (delivery, retry) = target
-        .map(|target| (target.delivery.clone(), target.retry.clone()))
-        .unwrap_or_default();
-    Settings {
-        max_concurrency: delivery.max_concurrency,
-        rate_limit: delivery.rate_limit.map_or(0, std::num::NonZeroU32::get),
-        max_waiting: delivery.max_waiting,
-        max_bytes: MAX_BYTES,
-        request_timeout: delivery.request_timeout,
-        initial_backoff: retry.initial_backoff,
-        max_backoff: retry.max_backoff,
-        max_attempts: retry.max_attempts,
-        merge: delivery.merge,
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::model::error::ApiError;
 use crate::subscriber::Subscriber;
 use crate::subscriber::status::TargetStatus;
 use crate::subscriber::update::Update;
-use crate::telemetry::metrics::{FLOWING, PAUSED, StateNames, names};
+use crate::telemetry::metrics::{FLOWING, GUARDED, PAUSED, StateNames, names};
 use engine::{Cause, State};
 
 /// A partition whose lowest unsettled offset stands still for so long, while its target flows, is
@@ -233,6 +233,8 @@ impl Subscriber {
     fn state_names(&self) -> StateNames {
         if self.pause.is_paused() {
             PAUSED
+        } else if self.engine.guarded().is_some() {
+            GUARDED
         } else {
             names(self.engine.state())
         }
@@ -252,6 +254,9 @@ impl Subscriber {
                 target = self.name,
                 state, cause, "the target is paused: its updates wait until `paused` is false"
             );
+        } else if (state, cause) == GUARDED {
+            self.shown.told_cause = Some(cause);
+            self.tell_guarded();
         } else {
             self.tell_state(self.engine.state());
         }
@@ -293,6 +298,11 @@ impl Subscriber {
     }
 
     pub(super) fn look_around(&mut self) {
+        self.engine
+            .clock(Instant::now(), Timestamp::now().as_millisecond());
+        if let Some(partitions) = self.told.borrow().partitions {
+            self.engine.topic_partitions(partitions);
+        }
         let gauges = self.engine.gauges();
         if let (
             State::Holding {
@@ -424,8 +434,15 @@ impl Subscriber {
     fn show_status(&mut self) {
         let gauges = self.engine.gauges();
         let (state, cause) = self.state_names();
+        let guard = self.guard_status().filter(|_| cause == GUARDED.1);
+        let guarded_since = self.guarded.since(self.engine.guarded(), Instant::now());
+        let since = guarded_since.map_or(gauges.since, |since| match cause == GUARDED.1 {
+            true => since,
+            false => since.max(gauges.since),
+        });
+        let is_held = self.pause.is_paused() || cause == GUARDED.1;
         let next_probe_at = match gauges.state {
-            State::Holding { probe_at, .. } if !self.pause.is_paused() => {
+            State::Holding { probe_at, .. } if !is_held => {
                 Some(self.shown.next_probe_at.of(probe_at))
             }
             _ => None,
@@ -436,7 +453,7 @@ impl Subscriber {
         let status = TargetStatus {
             state,
             cause,
-            since: self.shown.since.of(self.pause.since(gauges.since)),
+            since: self.shown.since.of(self.pause.since(since)),
             next_probe_at,
             lag: self.metrics.total_lag(),
             in_flight: gauges.in_flight,
@@ -446,6 +463,7 @@ impl Subscriber {
                 .topic_missing
                 .then(|| format!("the update topic {} does not exist", self.topic))
                 .or(self.last_error.clone()),
+            guard,
             topic_missing: self.topic_missing,
         };
         self.board.show(

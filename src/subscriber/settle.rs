@@ -158,7 +158,10 @@ impl Settler {
 
 /// When the ending was known: with the last answer where that decided it, else now.
 fn finished_at(ending: &Ending<Update, Attempt>) -> Timestamp {
-    let decided_by_answer = !matches!(ending.end, End::Dead(Reason::Expired));
+    let decided_by_answer = !matches!(
+        ending.end,
+        End::Dead(Reason::Expired | Reason::Protected | Reason::HeldBack)
+    );
     let answered = ending.facts.as_ref().filter(|_| decided_by_answer);
     answered.map_or_else(Timestamp::now, |attempt| attempt.finished_at)
 }
@@ -182,6 +185,13 @@ pub fn error(ending: &Ending<Update, Attempt>) -> Option<ApiError> {
         End::Dead(Reason::Expired) => {
             words("the event's expirytime passed before it was delivered".to_owned())
         }
+        End::Dead(Reason::Protected) => {
+            words("the user is among the target's protected_users: no call was made".to_owned())
+        }
+        End::Dead(Reason::HeldBack) => words(
+            "it would take something away from its user, and guard.refuse_until refuses that"
+                .to_owned(),
+        ),
         End::Dead(_) => match &ending.update.problem {
             Some(problem) => words(problem.clone()),
             None => last(),

@@ -56,6 +56,11 @@ impl Subscriber {
                 }
             }
         }
+        for commit in &batch.commits {
+            if !self.ownership.holds(commit.partition, commit.epoch) {
+                self.engine.not_committed(commit.partition);
+            }
+        }
         self.engine.settled(id, Instant::now());
     }
 }

@@ -111,6 +111,77 @@ async fn a_paused_target_starts_no_call_until_it_is_paused_no_more() {
 }
 
 #[tokio::test]
+async fn protected_users_are_never_called_from_the_moment_on_at_which_they_are() {
+    let mut subscriber = subscriber(&config(true, "protected_users = [\"5-9\"]"));
+    for (offset, user) in (0..).zip([1, 5, 9, 10]) {
+        subscriber.take(update(user, offset));
+    }
+    subscriber.step();
+    assert_eq!(subscriber.engine.gauges().waiting, 2);
+    let now_too = "protected_users = [\"5-9\", 10]";
+    subscriber.take_up(&config(false, now_too));
+    subscriber.step();
+    let called: Vec<_> = subscriber
+        .calls
+        .values()
+        .map(|call| call.update.user.clone())
+        .collect();
+    assert_eq!(called, [crate::model::user::UserId::number(1)]);
+    assert_eq!(subscriber.engine.unsettled(), 3);
+}
+
+/// An update that takes something away from its user.
+fn strip(user: u64, offset: i64, changes: &Value) -> Input<Update> {
+    let api = crate::api::by_name("valt");
+    let claims = Claims::new("group".to_owned(), "valt".to_owned(), api, router());
+    let claimed = claims.claim(record(user, offset, changes, None));
+    Input::Read(vec![Read::Claimed(claimed.unwrap())])
+}
+
+#[tokio::test]
+async fn a_guarded_target_tells_who_would_lose_what_and_flows_when_it_is_allowed() {
+    let guard = "[targets.valt.guard]\nmax_users = 0\nalso = [\"card_number\"]\n";
+    let mut guarded = subscriber(&config(false, guard));
+    guarded.engine.topic_partitions(1);
+    for (offset, (user, changes)) in (0..).zip([
+        (1, json!({ "rooms": [] })),
+        (2, json!({ "rooms": [], "card_number": "7" })),
+        (2, json!({ "display_name": "Anna" })),
+    ]) {
+        guarded.take(strip(user, offset, &changes));
+    }
+    guarded.step();
+    assert!(guarded.calls.is_empty());
+    guarded.look_around();
+    let shown = status(&guarded);
+    assert_eq!(
+        (&shown["state"], &shown["cause"], &shown["next_probe_at"]),
+        (&json!("holding"), &json!("guard"), &Value::Null)
+    );
+    let told = &shown["guard"];
+    assert_eq!(
+        (&told["users"], &told["counted"], &told["share"]),
+        (&json!(2), &json!(0), &json!(0))
+    );
+    assert_eq!(told["fields"], json!(["card_number", "rooms"]));
+    assert_eq!(told["sources"], json!(["/tests"]));
+    assert_eq!(
+        (&told["first"]["offset"], &told["last"]["offset"]),
+        (&json!(0), &json!(1))
+    );
+
+    let allowed = format!("{guard}allow_until = \"2999-01-01T00:00:00Z\"\n");
+    guarded.take_up(&config(false, &allowed));
+    guarded.step();
+    assert_eq!(guarded.calls.len(), 2);
+    let shown = status(&guarded);
+    assert_eq!(
+        (&shown["cause"], &shown["guard"]),
+        (&json!("none"), &Value::Null)
+    );
+}
+
+#[tokio::test]
 async fn a_partition_that_is_lost_is_released_at_once_and_one_that_is_revoked_once_it_is_drained() {
     let revoked = |lost: bool| {
         let (released, told) = sync_channel(1);

@@ -27,6 +27,7 @@ mod ends;
 mod examples;
 mod explain;
 mod gauges;
+mod guard;
 mod hostile;
 mod kafka_gone;
 mod kills;

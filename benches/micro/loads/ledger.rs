@@ -59,7 +59,7 @@ fn arrive(ledger: &mut Ledger, offset: i64) {
 fn settle(ledger: &mut Ledger, to: i64) {
     let from = ledger.lowest_unsettled();
     let settling: Vec<i64> = (from..to).collect();
-    let commit = ledger.commit(&settling, |_| Spent::default()).unwrap();
+    let commit = ledger.commit(&settling, |_| Spent::default(), 0).unwrap();
     assert!(ledger.is_news(&commit));
     ledger.committed(commit, settling);
 }
@@ -81,10 +81,10 @@ fn above_holes() -> Round {
     let mut ledger = empty();
     (0..20_001).for_each(|offset| arrive(&mut ledger, offset));
     let settling: Vec<i64> = (1..20_000).step_by(2).collect();
-    let commit = ledger.commit(&settling, |_| Spent::default()).unwrap();
+    let commit = ledger.commit(&settling, |_| Spent::default(), 0).unwrap();
     ledger.committed(commit, settling);
     Box::new(move || {
-        black_box(ledger.commit(&[20_000], |_| Spent::default())).unwrap();
+        black_box(ledger.commit(&[20_000], |_| Spent::default(), 0)).unwrap();
     })
 }
 
@@ -97,6 +97,7 @@ fn holes() -> Checkpoint {
         topic: TopicId([7; 16]),
         horizon: 20_000,
         open,
+        ..Checkpoint::at(0)
     }
 }
 

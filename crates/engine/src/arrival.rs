@@ -58,6 +58,7 @@ impl<U, F> Engine<U, F> {
         work: Work,
         spent: Spent,
     ) {
+        let work = self.unless_barred(&update, work);
         let ticket = self
             .entries
             .add((partition, offset), size, update, work, spent);

@@ -27,7 +27,8 @@ impl<U, F> Engine<U, F> {
                 ..entry.spent
             }
         };
-        let commit = assigned.ledger.cut(end, spent);
+        let slots = assigned.slots.taken().clone();
+        let commit = assigned.ledger.cut(end, spent, slots);
         self.lost(partition, now);
         Some(commit)
     }
@@ -45,8 +46,15 @@ impl<U, F> Engine<U, F> {
         let epoch = self.next_epoch;
         let (checkpoint, unreadable) = match Checkpoint::read(&committed) {
             Ok(checkpoint) => (checkpoint, None),
-            Err(unreadable) => (Checkpoint::at(committed.offset), Some(unreadable)),
+            Err(unreadable) => {
+                let unknown = Checkpoint {
+                    slots: None,
+                    ..Checkpoint::at(committed.offset)
+                };
+                (unknown, Some(unreadable))
+            }
         };
+        let slots = self.guarding.begin(checkpoint.slots.clone(), now);
         let ledger = Ledger::new(
             committed,
             Checkpoint {
@@ -55,7 +63,7 @@ impl<U, F> Engine<U, F> {
             },
         );
         self.partitions
-            .add(partition, Partition::new(ledger, epoch));
+            .add(partition, Partition::new(ledger, epoch, slots));
         (epoch, unreadable)
     }
 

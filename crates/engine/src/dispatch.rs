@@ -21,14 +21,21 @@ impl<U: Merge, F> Engine<U, F> {
                 return;
             };
             let lane = if self.health.is_flowing() {
-                self.lanes
-                    .take(self.calls.has_slot_for_failed(self.limit.current()))
+                let failed_too = self.calls.has_slot_for_failed(self.limit.current());
+                match self.guarding.is_holding() {
+                    // Nobody else's but of those who have slots.
+                    true => self.lanes.take_granted(failed_too),
+                    false => self.lanes.take(failed_too),
+                }
             } else {
                 self.lanes.take_probe(self.health.last_probe())
             };
             // Whoever may be called is called already.
             let Some((user, head)) = lane else { return };
             let run = self.run(user, head, now);
+            if !self.passes_guard(user, &run, now) {
+                continue;
+            }
             self.start(user, run, timeout, now);
         }
     }
@@ -70,6 +77,7 @@ impl<U, F> Engine<U, F> {
         let rate = self.rate.wait_until(now);
         match self.health.state() {
             State::Probing { .. } => None,
+            State::Holding { .. } if self.awaits_slot() => None,
             State::Holding { probe_at, .. } if self.calls.len() < self.settings.max_concurrency => {
                 Some(self.ask_at(probe_at).max(rate.unwrap_or(now)))
             }
@@ -84,17 +92,30 @@ impl<U, F> Engine<U, F> {
             State::Flowing => self.has_slot(),
             // Calls from before a maximum was lowered may still be in flight.
             State::Holding { probe_at, .. } => {
-                self.ask_at(probe_at) <= now && self.calls.len() < self.settings.max_concurrency
+                !self.awaits_slot()
+                    && self.ask_at(probe_at) <= now
+                    && self.calls.len() < self.settings.max_concurrency
             }
             State::Probing { .. } => false,
         };
         may && self.rate.wait_until(now).is_none()
     }
 
+    /// Whether nobody is asked how the target is: whoever waits for a slot of the guard is next.
+    fn awaits_slot(&self) -> bool {
+        self.guarding.is_holding() || self.lanes.parked_count() > 0
+    }
+
     /// Whether a call may start as far as the limits of concurrency go.
     fn has_slot(&self) -> bool {
-        self.calls.len() < self.settings.max_concurrency
-            && self.calls.slots() < self.limit.current()
+        // No more slots of the guard are taken than calls can be made. While the target holds over
+        // it, only who has one is called.
+        let parked = match self.guarding.is_holding() {
+            true => 0,
+            false => self.lanes.parked_count(),
+        };
+        self.calls.len() + parked < self.settings.max_concurrency
+            && self.calls.slots() + parked < self.limit.current()
     }
 
     /// When the next probe may start. A user who has not failed may be asked before it is due, to

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::aside::Aside;
 use crate::backoff::Backoff;
+use crate::bar::Bar;
 use crate::calls::Calls;
 use crate::defer::Deferred;
 use crate::entries::Entries;
+use crate::guard::Guarding;
 use crate::health::{Health, State};
 use crate::lanes::Lanes;
 use crate::limit::Limit;
@@ -42,6 +44,8 @@ pub struct Engine<U, F> {
     pub(super) sentinel: NumberMap<UserKey, Ticket>,
     pub(super) proof: Proof,
     pub(super) deferred: Deferred,
+    pub(super) bar: Bar<U>,
+    pub(super) guarding: Guarding<U>,
     pub(super) paused: bool,
     /// The endings do not fit into the text of their partitions.
     pub(super) choked: bool,
@@ -66,6 +70,7 @@ impl<U: Merge, F> Engine<U, F> {
             self.give_up(now);
         }
         self.lanes.wake(now);
+        self.watch(now);
         self.dispatch(now);
         self.settle(now);
         if self.partitions.any_going() {
@@ -100,6 +105,8 @@ impl<U, F> Engine<U, F> {
             sentinel: NumberMap::with_hasher(spread),
             proof: Proof::default(),
             deferred: Deferred::default(),
+            bar: Bar::default(),
+            guarding: Guarding::new(spread, now),
             paused: false,
             choked: false,
             breath: None,
@@ -153,10 +160,12 @@ impl<U, F> Engine<U, F> {
         wake(self.partitions.give_up_at());
         wake(self.lanes.wake_at());
         wake(self.call_at(now));
+        wake(self.slot_free_at(now));
         if self.settling.is_none() {
             wake(self.aside.next_at());
             wake((!self.ended.is_empty()).then_some(self.settle_not_before));
             wake((!self.partitions.is_empty()).then_some(self.commit_at));
+            wake(self.has_slots_news().then_some(self.settle_not_before));
         }
         earliest
     }

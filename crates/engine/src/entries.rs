@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::checkpoint::Spent;
 use crate::numbers::{NumberMap, Spread};
 use crate::proof::Failure;
+use crate::verdict::Reason;
 use crate::{End, Ticket, UserKey, Work};
 
 /// How far an update has come. Only the methods below lead from one phase to the next.
@@ -200,6 +201,11 @@ impl<U, F> Entries<U, F> {
         self.bytes
     }
 
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<U, F>> {
+        self.by_ticket.values()
+    }
+
     /// For a ticket that may be gone: one from outside, or of a partition that may be lost.
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Entry<U, F>> {
         self.by_ticket.get(&ticket)
@@ -250,6 +256,35 @@ impl<U, F> Entries<U, F> {
         };
         *phase = Phase::InFlight(attempts);
         before
+    }
+
+    /// Those that stand in their lanes, are not being called, and would be: in the order of
+    /// arrival.
+    pub(super) fn in_lanes(&self, is_meant: impl Fn(&U) -> bool) -> Vec<Ticket> {
+        let is_meant = |entry: &Entry<U, F>| {
+            let is_call = matches!(entry.work, Work::Call { .. });
+            entry.is_in_lane() && is_call && is_meant(&entry.update)
+        };
+        let all = self.by_ticket.iter();
+        let mut tickets: Vec<Ticket> = all
+            .filter(|(_, entry)| is_meant(entry))
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        tickets.sort_unstable();
+        tickets
+    }
+
+    /// It is not called any more: it ends as dead when its turn comes.
+    pub(super) fn give_up(&mut self, ticket: Ticket, reason: Reason) {
+        let entry = &mut self[ticket];
+        let expires_at = entry.expires_at();
+        entry.work = Work::Dead {
+            user: entry.user(),
+            reason,
+        };
+        if let Some(expires_at) = expires_at {
+            self.expiries.remove(&(expires_at, ticket));
+        }
     }
 
     /// The attempts of an update that is being called.

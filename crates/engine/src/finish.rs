@@ -261,6 +261,8 @@ impl<U, F> Engine<U, F> {
                 self.end(ticket, End::Dead(Reason::AttemptsExhausted));
             } else if entry.is_expired(now) {
                 self.end(ticket, End::Dead(Reason::Expired));
+            } else if self.bar.holds(&entry.update) {
+                self.end(ticket, End::Dead(Reason::Protected));
             } else {
                 left.push((ticket, self.entries.again(ticket)));
             }

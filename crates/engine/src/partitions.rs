@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Index, IndexMut};
 use std::time::Instant;
 
+use crate::guard::slots::Slots;
 use crate::ledger::Ledger;
 
 /// A partition that this engine owns.
@@ -12,6 +13,8 @@ pub(super) struct Partition {
     pub(super) ledger: Ledger,
     /// Counts assignments: what was computed in one must not be committed in another.
     pub(super) epoch: u64,
+    /// What its commits tell of the guard.
+    pub(super) slots: Slots,
     going: Option<Going>,
 }
 
@@ -25,10 +28,11 @@ struct Going {
 }
 
 impl Partition {
-    pub(super) fn new(ledger: Ledger, epoch: u64) -> Self {
+    pub(super) fn new(ledger: Ledger, epoch: u64, slots: Slots) -> Self {
         Partition {
             ledger,
             epoch,
+            slots,
             going: None,
         }
     }
@@ -122,6 +126,29 @@ impl Partitions {
     pub(super) fn remove(&mut self, number: i32) -> Option<Partition> {
         self.going.remove(&number);
         self.owned.remove(&number)
+    }
+
+    /// Nothing is known of any slots any more.
+    pub(super) fn forget_slots(&mut self) {
+        for one in self.owned.values_mut() {
+            one.slots = Slots::default();
+        }
+    }
+
+    /// Slots are free again that bear an earlier time. Returns whether there are any.
+    pub(super) fn free_slots_before(&mut self, time: i64) -> bool {
+        let is_over = |one: &Partition| one.slots.first().is_some_and(|first| first < time);
+        let mut any = false;
+        for one in self.owned.values_mut().filter(|one| is_over(one)) {
+            one.slots.free_before(time);
+            any = true;
+        }
+        any
+    }
+
+    /// Whether slots were taken, and no batch tells that yet.
+    pub(super) fn any_slots_news(&self) -> bool {
+        self.owned.values().any(|one| one.slots.is_news())
     }
 
     pub(super) fn any_going(&self) -> bool {

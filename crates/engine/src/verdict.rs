@@ -20,11 +20,15 @@ pub enum Reason {
     AttemptsExhausted,
     /// The event's `expirytime` passed before it was delivered.
     Expired,
+    /// The user is one whom the target never calls for.
+    Protected,
+    /// It would take something away from its user, and the target's guard refuses that.
+    HeldBack,
 }
 
 impl Reason {
     /// Every reason, in the documented order.
-    pub const ALL: [Reason; 7] = [
+    pub const ALL: [Reason; 9] = [
         Reason::Undecodable,
         Reason::Unroutable,
         Reason::InvalidChanges,
@@ -32,6 +36,8 @@ impl Reason {
         Reason::UserNotFound,
         Reason::AttemptsExhausted,
         Reason::Expired,
+        Reason::Protected,
+        Reason::HeldBack,
     ];
 
     /// What it means.
@@ -46,6 +52,12 @@ impl Reason {
                 "The update kept failing while its target delivered others."
             }
             Reason::Expired => "The event's `expirytime` passed before it was delivered.",
+            Reason::Protected => {
+                "The user is among the target's `protected_users`; no call was made."
+            }
+            Reason::HeldBack => {
+                "It would take something away from its user while `guard.refuse_until` refuses that."
+            }
         }
     }
 
@@ -59,6 +71,8 @@ impl Reason {
             Reason::UserNotFound => "user_not_found",
             Reason::AttemptsExhausted => "attempts_exhausted",
             Reason::Expired => "expired",
+            Reason::Protected => "protected",
+            Reason::HeldBack => "held_back",
         }
     }
 }

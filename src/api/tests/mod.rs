@@ -11,6 +11,7 @@ use crate::model::text;
 mod differing;
 mod example;
 mod login;
+mod losses;
 mod page;
 mod registry;
 mod requests;

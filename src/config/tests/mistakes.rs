@@ -91,11 +91,51 @@ level = \"loud\"
             "2:21: this is not TOML: string values must be quoted, expected literal string",
             "3:15: this is not TOML: unclosed table, expected `]`",
             "6:16: this is not TOML: string values must be quoted, expected literal string",
-            "7:1: targets.valt.frobnicate: unknown key; the nearest known one is `username` (known here: api, base_url, paused, access_token_file, access_token_env, username, password_file, password_env, proxy, proxy_user, proxy_password_file, proxy_password_env, delivery, retry, tls)",
+            "7:1: targets.valt.frobnicate: unknown key; the nearest known one is `username` (known here: api, base_url, paused, protected_users, access_token_file, access_token_env, username, password_file, password_env, proxy, proxy_user, proxy_password_file, proxy_password_env, delivery, guard, retry, tls)",
             "8:1: this is not TOML: duplicate key",
             "10:1: log.level: `loud` is not one of error, warn, info, debug, trace, off; a list is written as \"info,user_courier::subscriber::ending=warn\"",
         ],
     );
+}
+
+#[test]
+fn the_guard_of_a_target_and_its_protected_users_are_checked() {
+    check_added(&[
+        (
+            "protected_users = [\"9-1\", true, 0]\n",
+            &[
+                "7:1: targets.aipix.protected_users: `9-1` is not an id of this API, such as 4711, or a range from low to high, such as \"1-99\"",
+                "7:1: targets.aipix.protected_users: `0` is not an id of this API, such as 4711, or a range from low to high, such as \"1-99\"",
+                "7:27: targets.aipix.protected_users: holds a boolean and should be a list of ids",
+            ],
+        ),
+        (
+            "protected_users = 7\n",
+            &[
+                "7:1: targets.aipix.protected_users: is a whole number and should be a list of ids: [\"1-99\", 4711]",
+            ],
+        ),
+        (
+            "[targets.aipix.guard]\nwindow = \"59s\"\nalso = [\"permission\"]\n",
+            &[
+                "7:16: targets.aipix.guard.max_users: is required in a guard: so many users may lose something",
+                "8:1: targets.aipix.guard.window: must be from 1m to 168h, not 59s",
+                "9:1: targets.aipix.guard.also: `permission` is no field of this API; the nearest is `permissions`",
+            ],
+        ),
+        (
+            "[targets.aipix.guard]\nmax_users = 5\nallow_until = 2026-12-01T12:00:00Z\nrefuse_until = \"2026-12-01T13:00:00+01:00\"\n",
+            &[
+                "10:1: targets.aipix.guard.refuse_until: contradicts `allow_until`, which was set at DIR/config.toml:9:1: keep one of the two",
+            ],
+        ),
+        (
+            "[targets.aipix.guard]\nmax_users = 5\nallow_until = 2026-12-01T12:00:00\n",
+            &[
+                "9:1: targets.aipix.guard.allow_until: `2026-12-01T12:00:00` is not a time with its offset, such as 2026-12-01T12:00:00Z",
+            ],
+        ),
+    ]);
 }
 
 #[test]

@@ -63,7 +63,11 @@ fn good(key: &Key) -> &'static str {
         (ValueKind::Number(_), _) => "7",
         (ValueKind::Ratio, _) => "0.5",
         (ValueKind::Boolean, _) => "false",
+        (ValueKind::Duration(_), Some("window")) => "\"3m\"",
         (ValueKind::Duration(_), _) => "\"3s\"",
+        (ValueKind::Time, _) => "2026-12-01T12:00:00Z",
+        (ValueKind::List, Some("also")) => "[\"permissions\"]",
+        (ValueKind::List, Some("protected_users")) => "[\"1-99\", 4711]",
         (ValueKind::List, Some("instances")) => "[\"http://courier-1:9464\"]",
         (ValueKind::List, _) => "[\"courier.example.com\"]",
         (ValueKind::Word(words), _) => {

@@ -11,6 +11,7 @@ const CAUSES = {
   fault: "something else than the API answers",
   throttled: "the API asked for a pause",
   paused: "an operator has paused it",
+  guard: "many users would lose something: allow it or refuse it",
 };
 
 export class NowPage {

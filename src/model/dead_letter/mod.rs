@@ -182,7 +182,9 @@ impl Stage {
             | Reason::Rejected
             | Reason::UserNotFound
             | Reason::AttemptsExhausted
-            | Reason::Expired => Stage::TaskPut,
+            | Reason::Expired
+            | Reason::Protected
+            | Reason::HeldBack => Stage::TaskPut,
         }
     }
 }

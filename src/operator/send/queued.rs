@@ -171,6 +171,7 @@ mod tests {
         let committed = Committed {
             offset: 5,
             read: Checkpoint {
+                slots: Some(Default::default()),
                 topic: TopicId::UNKNOWN,
                 horizon: 9,
                 open: BTreeMap::from([

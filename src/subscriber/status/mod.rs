@@ -8,6 +8,7 @@ use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
 use crate::kafka::MembershipView;
+use crate::subscriber::guarded::GuardStatus;
 
 /// A subscriber that has shown no sign of life for so long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
@@ -19,7 +20,7 @@ const UNREADY: Duration = Duration::from_secs(30);
 pub struct TargetStatus {
     /// `flowing`, `holding`, `probing`.
     pub state: &'static str,
-    /// `none`, `unreachable`, `unauthorized`, `fault`, `throttled`, `paused`.
+    /// `none`, `unreachable`, `unauthorized`, `fault`, `throttled`, `paused`, `guard`.
     pub cause: &'static str,
     /// Since when it flows, or does not.
     pub since: Timestamp,
@@ -35,6 +36,8 @@ pub struct TargetStatus {
     pub concurrency_limit: usize,
     /// Why the last attempt that failed did so. Bears no secret.
     pub last_error: Option<String>,
+    /// What would be lost, while it holds over its guard.
+    pub guard: Option<GuardStatus>,
     /// The update topic does not exist: the subscriber is not ready.
     #[serde(skip)]
     pub topic_missing: bool,

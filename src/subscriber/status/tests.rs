@@ -6,6 +6,7 @@ use super::*;
 
 fn status() -> TargetStatus {
     TargetStatus {
+        guard: None,
         state: "flowing",
         cause: "none",
         since: Timestamp::now(),

@@ -28,6 +28,8 @@ pub type StateNames = (&'static str, &'static str);
 pub const FLOWING: StateNames = ("flowing", "none");
 /// An operator has paused it.
 pub const PAUSED: StateNames = ("holding", "paused");
+/// More users would lose something than its guard lets through.
+pub const GUARDED: StateNames = ("holding", "guard");
 
 /// Every cause for which a target does not flow.
 pub fn causes() -> impl Iterator<Item = &'static str> {
@@ -37,7 +39,10 @@ pub fn causes() -> impl Iterator<Item = &'static str> {
         Cause::Fault,
         Cause::Throttled,
     ];
-    of_its_api.into_iter().map(Cause::as_str).chain([PAUSED.1])
+    of_its_api
+        .into_iter()
+        .map(Cause::as_str)
+        .chain([PAUSED.1, GUARDED.1])
 }
 
 /// All metrics of the process.

@@ -12,11 +12,14 @@
 //! is nothing to say but the topic's id, the text ends with it.
 //!
 //! If the topic's id is not known, the text is `uc1.` and the same without it, as older versions
-//! wrote it.
+//! wrote it. Behind either text stands what is taken of a guarded target's slots, if there is
+//! anything (`crates/engine/src/guard/slots.rs`). Each part is read by itself, so that damage to
+//! one spoils no other.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::guard::slots::{MAX_SLOTS_TEXT, Taken};
 use crate::{TopicId, base64};
 
 /// The broker takes this much text beside an offset (`offset.metadata.max.bytes`).
@@ -71,6 +74,8 @@ pub struct Checkpoint {
     pub horizon: i64,
     /// The unsettled offsets below the horizon, and those above it on which attempts were spent.
     pub open: BTreeMap<i64, Spent>,
+    /// What is taken of the partition's slots; `None` if that cannot be read.
+    pub slots: Option<Taken>,
 }
 
 /// A text that is none of ours, or damaged.
@@ -102,6 +107,7 @@ impl Checkpoint {
             topic: TopicId::UNKNOWN,
             horizon: offset,
             open: BTreeMap::new(),
+            slots: Some(Taken::default()),
         }
     }
 
@@ -113,29 +119,36 @@ impl Checkpoint {
             .range(offset..)
             .map(|(at, spent)| (*at, *spent))
             .collect();
-        write(self.topic, offset, self.horizon, &open)
+        let slots = self.slots.as_ref().map(Taken::text).unwrap_or_default();
+        let mut commit = write(self.topic, offset, self.horizon, &open, slots.len())?;
+        commit.metadata.push_str(&slots);
+        Some(commit)
     }
 
     /// Reads a commit back. An empty text says nothing, and that is fine.
     pub fn read(commit: &Commit) -> Result<Self, Unreadable> {
-        if commit.metadata.is_empty() {
-            return Ok(Checkpoint::at(commit.offset));
+        let (text, slots) = Taken::split(&commit.metadata);
+        let slots = slots.map_or_else(|| Some(Taken::default()), Taken::read);
+        Ok(Checkpoint {
+            slots,
+            ..Checkpoint::read_text(commit.offset, text)?
+        })
+    }
+
+    fn read_text(offset: i64, text: &str) -> Result<Self, Unreadable> {
+        if text.is_empty() {
+            return Ok(Checkpoint::at(offset));
         }
         let decode = |text| base64::decode(text).ok_or(Unreadable::Damaged);
-        if let Some(text) = commit.metadata.strip_prefix(MARK_WITHOUT_ID) {
-            return parse(commit.offset, &decode(text)?).ok_or(Unreadable::Damaged);
+        if let Some(text) = text.strip_prefix(MARK_WITHOUT_ID) {
+            return parse(offset, &decode(text)?).ok_or(Unreadable::Damaged);
         }
-        let bytes = decode(
-            commit
-                .metadata
-                .strip_prefix(MARK)
-                .ok_or(Unreadable::Foreign)?,
-        )?;
+        let bytes = decode(text.strip_prefix(MARK).ok_or(Unreadable::Foreign)?)?;
         let (id, rest) = bytes.split_first_chunk().ok_or(Unreadable::Damaged)?;
         let checkpoint = if rest.is_empty() {
-            Some(Checkpoint::at(commit.offset))
+            Some(Checkpoint::at(offset))
         } else {
-            parse(commit.offset, rest)
+            parse(offset, rest)
         };
         checkpoint
             .map(|checkpoint| Checkpoint {
@@ -146,13 +159,16 @@ impl Checkpoint {
     }
 }
 
-/// As [`Checkpoint::write`]; `open` goes up, and begins at `offset` or above.
+/// As [`Checkpoint::write`], without the slots, for which room is left; `open` goes up, and begins
+/// at `offset` or above.
 pub(super) fn write(
     topic: TopicId,
     offset: i64,
     horizon: i64,
     open: &[(i64, Spent)],
+    room: usize,
 ) -> Option<Commit> {
+    let full = FULL_TEXT - room.min(MAX_SLOTS_TEXT);
     let holes = &open[..open.partition_point(|(at, _)| *at < horizon)];
     if horizon.saturating_sub(offset) > MAX_WINDOW || holes.len() > MAX_HOLES {
         return None;
@@ -167,7 +183,7 @@ pub(super) fn write(
     if horizon > offset {
         put_holes(&mut bytes, offset, horizon, holes);
     }
-    if text_length(bytes.len()) > FULL_TEXT {
+    if text_length(bytes.len()) > full {
         return None;
     }
     let bare = bytes.len();
@@ -177,7 +193,7 @@ pub(super) fn write(
         put(&mut bytes, (at - before) as u64);
         put(&mut bytes, spent.calls.into());
         put(&mut bytes, spent.failures.into());
-        if text_length(bytes.len()) > FULL_TEXT || at - before > MAX_WINDOW {
+        if text_length(bytes.len()) > full || at - before > MAX_WINDOW {
             bytes.truncate(fits);
             break;
         }
@@ -198,7 +214,8 @@ fn text_length(bytes: usize) -> usize {
     MARK.len() + (bytes * 4).div_ceil(3)
 }
 
-fn put(bytes: &mut Vec<u8>, mut number: u64) {
+/// Appends a number in LEB128.
+pub(crate) fn put(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push((number as u8 & 0x7f) | 0x80);
         number >>= 7;
@@ -241,10 +258,10 @@ fn put_holes(bytes: &mut Vec<u8>, offset: i64, horizon: i64, holes: &[(i64, Spen
 }
 
 /// The bytes not yet read.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn number(&mut self) -> Option<u64> {
+    pub(crate) fn number(&mut self) -> Option<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let (byte, rest) = self.0.split_first()?;

@@ -10,6 +10,7 @@ fn checkpoint(horizon: i64, holes: impl IntoIterator<Item = i64>) -> Checkpoint 
         topic: TopicId([7; 16]),
         horizon,
         open,
+        slots: Some(Taken::default()),
     }
 }
 
@@ -174,7 +175,7 @@ proptest! {
             .filter(|(at, spent)| *at < horizon || spent.calls > 0)
             .map(|(at, spent)| (at, if spent.calls == 0 { Spent::default() } else { spent }))
             .collect();
-        let written = Checkpoint { topic: TopicId(topic), horizon, open };
+        let written = Checkpoint { topic: TopicId(topic), horizon, open, slots: Some(Taken::default()) };
         let commit = written.write(offset).unwrap();
         prop_assert!(commit.metadata.len() <= MAX_TEXT);
         prop_assert_eq!(Checkpoint::read(&commit), Ok(written));

@@ -15,6 +15,8 @@ pub(super) enum Phase {
     InFlight,
     /// Its head waits for another attempt.
     Backoff(Instant),
+    /// Its head waits for a slot of the guard, at this place in line.
+    Parked(u64),
 }
 
 /// A lane stands in one of the lines, or in none while its head is
@@ -28,13 +30,32 @@ pub(super) struct Lines {
     pub(super) failed: BTreeMap<u64, UserKey>,
     next_place: u64,
     pub(super) backoff: BTreeSet<(Instant, UserKey)>,
+    /// Users who wait for a slot.
+    pub(super) parked: BTreeMap<u64, UserKey>,
+    /// Something came to one of those lanes, or left it.
+    pub(super) parked_has_changed: bool,
 }
+
+/// Places count up from here. Whoever has waited for a slot, and has got it, stands before all
+/// others.
+const USUAL: u64 = 1 << 62;
 
 impl Lines {
     /// To the end of those that may be called.
     pub(super) fn ready(&mut self, user: UserKey, standing: Standing) -> Phase {
+        let place = USUAL + self.next_place;
+        self.next_place += 1;
+        self.ready_at(place, user, standing)
+    }
+
+    /// Before all those who have no slot.
+    pub(super) fn ready_first(&mut self, user: UserKey, standing: Standing) -> Phase {
         let place = self.next_place;
         self.next_place += 1;
+        self.ready_at(place, user, standing)
+    }
+
+    fn ready_at(&mut self, place: u64, user: UserKey, standing: Standing) -> Phase {
         let line = if standing == Standing::Clean {
             &mut self.clean
         } else {
@@ -42,6 +63,13 @@ impl Lines {
         };
         line.insert(place, user);
         Phase::Ready(place)
+    }
+
+    pub(super) fn park(&mut self, user: UserKey) -> Phase {
+        let place = self.next_place;
+        self.next_place += 1;
+        self.parked.insert(place, user);
+        Phase::Parked(place)
     }
 
     pub(super) fn backoff(&mut self, user: UserKey, at: Instant) -> Phase {
@@ -59,6 +87,7 @@ impl Lines {
                     .or_else(|| self.failed.remove(&place)),
             ),
             Phase::Backoff(at) => drop(self.backoff.remove(&(at, user))),
+            Phase::Parked(place) => drop(self.parked.remove(&place)),
             Phase::InFlight => {}
         }
     }
@@ -67,6 +96,16 @@ impl Lines {
     pub(super) fn longest_ready(&self) -> Option<UserKey> {
         let firsts = [self.clean.first_key_value(), self.failed.first_key_value()];
         firsts.into_iter().flatten().min().map(|(_, user)| *user)
+    }
+
+    /// The first user who has waited for a slot and has got it.
+    pub(super) fn first_granted(&self, failed_too: bool) -> Option<UserKey> {
+        let failed = self.failed.first_key_value().filter(|_| failed_too);
+        let firsts = [self.clean.first_key_value(), failed];
+        let first = firsts.into_iter().flatten().min();
+        first
+            .filter(|(place, _)| **place < USUAL)
+            .map(|(_, user)| *user)
     }
 
     /// The user to ask how the target is: one who has not failed tells most, and not the one who

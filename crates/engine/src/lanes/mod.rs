@@ -35,6 +35,12 @@ struct Lane {
     phase: Phase,
 }
 
+impl Lane {
+    fn is_parked(&self) -> bool {
+        matches!(self.phase, Phase::Parked(_))
+    }
+}
+
 /// The lane of a user for whom something waits.
 fn lane(lanes: &mut NumberMap<UserKey, Lane>, user: UserKey) -> &mut Lane {
     lanes.get_mut(&user).unwrap_or_else(|| no_lane(user))
@@ -67,7 +73,11 @@ impl Lanes {
     /// Puts a ticket behind whatever waits for that user.
     pub fn push(&mut self, user: UserKey, ticket: Ticket) {
         match self.lanes.entry(user) {
-            Entry::Occupied(lane) => lane.into_mut().behind.push_back(ticket),
+            Entry::Occupied(lane) => {
+                let lane = lane.into_mut();
+                lane.behind.push_back(ticket);
+                self.lines.parked_has_changed |= lane.is_parked();
+            }
             Entry::Vacant(place) => {
                 place.insert(Lane {
                     head: ticket,
@@ -101,6 +111,12 @@ impl Lanes {
         } else {
             *self.lines.clean.first_key_value()?.1
         };
+        Some(self.start(user))
+    }
+
+    /// The same of users who have got a slot.
+    pub fn take_granted(&mut self, failed_too: bool) -> Option<(UserKey, Ticket)> {
+        let user = self.lines.first_granted(failed_too)?;
         Some(self.start(user))
     }
 
@@ -156,6 +172,11 @@ impl Lanes {
         self.failed.len()
     }
 
+    /// The first update of that user.
+    pub fn head(&self, user: UserKey) -> Option<Ticket> {
+        self.lanes.get(&user).map(|lane| lane.head)
+    }
+
     /// How many updates a lane has.
     pub fn waiting(&self, user: UserKey) -> usize {
         self.lanes
@@ -183,6 +204,47 @@ impl Lanes {
         lane.phase = self.lines.ready(user, standing(&self.failed, user));
     }
 
+    /// The head that was taken must not be called before its user has a slot.
+    pub fn park(&mut self, user: UserKey) {
+        let lane = lane(&mut self.lanes, user);
+        self.lines.leave(user, lane.phase);
+        lane.phase = self.lines.park(user);
+    }
+
+    /// A user who waits for a slot need not do so any more, or has got it: `granted`.
+    pub fn unpark(&mut self, user: UserKey, granted: bool) {
+        if let Some(lane) = self.lanes.get_mut(&user).filter(|lane| lane.is_parked()) {
+            self.lines.leave(user, lane.phase);
+            let standing = standing(&self.failed, user);
+            lane.phase = match granted {
+                true => self.lines.ready_first(user, standing),
+                false => self.lines.ready(user, standing),
+            };
+        }
+    }
+
+    /// Nobody need wait for a slot any more.
+    pub fn unpark_all(&mut self) {
+        for user in self.parked() {
+            self.unpark(user, false);
+        }
+    }
+
+    /// Users who wait for a slot, the longest-waiting first.
+    pub fn parked(&self) -> Vec<UserKey> {
+        self.lines.parked.values().copied().collect()
+    }
+
+    /// How many those are.
+    pub fn parked_count(&self) -> usize {
+        self.lines.parked.len()
+    }
+
+    /// Whether something came to one of those lanes, or left it, since this was asked last.
+    pub fn parked_has_changed(&mut self) -> bool {
+        std::mem::take(&mut self.lines.parked_has_changed)
+    }
+
     /// Whether nothing waits for that user.
     pub fn is_free(&self, user: UserKey) -> bool {
         !self.lanes.contains_key(&user)
@@ -199,6 +261,7 @@ impl Lanes {
             let place = lane.behind.binary_search(&ticket);
             debug_assert!(place.is_ok(), "{ticket:?} is not in {user:?}'s lane");
             lane.behind.remove(place.ok()?);
+            self.lines.parked_has_changed |= lane.is_parked();
             return None;
         }
         let Some(next) = lane.behind.pop_front() else {

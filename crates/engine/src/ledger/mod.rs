@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::{self, Checkpoint, Commit, Spent};
+use crate::guard::slots::Taken;
 use crate::{Ticket, TopicId};
 
 /// What an arriving offset is.
@@ -134,9 +135,16 @@ impl Ledger {
     /// What would be committed if the offsets `settling`, lowest first, were settled; `None` if the
     /// text would not fit. `spent` tells the attempts spent on a ticket.
     ///
+    /// `room` bytes of the text are left for what else it has to tell.
+    ///
     /// What waits above the horizon without an attempt is not looked at: there may be thousands of
     /// them.
-    pub fn commit(&self, settling: &[i64], spent: impl Fn(Ticket) -> Spent) -> Option<Commit> {
+    pub fn commit(
+        &self,
+        settling: &[i64],
+        spent: impl Fn(Ticket) -> Spent,
+        room: usize,
+    ) -> Option<Commit> {
         let horizon = settling
             .last()
             .map_or(self.horizon, |last| self.horizon.max(last + 1));
@@ -178,13 +186,13 @@ impl Ledger {
             .chain(waits)
             .chain(deferred)
             .fold(self.position, i64::min);
-        checkpoint::write(self.topic, lowest, horizon, &open)
+        checkpoint::write(self.topic, lowest, horizon, &open, room)
     }
 
     /// What the next owner should begin with if the log was cut at `end` and goes on there with
     /// other records: what was settled below it stays so, and nothing from there on was read. It
     /// names no topic, so that it is news to be committed at once.
-    pub fn cut(&self, end: i64, spent: impl Fn(Ticket) -> Spent) -> Commit {
+    pub fn cut(&self, end: i64, spent: impl Fn(Ticket) -> Spent, slots: Taken) -> Commit {
         let horizon = self.horizon.min(end);
         let mut open: BTreeMap<i64, Spent> = self
             .expected
@@ -207,17 +215,19 @@ impl Ledger {
             .copied()
             .unwrap_or(end)
             .min(self.position);
+        let text = slots.text();
         // It has fewer holes than what was committed, so it fits. Without it, some are called
         // again.
         Checkpoint {
             topic: TopicId::UNKNOWN,
             horizon,
             open,
+            slots: Some(slots),
         }
         .write(offset)
         .unwrap_or(Commit {
             offset,
-            metadata: String::new(),
+            metadata: text,
         })
     }
 

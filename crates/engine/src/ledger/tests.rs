@@ -19,7 +19,7 @@ fn the_lowest_unsettled_offset_is_committed_and_not_the_highest_settled() {
         assert_eq!(ledger.arrive(offset), Some(Arrival::Open(Spent::default())));
         ledger.open(offset, Ticket(offset as u64));
     }
-    let commit = ledger.commit(&[12, 13, 14], no_attempts).unwrap();
+    let commit = ledger.commit(&[12, 13, 14], no_attempts, 0).unwrap();
     assert_eq!(commit.offset, 10);
     ledger.committed(commit.clone(), 12..15);
 
@@ -49,7 +49,7 @@ fn gaps_do_not_stall_it() {
     ledger.open(0, Ticket(0));
     ledger.arrive(100);
     ledger.advance(250);
-    let commit = ledger.commit(&[0], no_attempts).unwrap();
+    let commit = ledger.commit(&[0], no_attempts, 0).unwrap();
     assert_eq!(commit.offset, 250);
 }
 
@@ -85,7 +85,7 @@ fn the_topic_that_it_is_of_is_committed_even_if_nothing_was_read() {
             ..Checkpoint::at(0)
         },
     );
-    let commit = ledger.commit(&[], no_attempts).unwrap();
+    let commit = ledger.commit(&[], no_attempts, 0).unwrap();
     assert!(ledger.is_news(&commit));
     assert_eq!(Checkpoint::read(&commit).unwrap().topic, TopicId([7; 16]));
     ledger.committed(commit.clone(), []);
@@ -99,12 +99,18 @@ fn of_a_log_that_was_cut_what_is_settled_below_the_cut_stays_so_and_nothing_abov
         ledger.arrive(offset);
         ledger.open(offset, Ticket(offset as u64));
     }
-    let commit = ledger.commit(&[11, 12, 14, 16, 18], no_attempts).unwrap();
+    let commit = ledger
+        .commit(&[11, 12, 14, 16, 18], no_attempts, 0)
+        .unwrap();
     ledger.committed(commit, [11, 12, 14, 16, 18]);
-    let cut = ledger.cut(15, |ticket| Spent {
-        calls: (ticket.0 == 13).into(),
-        failures: 0,
-    });
+    let cut = ledger.cut(
+        15,
+        |ticket| Spent {
+            calls: (ticket.0 == 13).into(),
+            failures: 0,
+        },
+        Taken::default(),
+    );
     let mut next = Ledger::new(cut.clone(), Checkpoint::read(&cut).unwrap());
     let arrivals: Vec<_> = (cut.offset..20)
         .map(|offset| next.arrive(offset).unwrap())
@@ -121,14 +127,14 @@ fn of_a_log_that_was_cut_what_is_settled_below_the_cut_stays_so_and_nothing_abov
         )
     );
     assert_eq!(
-        ledger.cut(10, no_attempts),
+        ledger.cut(10, no_attempts, Taken::default()),
         Commit {
             offset: 10,
             metadata: String::new()
         }
     );
     assert_eq!(
-        ledger.cut(3, no_attempts),
+        ledger.cut(3, no_attempts, Taken::default()),
         Commit {
             offset: 3,
             metadata: String::new()
@@ -146,7 +152,7 @@ fn spent_attempts_come_back_with_the_record() {
         failures: 3,
     };
     ledger.tried(0);
-    let commit = ledger.commit(&[], |_| spent).unwrap();
+    let commit = ledger.commit(&[], |_| spent, 0).unwrap();
     let mut next = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
     assert_eq!(next.arrive(0), Some(Arrival::Open(spent)));
 }
@@ -164,7 +170,7 @@ fn what_is_deferred_stays_unsettled_with_its_attempts_and_comes_back() {
     };
     ledger.defer(1, spent);
     ledger.defer(2, Spent::default());
-    let commit = ledger.commit(&[0, 3], no_attempts).unwrap();
+    let commit = ledger.commit(&[0, 3], no_attempts, 0).unwrap();
     assert_eq!((commit.offset, ledger.lowest_unsettled()), (1, 0));
     let mut next = Ledger::new(commit.clone(), Checkpoint::read(&commit).unwrap());
     let arrivals: Vec<_> = (1..4).map(|offset| next.arrive(offset).unwrap()).collect();
@@ -181,5 +187,5 @@ fn what_is_deferred_stays_unsettled_with_its_attempts_and_comes_back() {
     assert_eq!((ledger.fetched(1), ledger.fetched(1)), (Some(spent), None));
     assert_eq!(ledger.lowest_unsettled(), 2);
     assert_eq!(ledger.fetched(2), Some(Spent::default()));
-    assert_eq!(ledger.commit(&[], no_attempts).unwrap().offset, 4);
+    assert_eq!(ledger.commit(&[], no_attempts, 0).unwrap().offset, 4);
 }

@@ -33,7 +33,8 @@ impl<U, F> Engine<U, F> {
         let (mut commits, mut unfit) = (Vec::new(), HashSet::new());
         for (number, partition) in self.partitions.iter() {
             let endings = chosen.remove(&number);
-            if endings.is_none() && !periodic && !partition.is_going() {
+            let is_asked = periodic || partition.is_going() || partition.slots.is_news();
+            if endings.is_none() && !is_asked {
                 continue;
             }
             let endings = endings.unwrap_or_default();
@@ -41,7 +42,7 @@ impl<U, F> Engine<U, F> {
             let (commit, fitting) = self.fit(partition, &offsets[..partition.may_settle(&offsets)]);
             unfit.extend(endings[fitting..].iter().map(|(_, ticket)| *ticket));
             let Some(commit) = commit else { continue };
-            if partition.ledger.is_news(&commit) {
+            if partition.ledger.is_news(&commit) || partition.slots.is_news() {
                 let commit = PartitionCommit {
                     partition: number,
                     epoch: partition.epoch,
@@ -74,7 +75,10 @@ impl<U, F> Engine<U, F> {
 
     fn commit(&self, partition: &Partition, settling: &[i64]) -> Option<Commit> {
         let spent = |ticket: Ticket| self.entries[ticket].spent;
-        partition.ledger.commit(settling, spent)
+        let room = self.guarding.room();
+        let mut commit = partition.ledger.commit(settling, spent, room)?;
+        commit.metadata.push_str(&partition.slots.taken().text());
+        Some(commit)
     }
 
     /// Whether a commit would say anything new of this partition.

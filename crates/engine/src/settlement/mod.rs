@@ -58,7 +58,8 @@ impl<U, F> Engine<U, F> {
         let aside = self.aside.next_at().is_some_and(|at| at <= now);
         let ended = !self.ended.is_empty() && (now >= self.settle_not_before || going);
         let periodic = now >= self.commit_at;
-        if self.settling.is_some() || !(ended || aside || periodic || going) {
+        let slots = now >= self.settle_not_before && self.has_slots_news();
+        if self.settling.is_some() || !(ended || aside || periodic || going || slots) {
             return;
         }
         if periodic {
@@ -86,6 +87,9 @@ impl<U, F> Engine<U, F> {
         self.settle_not_before = now + pause;
         if commits.is_empty() {
             return;
+        }
+        for commit in &commits {
+            self.partitions[commit.partition].slots.offer();
         }
         let id = self.next_batch;
         self.next_batch += 1;
@@ -154,6 +158,7 @@ impl<U, F> Engine<U, F> {
                 .get_mut(partition)
                 .filter(|assigned| assigned.epoch == epoch)
             {
+                assigned.slots.committed();
                 assigned
                     .ledger
                     .committed(commit, offsets.remove(&partition).unwrap_or_default());
@@ -169,11 +174,21 @@ impl<U, F> Engine<U, F> {
             tickets,
             apart,
             bytes,
+            commits,
             ..
         }) = self.taken(batch)
         else {
             return;
         };
+        for PartitionCommit {
+            partition, epoch, ..
+        } in commits
+        {
+            let assigned = self.partitions.get_mut(partition);
+            if let Some(assigned) = assigned.filter(|assigned| assigned.epoch == epoch) {
+                assigned.slots.not_committed();
+            }
+        }
         let alone = tickets.len() == 1;
         if why.late && !tickets.is_empty() {
             self.portions.of(apart).halve(tickets.len(), bytes);

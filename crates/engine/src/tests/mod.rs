@@ -1,5 +1,6 @@
 //! One engine, one API and a clock: what a few users' odd answers come to.
 
+mod bar;
 mod memory;
 
 use std::collections::HashMap;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::UserKey;
 use crate::verdict::{Finding, Verdict};
-use crate::{Action, Commit, Engine, Merge, Settings, State, Ticket, Work};
+use crate::{Action, Commit, End, Engine, Merge, Settings, State, Ticket, Work};
 
 #[derive(Debug)]
 struct Update(u64);
@@ -31,6 +32,8 @@ struct Played {
     paused: bool,
     /// Of the updates that were settled, in their order.
     settled: Vec<u64>,
+    /// How they ended.
+    endings: Vec<(u64, End)>,
     released: bool,
 }
 
@@ -65,6 +68,7 @@ impl Played {
             fetches: Vec::new(),
             paused: false,
             settled: Vec::new(),
+            endings: Vec::new(),
             released: false,
         }
     }
@@ -77,6 +81,9 @@ impl Played {
                 Action::Settle(batch) => {
                     self.settled
                         .extend(batch.endings.iter().map(|ending| ending.update.0));
+                    let endings = batch.endings.iter();
+                    self.endings
+                        .extend(endings.map(|ending| (ending.update.0, ending.end)));
                     self.engine.settled(batch.id, self.now);
                 }
                 Action::Fetch { epoch, offsets, .. } => self.fetches.push((epoch, offsets)),
@@ -87,6 +94,19 @@ impl Played {
                 Action::OrderViolation => panic!("the order is violated"),
             }
         }
+    }
+
+    /// Time enough for what has ended to be settled.
+    fn settle(&mut self) {
+        self.now += Duration::from_millis(300);
+        self.step();
+    }
+
+    /// Whose calls are in flight, in the order of their users.
+    fn users_in_flight(&self) -> Vec<u64> {
+        let mut users: Vec<u64> = self.in_flight.iter().map(|(user, _)| *user).collect();
+        users.sort_unstable();
+        users
     }
 
     fn arrive(&mut self, user: u64) {

@@ -18,8 +18,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 use plan::{
-    Plan, calm_plans, crowded_plans, memory_made_small_in_an_outage, plans,
-    retry_that_hangs_since_an_outage,
+    Plan, broken_upstream, calm_plans, crowded_plans, guarded_plans,
+    memory_made_small_in_an_outage, plans, retry_that_hangs_since_an_outage,
 };
 use world::World;
 
@@ -123,6 +123,26 @@ fn a_text_that_is_full_loses_nothing() {
         full * 2 > all,
         "the text was full in {full} histories of {all} only"
     );
+}
+
+/// A guarded target takes something away from so many users at most, whatever goes wrong; in the
+/// end it is allowed, and everything flows.
+#[test]
+fn a_guard_keeps_its_count_whatever_goes_wrong() {
+    check(1000, guarded_plans, |plan| World::run(plan).map(drop));
+}
+
+/// The same of a thousand users whom a bulk job strips.
+#[test]
+fn a_broken_upstream_strips_no_more_users_than_the_guard_lets_through() {
+    for instances in 1..=4 {
+        for seed in 0..5 {
+            let plan = broken_upstream(instances, seed);
+            if let Err(why) = World::run(&plan) {
+                panic!("{instances} instances, seed {seed}: {why}");
+            }
+        }
+    }
 }
 
 #[test]

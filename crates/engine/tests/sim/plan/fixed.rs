@@ -22,6 +22,7 @@ pub fn memory_made_small_in_an_outage() -> Plan {
         kind: Kind::Good,
         gap: 0,
         fields: 1,
+        strips: 0,
         size: SMALL,
     };
     Plan {
@@ -37,6 +38,7 @@ pub fn memory_made_small_in_an_outage() -> Plan {
         background: true,
         crowded: false,
         merge: true,
+        guard: None,
         records: records.into_iter().map(planned).collect(),
         faults: vec![
             (
@@ -67,6 +69,7 @@ pub fn retry_that_hangs_since_an_outage() -> Plan {
         kind: Kind::Good,
         gap: 0,
         fields: 1,
+        strips: 0,
         size: SMALL,
     };
     Plan {

@@ -2,8 +2,13 @@
 //! shrunk.
 
 mod fixed;
+mod guarded;
+
+use std::time::Duration;
 
 use proptest::prelude::*;
+
+pub use guarded::{broken_upstream, guarded_plans};
 
 pub use fixed::{memory_made_small_in_an_outage, retry_that_hangs_since_an_outage};
 
@@ -52,6 +57,8 @@ pub struct Planned {
     /// The fields that it sets, a bit each. The lowest is the one that the API rejects, if it
     /// rejects it.
     pub fields: u8,
+    /// Those of them that it sets to nothing.
+    pub strips: u8,
     /// Bytes that it is said to take.
     pub size: usize,
 }
@@ -98,6 +105,17 @@ pub enum Fault {
     Refuse { user: u64, millis: u64 },
     /// For a while a transaction of more bytes does not get through in time.
     Link { bytes: usize, millis: u64 },
+    /// For a while what takes something away is allowed.
+    Allow { millis: u64 },
+    /// For a while it is refused.
+    Refusal { millis: u64 },
+}
+
+/// The guard of the target.
+#[derive(Clone, Copy, Debug)]
+pub struct GuardPlan {
+    pub max_users: u32,
+    pub window: Duration,
 }
 
 /// A whole history.
@@ -121,6 +139,7 @@ pub struct Plan {
     pub crowded: bool,
     /// Updates that wait are sent in one call.
     pub merge: bool,
+    pub guard: Option<GuardPlan>,
     pub records: Vec<Planned>,
     /// Each at so many milliseconds after the one before.
     pub faults: Vec<(u64, Fault)>,
@@ -154,6 +173,7 @@ fn records(users: u64) -> impl Strategy<Value = Vec<Planned>> {
             kind,
             gap,
             fields,
+            strips: 0,
             size,
         }
     });
@@ -269,6 +289,7 @@ fn with_faults(
                     background,
                     crowded: false,
                     merge,
+                    guard: None,
                     records,
                     faults,
                 }
@@ -315,6 +336,7 @@ pub fn crowded_plans() -> impl Strategy<Value = Plan> {
                 kind,
                 gap: rng.i64(1 << 28..1 << 29),
                 fields: 1,
+                strips: 0,
                 size: SMALL,
             }
         });
@@ -331,6 +353,7 @@ pub fn crowded_plans() -> impl Strategy<Value = Plan> {
             background: true,
             crowded: true,
             merge: false,
+            guard: None,
             records: records.collect(),
             faults,
         }

@@ -46,6 +46,10 @@ impl World<'_> {
         let latency = Duration::from_millis(self.rng.u64(1..=self.plan.latency));
         let hangs =
             mood == Some(Mood::Hangs) || mood.is_none() && kind(&run) == Kind::Odd(Mood::Hangs);
+        let counts = self.counts(&run);
+        if counts {
+            self.check_guard_at_start(&run)?;
+        }
         let done_at = now + if hangs { timeout } else { latency.min(timeout) };
         self.instances[index].calls.push(Call {
             ticket,
@@ -54,6 +58,7 @@ impl World<'_> {
             finding,
             applied: false,
             cancelled: false,
+            counts,
         });
         Ok(())
     }
@@ -135,7 +140,7 @@ impl World<'_> {
 
     /// The API does its part of the calls whose time has come, also of those whose instance is
     /// frozen.
-    pub(super) fn apply_due(&mut self) {
+    pub(super) fn apply_due(&mut self) -> Checked {
         let now = self.now;
         let mut due = Vec::new();
         for call in self
@@ -145,18 +150,27 @@ impl World<'_> {
         {
             if call.done_at <= now && !call.applied {
                 call.applied = true;
-                due.push((call.done_at, call.run.clone(), call.finding.verdict));
+                due.push((
+                    call.done_at,
+                    call.run.clone(),
+                    call.finding.verdict,
+                    call.counts,
+                ));
             }
         }
         due.sort_by_key(|(done_at, ..)| *done_at);
-        for (_, run, verdict) in due {
-            self.apply(&run, verdict);
+        for (_, run, verdict, counts) in due {
+            self.apply(&run, verdict, counts)?;
         }
+        Ok(())
     }
 
-    pub(super) fn apply(&mut self, run: &[Record], verdict: Verdict) {
+    pub(super) fn apply(&mut self, run: &[Record], verdict: Verdict, counts: bool) -> Checked {
         if verdict != Verdict::Delivered {
-            return;
+            return Ok(());
+        }
+        if counts {
+            self.check_guard_at_loss(run)?;
         }
         for record in run {
             self.taken[record.partition as usize][record.index] = true;
@@ -165,6 +179,7 @@ impl World<'_> {
                     .extend(fields(record.fields).map(|field| ((record.user, field), *record)));
             }
         }
+        Ok(())
     }
 }
 

@@ -27,11 +27,18 @@ pub(super) fn faults_of(plan: &Plan, start: Instant) -> (Vec<(Instant, Fault)>, 
             | Fault::Outage { millis, .. }
             | Fault::SlowCommits { millis, .. }
             | Fault::Refuse { millis, .. }
-            | Fault::Link { millis, .. } => *millis,
+            | Fault::Link { millis, .. }
+            | Fault::Allow { millis }
+            | Fault::Refusal { millis } => *millis,
             Fault::Abort { .. } | Fault::Settings { .. } => 0,
         };
         quiet_at = quiet_at.max(fault_at + Duration::from_millis(lasts));
         faults.push((fault_at, *fault));
+    }
+    if plan.guard.is_some() {
+        // Somebody has looked at it.
+        let millis = u64::from(u32::MAX);
+        faults.push((quiet_at, Fault::Allow { millis }));
     }
     faults.reverse();
     (faults, quiet_at)
@@ -61,6 +68,7 @@ impl World<'_> {
                         user,
                         kind: Kind::Good,
                         fields: 1,
+                        strips: 0,
                         size: SMALL,
                         at: self.now,
                     });
@@ -135,6 +143,8 @@ impl World<'_> {
                 self.refused
                     .insert(user, now + Duration::from_millis(millis));
             }
+            Fault::Allow { millis } => self.decide(Some(millis), None),
+            Fault::Refusal { millis } => self.decide(None, Some(millis)),
             Fault::Link { bytes, millis } => {
                 self.link = Some((bytes, now + Duration::from_millis(millis)))
             }

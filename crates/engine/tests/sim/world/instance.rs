@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use engine::{Engine, Refetched, Settings};
 
+use super::guard::millis;
 use super::pace::{INITIAL_BACKOFF, MAX_BACKOFF, Pace};
 use super::subscriber::work;
 use super::{Call, Checked, Fetching, HEARTBEAT, Instance, REQUEST_TIMEOUT, SESSION, World};
@@ -19,7 +20,7 @@ impl World<'_> {
         for call in calls {
             // Whether the API took it nobody will know.
             if !call.applied && self.rng.bool() {
-                self.apply(&call.run, call.finding.verdict);
+                self.apply(&call.run, call.finding.verdict, call.counts)?;
             }
         }
         if let Some(committing) = self.instances[index].committing.take()
@@ -56,7 +57,7 @@ impl World<'_> {
     }
 
     pub(super) fn join(&mut self, index: usize) {
-        let settings = self.settings();
+        let (settings, guard) = (self.settings(), self.guard());
         let seed = self.rng.u64(..);
         // What the dead instance of that name still owned, its successor takes over at once, as a
         // static member does.
@@ -64,6 +65,9 @@ impl World<'_> {
         let instance = &mut self.instances[index];
         let mut engine = Engine::new(settings, seed, self.now);
         engine.lease(self.now + SESSION);
+        engine.clock(self.now, millis(self.now - self.start));
+        engine.guard(guard);
+        engine.topic_partitions(self.plan.partitions.unsigned_abs());
         *instance = Instance {
             engine: Some(engine),
             member: true,

@@ -4,6 +4,7 @@
 mod api;
 mod broker;
 mod faults;
+mod guard;
 mod instance;
 mod oracle;
 mod pace;
@@ -16,6 +17,7 @@ use engine::verdict::Finding;
 use engine::{Batch, Commit, End, Engine, Merge, Ticket};
 
 use self::faults::{faults_of, is_wild};
+use self::guard::Guarded;
 use self::pace::Pace;
 use super::plan::{Fault, Kind, Mood, ONCE, Plan};
 
@@ -48,6 +50,7 @@ struct Record {
     user: u64,
     kind: Kind,
     fields: u8,
+    strips: u8,
     size: usize,
     at: Instant,
 }
@@ -80,6 +83,8 @@ struct Call {
     applied: bool,
     /// It was given up, too late: its answer comes all the same.
     cancelled: bool,
+    /// It takes something away, and the guard counts that.
+    counts: bool,
 }
 
 impl Call {
@@ -184,6 +189,7 @@ pub struct World<'p> {
     start: Instant,
     /// When planned records come, the last first.
     upcoming: Vec<Instant>,
+    guarded: Guarded,
 }
 
 type Checked<T = ()> = Result<T, String>;
@@ -287,6 +293,7 @@ impl<'p> World<'p> {
             } else {
                 start + NEVER
             },
+            guarded: Guarded::default(),
         }
     }
 
@@ -301,7 +308,7 @@ impl<'p> World<'p> {
     /// Everything that happens at this moment, then on to the next.
     fn turn(&mut self) -> Checked {
         self.background();
-        self.apply_due();
+        self.apply_due()?;
         while self.faults.last().is_some_and(|(at, _)| *at <= self.now) {
             if let Some((_, fault)) = self.faults.pop() {
                 self.strike(fault)?;
@@ -377,6 +384,7 @@ fn logs(plan: &Plan, start: Instant) -> Vec<Vec<Record>> {
             user: planned.user,
             kind: planned.kind,
             fields: planned.fields,
+            strips: planned.strips,
             size: planned.size,
             at,
         });

@@ -164,6 +164,9 @@ impl World<'_> {
                 (Kind::Good | Kind::Expiring(_), Some(End::Delivered)) => {
                     self.taken[record.partition as usize][record.index]
                 }
+                (kind, Some(End::Dead(Reason::HeldBack))) => {
+                    kind != Kind::Foreign && self.may_be_held_back(record)
+                }
                 (
                     Kind::Good | Kind::Rejected | Kind::Odd(_) | Kind::Expiring(_),
                     Some(End::Merged { into }),
@@ -312,7 +315,9 @@ impl World<'_> {
             // since: the API shows it all the same. So may a merged call, and one of its updates be
             // rejected when it is sent again by itself.
             let given_up = match self.outcome(shown) {
-                Some(End::Dead(Reason::Expired | Reason::AttemptsExhausted)) => true,
+                Some(End::Dead(Reason::Expired | Reason::AttemptsExhausted | Reason::HeldBack)) => {
+                    true
+                }
                 Some(End::Dead(Reason::Rejected)) => self.ever_merged,
                 _ => false,
             };

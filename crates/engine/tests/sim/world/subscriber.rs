@@ -50,11 +50,11 @@ impl World<'_> {
     }
 
     /// A call is cut off. Whether the API took it nobody will know; in a calm history it did not.
-    fn cancel(&mut self, index: usize, ticket: Ticket) {
+    fn cancel(&mut self, index: usize, ticket: Ticket) -> Checked {
         let instance = &mut self.instances[index];
         instance.pace.cancelled(ticket, self.now);
         if let Some(call) = instance.calls.iter_mut().find(|call| call.ticket == ticket) {
-            let (run, verdict) = (call.run.clone(), call.finding.verdict);
+            let (run, verdict, counts) = (call.run.clone(), call.finding.verdict, call.counts);
             let takes = !self.calm && !call.applied && self.rng.bool();
             (call.cancelled, call.applied) = (true, true);
             // Nobody will know either whether the call was made at all.
@@ -67,9 +67,10 @@ impl World<'_> {
                 }
             }
             if takes {
-                self.apply(&run, verdict);
+                self.apply(&run, verdict, counts)?;
             }
         }
+        Ok(())
     }
 
     /// The engine is asked what to do, and that is done. It is asked at moments too when nothing
@@ -122,7 +123,7 @@ impl World<'_> {
                     .collect();
                 self.start(index, ticket, run, timeout)?;
             }
-            Action::Cancel(ticket) => self.cancel(index, ticket),
+            Action::Cancel(ticket) => self.cancel(index, ticket)?,
             Action::Settle(batch) => {
                 let late = self.is_late(&batch);
                 let done_at = self.now
