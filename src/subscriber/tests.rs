@@ -61,6 +61,7 @@ fn subscriber(config: &Config) -> Subscriber {
     subscriber.lease.renew(Instant::now());
     let assigned = Input::Assigned {
         topic: TopicId::UNKNOWN,
+        count: Some(1),
         commits: vec![(0, Commit::none())],
         unknown: Vec::new(),
     };

@@ -64,6 +64,7 @@ impl World<'_> {
         let instance = &mut self.instances[index];
         let mut engine = Engine::new(settings, seed, self.now);
         engine.lease(self.now + SESSION);
+        engine.topic_has(self.plan.partitions as usize, self.now);
         *instance = Instance {
             engine: Some(engine),
             member: true,
