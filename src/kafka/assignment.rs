@@ -155,6 +155,10 @@ impl<C: Send + 'static> ConsumerContext for Callbacks<C> {
     }
 }
 
+/// The topic, how many partitions it has, where each that was assigned begins, and those of which
+/// nothing is known.
+type Start = (TopicId, Option<usize>, Vec<(i32, Commit)>, Vec<i32>);
+
 impl<C: Send + 'static> Callbacks<C> {
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
         let heard = self
@@ -212,11 +216,7 @@ impl<C: Send + 'static> Callbacks<C> {
 
     /// Which topic the partitions are of and how many it has, where each begins, and of which
     /// nothing is known. Nothing of them is read if that cannot be told; then this client ends.
-    fn start(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &TopicPartitionList,
-    ) -> (TopicId, Option<usize>, Vec<(i32, Commit)>, Vec<i32>) {
+    fn start(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Start {
         while !self.stopping.load(Ordering::Relaxed) {
             let Some(Known {
                 id: topic,

@@ -186,7 +186,9 @@ impl Health {
             State::Holding { cause, .. } | State::Probing { cause, .. } => Some(cause),
             State::Flowing => None,
         };
-        (self.of_users && holds_over == Some(Cause::Unreachable)).then_some(self.failed_probes)
+        // What made it hold counts as one, and so does the first probe that failed.
+        let probes = self.failed_probes.saturating_sub(1).max(1);
+        (self.of_users && holds_over == Some(Cause::Unreachable)).then_some(probes)
     }
 
     /// When a user who has not failed may be asked, if that may be before the next probe is due.

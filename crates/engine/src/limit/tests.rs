@@ -168,6 +168,6 @@ fn after_an_outage_it_begins_with_one_and_after_failures_of_chance_it_does_not()
     let now = played.now;
     played.limit.restart(Some(2), now);
     assert_eq!(played.limit.current(), 64);
-    played.limit.restart(Some(4), now);
+    played.limit.restart(Some(5), now);
     assert_eq!(played.limit.current(), 1);
 }

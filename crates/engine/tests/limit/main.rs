@@ -13,15 +13,16 @@
 )]
 
 mod api;
+mod figure;
 mod ours;
 mod peers;
 mod rows;
 mod world;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rows::{Figure, ROWS, Who};
+use figure::Figure;
+use rows::{ROWS, Who};
 
 const ALL: [Who; 3] = [Who::Ours, Who::Vector, Who::Gradient];
 
@@ -38,19 +39,22 @@ fn every_world_gets_what_it_bears_and_no_more() {
         .flat_map(|row| ALL.map(|who| (row, who)))
         .flat_map(|(row, who)| (0..seeds as u64).map(move |seed| (row, who, seed)))
         .collect();
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let next = AtomicUsize::new(0);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..cores {
-            scope.spawn(|| {
-                while let Some((row, who, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let figures = (ROWS[*row].run)(*who, *seed);
-                    done.lock().unwrap().push((*row, *who, figures));
-                }
-            });
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((row, who, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push((*row, *who, (ROWS[*row].run)(*who, *seed)));
         }
+        done
+    };
+    let done: Vec<(usize, Who, Vec<Figure>)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .flat_map(|one| one.join().unwrap())
+            .collect()
     });
-    let done = done.into_inner().unwrap();
     let worst = |row: usize, who: Who| -> Vec<Figure> {
         let mut of = done
             .iter()
@@ -69,7 +73,7 @@ fn every_world_gets_what_it_bears_and_no_more() {
     println!(
         "| world | wanted | ours | Vector's AIMD | Gradient2 |\n| --- | --- | --- | --- | --- |"
     );
-    for row in 0..ROWS.len() {
+    for (row, world) in ROWS.iter().enumerate() {
         if !jobs.iter().any(|job| job.0 == row) {
             continue;
         }
@@ -82,14 +86,14 @@ fn every_world_gets_what_it_bears_and_no_more() {
         let [ours, vector, gradient] = &figures;
         println!(
             "| {} | {} | {} | {} | {} |",
-            ROWS[row].name,
+            world.name,
             wanted.join(", "),
             show(ours),
             show(vector),
             show(gradient)
         );
         if !ours.iter().all(Figure::is_met) {
-            failed.push(format!("{}: {}", ROWS[row].name, show(ours)));
+            failed.push(format!("{}: {}", world.name, show(ours)));
         }
     }
     assert!(failed.is_empty(), "not met: {failed:#?}");

@@ -228,8 +228,12 @@ impl Instance for Peer {
     }
 
     fn answered(&mut self, user: u64, answer: Answer, now: Duration) {
-        let lane = self.lanes.get_mut(&user).expect("it is called");
-        let began = lane.began.take().expect("it is in flight");
+        let Some(lane) = self.lanes.get_mut(&user) else {
+            return;
+        };
+        let Some(began) = lane.began.take() else {
+            return;
+        };
         self.limit.answered(Heard {
             good: answer == Answer::Good,
             latency: (now - began).as_secs_f64(),

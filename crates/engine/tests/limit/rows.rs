@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::api::{Answer, Api};
+use super::figure::Figure;
 use super::ours::{Load, Ours};
 use super::peers::{Gradient2, Peer, VectorAimd};
 use super::world::{Ended, Instance, Seen, World};
@@ -12,63 +13,6 @@ pub enum Who {
     Ours,
     Vector,
     Gradient,
-}
-
-/// A figure, and what it must be at least, or at the most.
-#[derive(Clone, Copy, Debug)]
-pub struct Figure {
-    name: &'static str,
-    value: f64,
-    least: Option<f64>,
-    most: Option<f64>,
-}
-
-impl Figure {
-    fn least(name: &'static str, value: f64, least: f64) -> Self {
-        let (least, most) = (Some(least), None);
-        Figure {
-            name,
-            value,
-            least,
-            most,
-        }
-    }
-
-    fn most(name: &'static str, value: f64, most: f64) -> Self {
-        let (least, most) = (None, Some(most));
-        Figure {
-            name,
-            value,
-            least,
-            most,
-        }
-    }
-
-    pub fn worse(self, other: Self) -> Self {
-        let value = if self.least.is_some() {
-            self.value.min(other.value)
-        } else {
-            self.value.max(other.value)
-        };
-        Figure { value, ..self }
-    }
-
-    pub fn is_met(&self) -> bool {
-        self.least.is_none_or(|least| self.value >= least)
-            && self.most.is_none_or(|most| self.value <= most)
-    }
-
-    pub fn show(&self) -> String {
-        let mark = if self.is_met() { "" } else { " ✗" };
-        format!("{} {:.3}{mark}", self.name, self.value)
-    }
-
-    pub fn wanted(&self) -> String {
-        match (self.least, self.most) {
-            (Some(least), _) => format!("{} ≥ {least}", self.name),
-            (_, most) => format!("{} ≤ {}", self.name, most.unwrap_or_default()),
-        }
-    }
 }
 
 /// A world.
@@ -225,7 +169,8 @@ fn failing(who: Who, seed: u64) -> Vec<Figure> {
         later.map(|(_, limit)| *limit).collect()
     };
     let share = rate(&seen, secs(3), secs(40), |_| true) / api.capacity(256);
-    let (least, clean) = (limits(&seen).into_iter().min().unwrap(), limits(&clean));
+    let least = limits(&seen).into_iter().min().unwrap_or_default();
+    let clean = limits(&clean);
     let usual = clean.iter().sum::<usize>() as f64 / clean.len() as f64;
     vec![
         Figure::least("used", share, 0.95),
