@@ -63,7 +63,7 @@ pub(super) static KEYS: &[Key] = &[
     key("targets.NAME.proxy_password", Secret, Unset, "the password of `proxy_user`"),
     key("targets.NAME.delivery.request_timeout", Duration("1ms to 1h"), Is("10s"), "the longest that one call may take, connecting included"),
     live("targets.NAME.delivery.max_concurrency", Number("1 to 100000"), Is("256"), "calls in flight at most; the limit adapts below it"),
-    live("targets.NAME.delivery.rate_limit", Number("0 to 1000000"), Is("0"), "calls per second, evenly spaced; 0 is no limit"),
+    live("targets.NAME.delivery.rate_limit", Number("0 to 1000000"), Is("0"), "calls per second of the whole group, evenly spaced, each instance by its share of the partitions; 0 is no limit"),
     live("targets.NAME.delivery.max_waiting", Number("1 to 10000000"), Is("10000"), "records held in memory; past it consumption pauses"),
     live("targets.NAME.delivery.merge", Boolean, Is("true"), "updates of one user that wait in line are sent in one call"),
     live("targets.NAME.guard.max_users", Number("0 to 1000000"), Unset, "so many users of the whole group may lose something within the window, and one more holds the target; required in a guard, and there is none unless set"),

@@ -24,7 +24,7 @@ use crate::kafka::log::Chatter;
 use crate::kafka::membership::Membership;
 use crate::kafka::offsets::Offsets;
 use crate::kafka::statistics::{COORDINATOR, Reach, Statistics};
-use crate::kafka::topic_watch::topic_id;
+use crate::kafka::topic_watch::{DescribedTopic, described};
 use crate::kafka::{ClientFailure, Input, LogEnd};
 use crate::telemetry::metrics::TargetMetrics;
 use crate::telemetry::panics::quietly;
@@ -155,6 +155,10 @@ impl<C: Send + 'static> ConsumerContext for Callbacks<C> {
     }
 }
 
+/// The topic, how many partitions it has, where each that was assigned begins, and those of which
+/// nothing is known.
+type Start = (TopicId, Option<usize>, Vec<(i32, Commit)>, Vec<i32>);
+
 impl<C: Send + 'static> Callbacks<C> {
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
         let heard = self
@@ -164,7 +168,7 @@ impl<C: Send + 'static> Callbacks<C> {
         self.lease.renew(heard);
         self.membership.rebalances(true, Instant::now());
         self.forget_ends();
-        let (topic, commits, unknown) = if partitions.count() == 0 {
+        let (topic, count, commits, unknown) = if partitions.count() == 0 {
             Default::default()
         } else {
             self.start(consumer, partitions)
@@ -187,6 +191,7 @@ impl<C: Send + 'static> Callbacks<C> {
         }
         self.send(Input::Assigned {
             topic,
+            count,
             commits,
             unknown,
         });
@@ -209,15 +214,15 @@ impl<C: Send + 'static> Callbacks<C> {
         self.membership.rebalances(false, now);
     }
 
-    /// Which topic the partitions are of, where each begins, and of which nothing is known. Nothing
-    /// of them is read if that cannot be told; then this client ends.
-    fn start(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &TopicPartitionList,
-    ) -> (TopicId, Vec<(i32, Commit)>, Vec<i32>) {
+    /// Which topic the partitions are of and how many it has, where each begins, and of which
+    /// nothing is known. Nothing of them is read if that cannot be told; then this client ends.
+    fn start(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Start {
         while !self.stopping.load(Ordering::Relaxed) {
-            let Some(topic) = self.topic_id(consumer) else {
+            let Some(DescribedTopic {
+                id: topic,
+                partitions: count,
+            }) = self.described(consumer)
+            else {
                 self.send(Input::Failed(ClientFailure::Other(
                     "the update topic does not exist".to_owned(),
                 )));
@@ -235,14 +240,14 @@ impl<C: Send + 'static> Callbacks<C> {
             for reset in resets {
                 reset.tell(&self.metrics);
             }
-            return (topic, commits, unknown);
+            return (topic, count, commits, unknown);
         }
         Default::default()
     }
 
-    fn topic_id(&self, consumer: &BaseConsumer<Self>) -> Option<TopicId> {
+    fn described(&self, consumer: &BaseConsumer<Self>) -> Option<DescribedTopic> {
         let tries = Cell::new(0);
-        topic_id(consumer.client(), &self.topic, self.metrics.name(), || {
+        described(consumer.client(), &self.topic, self.metrics.name(), || {
             self.goes_on(consumer, tries.replace(tries.get() + 1))
         })
     }
@@ -266,7 +271,7 @@ impl<C: Send + 'static> Callbacks<C> {
     fn is_sure(&self, consumer: &BaseConsumer<Self>, topic: TopicId) -> bool {
         (0..CONFIRMATIONS).all(|_| {
             std::thread::sleep(CONFIRM);
-            self.topic_id(consumer) == Some(topic)
+            self.described(consumer).map(|known| known.id) == Some(topic)
         })
     }
 

@@ -433,6 +433,7 @@ impl<C: Send + 'static, F: ClaimFilter<C>> Polling<C, F> {
         context.offsets.sought(partition, commit.offset);
         context.send(Input::Assigned {
             topic: context.offsets.topic(),
+            count: None,
             commits: vec![(partition, commit)],
             unknown: Vec::new(),
         });

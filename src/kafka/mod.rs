@@ -68,6 +68,8 @@ pub enum Input<C> {
     Assigned {
         /// The topic that they are of.
         topic: TopicId,
+        /// How many partitions it has, if that is news.
+        count: Option<usize>,
         /// Each with what was committed for it.
         commits: Vec<(i32, Commit)>,
         /// Those of which nothing is known.

@@ -184,7 +184,7 @@ impl Topic {
     pub fn id(&self) -> Result<TopicId, ReadFailure> {
         let question = Question::ask(self.consumer.client(), &self.name);
         match question.and_then(|question| question.answer(ANSWER)) {
-            Some(Ok(id)) => Ok(TopicId(id)),
+            Some(Ok(described)) => Ok(TopicId(described.id)),
             Some(Err(error)) => Err(self.silent(&KafkaError::MetadataFetch(error))),
             None => Err(self.silent(&KafkaError::MetadataFetch(
                 RDKafkaErrorCode::OperationTimedOut,

@@ -79,7 +79,7 @@ impl<'c, C: ClientContext> TopicWatch<'c, C> {
             self.question = None;
             self.ask_at = now + PAUSE;
             return match answer {
-                Ok(id) => self.is_there(TopicId(id)),
+                Ok(described) => self.is_there(TopicId(described.id)),
                 Err(RDKafkaErrorCode::UnknownTopicOrPartition) => self.is_missing(now),
                 // Kafka does not answer, which is told elsewhere.
                 Err(_) => None,
@@ -131,18 +131,39 @@ impl<'c, C: ClientContext> TopicWatch<'c, C> {
     }
 }
 
-/// The topic's id now, waited for while `go_on` says so. `None`: there is no such topic, or the
+/// What is known of the topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DescribedTopic {
+    pub(super) id: TopicId,
+    /// How many partitions it has.
+    pub(super) partitions: Option<usize>,
+}
+
+/// How many partitions the topic has by what every client is told that reads it.
+fn counted<C: ClientContext>(client: &Client<C>, topic: &str) -> Option<usize> {
+    let metadata = client.fetch_metadata(Some(topic), WAIT).ok()?;
+    let described = metadata.topics().iter().find(|one| one.name() == topic)?;
+    let partitions = described.partitions().len();
+    (described.error().is_none() && partitions > 0).then_some(partitions)
+}
+
+/// What the topic is now, waited for while `go_on` says so. `None`: there is no such topic, or the
 /// wait was given up.
-pub(super) fn topic_id<C: ClientContext>(
+pub(super) fn described<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     target: &str,
     go_on: impl Fn() -> bool,
-) -> Option<TopicId> {
+) -> Option<DescribedTopic> {
     let mut refusals = 0;
     while go_on() {
         let error = match Question::ask(client, topic)?.answer(WAIT) {
-            Some(Ok(id)) => return Some(TopicId(id)),
+            Some(Ok(described)) => {
+                return Some(DescribedTopic {
+                    id: TopicId(described.id),
+                    partitions: Some(described.partitions),
+                });
+            }
             Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => return None,
             Some(Err(error)) => error,
             None => RDKafkaErrorCode::OperationTimedOut,
@@ -156,7 +177,10 @@ pub(super) fn topic_id<C: ClientContext>(
         }
         if refusals == REFUSALS {
             warn!(target, topic, %error, "the id of the update topic cannot be read: if it is made anew, that may not be noticed");
-            return Some(TopicId::UNKNOWN);
+            return Some(DescribedTopic {
+                id: TopicId::UNKNOWN,
+                partitions: counted(client, topic),
+            });
         }
         warn!(target, topic, %error, "the id of the update topic cannot be read yet; trying again");
         std::thread::sleep(BREATH);

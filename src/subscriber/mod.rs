@@ -270,9 +270,13 @@ impl Subscriber {
             Input::Read(batch) => batch.into_iter().for_each(|read| self.read(read)),
             Input::Assigned {
                 topic,
+                count,
                 commits,
                 unknown,
             } => {
+                if let Some(count) = count {
+                    self.engine.topic_has(count, now);
+                }
                 self.assigned(topic, commits, now);
                 self.look_back(unknown);
             }

@@ -298,10 +298,10 @@ impl Subscriber {
     }
 
     pub(super) fn look_around(&mut self) {
-        self.engine
-            .clock(Instant::now(), Timestamp::now().as_millisecond());
+        let now = Instant::now();
+        self.engine.clock(now, Timestamp::now().as_millisecond());
         if let Some(partitions) = self.told.borrow().partitions {
-            self.engine.topic_partitions(partitions);
+            self.engine.topic_has(partitions as usize, now);
         }
         let gauges = self.engine.gauges();
         if let (

@@ -61,6 +61,7 @@ fn subscriber(config: &Config) -> Subscriber {
     subscriber.lease.renew(Instant::now());
     let assigned = Input::Assigned {
         topic: TopicId::UNKNOWN,
+        count: Some(1),
         commits: vec![(0, Commit::none())],
         unknown: Vec::new(),
     };
@@ -142,7 +143,7 @@ fn strip(user: u64, offset: i64, changes: &Value) -> Input<Update> {
 async fn a_guarded_target_tells_who_would_lose_what_and_flows_when_it_is_allowed() {
     let guard = "[targets.valt.guard]\nmax_users = 0\nalso = [\"card_number\"]\n";
     let mut guarded = subscriber(&config(false, guard));
-    guarded.engine.topic_partitions(1);
+    guarded.engine.topic_has(1, Instant::now());
     for (offset, (user, changes)) in (0..).zip([
         (1, json!({ "rooms": [] })),
         (2, json!({ "rooms": [], "card_number": "7" })),

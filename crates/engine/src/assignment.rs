@@ -15,6 +15,23 @@ impl<U, F> Engine<U, F> {
         self.topic = topic;
     }
 
+    /// The topic has so many partitions: of what the whole group may do, this instance takes the
+    /// share that it owns of them. While that is unknown, it makes one call a second at the most if
+    /// there is a configured rate.
+    pub fn topic_has(&mut self, partitions: usize, now: Instant) {
+        if self.topic_partitions.replace(partitions) != Some(partitions) {
+            self.take_share(now);
+        }
+    }
+
+    fn take_share(&mut self, now: Instant) {
+        let topic = self.topic_partitions;
+        if let Some(share) = topic.and_then(|topic| self.partitions.share_of(topic)) {
+            self.rate.owns(share, now);
+            self.limit.owns(share);
+        }
+    }
+
     /// The log of a partition was cut at `end` and goes on there with other records. The partition
     /// is lost; returned is with what it must be assigned again, and read again.
     pub fn cut_back(&mut self, partition: i32, end: i64, now: Instant) -> Option<Commit> {
@@ -64,6 +81,7 @@ impl<U, F> Engine<U, F> {
         );
         self.partitions
             .add(partition, Partition::new(ledger, epoch, slots));
+        self.take_share(now);
         (epoch, unreadable)
     }
 
@@ -89,6 +107,7 @@ impl<U, F> Engine<U, F> {
         let Some(gone) = self.partitions.remove(partition) else {
             return;
         };
+        self.take_share(now);
         self.forget_deferred(partition);
         let tickets: Vec<Ticket> = gone.ledger.tickets().collect();
         for ticket in &tickets {

@@ -59,6 +59,8 @@ pub struct Engine<U, F> {
     pub(super) next_batch: u64,
     pub(super) next_epoch: u64,
     pub(super) topic: TopicId,
+    /// How many partitions that has, if it was told.
+    pub(super) topic_partitions: Option<usize>,
 }
 
 impl<U: Merge, F> Engine<U, F> {
@@ -99,7 +101,7 @@ impl<U, F> Engine<U, F> {
             was_apart: false,
             portions: Portions::default(),
             health: Health::new(backoff, now),
-            limit: Limit::new(settings.max_concurrency),
+            limit: Limit::new(settings.max_concurrency, now),
             rate: Rate::new(settings.rate_limit, now),
             calls: Calls::new(spread),
             sentinel: NumberMap::with_hasher(spread),
@@ -118,6 +120,7 @@ impl<U, F> Engine<U, F> {
             next_batch: 0,
             next_epoch: 0,
             topic: TopicId::UNKNOWN,
+            topic_partitions: None,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::calls::Run;
 use crate::engine::Engine;
 use crate::health::{Caller, MAX_ASKED, Turn};
 use crate::lanes::Standing;
+use crate::limit::Heard;
 use crate::proof::Failure;
 use crate::verdict::{Finding, Reason, Verdict};
 use crate::{End, Ticket, UserKey};
@@ -36,7 +37,7 @@ impl<U, F> Engine<U, F> {
         facts: F,
         now: Instant,
     ) -> Option<u32> {
-        let busy = self.calls.slots() * 2 > self.limit.current();
+        let slots = self.calls.slots();
         // A call that was given up is nobody's: its answer comes too late to change anything.
         let user = self.entries.get(ticket)?.user()?;
         let call = self.calls.end(user, ticket)?;
@@ -45,19 +46,26 @@ impl<U, F> Engine<U, F> {
         self.note(&run, finding, facts);
         let caller = self.caller(run.head(), user, finding.verdict);
         self.judge(ticket, caller, finding, now);
-        match finding.verdict {
-            Verdict::Delivered | Verdict::Rejected { .. } => {
-                self.calls.delivered(self.limit.current());
+        let good = matches!(
+            finding.verdict,
+            Verdict::Delivered | Verdict::Rejected { .. }
+        );
+        if good {
+            self.calls.delivered(self.limit.current());
+        }
+        // A failed call that is overtaken, or of a user who failed before, says nothing of what the
+        // API bears.
+        let may_mean_overload =
+            matches!(finding.verdict, Verdict::Retry { .. }) && !call.overtaken && caller.clean;
+        if good || may_mean_overload {
+            self.limit.heard(&Heard {
+                started,
+                good,
                 // A login or a second call is not the API's own latency.
-                let latency = (finding.calls == 1 && !call.overtaken)
-                    .then(|| now.saturating_duration_since(started));
-                self.limit.succeeded(busy, latency);
-            }
-            // One that is overtaken, or of an odd user, says nothing of what the API bears.
-            Verdict::Retry { .. } | Verdict::Throttled { .. } if !call.overtaken && !caller.odd => {
-                self.limit.failed(user);
-            }
-            _ => {}
+                timed: finding.calls == 1 && !call.overtaken,
+                slots,
+                now,
+            });
         }
         match finding.verdict {
             Verdict::Delivered => {
@@ -126,12 +134,16 @@ impl<U, F> Engine<U, F> {
     /// Tells health, rate and proof what the verdict says of the target.
     fn judge(&mut self, ticket: Ticket, caller: Caller, finding: Finding, now: Instant) {
         let was_flowing = self.health.is_flowing();
+        let failures = self.health.failures_of_users();
         if self
             .health
             .judge(ticket, caller, finding, now, &mut self.rng)
             == Turn::Over
         {
-            self.limit.restart();
+            // A rate that was learned spaces the calls: nothing rushes in.
+            if !self.rate.resumed(now) {
+                self.limit.restart(failures, now);
+            }
         }
         if let Verdict::Throttled { retry_after } = finding.verdict
             && !caller.odd

@@ -99,6 +99,17 @@ impl Partitions {
         self.owned.is_empty()
     }
 
+    /// What share they are of the topic's partitions, of which there were so many when they were
+    /// assigned. `None`: there are none here.
+    pub(super) fn share_of(&self, topic: usize) -> Option<f64> {
+        let highest = self.owned.last_key_value()?.0;
+        // Partitions may have been added since.
+        let all = usize::try_from(*highest).map_or(topic, |highest| topic.max(highest + 1));
+        #[expect(clippy::cast_precision_loss, reason = "a count of partitions")]
+        let share = self.owned.len() as f64 / all as f64;
+        Some(share)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (i32, &Partition)> {
         self.owned.iter().map(|(number, one)| (*number, one))
     }

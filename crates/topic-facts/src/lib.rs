@@ -19,6 +19,15 @@ use rdkafka_sys::types::RDKafkaRespErr;
 /// The 16 bytes of a topic's id. All zero: the broker tells none (before Kafka 2.8).
 pub type Id = [u8; 16];
 
+/// What a broker tells of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Its id.
+    pub id: Id,
+    /// How many partitions it has.
+    pub partitions: usize,
+}
+
 /// How long librdkafka itself looks for an answer.
 const REQUEST_TIMEOUT_MS: i32 = 5000;
 
@@ -99,9 +108,9 @@ impl<'c> Question<'c> {
         }
     }
 
-    /// Waits for the answer: the id, or why there is none (`UnknownTopicOrPartition`: there is no
+    /// Waits for the answer: what the topic is, or why there is none (`UnknownTopicOrPartition`: there is no
     /// such topic). `None`: not yet.
-    pub fn answer(&self, wait: Duration) -> Option<Result<Id, RDKafkaErrorCode>> {
+    pub fn answer(&self, wait: Duration) -> Option<Result<Description, RDKafkaErrorCode>> {
         let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue lives until `self` is dropped. The event is ours until it is destroyed,
         // which happens after everything in it was read.
@@ -126,7 +135,7 @@ impl Drop for Question<'_> {
 ///
 /// # Safety
 /// `event` must be a live event.
-unsafe fn read(event: *mut sys::rd_kafka_event_t) -> Option<Result<Id, RDKafkaErrorCode>> {
+unsafe fn read(event: *mut sys::rd_kafka_event_t) -> Option<Result<Description, RDKafkaErrorCode>> {
     // SAFETY: the event is live, and so is all that is reached through it. A result's topics are as
     // many as it says.
     unsafe {
@@ -156,15 +165,19 @@ unsafe fn read(event: *mut sys::rd_kafka_event_t) -> Option<Result<Id, RDKafkaEr
         if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Some(Err(code.into()));
         }
-        let id = sys::rd_kafka_TopicDescription_topic_id(topic);
-        if id.is_null() {
-            return Some(Ok(Id::default()));
-        }
-        let high = sys::rd_kafka_Uuid_most_significant_bits(id).to_be_bytes();
-        let low = sys::rd_kafka_Uuid_least_significant_bits(id).to_be_bytes();
+        let mut partitions = 0;
+        sys::rd_kafka_TopicDescription_partitions(topic, &mut partitions);
         let mut bytes = Id::default();
-        bytes[..8].copy_from_slice(&high);
-        bytes[8..].copy_from_slice(&low);
-        Some(Ok(bytes))
+        let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+        if !id.is_null() {
+            let high = sys::rd_kafka_Uuid_most_significant_bits(id).to_be_bytes();
+            let low = sys::rd_kafka_Uuid_least_significant_bits(id).to_be_bytes();
+            bytes[..8].copy_from_slice(&high);
+            bytes[8..].copy_from_slice(&low);
+        }
+        Some(Ok(Description {
+            id: bytes,
+            partitions,
+        }))
     }
 }

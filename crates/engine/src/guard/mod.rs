@@ -84,8 +84,6 @@ pub(super) struct Guarding<U> {
     guard: Option<Guard<U>>,
     /// A point in time, on both clocks.
     clock: (Instant, i64),
-    /// How many partitions the topic has, once that is known.
-    partitions: Option<u32>,
     grants: NumberMap<UserKey, Grant>,
     /// One more user would lose something, and there is no slot: since when.
     holding: Option<Instant>,
@@ -97,7 +95,6 @@ impl<U> Guarding<U> {
         Guarding {
             guard: None,
             clock: (now, 0),
-            partitions: None,
             grants: NumberMap::with_hasher(spread),
             holding: None,
         }
@@ -135,9 +132,11 @@ impl<U> Guarding<U> {
         }
     }
 
-    fn share(&self, partition: i32) -> u32 {
+    /// A partition's share of the slots; none until it is known how many partitions the topic has.
+    fn share(&self, partition: i32, topic: Option<usize>) -> u32 {
         let all = self.guard.as_ref().map_or(0, |guard| guard.max_users);
-        share(all, partition, self.partitions.unwrap_or(0))
+        let count = topic.and_then(|count| u32::try_from(count).ok());
+        share(all, partition, count.unwrap_or(0))
     }
 }
 
@@ -187,17 +186,12 @@ impl<U, F> Engine<U, F> {
         self.guarding.clock = (now, millis);
     }
 
-    /// The topic has so many partitions.
-    pub fn topic_partitions(&mut self, count: u32) {
-        self.guarding.partitions = Some(count);
-    }
-
     /// What the guard shows while the target holds over it.
     pub fn guarded(&self) -> Option<Guarded> {
         let since = self.guarding.holding?;
         let (mut slots, mut taken) = (0u32, 0u32);
         for (number, partition) in self.partitions.iter() {
-            let share = self.guarding.share(number);
+            let share = self.guarding.share(number, self.topic_partitions);
             slots = slots.saturating_add(share);
             taken = taken.saturating_add(partition.slots.taken().count().min(share));
         }
@@ -295,7 +289,7 @@ impl<U, F> Engine<U, F> {
         let room = |(number, one): &(i32, &Partition)| {
             let free = self
                 .guarding
-                .share(*number)
+                .share(*number, self.topic_partitions)
                 .saturating_sub(one.slots.taken().count());
             (free, -*number)
         };
@@ -316,7 +310,7 @@ impl<U, F> Engine<U, F> {
     }
 
     fn holds_if(&mut self, without: bool, now: Instant) {
-        let without = without && self.guarding.partitions.is_some();
+        let without = without && self.topic_partitions.is_some();
         self.guarding.holding = without.then(|| self.guarding.holding.unwrap_or(now));
     }
 }

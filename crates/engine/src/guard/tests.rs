@@ -84,7 +84,7 @@ impl Played {
         let millis = self.now.duration_since(self.start).as_millis() as i64;
         self.engine.clock(self.now, EPOCH + millis);
         self.engine.guard(Some(guard(max_users)));
-        self.engine.topic_partitions(self.committed.len() as u32);
+        self.engine.topic_has(self.committed.len(), self.now);
         self.in_flight.clear();
         self.kept.clear();
         for (number, commit) in &self.committed {
@@ -427,13 +427,13 @@ fn a_text_that_cannot_be_read_counts_as_all_and_one_of_an_older_version_as_none(
 #[test]
 fn nothing_is_counted_before_the_number_of_partitions_is_known() {
     let mut played = Played::new(1, 5);
-    played.engine.guarding.partitions = None;
+    played.engine.topic_partitions = None;
     played.strip(1);
     played.arrive(0, 2, 1, 0);
     played.pass(MOMENT);
     assert_eq!(played.called(), [[2]]);
     assert!(played.engine.guarded().is_none(), "nothing to look at");
-    played.engine.topic_partitions(1);
+    played.engine.topic_has(1, played.now);
     played.pass(MOMENT);
     assert_eq!(played.called(), [[1], [2]]);
 }

@@ -179,6 +179,18 @@ impl Health {
         self.is_flowing() || self.of_users
     }
 
+    /// How many probes in a row failed over what may be the fault of some users. `None`: the target
+    /// holds over something else.
+    pub fn failures_of_users(&self) -> Option<u32> {
+        let holds_over = match self.state {
+            State::Holding { cause, .. } | State::Probing { cause, .. } => Some(cause),
+            State::Flowing => None,
+        };
+        // What made it hold counts as one, and so does the first probe that failed.
+        let probes = self.failed_probes.saturating_sub(1).max(1);
+        (self.of_users && holds_over == Some(Cause::Unreachable)).then_some(probes)
+    }
+
     /// When a user who has not failed may be asked, if that may be before the next probe is due.
     pub fn clean_at(&self) -> Option<Instant> {
         self.clean_at

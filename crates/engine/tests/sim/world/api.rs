@@ -25,9 +25,10 @@ impl World<'_> {
         } else {
             Vec::new()
         };
+        let rate_limit = self.rate_of(index);
         self.instances[index]
             .pace
-            .start(ticket, &run, &waiting, self.plan.rate_limit, now)?;
+            .start(ticket, &run, &waiting, rate_limit, now)?;
         let mood = self
             .mood
             .filter(|(_, until)| *until > now)
@@ -61,6 +62,13 @@ impl World<'_> {
             counts,
         });
         Ok(())
+    }
+
+    /// How many calls a second an instance may make: its share, by the partitions that it owns, of
+    /// what the group may.
+    pub(super) fn rate_of(&self, index: usize) -> f64 {
+        let owned = self.instances[index].owned.len() as f64;
+        f64::from(self.plan.rate_limit) * owned / f64::from(self.plan.partitions)
     }
 
     fn finding(&mut self, mood: Option<Mood>, kind: Kind) -> Finding {

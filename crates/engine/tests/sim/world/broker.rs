@@ -34,6 +34,8 @@ impl World<'_> {
             );
             instance.told = true;
             self.owner[partition as usize] = Some((index, self.assignments));
+            let (rate, now) = (self.rate_of(index), self.now);
+            self.instances[index].pace.faster(rate, now);
         }
     }
 

@@ -67,7 +67,7 @@ impl World<'_> {
         engine.lease(self.now + SESSION);
         engine.clock(self.now, millis(self.now - self.start));
         engine.guard(guard);
-        engine.topic_partitions(self.plan.partitions.unsigned_abs());
+        engine.topic_has(self.plan.partitions as usize, self.now);
         *instance = Instance {
             engine: Some(engine),
             member: true,

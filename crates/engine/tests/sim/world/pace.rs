@@ -62,6 +62,15 @@ struct Held {
 }
 
 impl Pace {
+    /// The instance may make so many calls a second from now on: a wait that began at fewer is
+    /// over sooner.
+    pub(super) fn faster(&mut self, rate: f64, now: Instant) {
+        if rate > 0.0 {
+            let soonest = now + Duration::from_secs_f64(1.0 / rate);
+            self.due = self.due.map(|due| due.min(soonest));
+        }
+    }
+
     pub(super) fn is_held(&self) -> bool {
         self.held.is_some()
     }
@@ -72,7 +81,7 @@ impl Pace {
         ticket: Ticket,
         run: &[Record],
         waiting: &[u64],
-        rate_limit: u32,
+        rate_limit: f64,
         now: Instant,
     ) -> Checked {
         let user = run[0].user;
@@ -110,7 +119,7 @@ impl Pace {
             }
             (held.probe, held.last) = (Some(ticket), Some(user));
         }
-        if rate_limit > 0 {
+        if rate_limit > 0.0 {
             let due = self.due.map_or(now, |due| due.max(now));
             if due > now + CATCH_UP {
                 return Err(format!(
@@ -118,7 +127,7 @@ impl Pace {
                     due - now
                 ));
             }
-            self.due = Some(due + Duration::from_secs(1) / rate_limit);
+            self.due = Some(due + Duration::from_secs_f64(1.0 / rate_limit));
         }
         Ok(())
     }
