@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::verdict::Verdict;
-use user_courier::kafka::Claim;
+use user_courier::kafka::ClaimFilter;
 use user_courier::model::record::Record;
 use user_courier::subscriber::update::Update;
 

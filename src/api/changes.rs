@@ -117,21 +117,21 @@ impl fmt::Debug for Changes {
 
 /// A mistake: where below the object that is checked, and what is wrong there. The path is put
 /// together on the way out, so that it costs nothing where there is none.
-struct Mistake {
+struct ChangeMistake {
     path: String,
     what: String,
 }
 
-impl Mistake {
+impl ChangeMistake {
     fn new(what: impl Into<String>) -> Self {
-        Mistake {
+        ChangeMistake {
             path: String::new(),
             what: what.into(),
         }
     }
 
     fn below(self, step: &str) -> Self {
-        Mistake {
+        ChangeMistake {
             path: format!("{step}{}", self.path),
             what: self.what,
         }
@@ -170,7 +170,7 @@ pub(super) fn check(
 ) -> Result<Changes, InvalidChanges> {
     let mut text = String::with_capacity(changes.get().len());
     let members = object(fields, changes, &mut text);
-    let members = members.map_err(|Mistake { path, what }| InvalidChanges {
+    let members = members.map_err(|ChangeMistake { path, what }| InvalidChanges {
         message: format!("data.changes{path}: {what}"),
     })?;
     text.shrink_to_fit();
@@ -186,12 +186,14 @@ fn object(
     fields: &'static [Field],
     object: &RawValue,
     text: &mut String,
-) -> Result<Vec<(&'static Field, Range<usize>)>, Mistake> {
+) -> Result<Vec<(&'static Field, Range<usize>)>, ChangeMistake> {
     let members = json::members(object.get());
     if members.is_empty() {
         let names = fields.iter().map(|field| format!("`{}`", field.name));
         let names = names.collect::<Vec<_>>().join(", ");
-        return Err(Mistake::new(format!("must hold at least one of {names}")));
+        return Err(ChangeMistake::new(format!(
+            "must hold at least one of {names}"
+        )));
     }
     text.push('{');
     let mut places = Vec::with_capacity(members.len().min(fields.len()));
@@ -203,7 +205,7 @@ fn object(
             }
             None => {
                 let nearest = text::nearest(&name, fields.iter().map(|known| known.name));
-                Err(Mistake::new(format!(
+                Err(ChangeMistake::new(format!(
                     "there is no such field; the nearest is `{}`",
                     nearest.unwrap_or_default()
                 )))
@@ -222,7 +224,7 @@ pub(super) fn begin(name: &str, first: bool, text: &mut String) -> usize {
     text.len()
 }
 
-fn member(field: &'static Field, value: &RawValue, text: &mut String) -> Result<(), Mistake> {
+fn member(field: &'static Field, value: &RawValue, text: &mut String) -> Result<(), ChangeMistake> {
     if field.removable && value.get() == "null" {
         text.push_str("null");
         return Ok(());
@@ -230,7 +232,7 @@ fn member(field: &'static Field, value: &RawValue, text: &mut String) -> Result<
     self::value(&field.kind, value, text)
 }
 
-fn value(kind: &'static Kind, value: &RawValue, text: &mut String) -> Result<(), Mistake> {
+fn value(kind: &'static Kind, value: &RawValue, text: &mut String) -> Result<(), ChangeMistake> {
     match (kind, value.get()) {
         (Kind::Text, string) if string.starts_with('"') => text.push_str(string),
         (Kind::Boolean, word @ ("true" | "false")) => text.push_str(word),
@@ -246,18 +248,23 @@ fn value(kind: &'static Kind, value: &RawValue, text: &mut String) -> Result<(),
         }
         _ => {
             let (wanted, found) = (kind.words(), json::kind(value));
-            return Err(Mistake::new(format!("must be {wanted}, not {found}")));
+            return Err(ChangeMistake::new(format!("must be {wanted}, not {found}")));
         }
     }
     Ok(())
 }
 
-fn too_many(max: usize) -> Mistake {
-    Mistake::new(format!("must have at most {max} items"))
+fn too_many(max: usize) -> ChangeMistake {
+    ChangeMistake::new(format!("must have at most {max} items"))
 }
 
 /// Writes a list of anything.
-fn items(of: &'static Kind, max: usize, list: &RawValue, text: &mut String) -> Result<(), Mistake> {
+fn items(
+    of: &'static Kind,
+    max: usize,
+    list: &RawValue,
+    text: &mut String,
+) -> Result<(), ChangeMistake> {
     let items = json::items(list.get());
     if items.len() > max {
         return Err(too_many(max));
@@ -273,7 +280,7 @@ fn items(of: &'static Kind, max: usize, list: &RawValue, text: &mut String) -> R
 
 /// Writes a list of integers. Its syntax is known to be right, so a comma ends an item, unless that item is no
 /// number: and there it ends.
-fn integers(list: &str, max: usize, text: &mut String) -> Result<(), Mistake> {
+fn integers(list: &str, max: usize, text: &mut String) -> Result<(), ChangeMistake> {
     text.push('[');
     let items = list[1..list.len() - 1].trim_ascii();
     for (index, item) in items.split(',').enumerate().filter(|_| !items.is_empty()) {
@@ -287,7 +294,7 @@ fn integers(list: &str, max: usize, text: &mut String) -> Result<(), Mistake> {
     Ok(())
 }
 
-fn integer(number: &str, text: &mut String) -> Result<(), Mistake> {
+fn integer(number: &str, text: &mut String) -> Result<(), ChangeMistake> {
     let found = match json::number_in(number) {
         Some(Number::Integer(_)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
             text.push_str(number);
@@ -301,7 +308,7 @@ fn integer(number: &str, text: &mut String) -> Result<(), Mistake> {
         Some(Number::Fraction) => "a number with a fraction",
         None => json::kind_by(number.as_bytes().first()).unwrap_or("an object"),
     };
-    Err(Mistake::new(format!(
+    Err(ChangeMistake::new(format!(
         "must be an integer of 64 bits, not {found}"
     )))
 }

@@ -108,11 +108,11 @@ impl fmt::Debug for Api {
 }
 
 /// The registry: a further API is a further line.
-pub static ALL: [&Api; 3] = [&aipix::AIPIX, &valt::VALT, &scim::SCIM];
+pub static ALL: &[&Api] = &[&aipix::AIPIX, &valt::VALT, &scim::SCIM];
 
 /// The API of that name in the configuration.
 pub fn by_name(name: &str) -> Option<&'static Api> {
-    ALL.into_iter().find(|api| api.name == name)
+    ALL.iter().copied().find(|api| api.name == name)
 }
 
 /// An HTTP request, as far as an API decides it. The sender adds `Idempotency-Key`, `traceparent`

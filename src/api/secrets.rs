@@ -19,11 +19,11 @@ pub const MASK: &str = "***";
 pub struct Known {
     /// `None` if no API is known: what is secret at any is secret then.
     api: Option<&'static Api>,
-    place: Place,
+    place: ValuePlace,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum ValuePlace {
     Event,
     Data,
     /// An object with these members, or a list of such.
@@ -34,23 +34,23 @@ enum Place {
 impl Known {
     /// Of a whole event, which goes to that API.
     pub fn event(api: Option<&'static Api>) -> Self {
-        let place = Place::Event;
+        let place = ValuePlace::Event;
         Known { api, place }
     }
 
     /// Of the member with this name: whether its value is secret, and what is known inside it.
     pub fn member(self, name: &str) -> (bool, Known) {
         let field = match self.place {
-            Place::Fields(fields) => Field::find(fields, name),
+            ValuePlace::Fields(fields) => Field::find(fields, name),
             _ => None,
         };
         let place = match (self.place, field) {
-            (Place::Event, _) if name == "data" => Place::Data,
-            (Place::Data, _) if name == "changes" => self
+            (ValuePlace::Event, _) if name == "data" => ValuePlace::Data,
+            (ValuePlace::Data, _) if name == "changes" => self
                 .api
-                .map_or(Place::Elsewhere, |api| Place::Fields(api.fields)),
-            (_, Some(field)) => Place::Fields(field.members()),
-            _ => Place::Elsewhere,
+                .map_or(ValuePlace::Elsewhere, |api| ValuePlace::Fields(api.fields)),
+            (_, Some(field)) => ValuePlace::Fields(field.members()),
+            _ => ValuePlace::Elsewhere,
         };
         let secret = field.map_or_else(|| self.is_like_a_secret(name), |field| field.secret);
         (secret, Known { place, ..self })
@@ -59,7 +59,8 @@ impl Known {
     /// A name that nobody knows may be that of a secret, misspelt.
     fn is_like_a_secret(self, name: &str) -> bool {
         let apis = ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|api| self.api.is_none_or(|own| own.name == api.name));
         apis.flat_map(Api::secrets)
             .any(|secret| text::is_like(name, secret))

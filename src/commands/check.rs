@@ -189,7 +189,7 @@ async fn look_at_settings(config: &Config, found: &[Found]) -> Vec<Finding> {
 fn near_their_end(
     config: &Config,
     letters: &TopicSettings,
-) -> Result<Option<String>, crate::operator::Failure> {
+) -> Result<Option<String>, crate::operator::ReadFailure> {
     let near = near_retention(letters, Timestamp::now().as_millisecond())
         .and_then(|time| Timestamp::from_millisecond(time).ok());
     let Some(near) = near else { return Ok(None) };

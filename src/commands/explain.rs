@@ -13,7 +13,7 @@ use crate::commands::dead_letters::{ConfigArgs, failed, open};
 use crate::commands::{Exit, fail, say};
 use crate::operator::explain::Explanation;
 use crate::operator::input;
-use crate::operator::judge::Lane;
+use crate::operator::judge::TargetUser;
 use crate::operator::user_sheet::{LATELY, json, sheet};
 
 /// How long the admin endpoint may take.
@@ -71,7 +71,7 @@ fn explain(args: &ExplainArgs) -> Result<Exit, Exit> {
             .checked_sub(LATELY)
             .unwrap_or(Timestamp::MIN)
     });
-    let lane = Lane {
+    let lane = TargetUser {
         target: args.target.clone(),
         user,
     };

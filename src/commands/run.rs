@@ -13,11 +13,11 @@ use crate::commands::{Exit, Flags, fail, flags, load, read};
 use crate::config::Config;
 use crate::operator::input;
 use crate::service::reload::Reload;
-use crate::service::{self, Failure};
+use crate::service::{self, ServiceFailure};
 use crate::subscriber::stop::{self, Stop};
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::traces::Traces;
+use crate::telemetry::traces::TraceSender;
 
 /// Runs the service until SIGTERM or SIGINT, then drains and exits 0.
 #[derive(Args, Debug)]
@@ -67,7 +67,7 @@ pub async fn run(args: RunArgs) -> Exit {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let traces = match Traces::start(
+    let traces = match TraceSender::start(
         &config.traces,
         &config.kafka.instance_id,
         metrics.spans_left_out(),
@@ -78,7 +78,7 @@ pub async fn run(args: RunArgs) -> Exit {
             return fail(Exit::Usage, format!("{error:#}"));
         }
     };
-    let tracer = traces.as_ref().map(Traces::tracer);
+    let tracer = traces.as_ref().map(TraceSender::tracer);
     let (current, configs) = watch::channel(Arc::new(config));
     let file = args.config.clone();
     let load = Box::new(move || read(&args.config, &flags));
@@ -121,10 +121,10 @@ fn configuration(args: &RunArgs) -> Result<(Config, Flags), Exit> {
 }
 
 /// The exit code for how the service ended, and the last line of its log.
-fn exit_of(ended: Result<(), Failure>) -> (Exit, Option<String>) {
+fn exit_of(ended: Result<(), ServiceFailure>) -> (Exit, Option<String>) {
     match ended {
         Ok(()) => (Exit::Done, None),
-        Err(Failure::Topics(words)) => (Exit::Unreachable, Some(words)),
+        Err(ServiceFailure::Topics(words)) => (Exit::Unreachable, Some(words)),
         Err(error) => {
             let words = format!("{:#}", anyhow::Error::from(error));
             (Exit::Failed, Some(words))

@@ -16,12 +16,12 @@ use crate::config::{Config, Needed};
 use crate::model::outcome::{Kind, OutcomeData};
 use crate::model::record::Place;
 use crate::model::text;
-use crate::operator::judge::Lane;
+use crate::operator::judge::TargetUser;
 use crate::operator::preview::events::Events;
 use crate::operator::preview::{Fate, Previewer, call_lines};
 use crate::operator::send::{NewUpdate, OutcomeWatch, WaitFor, ending, of_fields};
 use crate::operator::table::of;
-use crate::operator::{Desk, Failure, input};
+use crate::operator::{Desk, ReadFailure, input};
 use crate::telemetry::logging;
 
 /// The longest wait. A clock cannot add any length.
@@ -215,10 +215,10 @@ fn wait(
     args: &SendArgs,
     config: &Config,
     desk: &Desk,
-    lane: &Lane,
+    lane: &TargetUser,
     place: &Place,
     follow: OutcomeWatch,
-) -> Result<Option<OutcomeData>, Failure> {
+) -> Result<Option<OutcomeData>, ReadFailure> {
     let stop = stop_signal();
     let mut waiting = WaitFor {
         until: Instant::now() + args.wait.min(LONGEST),
@@ -233,9 +233,9 @@ fn wait(
 fn tell(
     args: &SendArgs,
     draft: &NewUpdate,
-    lane: &Lane,
+    lane: &TargetUser,
     place: &Place,
-    ended: Result<Option<OutcomeData>, Failure>,
+    ended: Result<Option<OutcomeData>, ReadFailure>,
 ) -> Exit {
     let (name, exit, outcome) = match ended {
         Ok(Some(data)) => match data.outcome {
@@ -266,7 +266,7 @@ fn tell(
     exit
 }
 
-fn ended_so(data: &OutcomeData, lane: &Lane, config: &Path) -> String {
+fn ended_so(data: &OutcomeData, lane: &TargetUser, config: &Path) -> String {
     let status = match (data.http_status, data.attempts) {
         (Some(status), 1) => format!(", answered {status}"),
         (Some(status), _) => format!(", the last answered {status}"),
@@ -300,7 +300,7 @@ fn ended_so(data: &OutcomeData, lane: &Lane, config: &Path) -> String {
     }
 }
 
-fn look_later(lane: &Lane, config: &Path) -> String {
+fn look_later(lane: &TargetUser, config: &Path) -> String {
     format!(
         "user-courier explain {} {} --config {}",
         lane.target,
@@ -309,7 +309,7 @@ fn look_later(lane: &Lane, config: &Path) -> String {
     )
 }
 
-fn letters(lane: &Lane, config: &Path) -> String {
+fn letters(lane: &TargetUser, config: &Path) -> String {
     format!(
         "user-courier dead-letters list --target {} --user {} --config {}",
         lane.target,

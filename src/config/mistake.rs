@@ -95,7 +95,7 @@ pub enum Needed {
 /// One reading of a configuration: the environment it happens in, and what was found on the way.
 /// The environment holds secrets, so there is no `Debug`.
 #[derive(Default)]
-pub(super) struct Reading {
+pub(super) struct ConfigReading {
     pub(super) environment: HashMap<String, String>,
     pub(super) needed: Needed,
     warnings: RefCell<Vec<String>>,
@@ -104,11 +104,11 @@ pub(super) struct Reading {
     broken_lines: RefCell<Vec<usize>>,
 }
 
-impl Reading {
+impl ConfigReading {
     pub(super) fn new(environment: impl Iterator<Item = (String, String)>) -> Self {
-        Reading {
+        ConfigReading {
             environment: environment.collect(),
-            ..Reading::default()
+            ..ConfigReading::default()
         }
     }
 

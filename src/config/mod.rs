@@ -51,7 +51,7 @@ pub(crate) use timing::{heartbeat_interval, statistics_interval};
 pub use tls::{ClientCertificate, Tls};
 pub use traces::Traces;
 
-use mistake::Reading;
+use mistake::ConfigReading;
 use section::Section;
 use tree::Node;
 
@@ -107,7 +107,7 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
         flags: &[(String, String)],
     ) -> Result<Config, Mistakes> {
-        let mut reading = Reading::new(environment);
+        let mut reading = ConfigReading::new(environment);
         reading.needed = needed;
         let Some(root) = layers(file, flags, &reading) else {
             return Err(reading.into_mistakes());
@@ -149,11 +149,11 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
         flags: &[(String, String)],
     ) -> Result<Admin, Mistakes> {
-        let whole = Reading::new(environment);
+        let whole = ConfigReading::new(environment);
         let Some(root) = layers(file, flags, &whole) else {
             return Err(whole.into_mistakes());
         };
-        let reading = Reading::new(std::iter::empty());
+        let reading = ConfigReading::new(std::iter::empty());
         let root = Section::open("", String::new(), &root, &reading);
         let admin = Admin::read(&root.section("admin"));
         reading.finish()?;
@@ -167,7 +167,7 @@ impl Config {
 }
 
 /// The file with the environment and the flags over it; none if it cannot be read.
-fn layers(file: &Path, flags: &[(String, String)], reading: &Reading) -> Option<Node> {
+fn layers(file: &Path, flags: &[(String, String)], reading: &ConfigReading) -> Option<Node> {
     let mut root = tree::read(file, reading)?;
     overlay::environment(&mut root, reading);
     overlay::flags(&mut root, flags, reading);

@@ -6,13 +6,13 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::keys::{self, sources};
 use crate::config::librdkafka::is_known;
-use crate::config::mistake::{Origin, Reading};
+use crate::config::mistake::{ConfigReading, Origin};
 use crate::config::tree::{Entries, Node, PROPERTY_TABLES, Type, Value};
 
 const PREFIX: &str = "USER_COURIER__";
 
 /// Lays the variables `USER_COURIER__SECTION__KEY` over the tree.
-pub(super) fn environment(root: &mut Node, reading: &Reading) {
+pub(super) fn environment(root: &mut Node, reading: &ConfigReading) {
     let ours = reading.environment.iter().filter_map(|(name, value)| {
         let path = name.strip_prefix(PREFIX)?;
         Some((
@@ -45,7 +45,7 @@ pub(super) fn environment(root: &mut Node, reading: &Reading) {
 }
 
 /// Lays the flags `--set section.key=value`, given as pairs, over the tree.
-pub(super) fn flags(root: &mut Node, flags: &[(String, String)], reading: &Reading) {
+pub(super) fn flags(root: &mut Node, flags: &[(String, String)], reading: &ConfigReading) {
     for (key, value) in flags {
         let origin = Origin::Flag(one_line(key));
         match flag_path(key) {
@@ -112,7 +112,7 @@ fn is_property(path: &[String]) -> bool {
 }
 
 /// Puts the value at the path, over what stands there. Reports a path that leads nowhere.
-fn lay(root: &mut Node, path: &[String], origin: &Origin, value: &str, reading: &Reading) {
+fn lay(root: &mut Node, path: &[String], origin: &Origin, value: &str, reading: &ConfigReading) {
     let mut place = root;
     for (depth, segment) in path.iter().enumerate() {
         let next = match &mut place.value {

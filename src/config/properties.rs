@@ -8,7 +8,7 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::librdkafka;
-use crate::config::mistake::{Needed, Origin, Reading};
+use crate::config::mistake::{ConfigReading, Needed, Origin};
 use crate::config::secret;
 use crate::config::secret_file::{Secret, SecretError};
 use crate::config::section::Section;
@@ -136,7 +136,7 @@ fn read_one(
     name: &str,
     end: &str,
     value: &Value,
-    reading: &Reading,
+    reading: &ConfigReading,
 ) -> Result<PropertyValue, String> {
     let text = match value {
         // librdkafka would cut a longer number off at 32 bits.

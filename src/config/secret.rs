@@ -4,13 +4,13 @@ use std::env::VarError;
 
 use secrecy::SecretString;
 
-use crate::config::mistake::Reading;
+use crate::config::mistake::ConfigReading;
 use crate::config::secret_file::{Secret, SecretError};
 use crate::config::tls::file_error;
 
 /// The secret as it is now. An environment variable is looked for where the rest of the
 /// configuration comes from.
-pub(super) fn read(secret: &Secret, reading: &Reading) -> Result<SecretString, String> {
+pub(super) fn read(secret: &Secret, reading: &ConfigReading) -> Result<SecretString, String> {
     let variable = |name: &str| {
         reading
             .environment

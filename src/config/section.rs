@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::duration;
 use crate::config::keys::{self, Fallback, sources};
 use crate::config::kind::ValueKind;
-use crate::config::mistake::{Needed, Origin, Reading};
+use crate::config::mistake::{ConfigReading, Needed, Origin};
 use crate::config::secret;
 use crate::config::secret_file::Secret;
 use crate::config::tree::{Entries, Node, Type, Value};
@@ -24,12 +24,17 @@ pub(super) struct Section<'a> {
     pub(super) entries: &'a Entries,
     /// It is something else than a table, which is mistake enough: nothing in it is missing.
     pub(super) broken: bool,
-    pub(super) reading: &'a Reading,
+    pub(super) reading: &'a ConfigReading,
 }
 
 impl<'a> Section<'a> {
     /// Opens a node that should be this table.
-    pub(super) fn open(table: &str, path: String, node: &'a Node, reading: &'a Reading) -> Self {
+    pub(super) fn open(
+        table: &str,
+        path: String,
+        node: &'a Node,
+        reading: &'a ConfigReading,
+    ) -> Self {
         let (entries, broken) = match &node.value {
             Value::Table(entries) => (entries, false),
             other => {
@@ -305,7 +310,7 @@ pub(super) fn default_of<T>(table: &str, read: impl Fn(&Section<'_>) -> T) -> T 
         origin,
         entries: &NOTHING,
         broken: true,
-        reading: &Reading::default(),
+        reading: &ConfigReading::default(),
     })
 }
 

@@ -128,7 +128,7 @@ fn own_name(key: &str, api: &Api) -> Option<String> {
         return None;
     }
     let role = api::ALL
-        .into_iter()
+        .iter()
         .find_map(|other| names(other).iter().position(|their| their == key))?;
     // One that this API has nothing like is told by the way in that every API has.
     own.get(role).or(own.first()).cloned()

@@ -4,7 +4,7 @@
 use url::Url;
 
 use crate::config::address;
-use crate::config::mistake::{Origin, Reading};
+use crate::config::mistake::{ConfigReading, Origin};
 use crate::config::secret_file::Secret;
 use crate::config::section::{Section, default_of};
 
@@ -63,7 +63,7 @@ fn below(url: &Url) -> Url {
 }
 
 /// The address in OpenTelemetry's variables, or that nothing is sent. `None` if they are silent.
-fn from_environment(reading: &Reading) -> Option<(Option<Url>, Origin)> {
+fn from_environment(reading: &ConfigReading) -> Option<(Option<Url>, Origin)> {
     let variable = |name: &str| {
         reading
             .environment

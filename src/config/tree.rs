@@ -9,7 +9,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::mistake::{Origin, Reading};
+use crate::config::mistake::{ConfigReading, Origin};
 
 /// The tables under `kafka` whose keys are librdkafka's, dots and all.
 pub(super) const PROPERTY_TABLES: [&str; 3] =
@@ -59,7 +59,7 @@ impl Value {
 }
 
 /// Reads the file. `None` if it cannot be read at all; if parts of it are no TOML, the rest.
-pub(super) fn read(file: &Path, reading: &Reading) -> Option<Node> {
+pub(super) fn read(file: &Path, reading: &ConfigReading) -> Option<Node> {
     let name: Arc<str> = file.display().to_string().into();
     let whole = Origin::File {
         name: name.clone(),
@@ -148,7 +148,7 @@ impl Source<'_> {
 
 /// An unquoted `sasl.password = …` is a table `sasl` to TOML, and a property's name to everybody
 /// else.
-fn flatten_properties(kafka: &mut Entries, reading: &Reading) {
+fn flatten_properties(kafka: &mut Entries, reading: &ConfigReading) {
     for (key, node) in kafka {
         if let (true, Value::Table(entries)) =
             (PROPERTY_TABLES.contains(&key.as_str()), &mut node.value)

@@ -16,7 +16,7 @@ use tracing::info;
 
 use crate::config::UNCLAIMED;
 use crate::console::asked::{self, Agreed, ToRead, ToReplay, Typed};
-use crate::console::gate::Refusal;
+use crate::console::gate::GateRefusal;
 use crate::console::replaying::Replayer;
 use crate::console::sending::{self, ToSend};
 use crate::console::work::Yes;
@@ -25,9 +25,9 @@ use crate::model::outcome::timestamp;
 use crate::model::text;
 use crate::operator::explain::Explanation;
 use crate::operator::filter;
-use crate::operator::judge::Lane;
+use crate::operator::judge::TargetUser;
 use crate::operator::story::Story;
-use crate::operator::{Desk, Failure};
+use crate::operator::{Desk, ReadFailure};
 use crate::operator::{input, letter_sheet, user_sheet};
 use crate::service::server::Peer;
 use engine::verdict::Reason;
@@ -36,7 +36,7 @@ use engine::verdict::Reason;
 const NAME: usize = 64;
 
 /// An answer, or why there is none.
-type Answer = Result<Response, Refusal>;
+type Answer = Result<Response, GateRefusal>;
 type Known = State<Arc<Desktop>>;
 
 /// A route for each question.
@@ -134,7 +134,7 @@ async fn read(State(desktop): Known, body: Bytes) -> Answer {
                 let desk = Desk::open(&known.config)?;
                 let letter = desk.letter(&place)?;
                 let letter = letter.ok_or_else(|| {
-                    Failure::Other(anyhow::anyhow!(
+                    ReadFailure::Other(anyhow::anyhow!(
                         "there is no dead letter at {place} any more"
                     ))
                 })?;
@@ -150,7 +150,7 @@ async fn read(State(desktop): Known, body: Bytes) -> Answer {
             let config = &desktop.config;
             let target = input::target(config, target.trim()).map_err(asked::wrong)?;
             let user = input::user(config, Some(&target), &user).map_err(asked::wrong)?;
-            let lane = Lane { target, user };
+            let lane = TargetUser { target, user };
             let now = Timestamp::now();
             let since = match asked::given(&since) {
                 Some(text) => filter::time(text, now).map_err(asked::wrong)?,
@@ -175,8 +175,8 @@ async fn read(State(desktop): Known, body: Bytes) -> Answer {
     Ok(json(&json!({ "job": id })))
 }
 
-fn value(sheet: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(sheet).map_err(|error| Failure::Other(error.into()))
+fn value(sheet: &impl serde::Serialize) -> Result<Value, ReadFailure> {
+    serde_json::to_value(sheet).map_err(|error| ReadFailure::Other(error.into()))
 }
 
 /// Begins a plan, which waits for a yes. Nothing is sent without.
@@ -258,7 +258,7 @@ async fn unlock(
 }
 
 /// An operator's name, fit for the log.
-fn name(text: &str) -> Result<String, Refusal> {
+fn name(text: &str) -> Result<String, GateRefusal> {
     asked::given(text)
         .map(|name| text::name(name, NAME))
         .ok_or_else(|| asked::wrong("give your name: it stands in the log beside what you do"))

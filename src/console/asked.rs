@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use crate::config::Config;
-use crate::console::gate::Refusal;
+use crate::console::gate::GateRefusal;
 use crate::console::letters::Cursor;
 use crate::kafka::reader::Spot;
 use crate::model::record::Place;
@@ -36,7 +36,7 @@ impl Typed {
     ///
     /// # Errors
     /// In words, with what can be written.
-    pub(super) fn filter(&self, config: &Config) -> Result<Filter, Refusal> {
+    pub(super) fn filter(&self, config: &Config) -> Result<Filter, GateRefusal> {
         let target = |name: &str| input::target_or_unclaimed(config, name);
         let found = Filter {
             target: read(&self.target, target)?,
@@ -64,7 +64,7 @@ impl Typed {
     ///
     /// # Errors
     /// If that is no place between two rows.
-    pub(super) fn cursor(&self) -> Result<Option<Cursor>, Refusal> {
+    pub(super) fn cursor(&self) -> Result<Option<Cursor>, GateRefusal> {
         let parse = |text: &str| {
             let (time, spot) = text.split_once('.')?;
             let (partition, offset) = spot.split_once('.')?;
@@ -104,7 +104,7 @@ impl ToReplay {
     ///
     /// # Errors
     /// If that cannot be told.
-    pub(super) fn wanted(&self, config: &Config) -> Result<Wanted, Refusal> {
+    pub(super) fn wanted(&self, config: &Config) -> Result<Wanted, GateRefusal> {
         let Some(places) = &self.places else {
             return Ok(Wanted::All(self.filter.filter(config)?));
         };
@@ -147,7 +147,7 @@ pub(super) enum ToRead {
 ///
 /// # Errors
 /// If it is not what is asked for here.
-pub(super) fn query<T>(found: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
+pub(super) fn query<T>(found: Result<Query<T>, QueryRejection>) -> Result<T, GateRefusal> {
     found
         .map(|Query(asked)| asked)
         .map_err(|rejection| wrong(rejection.body_text()))
@@ -157,7 +157,7 @@ pub(super) fn query<T>(found: Result<Query<T>, QueryRejection>) -> Result<T, Ref
 ///
 /// # Errors
 /// If it is not what is asked for here.
-pub(super) fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
+pub(super) fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, GateRefusal> {
     serde_json::from_slice(bytes).map_err(|error| wrong(format!("this cannot be read: {error}")))
 }
 
@@ -165,7 +165,7 @@ pub(super) fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal
 ///
 /// # Errors
 /// If it is none.
-pub(super) fn letter(config: &Config, text: &str) -> Result<Place, Refusal> {
+pub(super) fn letter(config: &Config, text: &str) -> Result<Place, GateRefusal> {
     let place: Place = text
         .parse()
         .map_err(|error: crate::model::record::NotAPlace| wrong(error.to_string()))?;
@@ -177,7 +177,10 @@ pub(super) fn letter(config: &Config, text: &str) -> Result<Place, Refusal> {
 }
 
 /// What was typed, if anything was, as `parse` reads it.
-fn read<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Refusal> {
+fn read<T>(
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, GateRefusal> {
     given(text).map(parse).transpose().map_err(wrong)
 }
 
@@ -187,6 +190,6 @@ pub(super) fn given(text: &str) -> Option<&str> {
 }
 
 /// This cannot be asked so.
-pub(super) fn wrong(words: impl Into<String>) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, words.into())
+pub(super) fn wrong(words: impl Into<String>) -> GateRefusal {
+    GateRefusal(StatusCode::BAD_REQUEST, words.into())
 }

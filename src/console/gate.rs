@@ -22,7 +22,7 @@ const TRIES: usize = 10;
 const LOCKED: Duration = Duration::from_secs(60);
 
 /// Why a request is not let through: the status, and words that say what to do.
-pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
+pub(super) struct GateRefusal(pub(super) StatusCode, pub(super) String);
 
 /// Who may do what.
 pub(super) struct Gate {
@@ -65,19 +65,22 @@ impl Gate {
     }
 
     /// What every request must fulfil, whatever it asks for.
-    pub(super) fn pass(&self, request: &Parts) -> Result<(), Refusal> {
+    pub(super) fn pass(&self, request: &Parts) -> Result<(), GateRefusal> {
         let host = text(&request.headers, &header::HOST).unwrap_or_default();
         if !self.knows(host) {
             // A name that an attacker lets point to this machine would make his page ours in the
             // eyes of a browser.
             let words = "this page is not known by that name: ask for it by its address, or name the host in console.hosts";
-            return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, words.to_owned()));
+            return Err(GateRefusal(
+                StatusCode::MISDIRECTED_REQUEST,
+                words.to_owned(),
+            ));
         }
         if !request.uri.path().starts_with("/api/") {
             return Ok(());
         }
         let foreign = || {
-            Refusal(
+            GateRefusal(
                 StatusCode::FORBIDDEN,
                 "only the page of this console may ask this".to_owned(),
             )
@@ -101,10 +104,10 @@ impl Gate {
         let form_token = text(&request.headers, &FORM_TOKEN).unwrap_or_default();
         if origin.is_none() {
             let words = "the header Origin is missing, which browsers send: whatever stands between must pass it on";
-            return Err(Refusal(StatusCode::FORBIDDEN, words.to_owned()));
+            return Err(GateRefusal(StatusCode::FORBIDDEN, words.to_owned()));
         }
         if !equal(form_token, &self.form_token) {
-            return Err(Refusal(
+            return Err(GateRefusal(
                 StatusCode::FORBIDDEN,
                 "the page is older than this console: load it again".to_owned(),
             ));
@@ -113,7 +116,7 @@ impl Gate {
     }
 
     /// Whether the request may read.
-    pub(super) fn may_read(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(super) fn may_read(&self, headers: &HeaderMap) -> Result<(), GateRefusal> {
         if self.closed {
             self.may_replay(headers)
         } else {
@@ -123,16 +126,16 @@ impl Gate {
 
     /// Whether the request has the token. The secret is read afresh, so that a new one counts at
     /// once.
-    pub(super) fn may_replay(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(super) fn may_replay(&self, headers: &HeaderMap) -> Result<(), GateRefusal> {
         let Some(secret) = &self.token else {
             let words =
                 "replaying is not enabled here: name a file with a token in console.token_file";
-            return Err(Refusal(StatusCode::FORBIDDEN, words.to_owned()));
+            return Err(GateRefusal(StatusCode::FORBIDDEN, words.to_owned()));
         };
         let given =
             text(headers, &header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         let Some(given) = given else {
-            return Err(Refusal(
+            return Err(GateRefusal(
                 StatusCode::UNAUTHORIZED,
                 "this needs the token".to_owned(),
             ));
@@ -141,11 +144,11 @@ impl Gate {
         wrong.retain(|tried| tried.elapsed() < LOCKED);
         if wrong.len() >= TRIES {
             let words = "too many wrong tokens: wait a minute before you try again";
-            return Err(Refusal(StatusCode::TOO_MANY_REQUESTS, words.to_owned()));
+            return Err(GateRefusal(StatusCode::TOO_MANY_REQUESTS, words.to_owned()));
         }
         let token = secret
             .read()
-            .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+            .map_err(|error| GateRefusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         if !equal(given.trim(), token.expose_secret().trim()) {
             wrong.push(Instant::now());
             if wrong.len() == TRIES {
@@ -154,7 +157,7 @@ impl Gate {
                     "too many wrong tokens were given: for a minute none is looked at"
                 );
             }
-            return Err(Refusal(
+            return Err(GateRefusal(
                 StatusCode::UNAUTHORIZED,
                 "this is not the token".to_owned(),
             ));
@@ -203,7 +206,7 @@ mod tests {
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         gate.pass(&parts)
-            .map_or_else(|Refusal(status, _)| status.as_u16(), |()| 200)
+            .map_or_else(|GateRefusal(status, _)| status.as_u16(), |()| 200)
     }
 
     #[test]
@@ -304,7 +307,7 @@ mod tests {
                 );
             }
             gate.may_replay(&headers)
-                .map_or_else(|Refusal(status, _)| status.as_u16(), |()| 200)
+                .map_or_else(|GateRefusal(status, _)| status.as_u16(), |()| 200)
         };
         assert_eq!(with(&gate, None), 401);
         assert_eq!(with(&gate, Some("correct-horse-battery")), 200);

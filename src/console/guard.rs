@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::warn;
 
-use crate::console::gate::{Gate, Refusal};
+use crate::console::gate::{Gate, GateRefusal};
 use crate::service::server::Peer;
 
 /// Nothing but what comes from here is loaded or run, nobody frames the page, and no text ever
@@ -70,9 +70,9 @@ async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
     response
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for GateRefusal {
     fn into_response(self) -> Response {
-        let Refusal(status, words) = self;
+        let GateRefusal(status, words) = self;
         (
             status,
             [(header::CONTENT_TYPE, "application/json")],

@@ -37,7 +37,7 @@ use crate::subscriber::stop::Stop;
 use gate::Gate;
 use now::Now;
 use tail::Tail;
-use work::Work;
+use work::Jobs;
 
 /// A page and its questions to the server; an operator has a few of them open.
 const LIMITS: Limits = Limits {
@@ -59,7 +59,7 @@ struct Desktop {
     gate: Arc<Gate>,
     now: Now,
     tail: Arc<Tail>,
-    work: Work,
+    work: Jobs,
     /// A replay is under way.
     busy: Arc<AtomicBool>,
 }
@@ -94,7 +94,7 @@ pub async fn run(
         config: Arc::new(config),
         gate: gate.clone(),
         tail: Arc::default(),
-        work: Work::default(),
+        work: Jobs::default(),
         busy: Arc::default(),
     });
     let watched = desktop.clone();

@@ -10,16 +10,16 @@ use tracing::{error, info};
 use crate::config::Config;
 use crate::console::asked::Wanted;
 use crate::console::tail::Tail;
-use crate::console::work::{Job, State, Yes};
+use crate::console::work::{Job, JobState, Yes};
 use crate::kafka::reader::Spot;
 use crate::model::text;
 use crate::operator::choice::{Choice, Mended};
 use crate::operator::history::History;
-use crate::operator::plan::Action;
+use crate::operator::plan::PlannedAction;
 use crate::operator::plan_line::line;
 use crate::operator::replay::{self, Pace, Summary};
 use crate::operator::tally::Tally;
-use crate::operator::{Desk, Failure, Letter};
+use crate::operator::{Desk, Letter, ReadFailure};
 
 /// So many letters of each action are shown of a plan.
 const SHOWN: usize = 50;
@@ -39,7 +39,12 @@ impl Replayer {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub(super) fn run(&self, job: &Job, wanted: &Wanted, force: bool) -> Result<Value, Failure> {
+    pub(super) fn run(
+        &self,
+        job: &Job,
+        wanted: &Wanted,
+        force: bool,
+    ) -> Result<Value, ReadFailure> {
         let desk = Desk::open(&self.config)?;
         let mut watch = &job.progress;
         let mut choice = match wanted {
@@ -60,12 +65,12 @@ impl Replayer {
             return Ok(json!({ "given_up": true }));
         };
         if self.busy.swap(true, Ordering::AcqRel) {
-            return Err(Failure::Other(anyhow::anyhow!(
+            return Err(ReadFailure::Other(anyhow::anyhow!(
                 "another replay of this console is under way: wait for its end, and make the plan again"
             )));
         }
         let _free = Free(&self.busy);
-        job.set(State::Replaying(plan));
+        job.set(JobState::Replaying(plan));
         self.tail
             .follows
             .begin(&job.id, choice.letters.iter().map(|one| one.spot).collect());
@@ -139,16 +144,16 @@ fn planned(desk: &Desk, history: &History<'_>, choice: &Choice, force: bool) -> 
         .counts
         .iter()
         .map(|((target, reason), counts)| {
-            let count = |action: Action| counts.get(&action).copied().unwrap_or(0);
-            json!({ "target": target, "reason": reason, "counts": Action::ALL.map(count) })
+            let count = |action: PlannedAction| counts.get(&action).copied().unwrap_or(0);
+            json!({ "target": target, "reason": reason, "counts": PlannedAction::ALL.map(count) })
         })
         .collect();
-    let plan = json!({ "total": choice.letters.len(), "sums": Action::ALL.map(|action| tally.of(action)), "rows": rows, "steps": steps });
+    let plan = json!({ "total": choice.letters.len(), "sums": PlannedAction::ALL.map(|action| tally.of(action)), "rows": rows, "steps": steps });
     (tally, plan)
 }
 
 fn told(desk: &Desk, summary: &Summary, total: usize) -> Value {
-    let sums = Action::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
+    let sums = PlannedAction::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
     let place = |(partition, offset): Spot| format!("{}/{partition}/{offset}", desk.letters.name);
     json!({
         "sums": sums,
@@ -167,7 +172,7 @@ struct Author<'a> {
 
 impl Author<'_> {
     fn log_begin(&self, tally: &Tally) {
-        let [send, trim, supersede, refuse] = Action::ALL.map(|action| tally.of(action));
+        let [send, trim, supersede, refuse] = PlannedAction::ALL.map(|action| tally.of(action));
         let Yes {
             operator,
             peer,
@@ -186,9 +191,9 @@ impl Author<'_> {
         );
     }
 
-    fn log_end(&self, summary: &Summary, failure: Option<&Failure>) {
+    fn log_end(&self, summary: &Summary, failure: Option<&ReadFailure>) {
         let [sent, trimmed, superseded, refused] =
-            Action::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
+            PlannedAction::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
         let Yes { operator, peer, .. } = self.yes;
         let (wanted, stopped) = (&self.wanted, summary.stopped);
         match failure {

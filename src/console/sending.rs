@@ -12,15 +12,15 @@ use tracing::info;
 use crate::config::Config;
 use crate::console::Desktop;
 use crate::console::asked::{given, wrong};
-use crate::console::gate::Refusal;
-use crate::console::work::{Job, State, Yes};
+use crate::console::gate::GateRefusal;
+use crate::console::work::{Job, JobState, Yes};
 use crate::model::outcome::OutcomeData;
 use crate::model::record::Place;
 use crate::model::text;
-use crate::operator::judge::Lane;
+use crate::operator::judge::TargetUser;
 use crate::operator::preview::{Fate, Previewer};
 use crate::operator::send::{NewUpdate, OutcomeWatch, WaitFor, ending, of_changes};
-use crate::operator::{Desk, Failure, input};
+use crate::operator::{Desk, ReadFailure, input};
 
 /// For so long an update is followed.
 const WAIT: Duration = Duration::from_secs(120);
@@ -44,7 +44,7 @@ impl ToSend {
     ///
     /// # Errors
     /// If that cannot be meant; no word of it quotes a value.
-    pub(super) fn draft(&self, config: &Config) -> Result<NewUpdate, Refusal> {
+    pub(super) fn draft(&self, config: &Config) -> Result<NewUpdate, GateRefusal> {
         let target = input::target(config, self.target.trim()).map_err(wrong)?;
         let user = input::user(config, Some(&target), &self.user).map_err(wrong)?;
         let known = config.targets.iter().find(|known| known.name == target);
@@ -78,14 +78,18 @@ fn shown(
 ///
 /// # Errors
 /// If the broker does not answer.
-pub(super) fn run(desktop: &Arc<Desktop>, job: &Job, draft: &NewUpdate) -> Result<Value, Failure> {
+pub(super) fn run(
+    desktop: &Arc<Desktop>,
+    job: &Job,
+    draft: &NewUpdate,
+) -> Result<Value, ReadFailure> {
     let Some(lane) = draft.lane() else {
         return Ok(shown(draft, "refused", None, None));
     };
     let Some(yes) = job.ask(shown(draft, "planned", None, None)) else {
         return Ok(json!({ "given_up": true }));
     };
-    job.set(State::Replaying(shown(draft, "sending", None, None)));
+    job.set(JobState::Replaying(shown(draft, "sending", None, None)));
     let desk = Desk::open(&desktop.config)?;
     let follow = OutcomeWatch::begin(&desk)?;
     let place = draft.send(&desk)?;
@@ -93,7 +97,7 @@ pub(super) fn run(desktop: &Arc<Desktop>, job: &Job, draft: &NewUpdate) -> Resul
     let tell = |words: &str| {
         let mut told = shown(draft, "waiting", Some(&place), None);
         told["waiting"] = words.into();
-        job.set(State::Replaying(told));
+        job.set(JobState::Replaying(told));
     };
     tell("");
     let mut waiting = WaitFor {
@@ -115,7 +119,7 @@ pub(super) fn run(desktop: &Arc<Desktop>, job: &Job, draft: &NewUpdate) -> Resul
     })
 }
 
-fn log(yes: &Yes, lane: &Lane, place: &Place) {
+fn log(yes: &Yes, lane: &TargetUser, place: &Place) {
     let Yes { operator, peer, .. } = yes;
     let (target, user) = (&lane.target, lane.user.to_string());
     info!(

@@ -18,7 +18,7 @@ use crate::console::progress::Progress;
 use crate::kafka::headers;
 use crate::kafka::reader::{Go, Span, Spot};
 use crate::model::outcome::{Kind, OutcomeData, timestamp};
-use crate::operator::{Desk, Failure, Letter, desk};
+use crate::operator::{Desk, Letter, ReadFailure, desk};
 use crate::subscriber::stop::Stop;
 
 /// How long after one look the next comes.
@@ -120,7 +120,12 @@ impl Tail {
         }
     }
 
-    fn keep_up(&self, desk: &Desk, positions: &mut Positions, stop: &Stop) -> Result<(), Failure> {
+    fn keep_up(
+        &self,
+        desk: &Desk,
+        positions: &mut Positions,
+        stop: &Stop,
+    ) -> Result<(), ReadFailure> {
         while !stop.is_asked() {
             self.read_letters(desk, positions, stop)?;
             self.read_outcomes(desk, positions, stop)?;
@@ -136,7 +141,7 @@ impl Tail {
         desk: &Desk,
         positions: &mut Positions,
         stop: &Stop,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ReadFailure> {
         let mut spans = desk.letters.spans()?;
         for span in &mut spans {
             self.letters.forget_before(span.partition, span.from);
@@ -183,7 +188,7 @@ impl Tail {
         desk: &Desk,
         positions: &mut Positions,
         stop: &Stop,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ReadFailure> {
         let mut spans = desk.outcomes.spans()?;
         let first = positions.outcomes.is_none();
         let mut known = match positions.outcomes.take() {
@@ -273,9 +278,9 @@ fn advance(span: &mut Span, positions: &mut BTreeMap<i32, i64>) {
     span.from = span.from.max(*known);
 }
 
-fn going(stop: &Stop) -> Result<Go, Failure> {
+fn going(stop: &Stop) -> Result<Go, ReadFailure> {
     if stop.is_asked() {
-        Err(Failure::Other(anyhow::anyhow!("the console ends")))
+        Err(ReadFailure::Other(anyhow::anyhow!("the console ends")))
     } else {
         Ok(Go::On)
     }

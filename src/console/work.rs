@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use crate::console::gate::Refusal;
+use crate::console::gate::GateRefusal;
 use crate::console::progress::Progress;
-use crate::operator::Failure;
+use crate::operator::ReadFailure;
 
 /// Jobs that read at once: each has a thread, and clients of Kafka.
 const AT_ONCE: usize = 6;
@@ -27,7 +27,7 @@ const REMEMBERED: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// All jobs.
-pub(super) struct Work {
+pub(super) struct Jobs {
     jobs: Mutex<VecDeque<Arc<Job>>>,
     room: Arc<Semaphore>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Job {
     /// What it is asked for by. Nobody can guess it.
     pub(super) id: String,
     pub(super) progress: Progress,
-    state: Mutex<State>,
+    state: Mutex<JobState>,
     /// Its place among those that read. A plan that waits has none, nor has a replay, of which
     /// there is one at a time.
     place: Mutex<Option<OwnedSemaphorePermit>>,
@@ -46,7 +46,7 @@ pub(super) struct Job {
 }
 
 /// How far a job is.
-pub(super) enum State {
+pub(super) enum JobState {
     /// It reads.
     Running,
     /// The plan is made, and waits for a yes.
@@ -69,32 +69,35 @@ pub(super) struct Yes {
     pub(super) rate: Option<u32>,
 }
 
-impl Default for Work {
+impl Default for Jobs {
     fn default() -> Self {
-        Work {
+        Jobs {
             jobs: Mutex::default(),
             room: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 }
 
-impl Work {
+impl Jobs {
     /// Begins a job.
     ///
     /// # Errors
     /// If there are too many.
     pub(super) fn begin(
         &self,
-        task: impl FnOnce(&Job) -> Result<Value, Failure> + Send + 'static,
-    ) -> Result<String, Refusal> {
+        task: impl FnOnce(&Job) -> Result<Value, ReadFailure> + Send + 'static,
+    ) -> Result<String, GateRefusal> {
         let Ok(place) = self.room.clone().try_acquire_owned() else {
             let words = "so much is being read already that this would only wait: try again soon";
-            return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, words.to_owned()));
+            return Err(GateRefusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                words.to_owned(),
+            ));
         };
         let job = Arc::new(Job {
             id: Uuid::new_v4().simple().to_string(),
             progress: Progress::default(),
-            state: Mutex::new(State::Running),
+            state: Mutex::new(JobState::Running),
             place: Mutex::new(Some(place)),
             yes: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -118,9 +121,9 @@ impl Work {
         std::thread::spawn(move || {
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| task(&job)));
             job.set(match ended {
-                Ok(Ok(value)) => State::Done(value),
-                Ok(Err(failure)) => State::Failed(failure.to_string()),
-                Err(_) => State::Failed(
+                Ok(Ok(value)) => JobState::Done(value),
+                Ok(Err(failure)) => JobState::Failed(failure.to_string()),
+                Err(_) => JobState::Failed(
                     "a panic: please report this, it is a fault of this program".to_owned(),
                 ),
             });
@@ -133,11 +136,11 @@ impl Work {
     ///
     /// # Errors
     /// If there is none.
-    pub(super) fn job(&self, id: &str) -> Result<Arc<Job>, Refusal> {
+    pub(super) fn job(&self, id: &str) -> Result<Arc<Job>, GateRefusal> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let found = jobs.iter().find(|job| job.id == id).cloned();
         found.ok_or_else(|| {
-            Refusal(
+            GateRefusal(
                 StatusCode::NOT_FOUND,
                 "this is not known any more: ask for it again".to_owned(),
             )
@@ -157,7 +160,7 @@ impl Work {
         for job in jobs {
             while matches!(
                 *job.state.lock().unwrap_or_else(PoisonError::into_inner),
-                State::Replaying(_)
+                JobState::Replaying(_)
             ) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -167,7 +170,7 @@ impl Work {
 
 impl Job {
     /// From now on it is so.
-    pub(super) fn set(&self, state: State) {
+    pub(super) fn set(&self, state: JobState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
@@ -181,14 +184,14 @@ impl Job {
     fn waits(&self) -> bool {
         matches!(
             *self.state.lock().unwrap_or_else(PoisonError::into_inner),
-            State::Planned(_)
+            JobState::Planned(_)
         ) && !self.is_stopped()
     }
 
     fn has_ended(&self) -> bool {
         matches!(
             *self.state.lock().unwrap_or_else(PoisonError::into_inner),
-            State::Done(_) | State::Failed(_)
+            JobState::Done(_) | JobState::Failed(_)
         )
     }
 
@@ -200,7 +203,7 @@ impl Job {
         if self.is_stopped() {
             return None;
         }
-        self.set(State::Planned(plan));
+        self.set(JobState::Planned(plan));
         self.leave_place();
         let yes = answer.recv_timeout(PATIENCE).ok();
         self.yes
@@ -214,7 +217,7 @@ impl Job {
     ///
     /// # Errors
     /// If it does not wait for that.
-    pub(super) fn say(&self, yes: Yes) -> Result<(), Refusal> {
+    pub(super) fn say(&self, yes: Yes) -> Result<(), GateRefusal> {
         let sender = self
             .yes
             .lock()
@@ -225,7 +228,7 @@ impl Job {
         if said {
             Ok(())
         } else {
-            Err(Refusal(StatusCode::CONFLICT, words.to_owned()))
+            Err(GateRefusal(StatusCode::CONFLICT, words.to_owned()))
         }
     }
 
@@ -246,11 +249,11 @@ impl Job {
     /// For the page.
     pub(super) fn shown(&self) -> Value {
         let (state, result) = match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Running => ("running", Value::Null),
-            State::Planned(plan) => ("planned", plan.clone()),
-            State::Replaying(plan) => ("replaying", plan.clone()),
-            State::Done(value) => ("done", value.clone()),
-            State::Failed(words) => ("failed", json!(words)),
+            JobState::Running => ("running", Value::Null),
+            JobState::Planned(plan) => ("planned", plan.clone()),
+            JobState::Replaying(plan) => ("replaying", plan.clone()),
+            JobState::Done(value) => ("done", value.clone()),
+            JobState::Failed(words) => ("failed", json!(words)),
         };
         json!({ "state": state, "progress": self.progress.shown(), "result": result })
     }
@@ -269,13 +272,13 @@ mod tests {
 
     #[test]
     fn plans_that_are_left_open_keep_nobody_out_and_the_oldest_give_way() {
-        let work = Work::default();
+        let work = Jobs::default();
         let plan = || {
             let begun =
                 work.begin(|job| Ok(json!({ "given_up": job.ask(json!("the plan")).is_none() })));
             let job = work
-                .job(&begun.map_err(|Refusal(_, words)| words).unwrap())
-                .map_err(|Refusal(_, words)| words)
+                .job(&begun.map_err(|GateRefusal(_, words)| words).unwrap())
+                .map_err(|GateRefusal(_, words)| words)
                 .unwrap();
             until(|| job.waits() || job.has_ended());
             job

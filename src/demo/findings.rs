@@ -18,7 +18,7 @@ pub(super) type Verdict = Result<String, String>;
 
 /// One event, and its outcomes in the order of their topic.
 #[derive(Clone, Debug)]
-pub(super) struct Event {
+pub(super) struct SentEvent {
     pub(super) sample: Sample,
     pub(super) outcomes: Vec<Outcome>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Outcome {
     pub(super) took_ms: i64,
 }
 
-impl Event {
+impl SentEvent {
     /// How it ended, if it did.
     pub(super) fn kind(&self) -> Option<Kind> {
         self.outcomes.first().map(|outcome| outcome.data.outcome)
@@ -42,27 +42,27 @@ impl Event {
 
 /// What an API has seen.
 #[derive(Clone, Debug)]
-pub(super) struct Api {
+pub(super) struct ApiState {
     pub(super) target: &'static str,
     /// Calls that arrived while another one of the same user was in progress.
     pub(super) overlaps: u64,
     /// The fields of each user.
-    pub(super) users: HashMap<u64, Map<String, Value>>,
+    pub(super) users: HashMap<String, Map<String, Value>>,
 }
 
 /// Everything that was found.
 #[derive(Clone, Debug)]
-pub(super) struct Findings {
+pub(super) struct DemoFindings {
     /// By partition and offset.
-    pub(super) events: BTreeMap<Spot, Event>,
+    pub(super) events: BTreeMap<Spot, SentEvent>,
     /// Outcomes that belong to no event.
     pub(super) strays: usize,
     /// Records in the dead-letter topic.
     pub(super) dead_letters: usize,
-    pub(super) apis: Vec<Api>,
+    pub(super) apis: Vec<ApiState>,
 }
 
-impl Findings {
+impl DemoFindings {
     /// Assigns each outcome to its event.
     ///
     /// # Errors
@@ -73,9 +73,9 @@ impl Findings {
         updates: &[Record],
         outcomes: &[Record],
         dead_letters: usize,
-        apis: Vec<Api>,
+        apis: Vec<ApiState>,
     ) -> anyhow::Result<Self> {
-        let mut findings = Findings {
+        let mut findings = DemoFindings {
             events: BTreeMap::new(),
             strays: 0,
             dead_letters,
@@ -91,7 +91,7 @@ impl Findings {
             ids.insert(id, (spot, record.timestamp_ms));
             findings.events.insert(
                 spot,
-                Event {
+                SentEvent {
                     sample,
                     outcomes: Vec::new(),
                 },
@@ -169,7 +169,7 @@ impl Findings {
     /// The outcomes of a user come in the order of the events, and no two calls were made at once.
     /// An event whose time was over ends before its turn.
     fn in_order(&self) -> Verdict {
-        let mut latest: HashMap<(&str, u64), i64> = HashMap::new();
+        let mut latest: HashMap<(&str, &str), i64> = HashMap::new();
         for (spot, event) in &self.events {
             let target = event.sample.subscriber;
             for outcome in event
@@ -177,7 +177,7 @@ impl Findings {
                 .iter()
                 .filter(|outcome| outcome.data.reason != Some(Reason::Expired))
             {
-                let before = latest.insert((target, event.sample.user), outcome.offset);
+                let before = latest.insert((target, &event.sample.user), outcome.offset);
                 if target != UNCLAIMED && before.is_some_and(|before| before > outcome.offset) {
                     return Err(format!(
                         "order: the event of user {} of {target} at offset {} ended before an earlier one",
@@ -197,22 +197,22 @@ impl Findings {
 
     /// The delivered changes of each user, one over the other, are what the API has.
     fn states(&self) -> Verdict {
-        let mut folded: HashMap<(&str, u64), Map<String, Value>> = HashMap::new();
+        let mut folded: HashMap<(&str, &str), Map<String, Value>> = HashMap::new();
         for event in self
             .events
             .values()
             .filter(|event| matches!(event.kind(), Some(Kind::Delivered | Kind::Merged)))
         {
-            let user = (event.sample.subscriber, event.sample.user);
-            folded
-                .entry(user)
-                .or_default()
-                .extend(event.sample.changes.clone());
+            let user = (event.sample.subscriber, event.sample.user.as_str());
+            let fields = folded.entry(user).or_default();
+            fields.extend(event.sample.changes.clone());
+            // Null removes an attribute of SCIM, and is no value of any other field.
+            fields.retain(|_, value| !value.is_null());
         }
         let users = folded.len();
-        for Api { target, users, .. } in &self.apis {
+        for ApiState { target, users, .. } in &self.apis {
             for (user, fields) in users {
-                if folded.remove(&(*target, *user)).as_ref() != Some(fields) {
+                if folded.remove(&(*target, user.as_str())).as_ref() != Some(fields) {
                     return Err(format!(
                         "final state: user {user} of {target} is not the sum of the delivered updates"
                     ));
@@ -224,7 +224,7 @@ impl Findings {
                 "final state: {target} does not know user {user}, who was updated"
             )),
             None => Ok(format!(
-                "{users} users at both APIs are the sum of their delivered updates"
+                "{users} users at three APIs are the sum of their delivered updates"
             )),
         }
     }
@@ -232,9 +232,9 @@ impl Findings {
 
 /// The events of one subscriber.
 pub(super) fn of<'a>(
-    findings: &'a Findings,
+    findings: &'a DemoFindings,
     subscriber: &'a str,
-) -> impl Iterator<Item = &'a Event> {
+) -> impl Iterator<Item = &'a SentEvent> {
     debug_assert!(SUBSCRIBERS.contains(&subscriber));
     findings
         .events

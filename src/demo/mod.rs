@@ -1,7 +1,7 @@
 //! The demo: the whole system in one process, with sample traffic, live progress, and a verdict on
 //! what the service promises.
 //!
-//! A broker and both APIs are played by embedded ones; everything between them is the service as it
+//! A broker and the APIs are played by embedded ones; everything between them is the service as it
 //! runs anywhere.
 
 mod broker;
@@ -24,10 +24,10 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{oneshot, watch};
 
 use self::broker::Spot;
-use self::progress::Ended;
+use self::progress::WatchEnd;
 use self::samples::Sample;
 pub use self::screen::Screen;
-use self::stage::Stage;
+use self::stage::Environment;
 use crate::service;
 use crate::subscriber::stop::{self, Stop};
 use crate::telemetry::metrics::Metrics;
@@ -65,7 +65,7 @@ impl Options {
 pub async fn run(options: Options, screen: &mut Screen, mut stop: Stop) -> anyhow::Result<bool> {
     screen.say(&opening(options))?;
     let samples: Arc<[_]> = samples::samples(options.events).into();
-    let stage = Stage::set().await?;
+    let stage = Environment::set().await?;
     let metrics = Metrics::new()?;
     let (end_service, service_ends) = stop::channel();
     let mut service = tokio::spawn(service::run(
@@ -109,7 +109,7 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: Stop) -> anyho
             return Ok(false);
         }
     };
-    if ended == Ended::Stuck {
+    if ended == WatchEnd::Stuck {
         screen.say("\nNothing has moved for a while: what follows is what came through.")?;
     }
     end_service.stop();
@@ -127,7 +127,7 @@ pub async fn run(options: Options, screen: &mut Screen, mut stop: Stop) -> anyho
 
 /// Sends the samples from a thread of its own, which ends with the process and holds up nothing.
 fn send(
-    stage: &Stage,
+    stage: &Environment,
     samples: Arc<[Sample]>,
     span: Duration,
 ) -> oneshot::Receiver<anyhow::Result<Vec<Spot>>> {
@@ -149,9 +149,9 @@ fn opening(options: Options) -> String {
         ""
     };
     format!(
-        "In this one process: an embedded Kafka broker, stand-ins for the APIs of aipix\n\
-         VMS and VALT, and user-courier between them. {events} sample updates of users go\n\
-         through it; some are refused, some need several calls, some nobody can read.\n\
+        "In this one process: an embedded Kafka broker, stand-ins for aipix VMS, VALT and\n\
+         a SCIM directory, and user-courier between them. {events} sample updates of users\n\
+         go through it; some are refused, some need several calls, some nobody can read.\n\
          Each must come out as exactly one outcome, in order for each user.{trouble}\n"
     )
 }

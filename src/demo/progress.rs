@@ -21,7 +21,7 @@ const STUCK: Duration = Duration::from_secs(30);
 
 /// Why watching ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum WatchEnd {
     /// Every event has an outcome.
     Done,
     /// Nothing has moved for a while.
@@ -61,7 +61,7 @@ pub(super) async fn watch(
     metrics: &Metrics,
     screen: &mut Screen,
     mut notes: UnboundedReceiver<String>,
-) -> io::Result<Ended> {
+) -> io::Result<WatchEnd> {
     let mut rows = SUBSCRIBERS.map(|name| {
         let events = samples
             .iter()
@@ -111,7 +111,11 @@ pub(super) async fn watch(
             rows.iter()
                 .filter_map(|row| row.bar.as_ref())
                 .for_each(ProgressBar::abandon);
-            return Ok(if done { Ended::Done } else { Ended::Stuck });
+            return Ok(if done {
+                WatchEnd::Done
+            } else {
+                WatchEnd::Stuck
+            });
         }
     }
 }

@@ -9,14 +9,27 @@ use crate::model::record::Header;
 pub(super) const AIPIX: &str = "aipix";
 /// The target that plays VALT.
 pub(super) const VALT: &str = "valt";
+/// The target that plays an identity system, by SCIM.
+pub(super) const DIRECTORY: &str = "directory";
+/// The targets.
+pub(super) const TARGETS: [&str; 3] = [AIPIX, VALT, DIRECTORY];
 /// Every subscriber, in the order of the table.
-pub(super) const SUBSCRIBERS: [&str; 3] = [AIPIX, VALT, UNCLAIMED];
+pub(super) const SUBSCRIBERS: [&str; 4] = [AIPIX, VALT, DIRECTORY, UNCLAIMED];
 /// A permission that the stand-in for aipix does not know.
 pub(super) const NO_PERMISSION: i64 = 999;
-/// A user that neither stand-in knows.
+/// A user that no stand-in knows.
 pub(super) const NOBODY: u64 = 404;
-/// The first user, of both targets.
+/// The first user, of all targets.
 pub(super) const FIRST_USER: u64 = 52;
+
+/// The id of a user at a target, as its API has it.
+pub(super) fn id_at(target: &str, user: u64) -> String {
+    if target == DIRECTORY {
+        format!("employee/{user}")
+    } else {
+        user.to_string()
+    }
+}
 
 /// One event as it is sent, and what its ending is held against.
 #[derive(Clone, Debug)]
@@ -26,7 +39,8 @@ pub(super) struct Sample {
     pub(super) value: Vec<u8>,
     /// The subscriber that must settle it.
     pub(super) subscriber: &'static str,
-    pub(super) user: u64,
+    /// The id of the user at the target.
+    pub(super) user: String,
     pub(super) changes: Map<String, Value>,
 }
 
@@ -38,11 +52,11 @@ pub(super) fn samples(events: usize) -> Vec<Sample> {
     let users = (events as u64 / 16).clamp(6, 2000);
     let sample = |number| {
         let user = FIRST_USER + rng.u64(..users);
-        let target = if rng.bool() { AIPIX } else { VALT };
-        let changes = if target == AIPIX {
-            permissions(&mut rng)
-        } else {
-            profile(number, user, &mut rng)
+        let target = TARGETS[rng.usize(..TARGETS.len())];
+        let changes = match target {
+            AIPIX => permissions(&mut rng),
+            VALT => profile(number, user, &mut rng),
+            _ => entry(number, &mut rng),
         };
         let event = SampleEvent {
             number,
@@ -88,6 +102,17 @@ fn profile(number: usize, user: u64, rng: &mut fastrand::Rng) -> Value {
     }
 }
 
+/// Attributes of SCIM; null removes one.
+fn entry(number: usize, rng: &mut fastrand::Rng) -> Value {
+    let title = ["Nurse", "Physician", "Dispatcher"][rng.usize(..3)];
+    match rng.u8(..4) {
+        0 => json!({ "active": rng.u8(..8) != 0, "title": title }),
+        1 => json!({ "title": null }),
+        2 => json!({ "emails": [{ "value": format!("{number}@example.com"), "primary": true }] }),
+        _ => json!({ "displayName": format!("Zoë Müller, {number}"), "title": title }),
+    }
+}
+
 struct SampleEvent {
     number: usize,
     target: &'static str,
@@ -108,6 +133,9 @@ impl SampleEvent {
     /// Billing's events name no target: the route does.
     fn data(&self) -> Value {
         let mut data = json!({ "user": self.user, "changes": self.changes });
+        if self.target == DIRECTORY {
+            data["user"] = id_at(DIRECTORY, self.user).into();
+        }
         if !self.is_billing() {
             data["target"] = self.target.into();
         }
@@ -168,7 +196,7 @@ impl SampleEvent {
     }
 
     fn sample(self, headers: Vec<Header>, value: String) -> Sample {
-        let subscriber = if [AIPIX, VALT].contains(&self.target) {
+        let subscriber = if TARGETS.contains(&self.target) {
             self.target
         } else {
             UNCLAIMED
@@ -179,7 +207,7 @@ impl SampleEvent {
             headers,
             value: value.into_bytes(),
             subscriber,
-            user: self.user,
+            user: id_at(self.target, self.user),
             changes,
         }
     }

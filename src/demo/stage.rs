@@ -1,4 +1,4 @@
-//! The stage: the broker, the two stand-ins and the configuration that brings the service among
+//! The stage: the broker, the stand-ins and the configuration that brings the service among
 //! them.
 
 use std::collections::BTreeSet;
@@ -19,65 +19,68 @@ use crate::config::{
     Retry, Shutdown, Target, Tls, Topics, Traces,
 };
 use crate::demo::broker::{Broker, Spot};
-use crate::demo::findings::{Api, Findings};
-use crate::demo::samples::{AIPIX, FIRST_USER, NOBODY, Sample, VALT};
+use crate::demo::findings::{ApiState, DemoFindings};
+use crate::demo::samples::{AIPIX, DIRECTORY, FIRST_USER, NOBODY, Sample, TARGETS, VALT, id_at};
 use crate::model::route::Route;
 
 /// How long every call of a stand-in takes.
 const LATENCY: Duration = Duration::from_millis(15);
+/// The API of [`DIRECTORY`]; the other targets have the names of theirs.
+const SCIM: &str = "scim";
 /// Calls that an update gets.
 const MAX_ATTEMPTS: u32 = 5;
 
 /// Everything around the service.
-pub(super) struct Stage {
+pub(super) struct Environment {
     pub(super) broker: Broker,
     pub(super) aipix: StandIn,
     pub(super) valt: StandIn,
+    directory: StandIn,
     pub(super) config: Config,
     _secrets: Secrets,
 }
 
-impl Stage {
+impl Environment {
     /// Sets it.
     pub(super) async fn set() -> anyhow::Result<Self> {
         let topics = Topics::default();
         let broker = Broker::start(&topics).await?;
-        let (aipix, valt) = (
-            StandIn::on_loopback(AIPIX).await?,
-            StandIn::on_loopback(VALT).await?,
-        );
+        let aipix = StandIn::on_loopback(AIPIX).await?;
+        let valt = StandIn::on_loopback(VALT).await?;
+        let directory = StandIn::on_loopback(SCIM).await?;
         let secrets = Secrets::new()?;
         let (token, password) = (
             format!("{:032x}", fastrand::u128(..)),
             format!("{:032x}", fastrand::u128(..)),
         );
         aipix.accept_token(&token);
-        for api in [&aipix, &valt] {
+        directory.accept_token(&token);
+        for (target, api) in TARGETS.into_iter().zip([&aipix, &valt, &directory]) {
             api.set(|settings| {
                 settings.password.clone_from(&password);
                 settings.latency = LATENCY;
-                settings.users = Users::except([NOBODY]);
+                settings.users = Users::except([id_at(target, NOBODY).as_str()]);
                 settings.permissions = Some(BTreeSet::from_iter(1..=30));
             });
         }
-        bad_days(&aipix, &valt);
+        bad_days(&aipix, &valt, &directory);
         let password = secrets.keep("valt-password", &password)?;
         let login = api::by_name(VALT)
             .and_then(|valt| Credentials::login(valt, "courier", password))
             .context("VALT has no login")?;
+        let token = Credentials::Token(secrets.keep("token", &token)?);
+        let scim_url = format!("{}/scim/v2", directory.base_url());
         let targets = vec![
-            target(
-                AIPIX,
-                &aipix,
-                Credentials::Token(secrets.keep("aipix-token", &token)?),
-            )?,
-            target(VALT, &valt, login)?,
+            target(AIPIX, AIPIX, &aipix.base_url(), token.clone())?,
+            target(VALT, VALT, &valt.base_url(), login)?,
+            target(DIRECTORY, SCIM, &scim_url, token)?,
         ];
         let config = config(&broker, topics, targets)?;
-        Ok(Stage {
+        Ok(Environment {
             broker,
             aipix,
             valt,
+            directory,
             config,
             _secrets: secrets,
         })
@@ -88,7 +91,7 @@ impl Stage {
         &self,
         samples: &[Sample],
         spots: Vec<Spot>,
-    ) -> anyhow::Result<Findings> {
+    ) -> anyhow::Result<DemoFindings> {
         let (broker, topics) = (self.broker.clone(), self.config.kafka.topics.clone());
         let read = move || {
             anyhow::Ok((
@@ -98,29 +101,35 @@ impl Stage {
             ))
         };
         let (updates, outcomes, dead_letters) = tokio::task::spawn_blocking(read).await??;
-        let users: BTreeSet<u64> = samples.iter().map(|sample| sample.user).collect();
-        let apis = [(AIPIX, &self.aipix), (VALT, &self.valt)].map(|(target, api)| Api {
+        let stand_ins = TARGETS
+            .into_iter()
+            .zip([&self.aipix, &self.valt, &self.directory]);
+        let apis = stand_ins.map(|(target, api)| ApiState {
             target,
             overlaps: api.stats().overlaps,
-            users: users
+            users: samples
                 .iter()
-                .filter_map(|user| Some((*user, api.fields(*user)?)))
+                .filter(|sample| sample.subscriber == target)
+                .filter_map(|sample| {
+                    let fields = api.fields(sample.user.as_str())?;
+                    Some((sample.user.clone(), fields))
+                })
                 .collect(),
         });
         let samples = spots.into_iter().zip(samples.iter().cloned()).collect();
-        Findings::new(
+        DemoFindings::new(
             &self.config.kafka.group_id,
             samples,
             &updates,
             &outcomes,
             dead_letters.len(),
-            apis.into(),
+            apis.collect(),
         )
     }
 }
 
 /// What goes wrong at the APIs even on a good day.
-fn bad_days(aipix: &StandIn, valt: &StandIn) {
+fn bad_days(aipix: &StandIn, valt: &StandIn, directory: &StandIn) {
     aipix.fault(Rule::status(503).user(FIRST_USER).times(2));
     aipix.fault(Rule::status(500).user(FIRST_USER + 1).times(1));
     valt.fault(Rule::fault(Fault::Reset).user(FIRST_USER + 2).times(2));
@@ -137,14 +146,21 @@ fn bad_days(aipix: &StandIn, valt: &StandIn) {
             .user(FIRST_USER + 4)
             .times(MAX_ATTEMPTS + 2),
     );
+    let first = id_at(DIRECTORY, FIRST_USER);
+    directory.fault(Rule::status(503).user(first.as_str()).times(1));
 }
 
-fn target(name: &str, stand_in: &StandIn, credentials: Credentials) -> anyhow::Result<Target> {
+fn target(
+    name: &str,
+    api: &str,
+    base_url: &str,
+    credentials: Credentials,
+) -> anyhow::Result<Target> {
     Ok(Target {
         paused: false,
         name: name.to_owned(),
-        api: api::by_name(name).context("there is no such API")?,
-        base_url: stand_in.base_url().parse()?,
+        api: api::by_name(api).context("there is no such API")?,
+        base_url: base_url.parse()?,
         credentials,
         delivery: Delivery {
             request_timeout: Duration::from_secs(2),

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::demo::Options;
-use crate::demo::findings::{self, Event, Findings};
+use crate::demo::findings::{self, DemoFindings, SentEvent};
 use crate::demo::samples::SUBSCRIBERS;
 use crate::model::outcome::Kind;
 use engine::verdict::Reason;
 
 /// The table, and below it the dead letters by their reasons.
-pub(super) fn table(found: &Findings) -> String {
+pub(super) fn table(found: &DemoFindings) -> String {
     let mut table = format!(
         "\n  {:<10} {:>7} {:>10} {:>7} {:>8} {:>13} {:>8} {:>8}\n",
         "target", "events", "delivered", "merged", "retried", "dead letters", "p50", "p99"
     );
     let mut reasons = String::new();
     for subscriber in SUBSCRIBERS {
-        let events: Vec<&Event> = findings::of(found, subscriber).collect();
+        let events: Vec<&SentEvent> = findings::of(found, subscriber).collect();
         let ended = |kind| {
             events
                 .iter()

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use super::*;
-use crate::demo::findings::{Event, Findings};
+use crate::demo::findings::{DemoFindings, SentEvent};
 use crate::model::outcome::Kind;
 
 #[derive(Clone, Default)]
@@ -62,14 +62,14 @@ async fn every_promise_is_kept_and_shown_in_plain_lines() {
         // Events, delivered, merged, dead letters.
         (numbers[0], numbers[1] + numbers[2], numbers[4])
     };
-    let rows = ["aipix", "valt", "unclaimed"].map(row);
+    let rows = ["aipix", "valt", "directory", "unclaimed"].map(row);
     assert_eq!(rows.iter().map(|row| row.0).sum::<usize>(), 120);
     assert!(
         rows.iter()
             .all(|(events, delivered, dead)| events == &(delivered + dead)),
         "{text}"
     );
-    assert_eq!(rows[2].1, 0);
+    assert_eq!(rows[3].1, 0);
     for reason in [
         "rejected",
         "user_not_found",
@@ -132,9 +132,9 @@ async fn a_demo_that_is_stopped_keeps_nothing() {
 }
 
 /// What a whole demo would find: every event delivered or dead-lettered as it should be.
-async fn findings() -> Findings {
+async fn findings() -> DemoFindings {
     let samples: Arc<[_]> = samples::samples(80).into();
-    let stage = Stage::set().await.unwrap();
+    let stage = Environment::set().await.unwrap();
     let metrics = Metrics::new().unwrap();
     let (end_service, service_ends) = stop::channel();
     let config = Arc::new(stage.config.clone());
@@ -152,7 +152,7 @@ async fn findings() -> Findings {
         progress::watch(&samples, &metrics, &mut screen, notes)
             .await
             .unwrap(),
-        Ended::Done
+        WatchEnd::Done
     );
     end_service.stop();
     service.await.unwrap().unwrap();
@@ -165,7 +165,7 @@ async fn findings() -> Findings {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_broken_promise_is_found() {
     let whole = findings().await;
-    let broken = |tamper: fn(&mut Findings)| -> Vec<String> {
+    let broken = |tamper: fn(&mut DemoFindings)| -> Vec<String> {
         let mut findings = whole.clone();
         tamper(&mut findings);
         let errors = findings.verdicts().into_iter().filter_map(Result::err);
@@ -196,7 +196,7 @@ async fn each_broken_promise_is_found() {
                 .iter()
                 .filter(|(_, event)| event.kind() == Some(Kind::Delivered))
                 .collect();
-            let user = |event: &Event| (event.sample.subscriber, event.sample.user);
+            let user = |event: &SentEvent| (event.sample.subscriber, event.sample.user.clone());
             let (one, other) = delivered
                 .iter()
                 .flat_map(|one| delivered.iter().map(move |other| (one, other)))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stand_in::Rule;
 
-use crate::demo::stage::Stage;
+use crate::demo::stage::Environment;
 
 /// How long the events are sent, so that both troubles fall into that time.
 pub(super) const SPAN: Duration = Duration::from_secs(9);
@@ -16,7 +16,7 @@ const OUTAGE: Duration = Duration::from_secs(3);
 const THROTTLE: u64 = 2;
 
 /// Plays one after the other, and tells of each as it begins and ends.
-pub(super) async fn play(stage: &Stage, tell: impl Fn(String)) {
+pub(super) async fn play(stage: &Environment, tell: impl Fn(String)) {
     tokio::time::sleep(QUIET).await;
     tell(format!("VALT goes down: its port is closed for {OUTAGE:?}"));
     stage.valt.close_port().await;

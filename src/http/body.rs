@@ -14,7 +14,7 @@ const UNKNOWN: &str =
     "its Content-Encoding is none that can be read (gzip is): none was asked for, so switch it off";
 
 /// A body that comes in.
-pub(super) struct Body {
+pub(super) struct IncomingBody {
     response: Response,
     packing: Packing,
 }
@@ -30,7 +30,7 @@ enum Packing {
     Unreadable(&'static str),
 }
 
-impl Body {
+impl IncomingBody {
     pub(super) fn of(response: Response) -> Self {
         let encodings = response.headers().get_all(CONTENT_ENCODING);
         let mut packing = Packing::None;
@@ -47,7 +47,7 @@ impl Body {
                 _ => Packing::Unreadable(UNKNOWN),
             };
         }
-        Body { response, packing }
+        IncomingBody { response, packing }
     }
 
     /// Why nothing, or nothing more, of it could be read.

@@ -17,9 +17,9 @@ use url::form_urlencoded::byte_serialize;
 
 use crate::api::{Answer, Request, TokenPlace};
 use crate::config::{Proxy, Tls};
-use crate::http::body::Body;
+use crate::http::body::IncomingBody;
 use crate::http::lost::{Lost, is_of_tls};
-use crate::http::names::Source;
+use crate::http::names::AddressSource;
 use crate::http::outline::Outline;
 use crate::http::pool::{Pools, led_nowhere, port};
 use crate::http::retry_after;
@@ -62,7 +62,7 @@ impl Http {
         proxy: Option<&Proxy>,
         request_timeout: Duration,
     ) -> anyhow::Result<Self> {
-        Self::with_names(base_url, tls, proxy, request_timeout, Source::System)
+        Self::with_names(base_url, tls, proxy, request_timeout, AddressSource::System)
     }
 
     /// The same, with a way of its own to look names up.
@@ -71,7 +71,7 @@ impl Http {
         tls: &Tls,
         proxy: Option<&Proxy>,
         request_timeout: Duration,
-        names: Source,
+        names: AddressSource,
     ) -> anyhow::Result<Self> {
         Ok(Http {
             pools: Arc::new(Pools::new(base_url, tls, proxy, request_timeout, names)?),
@@ -268,7 +268,7 @@ async fn read(response: Response, enough: impl Fn(&Answer) -> bool) -> Result<An
             .and_then(|value| retry_after::read(value.to_str().ok()?, SystemTime::now())),
         ..Answer::default()
     };
-    let mut body = Body::of(response);
+    let mut body = IncomingBody::of(response);
     while let Some(piece) = body.piece().await? {
         if answer.body.len() + piece.len() > BODY_CAP {
             return read_on(body, answer, &piece, enough).await;
@@ -285,7 +285,7 @@ async fn read(response: Response, enough: impl Fn(&Answer) -> bool) -> Result<An
 /// Reads a body that is too long to be kept. What is left of it when this returns is dropped with
 /// its connection.
 async fn read_on(
-    mut body: Body,
+    mut body: IncomingBody,
     mut answer: Answer,
     first: &[u8],
     enough: impl Fn(&Answer) -> bool,

@@ -10,10 +10,10 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Looks names up. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Names(Arc<Known>);
+pub(super) struct Resolver(Arc<KnownAddresses>);
 
-struct Known {
-    source: Source,
+struct KnownAddresses {
+    source: AddressSource,
     /// The address to begin with, counted up.
     turn: AtomicUsize,
     /// The number of addresses at the last look; 0 before the first, and for a host that is an
@@ -23,7 +23,7 @@ struct Known {
 
 /// The source of addresses.
 #[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) enum AddressSource {
     /// The system's resolver.
     System,
     /// Every name has these addresses.
@@ -43,9 +43,9 @@ impl fmt::Display for NoAddress {
 
 impl Error for NoAddress {}
 
-impl Names {
-    pub(super) fn new(source: Source) -> Self {
-        Names(Arc::new(Known {
+impl Resolver {
+    pub(super) fn new(source: AddressSource) -> Self {
+        Resolver(Arc::new(KnownAddresses {
             source,
             turn: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
@@ -57,7 +57,7 @@ impl Names {
         self.0.count.load(Ordering::Relaxed)
     }
 
-    /// The turn of now, for [`Names::pass_over`].
+    /// The turn of now, for [`Resolver::pass_over`].
     pub(super) fn turn(&self) -> usize {
         self.0.turn.load(Ordering::Relaxed)
     }
@@ -73,12 +73,12 @@ impl Names {
     async fn look_up(self, name: Name) -> Result<Addrs, Box<dyn Error + Send + Sync>> {
         let mut addresses: Vec<SocketAddr> = match &self.0.source {
             // The port is reqwest's to set.
-            Source::System => tokio::net::lookup_host((name.as_str(), 0))
+            AddressSource::System => tokio::net::lookup_host((name.as_str(), 0))
                 .await
                 .map_err(|_| NoAddress)?
                 .collect(),
             #[cfg(test)]
-            Source::Given(addresses) => addresses.lock().map_err(|_| NoAddress)?.clone(),
+            AddressSource::Given(addresses) => addresses.lock().map_err(|_| NoAddress)?.clone(),
         };
         if addresses.is_empty() {
             return Err(NoAddress.into());
@@ -90,7 +90,7 @@ impl Names {
     }
 }
 
-impl Resolve for Names {
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(self.clone().look_up(name))
     }

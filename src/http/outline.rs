@@ -21,11 +21,11 @@ pub(super) struct Outline {
     depth: usize,
     in_string: bool,
     escaped: bool,
-    end: End,
+    end: OutlineEnd,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
-enum End {
+enum OutlineEnd {
     #[default]
     Open,
     Closed,
@@ -74,7 +74,7 @@ impl Outline {
     /// Reads the next piece of the body.
     pub(super) fn read(&mut self, piece: &[u8]) {
         for &byte in piece {
-            if self.end != End::Open {
+            if self.end != OutlineEnd::Open {
                 return;
             }
             self.step(byte);
@@ -83,12 +83,12 @@ impl Outline {
 
     /// Whether more of the body could still change the outline.
     pub(super) fn is_open(&self) -> bool {
-        self.end == End::Open
+        self.end == OutlineEnd::Open
     }
 
     /// The outline so far; `None` where the body is no object.
     pub(super) fn text(&self) -> Option<Vec<u8>> {
-        if self.end == End::NotAnObject || self.depth == 0 && self.end == End::Open {
+        if self.end == OutlineEnd::NotAnObject || self.depth == 0 && self.end == OutlineEnd::Open {
             return None;
         }
         let mut level = Level {
@@ -116,7 +116,7 @@ impl Outline {
             b'{' | b'[' => self.open(byte),
             // Those of a byte order mark.
             0xEF | 0xBB | 0xBF if self.depth == 0 => {}
-            _ if self.depth == 0 => self.end = End::NotAnObject,
+            _ if self.depth == 0 => self.end = OutlineEnd::NotAnObject,
             b'}' | b']' => self.close(byte),
             b',' if self.depth == 1 => self.end_outer(),
             b',' if self.depth == 2 && self.holds_object => {
@@ -132,7 +132,7 @@ impl Outline {
 
     fn open(&mut self, byte: u8) {
         match self.depth {
-            0 if byte == b'[' => self.end = End::NotAnObject,
+            0 if byte == b'[' => self.end = OutlineEnd::NotAnObject,
             0 => self.depth = 1,
             1 => {
                 self.outer.read(byte);
@@ -152,7 +152,7 @@ impl Outline {
         match self.depth {
             0 => {
                 self.end_outer();
-                self.end = End::Closed;
+                self.end = OutlineEnd::Closed;
             }
             1 => {
                 self.inner.end_member(b"null");

@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::config::{Proxy, ProxyAccount, Tls};
 use crate::http::lost::find_cause;
-use crate::http::names::{Names, Source};
+use crate::http::names::{AddressSource, Resolver};
 use crate::http::tls;
 
 /// Longest time for one connection to come about, TLS included. Two of them fit into a call: an
@@ -64,7 +64,7 @@ pub(super) struct Pool {
 struct Maker {
     tls: ClientConfig,
     proxy: Option<reqwest::Proxy>,
-    names: Names,
+    names: Resolver,
     request_timeout: Duration,
 }
 
@@ -74,12 +74,12 @@ impl Pools {
         tls: &Tls,
         proxy: Option<&Proxy>,
         request_timeout: Duration,
-        source: Source,
+        source: AddressSource,
     ) -> anyhow::Result<Self> {
         let maker = Maker {
             tls: tls::config(tls, base_url.scheme() == "https")?,
             proxy: proxy.map(proxied).transpose()?,
-            names: Names::new(source),
+            names: Resolver::new(source),
             request_timeout,
         };
         Ok(Pools {
@@ -105,7 +105,7 @@ impl Pools {
     }
 
     /// Addresses of the target's name.
-    pub(super) fn names(&self) -> &Names {
+    pub(super) fn names(&self) -> &Resolver {
         &self.maker.names
     }
 

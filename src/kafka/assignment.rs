@@ -25,7 +25,7 @@ use crate::kafka::membership::Membership;
 use crate::kafka::offsets::Offsets;
 use crate::kafka::statistics::{COORDINATOR, Reach, Statistics};
 use crate::kafka::topic_watch::topic_id;
-use crate::kafka::{End, Failure, Input};
+use crate::kafka::{ClientFailure, Input, LogEnd};
 use crate::telemetry::metrics::TargetMetrics;
 use crate::telemetry::panics::quietly;
 use engine::{Commit, TopicId};
@@ -98,7 +98,7 @@ pub struct Callbacks<C> {
     pub(super) reach: Mutex<Reach>,
     /// The partitions' ends, to be handed over after the records that were polled before they
     /// became known.
-    pub(super) ends: Mutex<Option<Vec<End>>>,
+    pub(super) ends: Mutex<Option<Vec<LogEnd>>>,
     /// What the client has said lately.
     pub(super) chatter: Chatter,
     /// Partitions of which the end was polled, and nothing since. Unlike the statistics, that event
@@ -195,7 +195,7 @@ impl<C: Send + 'static> Callbacks<C> {
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(partitions),
         };
         if let Err(error) = done {
-            self.send(Input::Failed(Failure::Other(format!(
+            self.send(Input::Failed(ClientFailure::Other(format!(
                 "partitions cannot be taken: {error}"
             ))));
         }
@@ -218,7 +218,7 @@ impl<C: Send + 'static> Callbacks<C> {
     ) -> (TopicId, Vec<(i32, Commit)>, Vec<i32>) {
         while !self.stopping.load(Ordering::Relaxed) {
             let Some(topic) = self.topic_id(consumer) else {
-                self.send(Input::Failed(Failure::Other(
+                self.send(Input::Failed(ClientFailure::Other(
                     "the update topic does not exist".to_owned(),
                 )));
                 break;
@@ -256,7 +256,7 @@ impl<C: Send + 'static> Callbacks<C> {
         let is_due = tries > 0 && tries.is_multiple_of(UNANSWERED);
         let is_forgotten = is_due && !reaches_a_broker(consumer.client(), &self.topic, COMMITTED);
         if is_forgotten {
-            self.send(Input::Failed(Failure::Other(FORGOTTEN.to_owned())));
+            self.send(Input::Failed(ClientFailure::Other(FORGOTTEN.to_owned())));
         }
         !is_forgotten
     }
@@ -360,7 +360,7 @@ impl<C: Send + 'static> Callbacks<C> {
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
         };
         if let Err(error) = done {
-            self.send(Input::Failed(Failure::Other(format!(
+            self.send(Input::Failed(ClientFailure::Other(format!(
                 "partitions cannot be let go: {error}"
             ))));
         }
@@ -406,7 +406,7 @@ impl<C: Send + 'static> Callbacks<C> {
         if let Ok(mut reach) = self.reach.lock()
             && reach.look(statistics, at) >= IDLE
         {
-            self.send(Input::Failed(Failure::Other(FORGOTTEN.to_owned())));
+            self.send(Input::Failed(ClientFailure::Other(FORGOTTEN.to_owned())));
         }
         let Some(topic) = statistics.topics.get(&self.topic) else {
             return;

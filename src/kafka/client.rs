@@ -230,14 +230,14 @@ pub fn words(error: &KafkaError) -> String {
 /// What to do about an error, in itself and in the client's words for it.
 pub fn advice(error: &KafkaError, reason: &str) -> &'static str {
     match refusal(error, reason) {
-        Some(Refusal::Login) => {
+        Some(BrokerRefusal::Login) => {
             "check sasl.mechanism, sasl.username and the file of sasl.password in [kafka.properties]"
         }
-        Some(Refusal::Tls) => {
+        Some(BrokerRefusal::Tls) => {
             "check in [kafka.properties] ssl.ca.location (the authority of the brokers), and ssl.certificate.location with ssl.key.location \
              (who we are, where the brokers ask for it)"
         }
-        Some(Refusal::Rights) => {
+        Some(BrokerRefusal::Rights) => {
             "give the account the rights that docs/configuration.md lists under \"What Kafka must offer\""
         }
         None => {
@@ -252,26 +252,26 @@ pub fn refusal_advice(error: &KafkaError, reason: &str) -> Option<&'static str> 
 }
 
 /// What a broker has said no to, or we have to it.
-enum Refusal {
+enum BrokerRefusal {
     Login,
     Tls,
     Rights,
 }
 
-fn refusal(error: &KafkaError, reason: &str) -> Option<Refusal> {
+fn refusal(error: &KafkaError, reason: &str) -> Option<BrokerRefusal> {
     match error.rdkafka_error_code()? {
         Code::Authentication
         | Code::SaslAuthenticationFailed
         | Code::UnsupportedSASLMechanism
-        | Code::IllegalSASLState => Some(Refusal::Login),
-        Code::SSL => Some(Refusal::Tls),
+        | Code::IllegalSASLState => Some(BrokerRefusal::Login),
+        Code::SSL => Some(BrokerRefusal::Tls),
         // A broker that misses our certificate, or does not accept it, says so only after the
         // handshake.
-        Code::BrokerTransportFailure if reason.contains("SSL alert") => Some(Refusal::Tls),
+        Code::BrokerTransportFailure if reason.contains("SSL alert") => Some(BrokerRefusal::Tls),
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed
-        | Code::ClusterAuthorizationFailed => Some(Refusal::Rights),
+        | Code::ClusterAuthorizationFailed => Some(BrokerRefusal::Rights),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use topic_facts::Log;
+use topic_facts::LogBounds;
 use tracing::{debug, warn};
 
 use crate::config::Kafka;
@@ -23,10 +23,10 @@ use crate::kafka::headers;
 use crate::kafka::lease::{Lease, Pulse};
 use crate::kafka::log::Chatter;
 use crate::kafka::membership::Membership;
-use crate::kafka::offsets::{Offsets, Step};
+use crate::kafka::offsets::{OffsetStep, Offsets};
 use crate::kafka::statistics::Reach;
 use crate::kafka::topic_watch::{News, TopicWatch};
-use crate::kafka::{Claim, Failure, Input, client};
+use crate::kafka::{ClaimFilter, ClientFailure, Input, client};
 use crate::model::record::Record;
 use crate::telemetry::metrics::TargetMetrics;
 use engine::Commit;
@@ -66,7 +66,7 @@ pub struct Consumer<C: Send + 'static> {
 }
 
 /// What a consumer shares with its subscriber.
-pub struct Shared {
+pub struct ConsumerShared {
     /// Renewed by the polling thread.
     pub lease: Arc<Lease>,
     /// Looked at by the publisher.
@@ -89,9 +89,9 @@ impl<C: Send + 'static> Consumer<C> {
         kafka: &Kafka,
         target: &str,
         drain_timeout: Duration,
-        shared: Shared,
+        shared: ConsumerShared,
         inputs: tokio::sync::mpsc::Sender<Input<C>>,
-        claims: impl Claim<C>,
+        claims: impl ClaimFilter<C>,
     ) -> anyhow::Result<Self> {
         let born = Instant::now();
         shared.offsets.begin();
@@ -134,7 +134,7 @@ impl<C: Send + 'static> Consumer<C> {
             orders: receiver,
             claims,
         };
-        let watch = Watch(client.clone());
+        let watch = PanicReport(client.clone());
         let work = move || {
             let _watch = watch;
             polling.run();
@@ -196,15 +196,15 @@ impl<C: Send + 'static> Consumer<C> {
 
 /// Reports that the polling thread panics: the subscriber ends of it, which nobody would notice
 /// otherwise.
-struct Watch<C: Send + 'static>(Arc<BaseConsumer<Callbacks<C>>>);
+struct PanicReport<C: Send + 'static>(Arc<BaseConsumer<Callbacks<C>>>);
 
-impl<C: Send + 'static> Drop for Watch<C> {
+impl<C: Send + 'static> Drop for PanicReport<C> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let why = "its polling thread has panicked: please report this, it is a fault of this service";
             self.0
                 .context()
-                .send(Input::Failed(Failure::Other(why.to_owned())));
+                .send(Input::Failed(ClientFailure::Other(why.to_owned())));
         }
     }
 }
@@ -232,11 +232,11 @@ fn was_another(leased_until: Option<Instant>, late_answers: bool, now: Instant) 
 }
 
 /// Why the client cannot go on. `is_taken`: another instance has our name.
-fn failure(code: RDKafkaErrorCode, is_taken: bool) -> Failure {
+fn failure(code: RDKafkaErrorCode, is_taken: bool) -> ClientFailure {
     match code {
-        RDKafkaErrorCode::FencedInstanceId if is_taken => Failure::InstanceTaken,
-        RDKafkaErrorCode::FencedInstanceId => Failure::Outrun,
-        code => Failure::Other(code.to_string()),
+        RDKafkaErrorCode::FencedInstanceId if is_taken => ClientFailure::InstanceTaken,
+        RDKafkaErrorCode::FencedInstanceId => ClientFailure::Outrun,
+        code => ClientFailure::Other(code.to_string()),
     }
 }
 
@@ -247,7 +247,7 @@ struct Polling<C: Send + 'static, F> {
     claims: F,
 }
 
-impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
+impl<C: Send + 'static, F: ClaimFilter<C>> Polling<C, F> {
     fn run(self) {
         let context = self.client.context();
         let mut watch = TopicWatch::new(
@@ -332,7 +332,7 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
         }
     }
 
-    fn take(&self, message: &BorrowedMessage<'_>, gathered: &mut Gathered<C>) -> Step {
+    fn take(&self, message: &BorrowedMessage<'_>, gathered: &mut Gathered<C>) -> OffsetStep {
         let (number, next) = (message.partition(), message.offset() + 1);
         self.at_end(number, false);
         let step = self
@@ -340,7 +340,7 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
             .context()
             .offsets
             .arrived(number, message.offset(), || self.log(number));
-        if matches!(step, Step::Cut(_) | Step::Leave) {
+        if matches!(step, OffsetStep::Cut(_) | OffsetStep::Leave) {
             return step;
         }
         let record = self
@@ -356,11 +356,11 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
     }
 
     /// What was last seen of the partition's log.
-    fn log(&self, partition: i32) -> Option<Log> {
-        Log::last_seen(self.client.client(), &self.topic, partition)
+    fn log(&self, partition: i32) -> Option<LogBounds> {
+        LogBounds::last_seen(self.client.client(), &self.topic, partition)
     }
 
-    fn fault(&self, error: &KafkaError) -> Step {
+    fn fault(&self, error: &KafkaError) -> OffsetStep {
         match error {
             KafkaError::MessageConsumptionFatal(code) => {
                 let failure = failure(*code, is_taken(&self.client));
@@ -382,7 +382,7 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
                     .complain(context.metrics.name(), other, "reading is disturbed");
             }
         }
-        Step::Read
+        OffsetStep::Read
     }
 
     fn at_end(&self, partition: i32, at_end: bool) {
@@ -427,7 +427,7 @@ impl<C: Send + 'static, F: Claim<C>> Polling<C, F> {
                 "partition {partition} cannot be read anew from offset {}: {error}",
                 commit.offset
             );
-            return context.send(Input::Failed(Failure::Other(why)));
+            return context.send(Input::Failed(ClientFailure::Other(why)));
         }
         context.forget_ends();
         context.offsets.sought(partition, commit.offset);
@@ -476,10 +476,10 @@ mod tests {
     #[test]
     fn who_is_fenced_has_lost_its_name_only_if_the_group_has_heard_of_it_lately() {
         let fenced = RDKafkaErrorCode::FencedInstanceId;
-        assert_eq!(failure(fenced, true), Failure::InstanceTaken);
-        assert_eq!(failure(fenced, false), Failure::Outrun);
+        assert_eq!(failure(fenced, true), ClientFailure::InstanceTaken);
+        assert_eq!(failure(fenced, false), ClientFailure::Outrun);
         let other = failure(RDKafkaErrorCode::Fatal, true);
-        assert!(matches!(other, Failure::Other(_)), "{other:?}");
+        assert!(matches!(other, ClientFailure::Other(_)), "{other:?}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, warn};
 
 use crate::config::Kafka;
-use crate::kafka::{Claim, client, headers};
+use crate::kafka::{ClaimFilter, client, headers};
 
 /// How long the broker may take for the next record. After that, the engine asks again.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// What is to be read again.
 #[derive(Debug)]
-pub struct Request {
+pub struct FetchRequest {
     /// The partition.
     pub partition: i32,
     /// The engine's number of its assignment.
@@ -53,7 +53,7 @@ pub struct Fetched<C> {
 
 /// A subscriber's fetcher. Its thread ends when this is dropped.
 pub struct Fetcher {
-    requests: Sender<Request>,
+    requests: Sender<FetchRequest>,
 }
 
 impl Fetcher {
@@ -65,12 +65,12 @@ impl Fetcher {
     pub fn spawn<C: Send + 'static>(
         kafka: &Kafka,
         target: &str,
-        claims: impl Claim<C>,
+        claims: impl ClaimFilter<C>,
         fetched: UnboundedSender<Fetched<C>>,
     ) -> anyhow::Result<Self> {
         let (requests, receiver) = channel();
         let topic = kafka.topics.updates.as_str().into();
-        let reading = Reading {
+        let reading = FetchReading {
             kafka: kafka.clone(),
             target: target.to_owned(),
             topic,
@@ -85,7 +85,7 @@ impl Fetcher {
     }
 
     /// Has these records read. Every request is answered.
-    pub fn fetch(&self, request: Request) {
+    pub fn fetch(&self, request: FetchRequest) {
         // The thread ends only after this is dropped.
         if self.requests.send(request).is_err() {
             debug!("the fetching thread has ended");
@@ -93,7 +93,7 @@ impl Fetcher {
     }
 }
 
-struct Reading<F> {
+struct FetchReading<F> {
     kafka: Kafka,
     target: String,
     topic: Arc<str>,
@@ -101,13 +101,13 @@ struct Reading<F> {
     client: Option<BaseConsumer>,
 }
 
-impl<F> Reading<F> {
+impl<F> FetchReading<F> {
     fn run<C: Send + 'static>(
         mut self,
-        requests: &Receiver<Request>,
+        requests: &Receiver<FetchRequest>,
         fetched: &UnboundedSender<Fetched<C>>,
     ) where
-        F: Claim<C>,
+        F: ClaimFilter<C>,
     {
         loop {
             let request = match requests.recv_timeout(IDLE) {
@@ -119,7 +119,7 @@ impl<F> Reading<F> {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             let found = self.read(&request).unwrap_or_else(|error| {
-                let Request { partition, offsets, .. } = &request;
+                let FetchRequest { partition, offsets, .. } = &request;
                 let offset = offsets.first();
                 warn!(target = self.target, partition, offset, %error, "records that wait cannot be read again yet; it goes on trying");
                 self.client = None;
@@ -139,9 +139,9 @@ impl<F> Reading<F> {
         }
     }
 
-    fn read<C>(&mut self, request: &Request) -> anyhow::Result<Vec<(i64, Option<Box<C>>)>>
+    fn read<C>(&mut self, request: &FetchRequest) -> anyhow::Result<Vec<(i64, Option<Box<C>>)>>
     where
-        F: Claim<C>,
+        F: ClaimFilter<C>,
     {
         let client = match self.client.take() {
             Some(client) => client,

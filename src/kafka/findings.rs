@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::kafka::message::{Message, Refusal};
+use crate::kafka::message::{Message, MessageRefusal};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     /// Of one message, perhaps another one of its batch.
-    Message(Refusal),
+    Message(MessageRefusal),
     /// Of the topic.
     Topic,
     /// Of time: no answer came.
@@ -36,9 +36,9 @@ fn subject(code: Code) -> Subject {
         Code::MessageSizeTooLarge
         | Code::MessageBatchTooLarge
         | Code::InvalidMessageSize
-        | Code::QueueFull => Subject::Message(Refusal::Size),
-        Code::InvalidTimestamp => Subject::Message(Refusal::Time),
-        Code::InvalidRecord | Code::PolicyViolation => Subject::Message(Refusal::Form),
+        | Code::QueueFull => Subject::Message(MessageRefusal::Size),
+        Code::InvalidTimestamp => Subject::Message(MessageRefusal::Time),
+        Code::InvalidRecord | Code::PolicyViolation => Subject::Message(MessageRefusal::Form),
         Code::TopicAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::UnknownTopic
@@ -69,7 +69,7 @@ const LITTLE: usize = 64 << 10;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
     /// Messages that were certainly refused for themselves.
-    pub(crate) guilty: Vec<(usize, Refusal)>,
+    pub(crate) guilty: Vec<(usize, MessageRefusal)>,
     /// Batches must be smaller than so many bytes to tell more.
     pub(crate) narrow: Option<usize>,
     /// Topics that refuse all messages, and how.
@@ -95,7 +95,7 @@ impl Findings {
             late,
             ..Findings::default()
         };
-        let mut spots: BTreeMap<Spot<'_>, Vec<(usize, Refusal)>> = BTreeMap::new();
+        let mut spots: BTreeMap<Spot<'_>, Vec<(usize, MessageRefusal)>> = BTreeMap::new();
         // Spots with a report that names another record as the refused one: whoever is refused
         // there is so for itself.
         let mut named = BTreeSet::new();
@@ -143,7 +143,7 @@ impl Findings {
     fn look(
         &mut self,
         messages: &[Message],
-        refused: &[(usize, Refusal)],
+        refused: &[(usize, MessageRefusal)],
         named: bool,
         batch_bytes: usize,
     ) {
@@ -152,11 +152,11 @@ impl Findings {
         };
         // A broker that names none of several may mean all of them: those without a key have it in
         // common that a compacted topic wants one.
-        let keyless = refused
-            .iter()
-            .all(|(number, refusal)| *refusal == Refusal::Form && messages[*number].key.is_none());
+        let keyless = refused.iter().all(|(number, refusal)| {
+            *refusal == MessageRefusal::Form && messages[*number].key.is_none()
+        });
         let is_guilty = |number: usize, refusal| {
-            is_alone(number) || refusal != Refusal::Size && (named || keyless)
+            is_alone(number) || refusal != MessageRefusal::Size && (named || keyless)
         };
         let (guilty, unclear): (Vec<_>, Vec<_>) = refused
             .iter()
@@ -202,7 +202,7 @@ fn stuck(messages: &[Message], reports: &[Report], is_little: bool) -> Vec<usize
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::message::Kind;
+    use crate::kafka::message::MessageKind;
 
     const OK: Result<i64, Code> = Ok(7);
 
@@ -213,7 +213,7 @@ mod tests {
                 key: key.map(<[u8]>::to_vec),
                 value: Some(vec![b'x'; *size]),
                 ..Message::new(
-                    Kind::Outcome,
+                    MessageKind::Outcome,
                     "updates/0/1".parse().unwrap(),
                     (*topic).to_owned(),
                 )
@@ -246,8 +246,8 @@ mod tests {
     fn the_report_that_names_the_guilty_one_acquits_the_others() {
         let other = Err(Code::InvalidDifferentRecord);
         for (code, refusal) in [
-            (Code::InvalidRecord, Refusal::Form),
-            (Code::InvalidTimestamp, Refusal::Time),
+            (Code::InvalidRecord, MessageRefusal::Form),
+            (Code::InvalidTimestamp, MessageRefusal::Time),
         ] {
             let found = found(&three(KEY), &reports(&[other, Err(code), other]));
             assert_eq!(
@@ -279,11 +279,14 @@ mod tests {
             together / 4,
             false,
         );
-        assert_eq!(each.guilty, [(0, Refusal::Size), (2, Refusal::Size)]);
+        assert_eq!(
+            each.guilty,
+            [(0, MessageRefusal::Size), (2, MessageRefusal::Size)]
+        );
         // So is one that is the only one refused in its partition.
         assert_eq!(
             found(&three(KEY), &reports(&[OK, large, OK])).guilty,
-            [(1, Refusal::Size)]
+            [(1, MessageRefusal::Size)]
         );
     }
 

@@ -1,7 +1,7 @@
 //! What the polling thread reads at once, before it hands it over.
 
 use crate::kafka::Read;
-use crate::kafka::offsets::{Reset, Step};
+use crate::kafka::offsets::{OffsetStep, Reset};
 
 /// Records read and handed over at once, at the most: few, since what is on its way is held besides
 /// what the engine counts.
@@ -54,9 +54,9 @@ impl<C> Gathered<C> {
     }
 
     /// What was found out with the last poll. Returns what is to be told of at once.
-    pub(super) fn step(&mut self, step: Step) -> Option<Reset> {
+    pub(super) fn step(&mut self, step: OffsetStep) -> Option<Reset> {
         match step {
-            Step::ReadAfter(reset) => {
+            OffsetStep::ReadAfter(reset) => {
                 self.steps.push(Read::Passed {
                     partition: reset.partition,
                     position: reset.to,
@@ -64,11 +64,11 @@ impl<C> Gathered<C> {
                 });
                 Some(reset)
             }
-            Step::Cut(reset) => {
+            OffsetStep::Cut(reset) => {
                 self.cuts.push(reset);
                 None
             }
-            Step::Read | Step::Leave => None,
+            OffsetStep::Read | OffsetStep::Leave => None,
         }
     }
 
@@ -81,7 +81,7 @@ impl<C> Gathered<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::Cause;
+    use crate::kafka::ResetCause;
 
     /// Each step: of a claimed record its name, of others partition, position and how many.
     fn steps(gathered: &Gathered<&str>) -> Vec<String> {
@@ -131,10 +131,16 @@ mod tests {
         };
         let mut gathered = Gathered::default();
         gathered.claimed(Box::new("before"), 1);
-        let told = gathered.step(Step::ReadAfter(reset(Cause::Forgotten)));
+        let told = gathered.step(OffsetStep::ReadAfter(reset(ResetCause::Forgotten)));
         assert_eq!(told.map(|reset| reset.to), Some(40));
-        assert!(gathered.step(Step::Cut(reset(Cause::Forgotten))).is_none());
-        assert!(gathered.step(Step::Read).is_none() && gathered.step(Step::Leave).is_none());
+        assert!(
+            gathered
+                .step(OffsetStep::Cut(reset(ResetCause::Forgotten)))
+                .is_none()
+        );
+        assert!(
+            gathered.step(OffsetStep::Read).is_none() && gathered.step(OffsetStep::Leave).is_none()
+        );
         assert_eq!(steps(&gathered), ["before", "2/40 0"]);
         assert_eq!(gathered.cuts.len(), 1);
     }

@@ -99,7 +99,7 @@ fn slept() -> Duration {
 
 /// What the statistics say of a broker, and of the group's coordinator.
 #[derive(Debug, Deserialize)]
-pub(super) struct Broker {
+pub(super) struct BrokerStatistics {
     pub(super) state: String,
     /// Connections made so far, failed ones included.
     pub(super) connects: i64,
@@ -108,7 +108,7 @@ pub(super) struct Broker {
     /// Requests not yet answered.
     waitresp_cnt: u64,
     #[serde(default, rename = "req")]
-    sent: Sent,
+    sent: SentRequests,
     /// The coordinator has a connection of its own, so unlike the other brokers' this has no
     /// fetches in it, which wait for records to come.
     #[serde(default)]
@@ -117,7 +117,7 @@ pub(super) struct Broker {
 
 /// Requests sent in full so far, by kind.
 #[derive(Debug, Default, Deserialize)]
-struct Sent {
+struct SentRequests {
     #[serde(default, rename = "Heartbeat")]
     heartbeats: u64,
 }
@@ -130,7 +130,7 @@ struct RoundTrips {
     avg: u64,
 }
 
-impl Broker {
+impl BrokerStatistics {
     /// How long it took to answer lately, on average, if it did.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         (self.rtt.cnt > 0).then(|| Duration::from_micros(self.rtt.avg))
@@ -169,7 +169,7 @@ impl Pulse {
     pub(super) fn look(
         &mut self,
         at: Instant,
-        coordinator: &Broker,
+        coordinator: &BrokerStatistics,
         member: bool,
     ) -> Option<Instant> {
         let connection = (coordinator.connects, coordinator.req_timeouts);
@@ -205,13 +205,13 @@ mod tests {
 
     const SESSION: Duration = Duration::from_secs(15);
 
-    fn coordinator(heartbeats: u64, waitresp_cnt: u64) -> Broker {
-        Broker {
+    fn coordinator(heartbeats: u64, waitresp_cnt: u64) -> BrokerStatistics {
+        BrokerStatistics {
             state: "UP".to_owned(),
             connects: 1,
             req_timeouts: 0,
             waitresp_cnt,
-            sent: Sent { heartbeats },
+            sent: SentRequests { heartbeats },
             rtt: RoundTrips::default(),
         }
     }
@@ -261,12 +261,12 @@ mod tests {
     fn a_lost_connection_a_timeout_and_a_lost_membership_begin_anew() {
         let mut later = coordinator(9, 0);
         for spoil in [
-            (|one: &mut Broker| one.connects = 2) as fn(&mut Broker),
+            (|one: &mut BrokerStatistics| one.connects = 2) as fn(&mut BrokerStatistics),
             |one| one.req_timeouts = 1,
             |one| "DOWN".clone_into(&mut one.state),
         ] {
             let (start, mut pulse) = (Instant::now(), Pulse::new(SESSION));
-            let mut look = |second, coordinator: &Broker, member| {
+            let mut look = |second, coordinator: &BrokerStatistics, member| {
                 let heard = pulse.look(start + Duration::from_secs(second), coordinator, member);
                 heard.map(|heard| (heard - start).as_secs())
             };

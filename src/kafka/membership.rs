@@ -21,11 +21,11 @@ const WORDS: usize = 500;
 pub struct Membership {
     /// Within this time a rebalance is over, unless something is wrong.
     rebalance: Duration,
-    facts: Mutex<Facts>,
+    facts: Mutex<MembershipFacts>,
 }
 
 #[derive(Debug, Default)]
-struct Facts {
+struct MembershipFacts {
     /// The coordinator heard from us as a member at that time or later.
     heard: Option<Instant>,
     /// The membership ended: what was heard before says nothing any more.
@@ -43,7 +43,7 @@ struct Facts {
 
 /// What a look at the membership shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct MembershipView {
     /// The subscriber is in its group, and the brokers answer.
     pub up: bool,
     /// It is a member of its group as far as it knows: nobody else has its partitions.
@@ -54,7 +54,7 @@ pub struct Standing {
     pub report: Option<(Instant, String)>,
 }
 
-impl Facts {
+impl MembershipFacts {
     /// What is wrong where no client has reported anything.
     fn silence(&self) -> &'static str {
         if self.heard.is_none() {
@@ -71,9 +71,9 @@ impl Membership {
     /// No member yet. `drain`: how long partitions may take to be handed over. `lost`: the client
     /// before this one lost its membership.
     pub fn new(drain: Duration, lost: Option<Instant>) -> Self {
-        let facts = Facts {
+        let facts = MembershipFacts {
             lost,
-            ..Facts::default()
+            ..MembershipFacts::default()
         };
         Membership {
             rebalance: drain + SILENCE,
@@ -122,16 +122,16 @@ impl Membership {
         self.note(|facts| facts.report = Some((at, words)));
     }
 
-    fn note(&self, change: impl FnOnce(&mut Facts)) {
+    fn note(&self, change: impl FnOnce(&mut MembershipFacts)) {
         if let Ok(mut facts) = self.facts.lock() {
             change(&mut facts);
         }
     }
 
     /// How it stands now.
-    pub fn standing(&self, now: Instant) -> Standing {
+    pub fn standing(&self, now: Instant) -> MembershipView {
         let Ok(facts) = self.facts.lock() else {
-            return Standing::default();
+            return MembershipView::default();
         };
         let member = facts.heard > facts.lost;
         let while_rebalancing = facts
@@ -146,7 +146,7 @@ impl Membership {
             .report
             .clone()
             .filter(|(at, _)| up || Some(*at) >= facts.heard);
-        Standing {
+        MembershipView {
             up,
             member,
             proven,

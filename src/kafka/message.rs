@@ -3,7 +3,7 @@
 
 use rdkafka::message::OwnedHeaders;
 
-use crate::model::altered::{Part, Parts};
+use crate::model::altered::{AlteredParts, Part};
 use crate::model::dead_letter::{self, ALTERED, OMITTED};
 use crate::model::outcome::OutcomeData;
 use crate::model::record::{Header, Place};
@@ -16,7 +16,7 @@ const SHORT_IDENTITY: usize = 64;
 
 /// What a message is to its readers, which decides what may be changed of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageKind {
     /// An outcome: it always keeps its data.
     Outcome,
     /// A dead letter: it always keeps the added headers.
@@ -27,7 +27,7 @@ pub enum Kind {
 
 /// Why a topic refuses a message for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Refusal {
+pub enum MessageRefusal {
     /// It is too large.
     Size,
     /// Its timestamp is too old, or too far in the future.
@@ -36,17 +36,17 @@ pub enum Refusal {
     Form,
 }
 
-impl Refusal {
+impl MessageRefusal {
     /// What to do about it.
     pub fn advice(self) -> &'static str {
         match self {
-            Refusal::Size => {
+            MessageRefusal::Size => {
                 "raise max.message.bytes of the topic, or message.max.bytes of this service's producers if that is smaller"
             }
-            Refusal::Time => {
+            MessageRefusal::Time => {
                 "compare the clocks of this machine and the brokers, and the topic's message.timestamp.*.max.ms"
             }
-            Refusal::Form => {
+            MessageRefusal::Form => {
                 "set cleanup.policy=delete for the topic; if it is so already, look whether the broker checks records"
             }
         }
@@ -57,7 +57,7 @@ impl Refusal {
 #[derive(Clone, Debug)]
 pub struct Message {
     /// What it is.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The place, within its batch, of the ending that it tells of.
     pub ending: usize,
     /// The record that it tells of.
@@ -77,14 +77,14 @@ pub struct Message {
     /// Milliseconds since 1970; `None` is now.
     pub timestamp_ms: Option<i64>,
     /// What was changed of it.
-    pub altered: Parts,
+    pub altered: AlteredParts,
     /// Why, at last.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<MessageRefusal>,
 }
 
 impl Message {
     /// A message without key, value and headers.
-    pub fn new(kind: Kind, origin: Place, topic: String) -> Self {
+    pub fn new(kind: MessageKind, origin: Place, topic: String) -> Self {
         Message {
             kind,
             ending: 0,
@@ -96,42 +96,43 @@ impl Message {
             headers: Vec::new(),
             verbatim_headers: None,
             timestamp_ms: None,
-            altered: Parts::default(),
+            altered: AlteredParts::default(),
             refusal: None,
         }
     }
 
     /// Takes the next step that may make its topic take it. False: none is left.
-    pub fn alter(&mut self, refusal: Refusal) -> bool {
+    pub fn alter(&mut self, refusal: MessageRefusal) -> bool {
         self.refusal = Some(refusal);
         // A transaction may be late, and a record's own time is told by a header: another one
         // changes nothing.
-        if refusal != Refusal::Size && self.timestamp_ms.take().is_some() {
+        if refusal != MessageRefusal::Size && self.timestamp_ms.take().is_some() {
             return true;
         }
         let part = match (self.kind, refusal) {
-            (Kind::Outcome, Refusal::Size) => self
+            (MessageKind::Outcome, MessageRefusal::Size) => self
                 .shorten_error()
                 .or_else(|| self.drop_key())
                 .or_else(|| self.shorten_data()),
-            (Kind::Outcome, Refusal::Form) => self
+            (MessageKind::Outcome, MessageRefusal::Form) => self
                 .take_place_for_key()
                 .or_else(|| self.shorten_error())
                 .or_else(|| self.drop_key()),
-            (Kind::DeadLetter, Refusal::Size) => self
+            (MessageKind::DeadLetter, MessageRefusal::Size) => self
                 .omit_value()
                 .or_else(|| self.omit_headers())
                 .or_else(|| self.shorten_key())
                 .or_else(|| self.shorten_message()),
-            (Kind::DeadLetter, Refusal::Form) => self
+            (MessageKind::DeadLetter, MessageRefusal::Form) => self
                 .take_place_for_key()
                 .or_else(|| self.omit_value())
                 .or_else(|| self.omit_headers()),
-            (Kind::Outcome | Kind::DeadLetter, Refusal::Time) | (Kind::Update, _) => None,
+            (MessageKind::Outcome | MessageKind::DeadLetter, MessageRefusal::Time)
+            | (MessageKind::Update, _) => None,
         };
         let Some(part) = part else { return false };
         self.altered.insert(part);
-        if self.kind == Kind::DeadLetter {
+        if self.kind == MessageKind::DeadLetter {
             self.headers.retain(|header| header.name != ALTERED);
             self.headers
                 .push(Header::text(ALTERED, self.altered.to_string()));
@@ -256,7 +257,12 @@ mod tests {
     use std::collections::BTreeMap;
     use uuid::Uuid;
 
-    fn message(kind: Kind, key: Option<&[u8]>, value: Vec<u8>, headers: Vec<Header>) -> Message {
+    fn message(
+        kind: MessageKind,
+        key: Option<&[u8]>,
+        value: Vec<u8>,
+        headers: Vec<Header>,
+    ) -> Message {
         let key = key.map(<[u8]>::to_vec);
         let new = Message::new(kind, "updates/3/4711".parse().unwrap(), "topic".to_owned());
         Message {
@@ -274,7 +280,7 @@ mod tests {
             Header::text(dead_letter::MESSAGE, "m".repeat(1000)),
         ];
         message(
-            Kind::DeadLetter,
+            MessageKind::DeadLetter,
             key,
             vec![b'v'; 50],
             [Header::text("x", "y")].into_iter().chain(added).collect(),
@@ -310,11 +316,11 @@ mod tests {
             finished_at: Timestamp::UNIX_EPOCH,
             trace: None,
         });
-        message(Kind::Outcome, key, value, headers)
+        message(MessageKind::Outcome, key, value, headers)
     }
 
     /// What is changed at each step until none is left.
-    fn steps(message: &mut Message, refusal: Refusal) -> Vec<String> {
+    fn steps(message: &mut Message, refusal: MessageRefusal) -> Vec<String> {
         let mut steps = Vec::new();
         while message.alter(refusal) {
             steps.push(message.altered.to_string());
@@ -327,7 +333,7 @@ mod tests {
     fn a_dead_letter_loses_its_value_then_its_headers_then_its_key() {
         let key = [b'k'; 100];
         let mut letter = dead_letter(Some(&key));
-        assert!(letter.alter(Refusal::Size));
+        assert!(letter.alter(MessageRefusal::Size));
         assert_eq!(
             (&letter.value, letter.key.as_deref(), letter.timestamp_ms),
             (&None, Some(&key[..]), Some(1))
@@ -347,7 +353,7 @@ mod tests {
             (Some("50"), Some("y"))
         );
         assert_eq!(
-            steps(&mut letter, Refusal::Size),
+            steps(&mut letter, MessageRefusal::Size),
             [
                 "value,headers",
                 "key,value,headers",
@@ -375,14 +381,14 @@ mod tests {
         let mut letter = dead_letter(None);
         // Its time first: that changes nothing of it.
         assert_eq!(
-            steps(&mut letter, Refusal::Form),
+            steps(&mut letter, MessageRefusal::Form),
             ["", "key", "key,value", "key,value,headers"]
         );
         let mut large = dead_letter(None);
-        assert!(large.alter(Refusal::Size) && large.key.is_none());
+        assert!(large.alter(MessageRefusal::Size) && large.key.is_none());
         let mut compacted = an_outcome(None);
         compacted.timestamp_ms = None;
-        assert!(compacted.alter(Refusal::Form));
+        assert!(compacted.alter(MessageRefusal::Form));
         assert_eq!(compacted.key.as_deref(), Some(&b"updates/3/4711"[..]));
     }
 
@@ -391,7 +397,7 @@ mod tests {
         let mut outcome = an_outcome(Some(b"key"));
         let (before, whole) = (outcome.clone(), outcome.size());
         assert_eq!(
-            steps(&mut outcome, Refusal::Size),
+            steps(&mut outcome, MessageRefusal::Size),
             ["error", "key,error", "key,value,error"]
         );
         let data = |message: &Message| {
@@ -411,24 +417,28 @@ mod tests {
         assert!(outcome.key.is_none() && outcome.size() < whole / 2);
         // Then the topic turns out to be compacted as well.
         outcome.timestamp_ms = None;
-        assert!(outcome.alter(Refusal::Form) && outcome.key.is_some());
-        assert!(!outcome.alter(Refusal::Form));
+        assert!(outcome.alter(MessageRefusal::Form) && outcome.key.is_some());
+        assert!(!outcome.alter(MessageRefusal::Form));
     }
 
     #[test]
     fn time_changes_nothing_but_the_time_and_an_update_nothing_at_all() {
         let mut letter = dead_letter(None);
-        assert_eq!(steps(&mut letter, Refusal::Time), [""]);
+        assert_eq!(steps(&mut letter, MessageRefusal::Time), [""]);
         assert_eq!(
             (letter.timestamp_ms, letter.altered.is_empty()),
             (None, true)
         );
         let mut update = Message {
-            kind: Kind::Update,
+            kind: MessageKind::Update,
             timestamp_ms: None,
             ..dead_letter(None)
         };
-        for refusal in [Refusal::Size, Refusal::Time, Refusal::Form] {
+        for refusal in [
+            MessageRefusal::Size,
+            MessageRefusal::Time,
+            MessageRefusal::Form,
+        ] {
             assert!(!update.alter(refusal));
         }
     }
@@ -438,7 +448,7 @@ mod tests {
         // What Kafka 4.3 takes with max.message.bytes of that value, and refuses with one less.
         let small = Message {
             headers: vec![],
-            ..message(Kind::Update, Some(b"k"), vec![b'x'; 100], vec![])
+            ..message(MessageKind::Update, Some(b"k"), vec![b'x'; 100], vec![])
         };
         assert_eq!(small.size(), 61 + 2 + 3 + 2 + 102 + 1);
         assert_eq!(

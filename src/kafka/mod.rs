@@ -35,15 +35,15 @@ use std::time::Instant;
 
 pub use self::assignment::Ownership;
 pub use self::committed::committed;
-pub use self::consumer::{BATCHES, Consumer, Order, Shared};
+pub use self::consumer::{BATCHES, Consumer, ConsumerShared, Order};
 pub use self::ends::{Told, ask_for_ends};
-pub use self::fetch::{Fetched, Fetcher, Request};
+pub use self::fetch::{FetchRequest, Fetched, Fetcher};
 pub(crate) use self::findings::Findings;
 pub use self::inspector::{Found, Unreachable, create_them, find_topics, missing, missing_topics};
 pub use self::lease::Lease;
-pub use self::membership::{Membership, Standing};
-pub use self::message::{Kind, Message, Refusal};
-pub use self::offsets::{Cause, Offsets, Reset};
+pub use self::membership::{Membership, MembershipView};
+pub use self::message::{Message, MessageKind, MessageRefusal};
+pub use self::offsets::{Offsets, Reset, ResetCause};
 pub use self::publisher::{Publisher, Settled, Settlement};
 pub use self::settled_before::settled_before;
 pub(crate) use self::transaction::Transactions;
@@ -51,7 +51,7 @@ use crate::model::record::Record;
 use engine::{Commit, TopicId};
 
 /// Decides on the polling thread which records are its subscriber's.
-pub trait Claim<C>: Send + 'static {
+pub trait ClaimFilter<C>: Send + 'static {
     /// Whether a record with that value may be: a look, before the record is copied and read.
     fn may_claim(&self, value: Option<&[u8]>) -> bool;
 
@@ -93,16 +93,16 @@ pub enum Input<C> {
         released: SyncSender<i32>,
     },
     /// Where the partitions end: what cannot be seen from records.
-    Ends(Vec<End>),
+    Ends(Vec<LogEnd>),
     /// The client cannot go on.
-    Failed(Failure),
+    Failed(ClientFailure),
     /// The group was left: nothing more comes.
     Left,
 }
 
 /// Why a client cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum ClientFailure {
     /// Another instance has joined the group under our `instance_id`.
     InstanceTaken,
     /// A request of our own to join the group, answered late, put us out of it again.
@@ -129,7 +129,7 @@ pub enum Read<C> {
 
 /// The end of a partition as the client knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct LogEnd {
     /// The partition.
     pub partition: i32,
     /// One past the last record that can be read.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use topic_facts::Log;
+use topic_facts::LogBounds;
 use tracing::{error, warn};
 
 use crate::telemetry::metrics::TargetMetrics;
@@ -13,7 +13,7 @@ use engine::{Commit, TopicId};
 
 /// Why a partition is not read on from where it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum ResetCause {
     /// The topic was deleted and made anew.
     Remade,
     /// Its first records were deleted before they were read.
@@ -34,7 +34,7 @@ pub struct Reset {
     /// One past the last one.
     pub to: i64,
     /// Why.
-    pub cause: Cause,
+    pub cause: ResetCause,
 }
 
 impl Reset {
@@ -51,14 +51,14 @@ impl Reset {
             },
         ) = (metrics.name(), self);
         match cause {
-            Cause::Remade => warn!(
+            ResetCause::Remade => warn!(
                 target,
                 partition,
                 from,
                 to,
                 "the update topic was deleted and made anew: these offsets are other records now, and the partition is read from its start"
             ),
-            Cause::Deleted => error!(
+            ResetCause::Deleted => error!(
                 target,
                 partition,
                 from,
@@ -66,7 +66,7 @@ impl Reset {
                 "records between these offsets were deleted from the update topic before they were read: they are lost; \
                  send them again, and give the topic a longer retention"
             ),
-            Cause::Truncated => warn!(
+            ResetCause::Truncated => warn!(
                 target,
                 partition,
                 from,
@@ -75,7 +75,7 @@ impl Reset {
                  these offsets are other records now, and they are read again; \
                  what stood there is lost if it was not delivered"
             ),
-            Cause::Forgotten => warn!(
+            ResetCause::Forgotten => warn!(
                 target,
                 partition,
                 from,
@@ -89,7 +89,7 @@ impl Reset {
 
 /// What to do with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum OffsetStep {
     /// Read it.
     Read,
     /// Read it. What was before it is gone.
@@ -102,7 +102,7 @@ pub(super) enum Step {
 
 /// How far one partition was read.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+struct ReadPosition {
     topic: TopicId,
     /// `None`: from wherever the log begins.
     next: Option<i64>,
@@ -112,15 +112,15 @@ struct Reading {
 
 /// Shared by a subscriber's polling threads, one after the other: it outlives the clients.
 #[derive(Debug, Default)]
-pub struct Offsets(Mutex<Known>);
+pub struct Offsets(Mutex<KnownOffset>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownOffset {
     /// The topic that the client reads, once a partition was assigned.
     topic: Option<TopicId>,
     /// That topic is gone, and another one has its name.
     remade: bool,
-    read: HashMap<i32, Reading>,
+    read: HashMap<i32, ReadPosition>,
 }
 
 impl Offsets {
@@ -207,7 +207,7 @@ impl Offsets {
                             partition: *partition,
                             from: 0,
                             to,
-                            cause: Cause::Remade,
+                            cause: ResetCause::Remade,
                         });
                     }
                     *commit = Commit::none();
@@ -217,7 +217,7 @@ impl Offsets {
                 let next = (*commit != Commit::none()).then_some(commit.offset);
                 known.read.insert(
                     *partition,
-                    Reading {
+                    ReadPosition {
                         topic,
                         next,
                         cut: false,
@@ -242,24 +242,24 @@ impl Offsets {
         &self,
         partition: i32,
         offset: i64,
-        log: impl FnOnce() -> Option<Log>,
-    ) -> Step {
+        log: impl FnOnce() -> Option<LogBounds>,
+    ) -> OffsetStep {
         self.with(|known| {
             let Some(read) = known
                 .read
                 .get_mut(&partition)
                 .filter(|read| !known.remade && !read.cut)
             else {
-                return Step::Leave;
+                return OffsetStep::Leave;
             };
             let before = read.next.replace(offset + 1).unwrap_or(offset);
             if offset < before {
                 read.cut = true;
-                return Step::Cut(Reset {
+                return OffsetStep::Cut(Reset {
                     partition,
                     from: offset,
                     to: before,
-                    cause: Cause::Truncated,
+                    cause: ResetCause::Truncated,
                 });
             }
             // Between two records there may be none: markers of transactions, or what was
@@ -270,53 +270,57 @@ impl Offsets {
                 before
             };
             if start > before {
-                return Step::ReadAfter(Reset {
+                return OffsetStep::ReadAfter(Reset {
                     partition,
                     from: before,
                     to: start,
-                    cause: Cause::Deleted,
+                    cause: ResetCause::Deleted,
                 });
             }
-            Step::Read
+            OffsetStep::Read
         })
     }
 
     /// The end of a partition was reached.
-    pub(super) fn at_end(&self, partition: i32, log: impl FnOnce() -> Option<Log>) -> Step {
+    pub(super) fn at_end(
+        &self,
+        partition: i32,
+        log: impl FnOnce() -> Option<LogBounds>,
+    ) -> OffsetStep {
         self.with(|known| {
             let Some(read) = known
                 .read
                 .get_mut(&partition)
                 .filter(|read| !known.remade && !read.cut)
             else {
-                return Step::Leave;
+                return OffsetStep::Leave;
             };
             let (Some(before), Some(log)) = (read.next, log()) else {
-                return Step::Read;
+                return OffsetStep::Read;
             };
             if log.end < before {
                 read.cut = true;
-                return Step::Cut(Reset {
+                return OffsetStep::Cut(Reset {
                     partition,
                     from: log.end,
                     to: before,
-                    cause: Cause::Truncated,
+                    cause: ResetCause::Truncated,
                 });
             }
             if log.start > before {
                 read.next = Some(log.start);
-                return Step::ReadAfter(Reset {
+                return OffsetStep::ReadAfter(Reset {
                     partition,
                     from: before,
                     to: log.start,
-                    cause: Cause::Deleted,
+                    cause: ResetCause::Deleted,
                 });
             }
-            Step::Read
+            OffsetStep::Read
         })
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut KnownOffset) -> T) -> T {
         look(
             &mut self
                 .0
@@ -368,11 +372,11 @@ mod tests {
         (resets, commit)
     }
 
-    fn log(start: i64, end: i64) -> impl FnOnce() -> Option<Log> {
-        move || Some(Log { start, end })
+    fn log(start: i64, end: i64) -> impl FnOnce() -> Option<LogBounds> {
+        move || Some(LogBounds { start, end })
     }
 
-    fn reset(from: i64, to: i64, cause: Cause) -> Reset {
+    fn reset(from: i64, to: i64, cause: ResetCause) -> Reset {
         Reset {
             partition: 3,
             from,
@@ -383,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_commit_of_another_topic_counts_for_nothing_and_one_that_names_none_is_believed() {
-        let told = vec![reset(0, 20, Cause::Remade)];
+        let told = vec![reset(0, 20, ResetCause::Remade)];
         assert!(Offsets::default().differs(NEW, &[(3, commit(OLD, 20))]));
         assert_eq!(
             assign(&Offsets::default(), NEW, commit(OLD, 20)),
@@ -406,11 +410,11 @@ mod tests {
     fn what_a_client_before_has_read_of_another_topic_is_told_once_though_the_group_forgot_it() {
         let offsets = Offsets::default();
         assign(&offsets, OLD, commit(OLD, 5));
-        assert_eq!(offsets.arrived(3, 7, log(0, 9)), Step::Read);
+        assert_eq!(offsets.arrived(3, 7, log(0, 9)), OffsetStep::Read);
         assert!(offsets.is(NEW) && offsets.remade());
         assert_eq!(
             offsets.arrived(3, 8, log(0, 9)),
-            Step::Leave,
+            OffsetStep::Leave,
             "it may be the new topic's"
         );
         offsets.begin();
@@ -420,9 +424,9 @@ mod tests {
         );
         assert_eq!(
             assign(&offsets, NEW, Commit::none()),
-            (vec![reset(0, 8, Cause::Remade)], Commit::none())
+            (vec![reset(0, 8, ResetCause::Remade)], Commit::none())
         );
-        assert_eq!(offsets.arrived(3, 0, log(0, 9)), Step::Read);
+        assert_eq!(offsets.arrived(3, 0, log(0, 9)), OffsetStep::Read);
         assert_eq!(assign(&offsets, NEW, Commit::none()).0, []);
         // Another instance has settled something of the new topic meanwhile.
         assign(&offsets, OLD, commit(OLD, 5));
@@ -455,20 +459,24 @@ mod tests {
     fn records_that_were_deleted_before_they_were_read_are_told_and_gaps_without_records_are_not() {
         let offsets = Offsets::default();
         assign(&offsets, NEW, commit(NEW, 10));
-        assert_eq!(offsets.arrived(3, 10, log(0, 99)), Step::Read);
-        assert_eq!(offsets.arrived(3, 13, log(0, 99)), Step::Read, "a gap");
+        assert_eq!(offsets.arrived(3, 10, log(0, 99)), OffsetStep::Read);
+        assert_eq!(
+            offsets.arrived(3, 13, log(0, 99)),
+            OffsetStep::Read,
+            "a gap"
+        );
         assert_eq!(
             offsets.arrived(3, 30, log(28, 99)),
-            Step::ReadAfter(reset(14, 28, Cause::Deleted))
+            OffsetStep::ReadAfter(reset(14, 28, ResetCause::Deleted))
         );
         assert_eq!(
             offsets.at_end(3, log(60, 60)),
-            Step::ReadAfter(reset(31, 60, Cause::Deleted))
+            OffsetStep::ReadAfter(reset(31, 60, ResetCause::Deleted))
         );
-        assert_eq!(offsets.at_end(3, log(60, 60)), Step::Read, "once");
+        assert_eq!(offsets.at_end(3, log(60, 60)), OffsetStep::Read, "once");
         // A group that is new begins wherever the log begins.
         assign(&offsets, NEW, Commit::none());
-        assert_eq!(offsets.arrived(3, 60, log(60, 99)), Step::Read);
+        assert_eq!(offsets.arrived(3, 60, log(60, 99)), OffsetStep::Read);
     }
 
     #[test]
@@ -476,16 +484,16 @@ mod tests {
         for from_end in [false, true] {
             let offsets = Offsets::default();
             assign(&offsets, NEW, commit(NEW, 10));
-            assert_eq!(offsets.arrived(3, 50, log(0, 51)), Step::Read);
+            assert_eq!(offsets.arrived(3, 50, log(0, 51)), OffsetStep::Read);
             let cut = if from_end {
                 offsets.at_end(3, log(0, 40))
             } else {
                 offsets.arrived(3, 40, log(0, 41))
             };
-            assert_eq!(cut, Step::Cut(reset(40, 51, Cause::Truncated)));
-            assert_eq!(offsets.arrived(3, 41, log(0, 42)), Step::Leave);
+            assert_eq!(cut, OffsetStep::Cut(reset(40, 51, ResetCause::Truncated)));
+            assert_eq!(offsets.arrived(3, 41, log(0, 42)), OffsetStep::Leave);
             offsets.sought(3, 12);
-            assert_eq!(offsets.arrived(3, 12, log(0, 42)), Step::Read);
+            assert_eq!(offsets.arrived(3, 12, log(0, 42)), OffsetStep::Read);
         }
     }
 

@@ -22,7 +22,7 @@ use engine::TopicId;
 const ANSWER: Duration = Duration::from_secs(15);
 /// Why something cannot be done.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum ReadFailure {
     /// Something outside cannot be reached, or is not there.
     #[error("{0}")]
     Unreachable(String),
@@ -83,7 +83,7 @@ impl Topic {
     ///
     /// # Errors
     /// If the broker cannot be reached.
-    pub fn open(kafka: &Kafka, name: &str, sight: Sight) -> Result<Self, Failure> {
+    pub fn open(kafka: &Kafka, name: &str, sight: Sight) -> Result<Self, ReadFailure> {
         let mut settings = client::reader(kafka)?;
         settings.set(
             "isolation.level",
@@ -95,7 +95,7 @@ impl Topic {
         );
         let consumer: BaseConsumer = settings
             .create()
-            .map_err(|error| Failure::Other(anyhow::anyhow!(client::words(&error))))?;
+            .map_err(|error| ReadFailure::Other(anyhow::anyhow!(client::words(&error))))?;
         let metadata = consumer
             .fetch_metadata(Some(name), ANSWER)
             .map_err(|error| unreachable(kafka, &error))?;
@@ -115,7 +115,7 @@ impl Topic {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn spans(&self) -> Result<Vec<Span>, Failure> {
+    pub fn spans(&self) -> Result<Vec<Span>, ReadFailure> {
         (0..self.partitions)
             .map(|partition| self.span(partition))
             .collect()
@@ -125,7 +125,7 @@ impl Topic {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn span(&self, partition: i32) -> Result<Span, Failure> {
+    pub fn span(&self, partition: i32) -> Result<Span, ReadFailure> {
         let began = Instant::now();
         loop {
             match self
@@ -152,7 +152,7 @@ impl Topic {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn ends(&self) -> Result<HashMap<i32, i64>, Failure> {
+    pub fn ends(&self) -> Result<HashMap<i32, i64>, ReadFailure> {
         let mut asked =
             TopicPartitionList::with_capacity(usize::try_from(self.partitions).unwrap_or_default());
         for partition in 0..self.partitions {
@@ -181,7 +181,7 @@ impl Topic {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn id(&self) -> Result<TopicId, Failure> {
+    pub fn id(&self) -> Result<TopicId, ReadFailure> {
         let question = Question::ask(self.consumer.client(), &self.name);
         match question.and_then(|question| question.answer(ANSWER)) {
             Some(Ok(id)) => Ok(TopicId(id)),
@@ -196,7 +196,7 @@ impl Topic {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn since(&self, time: Timestamp, mut spans: Vec<Span>) -> Result<Vec<Span>, Failure> {
+    pub fn since(&self, time: Timestamp, mut spans: Vec<Span>) -> Result<Vec<Span>, ReadFailure> {
         let mut asked = TopicPartitionList::with_capacity(spans.len());
         for span in &spans {
             let mut element = asked.add_partition(&self.name, span.partition);
@@ -230,8 +230,8 @@ impl Topic {
         &self,
         spans: &[Span],
         watch: &mut dyn Watch,
-        mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<Go, Failure>,
-    ) -> Result<(), Failure> {
+        mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<Go, ReadFailure>,
+    ) -> Result<(), ReadFailure> {
         let mut open: HashMap<i32, Span> = spans
             .iter()
             .filter(|span| span.from < span.to)
@@ -293,7 +293,7 @@ impl Topic {
     pub fn fetch(
         &self,
         spots: impl IntoIterator<Item = Spot>,
-    ) -> Result<HashMap<Spot, Record>, Failure> {
+    ) -> Result<HashMap<Spot, Record>, ReadFailure> {
         let wanted: HashSet<Spot> = spots.into_iter().collect();
         let mut runs = runs(&wanted, self.partitions);
         let mut found = HashMap::with_capacity(wanted.len());
@@ -318,7 +318,7 @@ impl Topic {
     /// # Errors
     /// If the broker does not answer, or a transaction stays open for longer than any of this
     /// service's.
-    pub fn await_committed(&self, to: &[Span]) -> Result<(), Failure> {
+    pub fn await_committed(&self, to: &[Span]) -> Result<(), ReadFailure> {
         const LONGEST: Duration = Duration::from_secs(60);
         let began = Instant::now();
         for span in to {
@@ -328,7 +328,7 @@ impl Topic {
                         "a transaction on the topic {} stays open, so its end cannot be read: try again later",
                         self.name
                     );
-                    return Err(Failure::Unreachable(words));
+                    return Err(ReadFailure::Unreachable(words));
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -336,7 +336,7 @@ impl Topic {
         Ok(())
     }
 
-    fn assign<'a>(&self, spans: impl Iterator<Item = &'a Span>) -> Result<(), Failure> {
+    fn assign<'a>(&self, spans: impl Iterator<Item = &'a Span>) -> Result<(), ReadFailure> {
         let mut assignment = TopicPartitionList::new();
         for span in spans {
             let added = assignment.add_partition_offset(
@@ -351,8 +351,8 @@ impl Topic {
             .map_err(|error| self.silent(&error))
     }
 
-    fn silent(&self, error: &KafkaError) -> Failure {
-        Failure::Unreachable(format!(
+    fn silent(&self, error: &KafkaError) -> ReadFailure {
+        ReadFailure::Unreachable(format!(
             "the topic {} cannot be read: {}",
             self.name,
             client::words(error)
@@ -379,10 +379,10 @@ fn has_moved(error: &KafkaError) -> bool {
 }
 
 /// The failure of a broker that does not answer.
-pub(crate) fn unreachable(kafka: &Kafka, error: &KafkaError) -> Failure {
+pub(crate) fn unreachable(kafka: &Kafka, error: &KafkaError) -> ReadFailure {
     let servers = &kafka.bootstrap_servers;
     let words = client::words(error);
-    Failure::Unreachable(format!(
+    ReadFailure::Unreachable(format!(
         "no answer from Kafka at {servers} ({words}): check kafka.bootstrap_servers and [kafka.properties], and that the broker runs"
     ))
 }

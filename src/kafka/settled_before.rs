@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(15);
 
 /// The part of an outcome's data that is used here.
 #[derive(Deserialize)]
-struct Settled {
+struct SettledOutcome {
     record: RecordPlace,
 }
 
@@ -72,8 +72,8 @@ pub fn settled_before(
             Some(Ok(message)) if is_wanted(&message) => {
                 let settled = message
                     .payload()
-                    .and_then(|data| serde_json::from_slice::<Settled>(data).ok());
-                if let Some(Settled { record }) =
+                    .and_then(|data| serde_json::from_slice::<SettledOutcome>(data).ok());
+                if let Some(SettledOutcome { record }) =
                     settled.filter(|settled| settled.record.topic == kafka.topics.updates)
                 {
                     let to = found.entry(record.partition).or_default();

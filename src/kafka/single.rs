@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::config::Kafka;
-use crate::kafka::reader::{Failure, Spot, unreachable};
+use crate::kafka::reader::{ReadFailure, Spot, unreachable};
 use crate::kafka::{client, headers};
 use crate::model::record::Record;
 
@@ -42,10 +42,10 @@ impl ProducerContext for SingleReport {
 ///
 /// # Errors
 /// If the brokers do not answer, or refuse it.
-pub fn send(kafka: &Kafka, topic: &str, record: &Record) -> Result<Spot, Failure> {
+pub fn send(kafka: &Kafka, topic: &str, record: &Record) -> Result<Spot, ReadFailure> {
     let producer: BaseProducer<SingleReport> = client::single(kafka)?
         .create_with_context(SingleReport::default())
-        .map_err(|error| Failure::Other(anyhow::anyhow!(client::words(&error))))?;
+        .map_err(|error| ReadFailure::Other(anyhow::anyhow!(client::words(&error))))?;
     let mut message = BaseRecord::<[u8], [u8]>::to(topic).headers(headers::to_send(
         &record.headers,
         record.verbatim_headers.as_ref(),
@@ -70,25 +70,25 @@ pub fn send(kafka: &Kafka, topic: &str, record: &Record) -> Result<Spot, Failure
     ))
 }
 
-fn refused(kafka: &Kafka, topic: &str, error: &KafkaError) -> Failure {
+fn refused(kafka: &Kafka, topic: &str, error: &KafkaError) -> ReadFailure {
     match error.rdkafka_error_code() {
         Some(Code::MessageTimedOut | Code::RequestTimedOut | Code::BrokerTransportFailure) => {
-            Failure::Unreachable(format!(
+            ReadFailure::Unreachable(format!(
                 "{}. Whether the event was written is not known: \
                  look with `explain` before it is sent again",
                 unreachable(kafka, error)
             ))
         }
-        Some(Code::MessageSizeTooLarge) => Failure::Other(anyhow::anyhow!(
+        Some(Code::MessageSizeTooLarge) => ReadFailure::Other(anyhow::anyhow!(
             "nothing was sent: the event is larger than the topic {topic} takes (max.message.bytes)"
         )),
         _ => {
             let words = client::words(error);
             match client::refusal_advice(error, "") {
-                Some(advice) => Failure::Unreachable(format!(
+                Some(advice) => ReadFailure::Unreachable(format!(
                     "nothing was sent: the topic {topic} refuses it ({words}): {advice}"
                 )),
-                None => Failure::Other(anyhow::anyhow!(
+                None => ReadFailure::Other(anyhow::anyhow!(
                     "nothing was sent: the topic {topic} refuses it ({words})"
                 )),
             }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use crate::kafka::message::{Message, Refusal};
+use crate::kafka::message::{Message, MessageRefusal};
 
 /// For so long it is believed that a topic refuses what it refused. Short, as somebody may mend it.
 const BELIEVED: Duration = Duration::from_secs(5);
@@ -23,10 +23,10 @@ const SLOW_LINK: f64 = 50_000.0;
 
 /// What is known of all of them.
 #[derive(Debug, Default)]
-pub(super) struct Standing(HashMap<String, Topic>);
+pub(super) struct TopicsProgress(HashMap<String, TopicProgress>);
 
 #[derive(Debug, Default)]
-struct Topic {
+struct TopicProgress {
     /// The size that was too large, and when.
     too_large: Option<(usize, Instant)>,
     /// When it refused a message without a key.
@@ -36,8 +36,8 @@ struct Topic {
     doubted: Option<Instant>,
 }
 
-impl Standing {
-    fn topic(&mut self, message: &Message) -> &mut Topic {
+impl TopicsProgress {
+    fn topic(&mut self, message: &Message) -> &mut TopicProgress {
         // Three topics at the most.
         self.0.entry(message.topic.clone()).or_default()
     }
@@ -47,14 +47,14 @@ impl Standing {
     pub(super) fn refused(
         &mut self,
         message: &Message,
-        refusal: Refusal,
+        refusal: MessageRefusal,
         is_compressed: bool,
         now: Instant,
     ) {
         let topic = self.topic(message);
         match refusal {
-            Refusal::Size if !is_compressed => topic.too_large = Some((message.size(), now)),
-            Refusal::Form if message.key.is_none() && message.timestamp_ms.is_none() => {
+            MessageRefusal::Size if !is_compressed => topic.too_large = Some((message.size(), now)),
+            MessageRefusal::Form if message.key.is_none() && message.timestamp_ms.is_none() => {
                 topic.wants_keys = Some(now)
             }
             _ => {}
@@ -69,10 +69,10 @@ impl Standing {
         let is_believed = |at: &Instant| now.saturating_duration_since(*at) < BELIEVED;
         if topic.wants_keys.as_ref().is_some_and(is_believed) && message.key.is_none() {
             message.timestamp_ms = None;
-            message.alter(Refusal::Form);
+            message.alter(MessageRefusal::Form);
         }
         if let Some((size, _)) = topic.too_large.filter(|(_, at)| is_believed(at)) {
-            while message.size() >= size && message.alter(Refusal::Size) {}
+            while message.size() >= size && message.alter(MessageRefusal::Size) {}
         }
     }
 
@@ -118,7 +118,7 @@ impl Standing {
 
     /// How long these may take. The client gives messages up after 5 s.
     pub(super) fn patience(&self, messages: &[Message], now: Instant) -> Duration {
-        let is_doubted = |topic: &Topic| {
+        let is_doubted = |topic: &TopicProgress| {
             topic.suspended.is_some()
                 || topic
                     .doubted
@@ -141,11 +141,11 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::message::Kind;
+    use crate::kafka::message::MessageKind;
 
     fn letter(key: Option<&[u8]>, size: usize) -> Message {
         let new = Message::new(
-            Kind::DeadLetter,
+            MessageKind::DeadLetter,
             "updates/0/1".parse().unwrap(),
             "letters".to_owned(),
         );
@@ -160,19 +160,29 @@ mod tests {
     fn what_was_refused_is_changed_beforehand_for_a_while() {
         let start = Instant::now();
         let later = start + BELIEVED;
-        let mut standing = Standing::default();
-        let altered = |standing: &mut Standing, mut message: Message, now| {
+        let mut standing = TopicsProgress::default();
+        let altered = |standing: &mut TopicsProgress, mut message: Message, now| {
             standing.prepare(&mut message, now);
             message.altered.to_string()
         };
         assert_eq!(altered(&mut standing, letter(None, 1000), start), "");
-        standing.refused(&letter(Some(b"key"), 1000), Refusal::Size, true, start);
+        standing.refused(
+            &letter(Some(b"key"), 1000),
+            MessageRefusal::Size,
+            true,
+            start,
+        );
         assert_eq!(
             altered(&mut standing, letter(Some(b"key"), 1000), start),
             "",
             "compressed"
         );
-        standing.refused(&letter(Some(b"key"), 1000), Refusal::Size, false, start);
+        standing.refused(
+            &letter(Some(b"key"), 1000),
+            MessageRefusal::Size,
+            false,
+            start,
+        );
         assert_eq!(
             altered(&mut standing, letter(Some(b"key"), 1000), start),
             "value"
@@ -182,7 +192,7 @@ mod tests {
             altered(&mut standing, letter(Some(b"key"), 1000), later),
             ""
         );
-        standing.refused(&letter(None, 10), Refusal::Form, false, start);
+        standing.refused(&letter(None, 10), MessageRefusal::Form, false, start);
         assert_eq!(altered(&mut standing, letter(None, 10), start), "key");
         assert_eq!(altered(&mut standing, letter(Some(b"key"), 10), start), "");
         assert_eq!(altered(&mut standing, letter(None, 10), later), "");
@@ -191,7 +201,7 @@ mod tests {
     #[test]
     fn a_topic_that_takes_nothing_is_tried_ever_more_seldom_until_it_takes_something() {
         let start = Instant::now();
-        let (messages, mut standing) = ([letter(None, 10)], Standing::default());
+        let (messages, mut standing) = ([letter(None, 10)], TopicsProgress::default());
         let pauses: Vec<_> = (0..7)
             .map(|_| standing.suspend("letters", start).as_secs())
             .collect();
@@ -202,7 +212,7 @@ mod tests {
                 .suspended(&messages, start + LONGEST_PAUSE)
                 .is_empty()
         );
-        let patience = |standing: &Standing, size, now| {
+        let patience = |standing: &TopicsProgress, size, now| {
             standing.patience(&[letter(None, size)], now).as_secs()
         };
         assert_eq!(

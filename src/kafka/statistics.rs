@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::kafka::End;
-use crate::kafka::lease::Broker;
+use crate::kafka::LogEnd;
+use crate::kafka::lease::BrokerStatistics;
 
 /// The name of the group's coordinator among the brokers. It is one of the others once more.
 pub(super) const COORDINATOR: &str = "GroupCoordinator";
@@ -16,14 +16,14 @@ pub(super) const COORDINATOR: &str = "GroupCoordinator";
 pub(super) struct Statistics {
     /// Since the client was made.
     pub(super) age: u64,
-    pub(super) brokers: HashMap<String, Broker>,
-    pub(super) topics: HashMap<String, Topic>,
-    pub(super) cgrp: Group,
+    pub(super) brokers: HashMap<String, BrokerStatistics>,
+    pub(super) topics: HashMap<String, TopicStatistics>,
+    pub(super) cgrp: GroupStatistics,
 }
 
 /// The group, as the client sees it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Group {
+pub(super) struct GroupStatistics {
     /// Whether the coordinator is known and connected.
     pub(super) state: String,
     /// How far the client is in joining.
@@ -31,12 +31,12 @@ pub(super) struct Group {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Topic {
-    pub(super) partitions: HashMap<String, Partition>,
+pub(super) struct TopicStatistics {
+    pub(super) partitions: HashMap<String, PartitionStatistics>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Partition {
+pub(super) struct PartitionStatistics {
     fetch_state: String,
     /// The end of the log.
     hi_offset: i64,
@@ -48,11 +48,11 @@ pub(super) struct Partition {
     pub(super) fetchq_cnt: i64,
 }
 
-impl Partition {
+impl PartitionStatistics {
     /// Statistics overtake the records that wait to be polled: the end is reached only where none
     /// wait.
-    pub(super) fn end(&self, partition: i32) -> Option<End> {
-        (self.fetch_state == "active" && self.ls_offset >= 0).then_some(End {
+    pub(super) fn end(&self, partition: i32) -> Option<LogEnd> {
+        (self.fetch_state == "active" && self.ls_offset >= 0).then_some(LogEnd {
             partition,
             end: self.ls_offset,
             written: self.hi_offset.max(self.ls_offset),
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_end_is_reached_only_where_no_record_waits_to_be_polled() {
-        let partition = |fetchq_cnt, eof_offset, next_offset| Partition {
+        let partition = |fetchq_cnt, eof_offset, next_offset| PartitionStatistics {
             hi_offset: 12,
             fetch_state: "active".to_owned(),
             ls_offset: 10,
@@ -150,7 +150,8 @@ mod tests {
             next_offset,
             fetchq_cnt,
         };
-        let reached = |partition: Partition| partition.end(3).is_some_and(|end| end.reached);
+        let reached =
+            |partition: PartitionStatistics| partition.end(3).is_some_and(|end| end.reached);
         assert!(reached(partition(0, 10, 10)));
         assert!(
             !reached(partition(1, 10, 10)),

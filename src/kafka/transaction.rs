@@ -346,14 +346,14 @@ pub(crate) fn too_many_left_behind() -> bool {
 }
 
 /// Tells of a broker that is waited for, now and then.
-pub(crate) struct Waiting {
+pub(crate) struct WaitNotice {
     since: Instant,
     chatter: Chatter,
 }
 
-impl Waiting {
+impl WaitNotice {
     pub(crate) fn new() -> Self {
-        Waiting {
+        WaitNotice {
             since: Instant::now(),
             chatter: Chatter::default(),
         }

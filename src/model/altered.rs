@@ -32,9 +32,9 @@ impl Part {
 
 /// The parts of a message that were changed, in the order of [`Part::ALL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Parts([bool; Part::ALL.len()]);
+pub struct AlteredParts([bool; Part::ALL.len()]);
 
-impl Parts {
+impl AlteredParts {
     /// Adds one.
     pub fn insert(&mut self, part: Part) {
         self.0[part as usize] = true;
@@ -56,7 +56,7 @@ impl Parts {
     }
 }
 
-impl fmt::Display for Parts {
+impl fmt::Display for AlteredParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.iter().map(Part::as_str).collect();
         f.write_str(&names.join(","))

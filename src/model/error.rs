@@ -40,7 +40,8 @@ impl ApiError {
         };
         let mut short = ApiError::new(cut_text(&self.message, room));
         for (name, texts) in &self.fields {
-            let name = cut_text(name, 64);
+            // Long enough for a member of a schema that SCIM names by its URN.
+            let name = cut_text(name, 128);
             for text in texts {
                 short
                     .fields

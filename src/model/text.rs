@@ -135,12 +135,12 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 }
 
 /// The members of `changes` whose values are secret, at any API.
-pub const SECRETS: [&str; 2] = ["password", "card_number"];
+pub const SECRETS: &[&str] = &["password", "card_number"];
 
 /// Whether a member of an event of this name holds a secret, or may have been meant to, before any
 /// API is known.
 pub fn is_secret(name: &str) -> bool {
-    SECRETS.into_iter().any(|secret| is_like(name, secret))
+    SECRETS.iter().any(|secret| is_like(name, secret))
 }
 
 /// Whether the name may have been meant to be that of the secret: a field whose name is misspelt is

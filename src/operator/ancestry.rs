@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::kafka::reader::{Go, Spot};
 use crate::model::outcome::{Kind, OutcomeData};
 use crate::model::record::Place;
-use crate::operator::Failure;
+use crate::operator::ReadFailure;
 use crate::operator::desk::{self, Desk};
 use crate::operator::letter::{Letter, replay_of};
 use crate::operator::plan::First;
@@ -45,7 +45,7 @@ impl Replays {
     }
 
     /// Reads the outcomes since then, unless they are known.
-    fn learn(&mut self, desk: &Desk, since: Timestamp) -> Result<(), Failure> {
+    fn learn(&mut self, desk: &Desk, since: Timestamp) -> Result<(), ReadFailure> {
         if self.since.is_some_and(|known| known <= since) {
             return Ok(());
         }
@@ -83,7 +83,7 @@ pub(super) fn beginnings(
     desk: &Desk,
     updates: Vec<(First, Link)>,
     replays: &mut Replays,
-) -> Result<Vec<Beginning>, Failure> {
+) -> Result<Vec<Beginning>, ReadFailure> {
     let spot = |place: Place| {
         (place.topic == desk.letters.name).then_some((place.partition, place.offset))
     };

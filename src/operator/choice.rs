@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::kafka::reader::Spot;
 use crate::model::record::{Place, Record};
-use crate::operator::desk::{Aside, Desk};
+use crate::operator::desk::{Desk, Remarks};
 use crate::operator::history::{Chosen, History};
-use crate::operator::judge::Lane;
+use crate::operator::judge::TargetUser;
 use crate::operator::letter::Letter;
-use crate::operator::{Failure, Filter, Watch};
+use crate::operator::{Filter, ReadFailure, Watch};
 
 /// Records that stand on the update topic only are fetched so many at a time, since they are large.
 const LARGE: usize = 20;
@@ -23,7 +23,7 @@ pub struct Choice {
     /// Each of them.
     pub letters: Vec<Chosen>,
     /// What else was seen.
-    pub aside: Aside,
+    pub aside: Remarks,
 }
 
 impl Choice {
@@ -31,7 +31,11 @@ impl Choice {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn by_filter(desk: &Desk, filter: &Filter, watch: &mut dyn Watch) -> Result<Self, Failure> {
+    pub fn by_filter(
+        desk: &Desk,
+        filter: &Filter,
+        watch: &mut dyn Watch,
+    ) -> Result<Self, ReadFailure> {
         let (mut letters, mut shortened) = (Vec::new(), Vec::new());
         let aside = desk.letters(filter, watch, |letter, open| {
             letters.push(Chosen {
@@ -60,7 +64,7 @@ impl Choice {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn of(desk: &Desk, letters: &[Letter], mended: &Mended) -> Result<Self, Failure> {
+    pub fn of(desk: &Desk, letters: &[Letter], mended: &Mended) -> Result<Self, ReadFailure> {
         let mut chosen_ones = Vec::with_capacity(letters.len());
         for some in letters.chunks(LARGE) {
             let contents = originals(desk, some.iter().filter(|letter| letter.is_shortened()))?;
@@ -78,7 +82,7 @@ impl Choice {
         }
         Ok(Choice {
             letters: chosen_ones,
-            aside: Aside::default(),
+            aside: Remarks::default(),
         }
         .ordered())
     }
@@ -91,7 +95,7 @@ impl Choice {
 
     /// The same once it is known where each first stood.
     fn order_by_first(&mut self) {
-        let mut lanes: HashMap<Arc<Lane>, Vec<usize>> = HashMap::new();
+        let mut lanes: HashMap<Arc<TargetUser>, Vec<usize>> = HashMap::new();
         for (number, one) in self.letters.iter().enumerate() {
             if let Some(lane) = &one.lane {
                 lanes.entry(lane.clone()).or_default().push(number);
@@ -124,7 +128,7 @@ impl Choice {
         &mut self,
         desk: &'a Desk,
         watch: &mut dyn Watch,
-    ) -> Result<History<'a>, Failure> {
+    ) -> Result<History<'a>, ReadFailure> {
         let history = History::read(desk, &mut self.letters, watch)?;
         self.order_by_first();
         Ok(history)
@@ -163,7 +167,7 @@ fn chosen(desk: &Desk, letter: &Letter, content: Option<&Record>) -> Chosen {
 pub(super) fn originals<'a>(
     desk: &Desk,
     letters: impl Iterator<Item = &'a Letter>,
-) -> Result<HashMap<Spot, Record>, Failure> {
+) -> Result<HashMap<Spot, Record>, ReadFailure> {
     let is_here = |letter: &&Letter| {
         letter.facts.origin.topic == desk.updates.name && !desk.is_from_before(letter)
     };

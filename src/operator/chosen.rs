@@ -9,7 +9,7 @@ use crate::model::event::UserId;
 use crate::model::record::Record;
 use crate::operator::ancestry::Link;
 use crate::operator::desk::Desk;
-use crate::operator::judge::Lane;
+use crate::operator::judge::TargetUser;
 use crate::operator::letter::{Letter, replay_of};
 use crate::operator::plan::First;
 use engine::verdict::Reason;
@@ -29,7 +29,7 @@ pub struct Chosen {
     /// Why it is one.
     pub reason: Reason,
     /// Whose it would be now.
-    pub lane: Option<Arc<Lane>>,
+    pub lane: Option<Arc<TargetUser>>,
     /// What it sets.
     pub parts: Arc<[String]>,
     /// What a replay should be warned of, though it does not hinder it.
@@ -119,8 +119,8 @@ impl Chosen {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::operator) fn lane(user: u64) -> Arc<Lane> {
-        Arc::new(Lane {
+    pub(in crate::operator) fn lane(user: u64) -> Arc<TargetUser> {
+        Arc::new(TargetUser {
             target: "valt".to_owned(),
             user: UserId::number(user).unwrap(),
         })

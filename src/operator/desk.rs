@@ -14,7 +14,7 @@ use crate::model::outcome::{Kind, OutcomeData};
 use crate::model::record::Place;
 use crate::operator::judge::Judge;
 use crate::operator::spots::Spots;
-use crate::operator::{Failure, Filter, Letter, Watch};
+use crate::operator::{Filter, Letter, ReadFailure, Watch};
 use engine::TopicId;
 
 /// Clocks of instances differ, and letters are written a little after they are dated: so far apart
@@ -41,7 +41,7 @@ pub struct Desk {
 
 /// What was seen besides the dead letters asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Aside {
+pub struct Remarks {
     /// Records of the dead-letter topic that are no dead letters of this service.
     pub strangers: u64,
 }
@@ -51,17 +51,21 @@ impl Desk {
     ///
     /// # Errors
     /// If the broker cannot be reached, or a topic is missing.
-    pub fn open(config: &Config) -> Result<Self, Failure> {
+    pub fn open(config: &Config) -> Result<Self, ReadFailure> {
         let kafka = &config.kafka;
         let missing =
             missing_topics(kafka).map_err(|error| match error.downcast::<Unreachable>() {
-                Ok(Unreachable(words)) => {
-                    Failure::Unreachable(format!("Kafka at {}: {words}", kafka.bootstrap_servers))
-                }
-                Err(error) => Failure::Other(error),
+                Ok(Unreachable(words)) => ReadFailure::Unreachable(format!(
+                    "Kafka at {}: {words}",
+                    kafka.bootstrap_servers
+                )),
+                Err(error) => ReadFailure::Other(error),
             })?;
         if !missing.is_empty() {
-            return Err(Failure::Unreachable(create_them(&config.kafka, &missing)));
+            return Err(ReadFailure::Unreachable(create_them(
+                &config.kafka,
+                &missing,
+            )));
         }
         let open = |name: &str| Topic::open(kafka, name, Sight::Committed);
         let updates = open(&kafka.topics.updates)?;
@@ -107,7 +111,7 @@ impl Desk {
 
     /// Of each partition of the update topic the end, and when its very first record was written,
     /// as long as that is there.
-    fn read_logs(&self) -> Result<HashMap<i32, (i64, Option<Timestamp>)>, Failure> {
+    fn read_logs(&self) -> Result<HashMap<i32, (i64, Option<Timestamp>)>, ReadFailure> {
         let spans = self.updates.spans()?;
         let mut logs: HashMap<_, _> = spans
             .iter()
@@ -135,10 +139,10 @@ impl Desk {
         &self,
         filter: &Filter,
         watch: &mut dyn Watch,
-        mut take: impl FnMut(Letter, bool) -> Result<(), Failure>,
-    ) -> Result<Aside, Failure> {
+        mut take: impl FnMut(Letter, bool) -> Result<(), ReadFailure>,
+    ) -> Result<Remarks, ReadFailure> {
         let spans = self.letter_spans(filter)?;
-        let mut aside = Aside::default();
+        let mut aside = Remarks::default();
         let Some(oldest) = self.oldest(filter, &spans)? else {
             return Ok(aside);
         };
@@ -170,7 +174,7 @@ impl Desk {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn letter(&self, place: &Place) -> Result<Option<Letter>, Failure> {
+    pub fn letter(&self, place: &Place) -> Result<Option<Letter>, ReadFailure> {
         if place.topic != self.letters.name {
             return Ok(None);
         }
@@ -184,7 +188,7 @@ impl Desk {
 
     /// The stretches of the dead-letter topic in which letters given up since then stand. A
     /// letter's own time is when it was given up, or later.
-    fn letter_spans(&self, filter: &Filter) -> Result<Vec<Span>, Failure> {
+    fn letter_spans(&self, filter: &Filter) -> Result<Vec<Span>, ReadFailure> {
         let spans = self.letters.spans()?;
         // A topic may say when it was appended to instead, by the broker's clock.
         match filter.since.map(earlier) {
@@ -194,7 +198,7 @@ impl Desk {
     }
 
     /// When the first of them was given up, about.
-    fn oldest(&self, filter: &Filter, spans: &[Span]) -> Result<Option<Timestamp>, Failure> {
+    fn oldest(&self, filter: &Filter, spans: &[Span]) -> Result<Option<Timestamp>, ReadFailure> {
         let mut oldest: Option<Timestamp> = None;
         self.letters.scan(spans, &mut (), |message| {
             let Some(letter) = Letter::read(headers::record(&self.letters.name, message)) else {
@@ -211,7 +215,7 @@ impl Desk {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn settled(&self, since: Timestamp, watch: &mut dyn Watch) -> Result<Spots, Failure> {
+    pub fn settled(&self, since: Timestamp, watch: &mut dyn Watch) -> Result<Spots, ReadFailure> {
         let spans = self
             .outcomes
             .since(earlier(since), self.outcomes.spans()?)?;

@@ -13,8 +13,8 @@ use crate::model::outcome::{self, Kind, OutcomeData, RecordPlace};
 use crate::model::record::Place;
 use crate::model::user::UserValue;
 use crate::operator::desk::{self, Desk};
-use crate::operator::judge::Lane;
-use crate::operator::{Failure, Filter, Letter, Watch};
+use crate::operator::judge::TargetUser;
+use crate::operator::{Filter, Letter, ReadFailure, Watch};
 use engine::Spent;
 use engine::checkpoint::Checkpoint;
 
@@ -24,7 +24,7 @@ pub const SHOWN: usize = 10;
 /// What is known of a user.
 pub struct Explanation {
     /// Whom it is about.
-    pub lane: Lane,
+    pub lane: TargetUser,
     /// The user as the target's API has it in JSON.
     pub user: Option<UserValue>,
     /// The first of the updates that wait, in the order in which they are called.
@@ -70,10 +70,10 @@ impl Explanation {
     /// If the broker does not answer.
     pub fn read(
         desk: &Desk,
-        lane: Lane,
+        lane: TargetUser,
         since: Timestamp,
         watch: &mut dyn Watch,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ReadFailure> {
         let mut found = Explanation {
             user: desk.judge.user_value(&lane.target, Some(&lane.user)),
             lane,
@@ -100,7 +100,7 @@ impl Explanation {
     }
 
     /// What the group has not settled.
-    fn read_waiting(&mut self, desk: &Desk, watch: &mut dyn Watch) -> Result<(), Failure> {
+    fn read_waiting(&mut self, desk: &Desk, watch: &mut dyn Watch) -> Result<(), ReadFailure> {
         let commits = committed(&desk.kafka, &self.lane.target, desk.updates.partitions)?;
         let mut spans = desk.updates.spans()?;
         let mut checkpoints = Vec::with_capacity(commits.len());
@@ -152,7 +152,7 @@ impl Explanation {
         desk: &Desk,
         since: Timestamp,
         watch: &mut dyn Watch,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ReadFailure> {
         let subject = outcome::subject(&self.lane.target, &self.lane.user);
         let spans = desk.outcomes.since(since, desk.outcomes.spans()?)?;
         watch.begin("reading outcomes", desk::steps(&spans));

@@ -15,13 +15,13 @@ use crate::operator::ancestry::{Link, Replays, beginnings};
 pub use crate::operator::chosen::Chosen;
 use crate::operator::chosen::FROM_BEFORE;
 use crate::operator::desk::{self, Desk};
-use crate::operator::judge::{Lane, Reading};
-use crate::operator::lanes::{EventHash, Lanes, event_hash};
+use crate::operator::judge::{RecordReading, TargetUser};
+use crate::operator::lanes::{EventHash, UserUpdates, event_hash};
 use crate::operator::letter::replay_of;
-use crate::operator::plan::{self, Case, First, Other, Step};
+use crate::operator::plan::{self, Case, First, LetterPlan, OtherUpdate};
 use crate::operator::reach::{beyond, reach_back, read_on};
 use crate::operator::spots::Spots;
-use crate::operator::{Failure, Watch};
+use crate::operator::{ReadFailure, Watch};
 use engine::verdict::Reason;
 
 /// How far to read.
@@ -36,7 +36,7 @@ pub enum UpTo {
 /// What is known of the users of chosen dead letters.
 pub struct History<'a> {
     desk: &'a Desk,
-    lanes: Lanes,
+    lanes: UserUpdates,
     settled: Spots,
     replays: Replays,
     /// How far each partition of the update topic was read.
@@ -59,10 +59,10 @@ impl<'a> History<'a> {
         desk: &'a Desk,
         chosen: &mut [Chosen],
         watch: &mut dyn Watch,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ReadFailure> {
         let mut history = History {
             desk,
-            lanes: Lanes::default(),
+            lanes: UserUpdates::default(),
             settled: Spots::default(),
             replays: Replays::default(),
             updates: BTreeMap::new(),
@@ -86,7 +86,7 @@ impl<'a> History<'a> {
     }
 
     /// Completes where each letter first stood.
-    fn trace_back(&mut self, chosen: &mut [Chosen]) -> Result<(), Failure> {
+    fn trace_back(&mut self, chosen: &mut [Chosen]) -> Result<(), ReadFailure> {
         let links = chosen
             .iter()
             .map(|one| (one.first, one.replay_of.clone()))
@@ -116,7 +116,7 @@ impl<'a> History<'a> {
     /// The updates of these users are read from where the first letter of each partition first
     /// stood. In the other partitions, where updates of the same users may stand since partitions
     /// were added, from the time at which the oldest letter was written.
-    fn begin_updates(&mut self, chosen: &mut [Chosen]) -> Result<(), Failure> {
+    fn begin_updates(&mut self, chosen: &mut [Chosen]) -> Result<(), ReadFailure> {
         let with_lane = || chosen.iter().filter(|one| one.lane.is_some());
         if with_lane().next().is_none() {
             return Ok(());
@@ -150,7 +150,7 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    fn begin_outcomes(&mut self, since: Timestamp) -> Result<(), Failure> {
+    fn begin_outcomes(&mut self, since: Timestamp) -> Result<(), ReadFailure> {
         let all = self.desk.outcomes.spans()?;
         self.outcomes = self.desk.outcomes.since(since, all.clone())?;
         self.replays.since = Some(self.replays.since.map_or(since, |known| known.min(since)));
@@ -189,7 +189,7 @@ impl<'a> History<'a> {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn catch_up(&mut self, up_to: UpTo, watch: &mut dyn Watch) -> Result<(), Failure> {
+    pub fn catch_up(&mut self, up_to: UpTo, watch: &mut dyn Watch) -> Result<(), ReadFailure> {
         let found = self.read_updates(watch)?;
         let ends = match up_to {
             UpTo::Now => self.desk.outcomes.spans()?,
@@ -210,7 +210,7 @@ impl<'a> History<'a> {
         let beginnings = beginnings(self.desk, links, &mut self.replays)?;
         for (found, beginning) in found.into_iter().zip(beginnings) {
             let first = beginning.sure.then_some(beginning.first);
-            let other = Other {
+            let other = OtherUpdate {
                 first,
                 ..found.other
             };
@@ -219,7 +219,7 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    fn read_updates(&mut self, watch: &mut dyn Watch) -> Result<Vec<FoundUpdate>, Failure> {
+    fn read_updates(&mut self, watch: &mut dyn Watch) -> Result<Vec<FoundUpdate>, ReadFailure> {
         let ends = self.desk.updates.ends()?;
         let mut spans = Vec::with_capacity(self.updates.len());
         for (partition, from) in &mut self.updates {
@@ -251,7 +251,7 @@ impl<'a> History<'a> {
         Ok(found)
     }
 
-    fn read_outcomes(&mut self, ends: &[Span], watch: &mut dyn Watch) -> Result<(), Failure> {
+    fn read_outcomes(&mut self, ends: &[Span], watch: &mut dyn Watch) -> Result<(), ReadFailure> {
         read_on(&mut self.outcomes, ends);
         watch.begin("reading outcomes", desk::steps(&self.outcomes));
         let (desk, lanes) = (self.desk, &mut self.lanes);
@@ -290,7 +290,7 @@ impl<'a> History<'a> {
     }
 
     /// The other updates of the letter's user, as far as they were read.
-    pub fn others(&self, one: &Chosen) -> Vec<Other> {
+    pub fn others(&self, one: &Chosen) -> Vec<OtherUpdate> {
         self.lanes.others(one)
     }
 
@@ -301,7 +301,7 @@ impl<'a> History<'a> {
     }
 
     /// What is to be done with the letter.
-    pub fn step(&self, one: &Chosen, force: bool) -> Step {
+    pub fn step(&self, one: &Chosen, force: bool) -> LetterPlan {
         let settled = self
             .is_settled(one.spot)
             .then_some("it was replayed or superseded already");
@@ -324,8 +324,8 @@ impl<'a> History<'a> {
 
 /// An update of a user that matters.
 struct FoundUpdate {
-    lane: Arc<Lane>,
-    other: Other,
+    lane: Arc<TargetUser>,
+    other: OtherUpdate,
     /// Where it stands.
     stands: First,
     /// The dead letter that it says it was.
@@ -335,12 +335,12 @@ struct FoundUpdate {
 
 fn of_interest(
     desk: &Desk,
-    lanes: &Lanes,
+    lanes: &UserUpdates,
     written_ms: Option<i64>,
     message: &rdkafka::message::BorrowedMessage<'_>,
 ) -> Option<FoundUpdate> {
     let record = headers::record(&desk.updates.name, message);
-    let Reading {
+    let RecordReading {
         event,
         lane,
         parts,
@@ -352,7 +352,7 @@ fn of_interest(
     let (partition, offset) = (message.partition(), message.offset());
     // What cannot be delivered anyway overwrites nothing. Where it first stood is asked for all of
     // them together.
-    let other = Other {
+    let other = OtherUpdate {
         at: (partition, offset),
         first: None,
         parts,
@@ -372,9 +372,9 @@ fn of_interest(
 }
 
 /// `valt/users/52`.
-fn lane_of(subject: &str) -> Option<Lane> {
+fn lane_of(subject: &str) -> Option<TargetUser> {
     let (target, user) = outcome::of_subject(subject)?;
-    Some(Lane {
+    Some(TargetUser {
         target: target.to_owned(),
         user,
     })

@@ -13,7 +13,7 @@ use engine::verdict::Reason;
 
 /// The line in which updates wait for each other: a user at a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Lane {
+pub struct TargetUser {
     /// The target.
     pub target: String,
     /// The user's id there.
@@ -21,11 +21,11 @@ pub struct Lane {
 }
 
 /// What a record is.
-pub struct Reading {
+pub struct RecordReading {
     /// The event, where it is one.
     pub event: Option<Event>,
     /// Whose it is, where a target takes it and the user is known.
-    pub lane: Option<Lane>,
+    pub lane: Option<TargetUser>,
     /// The call that would be made, if one would.
     pub call: Option<(UserId, Changes)>,
     /// What it sets ([`Api::parts`]).
@@ -59,12 +59,12 @@ impl Judge {
     }
 
     /// Looks at a record.
-    pub fn read(&self, record: &Record) -> Reading {
+    pub fn read(&self, record: &Record) -> RecordReading {
         let event = match event::decode(record) {
             Ok(event) => event,
             Err(undecodable) => {
                 let problem = Some((Reason::Undecodable, undecodable.message));
-                return Reading {
+                return RecordReading {
                     event: None,
                     lane: None,
                     call: None,
@@ -78,7 +78,7 @@ impl Judge {
             Claim::Target(name) => (Some(name), self.call(name, &event)),
         };
         let lane = target.and_then(|target| {
-            Some(Lane {
+            Some(TargetUser {
                 target: target.to_owned(),
                 user: event.user_id(self.id_form(target)?).ok()?,
             })
@@ -97,7 +97,7 @@ impl Judge {
             Ok(call) => (call, None),
             Err(problem) => (None, Some(problem)),
         };
-        Reading {
+        RecordReading {
             event: Some(event),
             lane,
             call,

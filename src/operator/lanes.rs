@@ -8,13 +8,13 @@ use std::sync::Arc;
 use crate::kafka::reader::Spot;
 use crate::model::outcome::{EventIdentity, Kind};
 use crate::operator::chosen::Chosen;
-use crate::operator::judge::Lane;
-use crate::operator::plan::Other;
+use crate::operator::judge::TargetUser;
+use crate::operator::plan::OtherUpdate;
 
 /// The updates of some users.
 #[derive(Default)]
-pub(super) struct Lanes {
-    lanes: HashMap<Arc<Lane>, Vec<(Other, EventHash)>>,
+pub(super) struct UserUpdates {
+    lanes: HashMap<Arc<TargetUser>, Vec<(OtherUpdate, EventHash)>>,
     /// The records that are dead, each with the event that it had: its place may be another
     /// record's by now.
     dead: HashMap<Spot, EventHash>,
@@ -29,19 +29,19 @@ pub(super) fn event_hash(event: &EventIdentity) -> EventHash {
     hasher.finish()
 }
 
-impl Lanes {
+impl UserUpdates {
     /// From now on this user's updates matter.
-    pub(super) fn watch(&mut self, lane: &Arc<Lane>) {
+    pub(super) fn watch(&mut self, lane: &Arc<TargetUser>) {
         self.lanes.entry(lane.clone()).or_default();
     }
 
     /// The lane, if it matters.
-    pub(super) fn get(&self, lane: &Lane) -> Option<&Arc<Lane>> {
+    pub(super) fn get(&self, lane: &TargetUser) -> Option<&Arc<TargetUser>> {
         self.lanes.get_key_value(lane).map(|(lane, _)| lane)
     }
 
     /// An update that stands on the update topic.
-    pub(super) fn add(&mut self, lane: Arc<Lane>, other: Other, event: EventHash) {
+    pub(super) fn add(&mut self, lane: Arc<TargetUser>, other: OtherUpdate, event: EventHash) {
         self.lanes.entry(lane).or_default().push((other, event));
     }
 
@@ -55,12 +55,12 @@ impl Lanes {
     }
 
     /// The other updates of the letter's user.
-    pub(super) fn others(&self, one: &Chosen) -> Vec<Other> {
+    pub(super) fn others(&self, one: &Chosen) -> Vec<OtherUpdate> {
         // On a topic that was made anew, another record has its place.
-        let own = |other: &Other| other.at == one.origin && !one.from_before;
+        let own = |other: &OtherUpdate| other.at == one.origin && !one.from_before;
         let others = self.of(one).filter(|(other, _)| !own(other));
         others
-            .map(|(other, event)| Other {
+            .map(|(other, event)| OtherUpdate {
                 dead: other.dead || self.dead.get(&other.at) == Some(event),
                 ..other.clone()
             })
@@ -76,7 +76,7 @@ impl Lanes {
         latest.map_or(one.origin.0, |(other, _)| other.at.0)
     }
 
-    fn of(&self, one: &Chosen) -> impl Iterator<Item = &(Other, EventHash)> {
+    fn of(&self, one: &Chosen) -> impl Iterator<Item = &(OtherUpdate, EventHash)> {
         let lane = one.lane.as_ref().and_then(|lane| self.lanes.get(lane));
         lane.into_iter().flatten()
     }
@@ -96,8 +96,8 @@ mod tests {
         }
     }
 
-    fn update(at: Spot, written_ms: i64) -> Other {
-        Other {
+    fn update(at: Spot, written_ms: i64) -> OtherUpdate {
+        OtherUpdate {
             at,
             first: Some(First {
                 partition: at.0,
@@ -110,8 +110,8 @@ mod tests {
     }
 
     /// User 52 with updates at these places, each with the event `partition/offset`.
-    fn lanes(updates: &[(Spot, i64)]) -> Lanes {
-        let mut lanes = Lanes::default();
+    fn lanes(updates: &[(Spot, i64)]) -> UserUpdates {
+        let mut lanes = UserUpdates::default();
         lanes.watch(&lane(52));
         for (at, written_ms) in updates {
             let hash = event_hash(&event(&format!("{}/{}", at.0, at.1)));
@@ -120,7 +120,7 @@ mod tests {
         lanes
     }
 
-    fn places(others: &[Other], dead: bool) -> Vec<Spot> {
+    fn places(others: &[OtherUpdate], dead: bool) -> Vec<Spot> {
         let others = others.iter().filter(|other| other.dead == dead);
         others.map(|other| other.at).collect()
     }

@@ -8,8 +8,8 @@ use crate::model::error::ApiError;
 use crate::model::outcome::{OutcomeData, timestamp};
 use crate::model::record::Record;
 use crate::model::text;
-use crate::operator::plan::{Action, First, Step};
-use crate::operator::sheet::{Section, Sheet};
+use crate::operator::plan::{First, LetterPlan, PlannedAction};
+use crate::operator::sheet::{Sheet, SheetSection};
 use crate::operator::story::Story;
 use crate::operator::table::{of, times};
 use crate::operator::{export, mask};
@@ -44,7 +44,7 @@ pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
 }
 
 /// Why it is dead, and after what.
-fn why(why: &mut Section, story: &Story) {
+fn why(why: &mut SheetSection, story: &Story) {
     let facts = &story.letter.facts;
     let error = story
         .outcome
@@ -88,7 +88,7 @@ fn why(why: &mut Section, story: &Story) {
 }
 
 /// The user's other updates.
-fn since_then(since: &mut Section, story: &Story) {
+fn since_then(since: &mut SheetSection, story: &Story) {
     if story.later_count == 0 {
         since.line("no other update of this user has ended");
     } else {
@@ -112,7 +112,7 @@ fn last(story: &Story) -> String {
     }
 }
 
-fn event(section: &mut Section, story: &Story, reveal: bool) {
+fn event(section: &mut SheetSection, story: &Story, reveal: bool) {
     let Some(content) = &story.content else {
         section.line("its value was too large for the dead-letter topic, and the record itself is gone from the update topic");
         return;
@@ -136,7 +136,7 @@ fn event(section: &mut Section, story: &Story, reveal: bool) {
     }
 }
 
-fn headers(section: &mut Section, record: &Record, story: &Story, reveal: bool) {
+fn headers(section: &mut SheetSection, record: &Record, story: &Story, reveal: bool) {
     let event = story.content.as_ref().and_then(export::event);
     let secrets = event
         .map(|event| mask::secrets(story.api, &event))
@@ -200,7 +200,7 @@ fn row(outcome: &OutcomeData) -> Vec<String> {
     ]
 }
 
-fn now(section: &mut Section, story: &Story) {
+fn now(section: &mut SheetSection, story: &Story) {
     if let Some(settled) = &story.settled {
         let into = settled
             .into
@@ -221,13 +221,13 @@ fn now(section: &mut Section, story: &Story) {
         .chosen
         .remark
         .as_ref()
-        .filter(|_| story.step.action != Action::Supersede)
+        .filter(|_| story.step.action != PlannedAction::Supersede)
     {
         section.line(text::one_line(remark));
     }
 }
 
-fn would(step: &Step, story: &Story) -> String {
+fn would(step: &LetterPlan, story: &Story) -> String {
     let topic = &story.letter.facts.origin.topic;
     let by: Vec<_> = step
         .by
@@ -237,30 +237,30 @@ fn would(step: &Step, story: &Story) -> String {
     let by = text::cut(&by.join(", "), 200).into_owned();
     let names = |parts: &[String]| text::name(&parts.join(", "), 200);
     match step.action {
-        Action::Send if step.sent.is_empty() => "send it as it is".to_owned(),
-        Action::Send => format!(
+        PlannedAction::Send if step.sent.is_empty() => "send it as it is".to_owned(),
+        PlannedAction::Send => format!(
             "send all of it ({}): nothing newer has overwritten any of it",
             names(&step.sent)
         ),
-        Action::Trim => {
+        PlannedAction::Trim => {
             format!(
                 "send {}, and leave out {}, which newer updates have overwritten ({by})",
                 names(&step.sent),
                 names(&step.left_out)
             )
         }
-        Action::Supersede => format!(
+        PlannedAction::Supersede => format!(
             "change nothing: newer updates have overwritten {} ({by})",
             names(&step.left_out)
         ),
-        Action::Refuse => format!(
+        PlannedAction::Refuse => format!(
             "refuse it: {}",
             text::one_line(step.why.as_deref().unwrap_or_default())
         ),
     }
 }
 
-fn verbatim(section: &mut Section, text: &str) {
+fn verbatim(section: &mut SheetSection, text: &str) {
     section.verbatim = true;
     section.lines.extend(text.lines().map(text::one_line));
 }

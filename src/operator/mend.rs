@@ -16,12 +16,12 @@ use crate::model::text;
 use crate::operator::choice::Mended;
 use crate::operator::desk::Desk;
 use crate::operator::mask::{MASK, unmask};
-use crate::operator::{Failure, Letter, Watch, export};
+use crate::operator::{Letter, ReadFailure, Watch, export};
 use engine::verdict::Reason;
 
 /// A line that cannot be taken. Quotes no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct LineMistake {
     /// The line's number, from 1.
     pub line: usize,
     /// What is wrong with it.
@@ -35,7 +35,7 @@ pub struct File {
     /// What each is to be sent as.
     pub mended: Mended,
     /// What is wrong. Nothing is to be sent where there is anything.
-    pub mistakes: Vec<Mistake>,
+    pub mistakes: Vec<LineMistake>,
 }
 
 /// One line, read and not yet compared with its dead letter.
@@ -55,7 +55,7 @@ enum Content {
 ///
 /// # Errors
 /// If the broker does not answer. What is wrong with the lines stands in the result.
-pub fn read(desk: &Desk, text: &[u8], watch: &mut dyn Watch) -> Result<File, Failure> {
+pub fn read(desk: &Desk, text: &[u8], watch: &mut dyn Watch) -> Result<File, ReadFailure> {
     let (lines, mistakes) = lines(text, &desk.letters.name);
     let mut file = File {
         letters: Vec::new(),
@@ -93,7 +93,7 @@ pub fn read(desk: &Desk, text: &[u8], watch: &mut dyn Watch) -> Result<File, Fai
                 file.mended.insert(spot(&line.place), record);
                 file.letters.push(letter);
             }
-            Err(words) => file.mistakes.push(Mistake {
+            Err(words) => file.mistakes.push(LineMistake {
                 line: line.number,
                 words,
             }),
@@ -104,7 +104,7 @@ pub fn read(desk: &Desk, text: &[u8], watch: &mut dyn Watch) -> Result<File, Fai
 }
 
 /// The lines that say something, each of another place.
-fn lines(text: &[u8], letters: &str) -> (Vec<Line>, Vec<Mistake>) {
+fn lines(text: &[u8], letters: &str) -> (Vec<Line>, Vec<LineMistake>) {
     let (mut lines, mut mistakes) = (Vec::new(), Vec::new());
     let mut seen: HashMap<Place, usize> = HashMap::new();
     for (index, bytes) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -114,13 +114,13 @@ fn lines(text: &[u8], letters: &str) -> (Vec<Line>, Vec<Mistake>) {
         }
         match line(number, bytes, letters) {
             Ok(line) => match seen.insert(line.place.clone(), number) {
-                Some(before) => mistakes.push(Mistake {
+                Some(before) => mistakes.push(LineMistake {
                     line: number,
                     words: format!("{} stands on line {before} already", line.place),
                 }),
                 None => lines.push(line),
             },
-            Err(words) => mistakes.push(Mistake {
+            Err(words) => mistakes.push(LineMistake {
                 line: number,
                 words,
             }),
@@ -133,8 +133,8 @@ fn lines(text: &[u8], letters: &str) -> (Vec<Line>, Vec<Mistake>) {
 fn letters<'a>(
     desk: &Desk,
     lines: &'a [Line],
-    mistakes: &mut Vec<Mistake>,
-) -> Result<Vec<(&'a Line, Letter)>, Failure> {
+    mistakes: &mut Vec<LineMistake>,
+) -> Result<Vec<(&'a Line, Letter)>, ReadFailure> {
     let mut found = Vec::new();
     for some in lines.chunks(100) {
         let mut records = desk
@@ -143,7 +143,7 @@ fn letters<'a>(
         for line in some {
             match records.remove(&spot(&line.place)).and_then(Letter::read) {
                 Some(letter) => found.push((line, letter)),
-                None => mistakes.push(Mistake {
+                None => mistakes.push(LineMistake {
                     line: line.number,
                     words: format!("there is no dead letter at {}", line.place),
                 }),
@@ -158,7 +158,7 @@ fn letters<'a>(
 ///
 /// # Errors
 /// If the broker does not answer.
-pub fn original(desk: &Desk, letter: &Letter) -> Result<Option<Record>, Failure> {
+pub fn original(desk: &Desk, letter: &Letter) -> Result<Option<Record>, ReadFailure> {
     let origin = &letter.facts.origin;
     if origin.topic != desk.updates.name || desk.is_from_before(letter) {
         return Ok(None);

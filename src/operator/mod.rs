@@ -40,4 +40,4 @@ pub use desk::Desk;
 pub use filter::Filter;
 pub use letter::Letter;
 
-pub use crate::kafka::reader::{Failure, Watch};
+pub use crate::kafka::reader::{ReadFailure, Watch};

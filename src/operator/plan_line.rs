@@ -5,17 +5,17 @@ use serde_json::{Value, json};
 use crate::operator::changes;
 use crate::operator::chosen::Chosen;
 use crate::operator::desk::Desk;
-use crate::operator::plan::{Action, Step};
+use crate::operator::plan::{LetterPlan, PlannedAction};
 
 /// Why it would fail again, if it is sent.
-pub fn remark<'a>(one: &'a Chosen, step: &Step) -> Option<&'a str> {
+pub fn remark<'a>(one: &'a Chosen, step: &LetterPlan) -> Option<&'a str> {
     one.remark
         .as_deref()
-        .filter(|_| matches!(step.action, Action::Send | Action::Trim))
+        .filter(|_| matches!(step.action, PlannedAction::Send | PlannedAction::Trim))
 }
 
 /// A step of the plan in one JSON object.
-pub fn line(desk: &Desk, one: &Chosen, step: &Step) -> Value {
+pub fn line(desk: &Desk, one: &Chosen, step: &LetterPlan) -> Value {
     let names = |parts: &[String]| changes::names(&one.parts, parts);
     json!({
         "action": step.action.as_str(),

@@ -8,8 +8,8 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::config::Kafka;
 use crate::kafka::reader::{Spot, unreachable};
-use crate::kafka::{Findings, Kind, Message, Refusal, Transactions, client};
-use crate::operator::Failure;
+use crate::kafka::{Findings, Message, MessageKind, MessageRefusal, Transactions, client};
+use crate::operator::ReadFailure;
 
 /// For so long a call is made again before the broker is given up.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -24,15 +24,15 @@ pub(super) enum Trouble {
     /// It may be made again.
     Again,
     /// Their topic refuses these of the messages of that kind for themselves.
-    Refused(Kind, Vec<(usize, Refusal)>),
+    Refused(MessageKind, Vec<(usize, MessageRefusal)>),
     /// It is too large: for its topic, or for the time.
     TooLarge,
     /// There is no going on.
-    Over(Failure),
+    Over(ReadFailure),
 }
 
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
+impl From<ReadFailure> for Trouble {
+    fn from(failure: ReadFailure) -> Self {
         Trouble::Over(failure)
     }
 }
@@ -46,12 +46,12 @@ pub(super) struct Sender {
 impl Sender {
     /// Takes the right to replay: another replay that is under way ends, and what it had not
     /// committed is undone.
-    pub(super) fn take_over(kafka: &Kafka) -> Result<Self, Failure> {
+    pub(super) fn take_over(kafka: &Kafka) -> Result<Self, ReadFailure> {
         let settings = client::replayer(kafka)?;
         let transactions =
             Transactions::open(&settings, "replay", &patience()).map_err(|error| match error {
                 KafkaError::Transaction(_) => unreachable(kafka, &error),
-                _ => Failure::Other(anyhow::anyhow!(client::words(&error))),
+                _ => ReadFailure::Other(anyhow::anyhow!(client::words(&error))),
             })?;
         Ok(Sender {
             transactions,
@@ -100,7 +100,7 @@ impl Sender {
             match self.transactions.send(number, message) {
                 Ok(()) => return Ok(()),
                 Err(Code::MessageSizeTooLarge | Code::QueueFull)
-                    if message.alter(Refusal::Size) => {}
+                    if message.alter(MessageRefusal::Size) => {}
                 Err(code) => return Err(self.transactions.refused(number, code)),
             }
         }
@@ -123,7 +123,7 @@ impl Sender {
     }
 
     /// Undoes the transaction.
-    pub(super) fn abort(&self) -> Result<(), Failure> {
+    pub(super) fn abort(&self) -> Result<(), ReadFailure> {
         self.transactions
             .abort(&patience())
             .map_err(|error| match self.judge(&error) {
@@ -147,7 +147,7 @@ fn is_open(error: &KafkaError) -> bool {
 fn judge(error: &KafkaError, fatal: Option<(Code, String)>, servers: &str) -> Trouble {
     if let Some((code, words)) = fatal {
         return Trouble::Over(match code {
-            Code::Fenced | Code::InvalidProducerEpoch | Code::ProducerFenced => Failure::Fenced(
+            Code::Fenced | Code::InvalidProducerEpoch | Code::ProducerFenced => ReadFailure::Fenced(
                 "another replay has taken over (or a transaction took longer than 5 s): what this one had sent and not yet recorded is \
                  undone, nothing was sent twice. When the other one has ended, run this command again if anything is left"
                     .to_owned(),
@@ -166,7 +166,12 @@ fn judge(error: &KafkaError, fatal: Option<(Code, String)>, servers: &str) -> Tr
 
 /// What follows from what was found out about messages of that kind; `otherwise`, if that is
 /// nothing.
-fn follow(findings: Findings, kind: Option<Kind>, otherwise: Trouble, servers: &str) -> Trouble {
+fn follow(
+    findings: Findings,
+    kind: Option<MessageKind>,
+    otherwise: Trouble,
+    servers: &str,
+) -> Trouble {
     let too_large = findings.late || !findings.stuck.is_empty() || findings.narrow.is_some();
     match (findings.topics.into_iter().next(), kind) {
         (Some((topic, code)), _) => {
@@ -181,8 +186,8 @@ fn follow(findings: Findings, kind: Option<Kind>, otherwise: Trouble, servers: &
     }
 }
 
-fn lost(words: &str, servers: &str) -> Failure {
-    Failure::Unreachable(format!(
+fn lost(words: &str, servers: &str) -> ReadFailure {
+    ReadFailure::Unreachable(format!(
         "Kafka at {servers} does not go along ({words}). What was recorded stays so: run the command again, it goes on where this one ended"
     ))
 }
@@ -211,12 +216,12 @@ mod tests {
         ] {
             let trouble = judged(Code::Fatal, Some(fatal));
             assert!(
-                matches!(trouble, Trouble::Over(Failure::Fenced(_))),
+                matches!(trouble, Trouble::Over(ReadFailure::Fenced(_))),
                 "{trouble:?}"
             );
         }
         let trouble = judged(Code::Fatal, Some(Code::OutOfOrderSequenceNumber));
-        let Trouble::Over(Failure::Unreachable(words)) = trouble else {
+        let Trouble::Over(ReadFailure::Unreachable(words)) = trouble else {
             panic!("{trouble:?}");
         };
         assert!(
@@ -229,7 +234,7 @@ mod tests {
     fn a_right_that_is_missing_ends_it_and_what_may_pass_is_tried_again() {
         let trouble = judged(Code::TransactionalIdAuthorizationFailed, None);
         assert!(
-            matches!(trouble, Trouble::Over(Failure::Unreachable(_))),
+            matches!(trouble, Trouble::Over(ReadFailure::Unreachable(_))),
             "{trouble:?}"
         );
         let trouble = judged(Code::RequestTimedOut, None);
@@ -237,12 +242,17 @@ mod tests {
     }
 
     fn followed(findings: Findings) -> Trouble {
-        follow(findings, Some(Kind::Update), Trouble::Again, "kafka:9092")
+        follow(
+            findings,
+            Some(MessageKind::Update),
+            Trouble::Again,
+            "kafka:9092",
+        )
     }
 
     #[test]
     fn what_was_found_out_about_a_transaction_says_how_it_is_made_again() {
-        let guilty = || vec![(3, Refusal::Size)];
+        let guilty = || vec![(3, MessageRefusal::Size)];
         let closed = [("updates".to_owned(), Code::TopicAuthorizationFailed)];
         let trouble = followed(Findings {
             guilty: guilty(),
@@ -250,7 +260,7 @@ mod tests {
             ..Findings::default()
         });
         assert!(
-            matches!(trouble, Trouble::Over(Failure::Unreachable(_))),
+            matches!(trouble, Trouble::Over(ReadFailure::Unreachable(_))),
             "{trouble:?}"
         );
         let trouble = followed(Findings {
@@ -258,7 +268,7 @@ mod tests {
             late: true,
             ..Findings::default()
         });
-        let Trouble::Refused(Kind::Update, found) = trouble else {
+        let Trouble::Refused(MessageKind::Update, found) = trouble else {
             panic!("{trouble:?}");
         };
         assert_eq!(found, guilty());

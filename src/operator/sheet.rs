@@ -15,12 +15,12 @@ pub(crate) struct Sheet {
     /// In one line more.
     pub(crate) meaning: Option<String>,
     /// Its parts.
-    pub(crate) sections: Vec<Section>,
+    pub(crate) sections: Vec<SheetSection>,
 }
 
 /// A part of a sheet.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Section {
+pub(crate) struct SheetSection {
     /// What it is called.
     pub(crate) name: String,
     /// What it says.
@@ -42,17 +42,17 @@ pub(crate) struct Table {
 
 impl Sheet {
     /// A section to be filled, at the end.
-    pub(crate) fn section(&mut self, name: impl Into<String>) -> &mut Section {
-        self.sections.push(Section {
+    pub(crate) fn section(&mut self, name: impl Into<String>) -> &mut SheetSection {
+        self.sections.push(SheetSection {
             name: name.into(),
-            ..Section::default()
+            ..SheetSection::default()
         });
         let last = self.sections.len() - 1;
         &mut self.sections[last]
     }
 }
 
-impl Section {
+impl SheetSection {
     /// Says a line more.
     pub(crate) fn line(&mut self, words: impl Into<String>) -> &mut Self {
         let lines = if self.table.is_some() {

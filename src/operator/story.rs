@@ -13,8 +13,8 @@ use crate::operator::choice::{Choice, Mended};
 use crate::operator::desk::{self, Desk, earlier};
 use crate::operator::history::Chosen;
 use crate::operator::mend::original;
-use crate::operator::plan::Step;
-use crate::operator::{Failure, Letter, Watch};
+use crate::operator::plan::LetterPlan;
+use crate::operator::{Letter, ReadFailure, Watch};
 
 /// How many of a user's later outcomes are kept.
 const LATER: usize = 10;
@@ -39,7 +39,7 @@ pub struct Story {
     /// What it was chosen as.
     pub chosen: Chosen,
     /// What a replay would do with it now.
-    pub step: Step,
+    pub step: LetterPlan,
 }
 
 impl Story {
@@ -47,7 +47,7 @@ impl Story {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn read(desk: &Desk, letter: Letter, watch: &mut dyn Watch) -> Result<Self, Failure> {
+    pub fn read(desk: &Desk, letter: Letter, watch: &mut dyn Watch) -> Result<Self, ReadFailure> {
         let content = if letter.is_shortened() {
             original(desk, &letter)?
         } else {
@@ -56,7 +56,9 @@ impl Story {
         let mut choice = Choice::of(desk, std::slice::from_ref(&letter), &Mended::new())?;
         let history = choice.history(desk, watch)?;
         let Some(chosen) = choice.letters.pop() else {
-            return Err(Failure::Other(anyhow::anyhow!("the dead letter is gone")));
+            return Err(ReadFailure::Other(anyhow::anyhow!(
+                "the dead letter is gone"
+            )));
         };
         let step = history.step(&chosen, false);
 
@@ -97,7 +99,7 @@ impl Since {
         content: Option<&Record>,
         chosen: &Chosen,
         watch: &mut dyn Watch,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ReadFailure> {
         let facts = &letter.facts;
         // An earlier record may have had the same place. Of a value that is gone nobody knows the
         // event.

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use crate::operator::history::Chosen;
-use crate::operator::plan::Action;
+use crate::operator::plan::PlannedAction;
 
 /// How many dead letters of each target and reason are to be dealt with in which way.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// By target and reason, then by action.
-    pub counts: BTreeMap<(String, &'static str), BTreeMap<Action, usize>>,
-    sums: BTreeMap<Action, usize>,
+    pub counts: BTreeMap<(String, &'static str), BTreeMap<PlannedAction, usize>>,
+    sums: BTreeMap<PlannedAction, usize>,
 }
 
 impl Tally {
     /// One more.
-    pub fn add(&mut self, one: &Chosen, action: Action) {
+    pub fn add(&mut self, one: &Chosen, action: PlannedAction) {
         *self
             .counts
             .entry((one.target.to_string(), one.reason.as_str()))
@@ -26,7 +26,7 @@ impl Tally {
     }
 
     /// How many of them in that way.
-    pub fn of(&self, action: Action) -> usize {
+    pub fn of(&self, action: PlannedAction) -> usize {
         self.sums.get(&action).copied().unwrap_or(0)
     }
 }

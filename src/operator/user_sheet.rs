@@ -7,7 +7,7 @@ use crate::model::outcome::{OutcomeData, timestamp};
 use crate::model::text;
 use crate::operator::Letter;
 use crate::operator::explain::{Changed, Explanation, Waiting};
-use crate::operator::sheet::{Section, Sheet};
+use crate::operator::sheet::{Sheet, SheetSection};
 use crate::operator::table::{of, times};
 use crate::telemetry::metrics::PAUSED;
 
@@ -80,7 +80,7 @@ pub(crate) fn sheet(found: &Explanation, state: Option<(&str, Value)>, since: Ti
 }
 
 /// What the target does, as somebody says.
-fn doing(target: &mut Section, said: Option<(&str, Value)>) {
+fn doing(target: &mut SheetSection, said: Option<(&str, Value)>) {
     let Some((who, said)) = said else {
         target
             .line("no instance answers at admin.listen, so what the target does is not known here");
@@ -105,7 +105,7 @@ fn doing(target: &mut Section, said: Option<(&str, Value)>) {
     }
 }
 
-fn waiting(section: &mut Section, found: &Explanation) {
+fn waiting(section: &mut SheetSection, found: &Explanation) {
     if found.waiting.is_empty() {
         section.line("nothing");
         return;
@@ -134,7 +134,7 @@ fn waiting(section: &mut Section, found: &Explanation) {
     );
 }
 
-fn delivered(section: &mut Section, found: &Explanation) {
+fn delivered(section: &mut SheetSection, found: &Explanation) {
     if found.delivered.is_empty() {
         section.line("nothing");
         return;

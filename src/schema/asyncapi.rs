@@ -103,7 +103,19 @@ fn messages() -> Value {
             ("tracestate", TRACESTATE),
         ],
     );
-    let outcome_headers = headers(
+    let (outcome_example, outcome_payload) = outcome_example();
+    json!({
+        "updateStructured": kafka_message("An update, CloudEvents structured mode", structured_headers, of::<UpdateEvent>(),
+            json!({ "content-type": "application/cloudevents+json" }), event),
+        "updateBinary": kafka_message("An update, CloudEvents binary mode", binary_headers, of::<UpdateData>(), attributes, data),
+        "outcome": kafka_message("How a record ended", outcome_headers(), of::<OutcomeData>(), outcome_example, outcome_payload),
+        "deadLetter": kafka_message("An undeliverable update: key, value and headers are the record's own, byte for byte",
+            of::<FailureHeaders>(), json!({ "description": "The value of the record, whatever it is." }), dead_letter_example(), json!("{ \"id\": \"5f3c")),
+    })
+}
+
+fn outcome_headers() -> Value {
+    headers(
         &[
             ("ce_specversion", "`1.0`."),
             (
@@ -123,16 +135,7 @@ fn messages() -> Value {
             ("traceparent", TRACEPARENT),
             ("tracestate", TRACESTATE),
         ],
-    );
-    let (outcome_example, outcome_payload) = outcome_example();
-    json!({
-        "updateStructured": kafka_message("An update, CloudEvents structured mode", structured_headers, of::<UpdateEvent>(),
-            json!({ "content-type": "application/cloudevents+json" }), event),
-        "updateBinary": kafka_message("An update, CloudEvents binary mode", binary_headers, of::<UpdateData>(), attributes, data),
-        "outcome": kafka_message("How a record ended", outcome_headers, of::<OutcomeData>(), outcome_example, outcome_payload),
-        "deadLetter": kafka_message("An undeliverable update: key, value, timestamp and headers are the record's own, byte for byte",
-            of::<FailureHeaders>(), json!({ "description": "The value of the record, whatever it is." }), dead_letter_example(), json!("{ \"id\": \"5f3c")),
-    })
+    )
 }
 
 const TRACEPARENT: &str = "The trace, as W3C Trace Context writes it.";

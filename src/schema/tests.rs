@@ -70,7 +70,8 @@ fn is_taken_as_written(event: &str) -> bool {
     let Ok(changes) = event.changes() else {
         return false;
     };
-    ALL.into_iter()
+    ALL.iter()
+        .copied()
         .any(|api| event.user_id(api.id_form).is_ok() && api.validate(changes).is_ok())
 }
 

@@ -52,7 +52,7 @@ impl JsonSchema for UpdateData {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let apis: Vec<Value> = api::ALL.into_iter().map(data).collect();
+        let apis: Vec<Value> = api::ALL.iter().copied().map(data).collect();
         let mut schema = Schema::default();
         schema.insert("anyOf".to_owned(), apis.into());
         schema

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Target};
 use crate::kafka::client::try_out;
-use crate::service::Failure;
+use crate::service::ServiceFailure;
 use crate::service::renewal::Files;
 use crate::subscriber::stop::{self, Stop};
 use crate::subscriber::{Context, Ended, Subscriber, try_out_tls};
@@ -40,7 +40,7 @@ impl Keeper {
     ///
     /// # Errors
     /// If it cannot begin the first time, or cannot or must not begin anew.
-    pub(super) async fn run(mut self) -> Result<(), Failure> {
+    pub(super) async fn run(mut self) -> Result<(), ServiceFailure> {
         let (mut breaks, mut first) = (Breaks::default(), true);
         while !self.stop.is_asked() {
             let began = Instant::now();
@@ -53,16 +53,16 @@ impl Keeper {
                     continue;
                 }
                 Ok(Ended::InstanceTaken) => {
-                    return Err(Failure::InstanceTaken(
+                    return Err(ServiceFailure::InstanceTaken(
                         self.configs.borrow().kafka.instance_id.clone(),
                     ));
                 }
-                Ok(Ended::Panicked) => return Err(Failure::Panicked(self.name)),
-                Ok(Ended::Stuck) => return Err(Failure::Stuck(self.name)),
+                Ok(Ended::Panicked) => return Err(ServiceFailure::Panicked(self.name)),
+                Ok(Ended::Stuck) => return Err(ServiceFailure::Stuck(self.name)),
                 Ok(Ended::Outrun) => OUTRUN.to_owned(),
                 Ok(Ended::Broken(why)) => why,
                 Err(error) if first => {
-                    return Err(Failure::Setup(error.context(format!(
+                    return Err(ServiceFailure::Setup(error.context(format!(
                         "the subscriber of `{}` cannot begin",
                         self.name
                     ))));

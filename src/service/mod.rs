@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the service ended otherwise than in order.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum ServiceFailure {
     /// Topics are missing.
     #[error("{0}")]
     Topics(String),
@@ -75,7 +75,7 @@ pub enum Failure {
 /// Runs the service until `stop` says so, then drains it.
 ///
 /// # Errors
-/// [`Failure`], if it cannot begin or cannot go on.
+/// [`ServiceFailure`], if it cannot begin or cannot go on.
 ///
 /// Of later configurations only what subscribers can take up counts: see [`crate::config::Change`].
 pub async fn run(
@@ -84,7 +84,7 @@ pub async fn run(
     metrics: Metrics,
     tracer: Option<Tracer>,
     mut stop: Stop,
-) -> Result<(), Failure> {
+) -> Result<(), ServiceFailure> {
     let config = configs.borrow().clone();
     let names = names_of(&config, &only);
     let board = Board::new(&config.kafka.instance_id, &names);
@@ -131,7 +131,11 @@ pub async fn run(
 }
 
 /// Waits for the broker, and looks whether the topics are there. False: stopped meanwhile.
-async fn await_topics(config: &Config, board: &Board, stop: &mut Stop) -> Result<bool, Failure> {
+async fn await_topics(
+    config: &Config,
+    board: &Board,
+    stop: &mut Stop,
+) -> Result<bool, ServiceFailure> {
     loop {
         if stop.is_asked() {
             return Ok(false);
@@ -145,8 +149,10 @@ async fn await_topics(config: &Config, board: &Board, stop: &mut Stop) -> Result
         };
         match found {
             Ok(missing) if missing.is_empty() => return Ok(true),
-            Ok(missing) => return Err(Failure::Topics(create_them(&config.kafka, &missing))),
-            Err(error) if !error.is::<Unreachable>() => return Err(Failure::Setup(error)),
+            Ok(missing) => {
+                return Err(ServiceFailure::Topics(create_them(&config.kafka, &missing)));
+            }
+            Err(error) if !error.is::<Unreachable>() => return Err(ServiceFailure::Setup(error)),
             Err(error) => {
                 warn!(brokers = config.kafka.bootstrap_servers, %error, "waiting for Kafka");
                 board.unreachable(&error.to_string());

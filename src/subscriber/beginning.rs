@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use crate::kafka::{Cause, Order, Reset, settled_before};
+use crate::kafka::{Order, Reset, ResetCause, settled_before};
 use crate::subscriber::Subscriber;
 use engine::{Commit, TopicId};
 
@@ -48,7 +48,7 @@ impl Subscriber {
                             partition,
                             from: 0,
                             to,
-                            cause: Cause::Forgotten,
+                            cause: ResetCause::Forgotten,
                         }
                         .tell(&metrics);
                     }

@@ -34,8 +34,8 @@ use crate::config::{Config, Kafka, Target, UNCLAIMED};
 use crate::http::attempt::{Attempt, Caller};
 use crate::http::client::Http;
 use crate::kafka::{
-    Consumer, Failure, Fetched, Fetcher, Input, Lease, Membership, Offsets, Order, Ownership,
-    Publisher, Read, Request, Settled, Shared, Told,
+    ClientFailure, Consumer, ConsumerShared, FetchRequest, Fetched, Fetcher, Input, Lease,
+    Membership, Offsets, Order, Ownership, Publisher, Read, Settled, Told,
 };
 use crate::model::route::Router;
 use crate::subscriber::settle::Settler;
@@ -136,7 +136,7 @@ impl Subscriber {
         let lease = Arc::new(Lease::new(config.kafka.session_timeout));
         let ownership = Arc::new(Ownership::default());
         let membership = Arc::new(Membership::new(config.shutdown.drain_timeout, outrun));
-        let shared = Shared {
+        let shared = ConsumerShared {
             lease: lease.clone(),
             ownership: ownership.clone(),
             membership: membership.clone(),
@@ -287,9 +287,9 @@ impl Subscriber {
                     self.ends.fetched(end.partition, end.written);
                 }
             }
-            Input::Failed(Failure::InstanceTaken) => return Some(Ended::InstanceTaken),
-            Input::Failed(Failure::Outrun) => return Some(Ended::Outrun),
-            Input::Failed(Failure::Other(why)) => return Some(Ended::Broken(why)),
+            Input::Failed(ClientFailure::InstanceTaken) => return Some(Ended::InstanceTaken),
+            Input::Failed(ClientFailure::Outrun) => return Some(Ended::Outrun),
+            Input::Failed(ClientFailure::Other(why)) => return Some(Ended::Broken(why)),
             Input::Left => return Some(Ended::Left),
         }
         None
@@ -378,7 +378,7 @@ impl Subscriber {
                     offsets,
                 } => {
                     if let Some(fetcher) = &self.fetcher {
-                        fetcher.fetch(Request {
+                        fetcher.fetch(FetchRequest {
                             partition,
                             epoch,
                             offsets,

@@ -7,7 +7,7 @@ use jiff::{Timestamp, Unit};
 use tracing::{debug, info, warn};
 
 use crate::http::attempt::Attempt;
-use crate::kafka::Standing;
+use crate::kafka::MembershipView;
 use crate::model::error::ApiError;
 use crate::subscriber::Subscriber;
 use crate::subscriber::status::TargetStatus;
@@ -64,10 +64,10 @@ impl Stalls {
 
 /// Where the partitions end, as far as known.
 #[derive(Debug, Default)]
-pub(super) struct Ends(HashMap<i32, Known>);
+pub(super) struct Ends(HashMap<i32, KnownLag>);
 
 #[derive(Debug)]
-struct Known {
+struct KnownLag {
     end: i64,
     /// What the client said last that it has seen. While it fetches nothing it says the same again,
     /// however long ago it was true.
@@ -80,7 +80,7 @@ impl Ends {
         let known = self
             .0
             .entry(partition)
-            .or_insert(Known { end, fetched: None });
+            .or_insert(KnownLag { end, fetched: None });
         if known.fetched.replace(end) != Some(end) {
             known.end = end;
         }
@@ -91,7 +91,7 @@ impl Ends {
         for (partition, end) in ends {
             self.0
                 .entry(*partition)
-                .or_insert(Known {
+                .or_insert(KnownLag {
                     end: *end,
                     fetched: None,
                 })
@@ -340,7 +340,7 @@ impl Subscriber {
 
     /// Lag and age. While the group may have given the partitions away, and nobody says so, they
     /// are told of as they were.
-    fn show_partitions(&mut self, standing: &Standing) {
+    fn show_partitions(&mut self, standing: &MembershipView) {
         let flows = self.state_names() == FLOWING;
         let (mut lags, mut oldest) = if standing.member {
             Default::default()
@@ -381,7 +381,7 @@ impl Subscriber {
         }
     }
 
-    fn show_kafka(&mut self, standing: &Standing) {
+    fn show_kafka(&mut self, standing: &MembershipView) {
         self.metrics.kafka_up(standing.up);
         let silence = standing.proven.map(|proven| proven.elapsed());
         if let (false, Some(silence)) = (standing.up, silence) {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::config::Topics;
 use crate::http::attempt::Attempt;
-use crate::kafka::{Kind as MessageKind, Message, Settlement};
+use crate::kafka::{Message, MessageKind, Settlement};
 use crate::model::dead_letter::{self, DeadLetter};
 use crate::model::error::ApiError;
 use crate::model::outcome::{self, Kind};

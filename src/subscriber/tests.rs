@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::kafka::Claim;
+use crate::kafka::ClaimFilter;
 use crate::subscriber::update::Claims;
 use crate::subscriber::update::tests::record;
 use crate::telemetry::metrics::Metrics;
@@ -144,10 +144,13 @@ async fn a_partition_that_is_lost_is_released_at_once_and_one_that_is_revoked_on
 async fn what_ends_the_client_ends_the_subscriber_as_that() {
     let mut subscriber = subscriber(&config(false, ""));
     for (input, ended) in [
-        (Input::Failed(Failure::InstanceTaken), Ended::InstanceTaken),
-        (Input::Failed(Failure::Outrun), Ended::Outrun),
         (
-            Input::Failed(Failure::Other("why".to_owned())),
+            Input::Failed(ClientFailure::InstanceTaken),
+            Ended::InstanceTaken,
+        ),
+        (Input::Failed(ClientFailure::Outrun), Ended::Outrun),
+        (
+            Input::Failed(ClientFailure::Other("why".to_owned())),
             Ended::Broken("why".to_owned()),
         ),
         (Input::Left, Ended::Left),

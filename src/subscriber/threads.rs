@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, channel, unbounded_channel};
 
 use crate::config::{Config, Target, UNCLAIMED};
-use crate::kafka::{BATCHES, Consumer, Fetched, Fetcher, Input, Publisher, Settled, Shared};
+use crate::kafka::{
+    BATCHES, Consumer, ConsumerShared, Fetched, Fetcher, Input, Publisher, Settled,
+};
 use crate::model::route::Router;
 use crate::subscriber::update::{Claims, Update};
 
@@ -28,7 +30,7 @@ impl Threads {
         config: &Config,
         target: Option<&Target>,
         router: &Arc<Router>,
-        shared: Shared,
+        shared: ConsumerShared,
     ) -> anyhow::Result<Self> {
         let Config {
             kafka, shutdown, ..

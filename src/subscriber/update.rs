@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::api::{Api, Changes};
 use crate::http::attempt;
-use crate::kafka::Claim;
+use crate::kafka::ClaimFilter;
 use crate::model::dead_letter::REPLAY_OF;
 use crate::model::event::{self, Event, Identity, InvalidChanges, TraceContext};
 use crate::model::outcome;
@@ -198,7 +198,7 @@ impl Claims {
     }
 }
 
-impl Claim<Update> for Claims {
+impl ClaimFilter<Update> for Claims {
     /// Most records of other targets are told apart without being read: none of ours lacks our
     /// name, unless its JSON is written in escapes or packed in Base64.
     fn may_claim(&self, value: Option<&[u8]>) -> bool {

@@ -21,10 +21,18 @@ const CARD: &str = "0004711-Canary-card";
 const API_PASSWORD: &str = "api-password-Canary";
 const LOGIN_TOKEN: &str = "10ginT0ken/Canary+42";
 const FIXED_TOKEN: &str = "f1xedT0ken/Canary+42";
+const CLIENT_SECRET: &str = "cl1entSecret/Canary&42";
 /// Stands where no secret is expected: the service must be silent of it all the same, but whoever
 /// looks at the record itself sees it.
 const MISPLACED: &str = "m1splaced-Canary";
-const CANARIES: [&str; 5] = [PASSWORD, CARD, API_PASSWORD, LOGIN_TOKEN, FIXED_TOKEN];
+const CANARIES: [&str; 6] = [
+    PASSWORD,
+    CARD,
+    API_PASSWORD,
+    LOGIN_TOKEN,
+    FIXED_TOKEN,
+    CLIENT_SECRET,
+];
 
 /// The ways in which a secret may be written.
 pub(crate) fn forms(secret: &str) -> Vec<String> {
@@ -117,6 +125,24 @@ fn malformed() -> Vec<Message> {
         Update::new("valt", 52, json!({ "password": PASSWORD })).with("expirytime", MISPLACED).message(),
         Update::new("valt", 52, json!({ "password": PASSWORD, "card_number": CARD })).binary().with("specversion", "7").message(),
     ];
+    let directory = |user: Value, changes: Value| {
+        let data = json!({ "target": "directory", "user": user, "changes": changes });
+        Update::of_data("52", data).message()
+    };
+    messages.extend([
+        directory(json!("52"), json!({ "password": { "value": PASSWORD } })),
+        directory(json!("52"), json!({ "passwort": PASSWORD })),
+        directory(
+            json!("52"),
+            json!({ "password": PASSWORD, "active": MISPLACED }),
+        ),
+        directory(
+            json!("52"),
+            json!({ "password": PASSWORD, "name": { "password": PASSWORD } }),
+        ),
+        directory(json!(""), json!({ "password": PASSWORD })),
+        directory(json!([MISPLACED]), json!({ "password": PASSWORD })),
+    ]);
     let whole = String::from_utf8(
         data(json!({ "card_number": CARD, "password": PASSWORD }))
             .value
@@ -145,7 +171,7 @@ fn malformed() -> Vec<Message> {
     messages
 }
 
-/// The service against the two APIs that tell everything.
+/// The service against APIs that tell everything.
 async fn arrange(bench: &mut Bench) {
     for api in ["valt", "aipix"] {
         bench.set(
@@ -160,7 +186,20 @@ async fn arrange(bench: &mut Bench) {
     }
     let token = bench.file("token", FIXED_TOKEN);
     bench.set("targets.aipix.token_file", token);
-    for target in ["valt", "aipix"] {
+    let directory = leaky::start("scim", LOGIN_TOKEN).await;
+    let client_secret = bench.file("client-secret", CLIENT_SECRET);
+    for (key, value) in [
+        ("api", "scim"),
+        ("base_url", &directory),
+        ("token_url", &format!("{directory}oauth/token")),
+        ("client_id", "courier"),
+        ("client_secret_file", &client_secret),
+        ("retry.initial_backoff", "20ms"),
+        ("retry.max_backoff", "200ms"),
+    ] {
+        bench.set(&format!("targets.directory.{key}"), value);
+    }
+    for target in ["valt", "aipix", "directory"] {
         bench.set(
             &format!("targets.{target}.delivery.request_timeout"),
             "500ms",
@@ -200,6 +239,7 @@ fn look_around(bench: &mut Bench, letters: usize, seen: &mut Seen) {
     for user in ["2", "52"] {
         seen.command(bench, &["explain", "valt", user], 0);
         seen.command(bench, &["explain", "valt", user, "--json"], 0);
+        seen.command(bench, &["explain", "directory", user], 0);
     }
     let not_text = bench.file("not-text", "");
     std::fs::write(&not_text, [FIXED_TOKEN.as_bytes(), b"\xff"].concat()).unwrap();
@@ -211,6 +251,9 @@ fn look_around(bench: &mut Bench, letters: usize, seen: &mut Seen) {
         format!("targets.valt.password_env={API_PASSWORD}"),
         format!("targets.valt.password={API_PASSWORD}"),
         format!("targets.aipix.token={FIXED_TOKEN}"),
+        format!("targets.directory.client_secret={CLIENT_SECRET}"),
+        format!("targets.directory.client_secret_file={CLIENT_SECRET}"),
+        format!("targets.directory.token_url=https://courier:{CLIENT_SECRET}@id.example.com/token"),
         format!("targets.valt.base_url=http://courier:{API_PASSWORD}@valt.example.com"),
         format!("targets.valt.tls.client_key_file={not_text}"),
         format!("kafka.properties.\"ssl.key.pem\"={API_PASSWORD}"),
@@ -264,6 +307,7 @@ async fn no_secret_is_seen_anywhere_whatever_fails() {
             [
                 Update::new("valt", user, both).message(),
                 Update::aipix(user, &[9]).message(),
+                Update::new("directory", user, json!({ "password": PASSWORD })).message(),
             ]
         })
         .collect();

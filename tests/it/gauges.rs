@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use user_courier::kafka::{Claim, Consumer, Failure, Input, Lease, Membership, Ownership, Shared};
+use user_courier::kafka::{
+    ClaimFilter, ClientFailure, Consumer, ConsumerShared, Input, Lease, Membership, Ownership,
+};
 use user_courier::model::record::Record;
 use user_courier::telemetry::metrics::Metrics;
 
@@ -97,7 +99,7 @@ async fn a_time_that_cannot_be_spoils_no_metric() {
 /// Panics at the first record.
 struct Panics;
 
-impl Claim<()> for Panics {
+impl ClaimFilter<()> for Panics {
     fn may_claim(&self, _: Option<&[u8]>) -> bool {
         true
     }
@@ -114,7 +116,7 @@ async fn a_polling_thread_that_panics_ends_its_subscriber() {
     let config =
         user_courier::config::Config::load(&bench.config_file(), std::iter::empty(), &[]).unwrap();
     let drain = Duration::from_secs(20);
-    let shared = Shared {
+    let shared = ConsumerShared {
         offsets: Arc::default(),
         lease: Arc::new(Lease::new(config.kafka.session_timeout)),
         ownership: Arc::new(Ownership::default()),
@@ -139,7 +141,7 @@ async fn a_polling_thread_that_panics_ends_its_subscriber() {
         .unwrap_err();
     let failure = failure.expect("the panic is reported");
     assert!(
-        matches!(&failure, Failure::Other(why) if why.contains("polling thread") && why.contains("panicked")),
+        matches!(&failure, ClientFailure::Other(why) if why.contains("polling thread") && why.contains("panicked")),
         "{failure:?}"
     );
 }

@@ -1,6 +1,6 @@
 //! Calls through a proxy.
 
-use stand_in::proxy::Proxy;
+use stand_in::proxy::ProxyServer;
 
 use crate::harness::bench::Bench;
 use crate::harness::update::Update;
@@ -12,7 +12,9 @@ const SECOND: &str = "Basic Y291cmllcjpzZWNvbmQtQ2FuYXJ5";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_is_called_through_its_proxy_and_a_renewed_password_of_it_is_taken_up() {
     let mut bench = Bench::new().await;
-    let proxy = Proxy::start(Some(bench.valt.addr()), FIRST).await.unwrap();
+    let proxy = ProxyServer::start(Some(bench.valt.addr()), FIRST)
+        .await
+        .unwrap();
     let file = bench.file("proxy-password", "first-Canary\n");
     // A name that only the proxy could look up.
     bench.set("targets.valt.base_url", "http://valt.invalid");

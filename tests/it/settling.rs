@@ -20,7 +20,7 @@ pub(crate) fn garbage(key: Option<&[u8]>, size: usize) -> Message {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_size_of_a_message_is_what_its_topic_measures() {
-    use user_courier::kafka::{Kind, Message as Sent};
+    use user_courier::kafka::{Message as Sent, MessageKind};
     let headers = vec![
         ("x".to_owned(), None),
         ("y".to_owned(), Some(vec![b'h'; 70])),
@@ -44,7 +44,11 @@ async fn the_size_of_a_message_is_what_its_topic_measures() {
             key: message.key.clone(),
             value: message.value.clone(),
             headers: own.collect(),
-            ..Sent::new(Kind::Update, "updates/0/0".parse().unwrap(), String::new())
+            ..Sent::new(
+                MessageKind::Update,
+                "updates/0/0".parse().unwrap(),
+                String::new(),
+            )
         }
         .size();
         for (limit, takes) in [(size, true), (size - 1, false)] {

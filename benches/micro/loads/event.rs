@@ -12,7 +12,7 @@ use user_courier::api;
 use user_courier::config::Topics;
 use user_courier::http::attempt::{Attempt, Call};
 use user_courier::http::lost::Status;
-use user_courier::kafka::Claim;
+use user_courier::kafka::ClaimFilter;
 use user_courier::model::event;
 use user_courier::model::record::{Header, Place, Record};
 use user_courier::model::route::Router;

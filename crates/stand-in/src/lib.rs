@@ -3,7 +3,7 @@
 //!
 //! A call goes `port → connection → exchange → faults → api → journal → wire`. An API is one file
 //! in `api/` and one line there. For answers that no API gives there is [`scripted::Server`], which
-//! answers each request as a test tells it to, and [`proxy::Proxy`] to come by.
+//! answers each request as a test tells it to, and [`proxy::ProxyServer`] to come by.
 
 mod api;
 mod bomb;

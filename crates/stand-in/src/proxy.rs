@@ -8,19 +8,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 /// The proxy.
-pub struct Proxy {
+pub struct ProxyServer {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ProxyState>>,
 }
 
-struct State {
+struct ProxyState {
     leads_to: Option<SocketAddr>,
     asks_for: String,
     heads: Vec<String>,
 }
 
-impl Proxy {
-    /// Starts one that lets in who shows this `Proxy-Authorization`. Without an address to lead to
+impl ProxyServer {
+    /// Starts one that lets in who shows this `ProxyServer-Authorization`. Without an address to lead to
     /// it answers with 502.
     ///
     /// # Errors
@@ -28,12 +28,12 @@ impl Proxy {
     pub async fn start(leads_to: Option<SocketAddr>, asks_for: &str) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(ProxyState {
             leads_to,
             asks_for: asks_for.to_owned(),
             heads: Vec::new(),
         }));
-        let proxy = Proxy { address, state };
+        let proxy = ProxyServer { address, state };
         let state = proxy.state.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -53,13 +53,13 @@ impl Proxy {
         lock(&self.state).heads.clone()
     }
 
-    /// From now on new connections must show this `Proxy-Authorization`.
+    /// From now on new connections must show this `ProxyServer-Authorization`.
     pub fn ask_for(&self, authorization: &str) {
         authorization.clone_into(&mut lock(&self.state).asks_for);
     }
 }
 
-async fn lead(mut client: TcpStream, state: Arc<Mutex<State>>) -> io::Result<()> {
+async fn lead(mut client: TcpStream, state: Arc<Mutex<ProxyState>>) -> io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await?);
@@ -91,6 +91,6 @@ async fn lead(mut client: TcpStream, state: Arc<Mutex<State>>) -> io::Result<()>
     client.write_all(refusal.as_bytes()).await
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<ProxyState>) -> MutexGuard<'_, ProxyState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

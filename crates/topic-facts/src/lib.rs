@@ -24,14 +24,14 @@ const REQUEST_TIMEOUT_MS: i32 = 5000;
 
 /// Where a partition's log begins and ends, by the last fetch of this client. Asks nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Log {
+pub struct LogBounds {
     /// The first offset that is there; what was below it was deleted.
     pub start: i64,
     /// One past the last offset that was replicated: the high watermark.
     pub end: i64,
 }
 
-impl Log {
+impl LogBounds {
     /// `None`: nothing was fetched of the partition, or the last fetch failed.
     pub fn last_seen<C: ClientContext>(
         client: &Client<C>,
@@ -52,7 +52,7 @@ impl Log {
             )
         };
         (code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && start >= 0 && end >= start)
-            .then_some(Log { start, end })
+            .then_some(LogBounds { start, end })
     }
 }
 

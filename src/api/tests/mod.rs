@@ -9,7 +9,9 @@ use super::*;
 use crate::model::text;
 
 mod differing;
+mod example;
 mod login;
+mod page;
 mod registry;
 mod requests;
 mod scim;

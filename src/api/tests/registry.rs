@@ -150,7 +150,7 @@ fn decoder_and_schema_agree_on_every_id() {
 #[test]
 fn every_secret_is_masked() {
     let mut found = 0;
-    for api in ALL {
+    for &api in ALL {
         for field in api.fields.iter().filter(|field| field.secret) {
             found += 1;
             let changes = json!({ field.name: "a-Canary" });
@@ -177,7 +177,7 @@ fn every_secret_is_masked() {
 
 #[test]
 fn merging_goes_by_how_a_field_is_replaced() {
-    for api in ALL {
+    for &api in ALL {
         let valid =
             |name: &str, value: &Value| api.validate(&raw(&json!({ name: value }))).unwrap();
         for field in api.fields {
@@ -209,7 +209,7 @@ fn merging_goes_by_how_a_field_is_replaced() {
 
 #[test]
 fn a_replay_may_leave_out_every_part() {
-    for api in ALL {
+    for &api in ALL {
         for field in api.fields {
             for value in of_field(field).0 {
                 let changes = json!({ field.name: value });
@@ -272,7 +272,7 @@ fn is_item(field: &Field) -> bool {
 
 fn fields_in_markdown() -> String {
     let mut text = String::from("<!-- fields -->\n");
-    for api in ALL {
+    for &api in ALL {
         text.push_str(&format!(
             "\n**{}** (`api = \"{}\"`)\n\n",
             api.title, api.name
@@ -317,7 +317,7 @@ fn every_api_has_a_stand_in_and_its_words_in_the_documentation() {
     };
     let (integrate, configuration) = (read("docs/integrate.md"), read("docs/configuration.md"));
     let stand_ins: Vec<_> = stand_in::names().collect();
-    for api in ALL {
+    for &api in ALL {
         assert!(stand_ins.contains(&api.name), "{}", api.name);
         for field in api.fields {
             let named = |field: &Field| integrate.contains(&format!("`{}`", field.name));

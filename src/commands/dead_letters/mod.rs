@@ -13,8 +13,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::commands::{Exit, fail, load, load_with, note};
 use crate::config::{Config, Needed};
-use crate::operator::desk::Aside;
-use crate::operator::{Desk, Failure, Filter, input};
+use crate::operator::desk::Remarks;
+use crate::operator::{Desk, Filter, ReadFailure, input};
 use crate::telemetry::logging;
 use engine::verdict::Reason;
 
@@ -151,15 +151,15 @@ pub(super) fn open(
     Desk::open(&config).map_err(failed)
 }
 
-pub(super) fn failed(failure: Failure) -> Exit {
+pub(super) fn failed(failure: ReadFailure) -> Exit {
     match failure {
-        Failure::Unreachable(words) => fail(Exit::Unreachable, words),
-        Failure::Fenced(words) => fail(Exit::Failed, words),
-        Failure::Other(error) => fail(Exit::Failed, format!("{error:#}")),
+        ReadFailure::Unreachable(words) => fail(Exit::Unreachable, words),
+        ReadFailure::Fenced(words) => fail(Exit::Failed, words),
+        ReadFailure::Other(error) => fail(Exit::Failed, format!("{error:#}")),
     }
 }
 
-fn mention(aside: Aside) {
+fn mention(aside: Remarks) {
     if aside.strangers > 0 {
         note(format_args!(
             "passed over {} records of the dead-letter topic that are no dead letters of this service",

@@ -14,7 +14,7 @@ use crate::commands::{Exit, fail, note, say};
 use crate::model::text;
 use crate::operator::choice::{Choice, Mended};
 use crate::operator::history::{Chosen, History};
-use crate::operator::plan::{Action, Step};
+use crate::operator::plan::{LetterPlan, PlannedAction};
 use crate::operator::plan_line::{line, remark};
 use crate::operator::replay::{self, Pace, Summary};
 use crate::operator::table::{count, of, table};
@@ -87,12 +87,16 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
     if args.dry_run {
         return Ok(Exit::Done);
     }
-    let to_do: usize = [Action::Send, Action::Trim, Action::Supersede]
-        .into_iter()
-        .map(|action| plan.tally.of(action))
-        .sum();
+    let to_do: usize = [
+        PlannedAction::Send,
+        PlannedAction::Trim,
+        PlannedAction::Supersede,
+    ]
+    .into_iter()
+    .map(|action| plan.tally.of(action))
+    .sum();
     if to_do == 0 {
-        return Ok(if plan.tally.of(Action::Refuse) == 0 {
+        return Ok(if plan.tally.of(PlannedAction::Refuse) == 0 {
             Exit::Done
         } else {
             Exit::Failed
@@ -129,7 +133,7 @@ fn carry_out(
     done.map_err(failed)?;
     let refused = summary
         .counts
-        .get(&Action::Refuse)
+        .get(&PlannedAction::Refuse)
         .is_some_and(|refused| *refused > 0);
     Ok(if refused || summary.stopped {
         Exit::Failed
@@ -161,7 +165,7 @@ fn from_file(desk: &Desk, path: &PathBuf, bar: &mut Bar) -> Result<(Choice, Mend
 #[derive(Default)]
 struct Plan {
     tally: Tally,
-    samples: BTreeMap<Action, Vec<String>>,
+    samples: BTreeMap<PlannedAction, Vec<String>>,
 }
 
 fn plan(desk: &Desk, history: &History<'_>, letters: &[Chosen], args: &ReplayArgs) -> Plan {
@@ -196,8 +200,8 @@ fn show(plan: &Plan, total: usize, all: bool) {
         "the plan for {}\n",
         of(total, "dead letter", "dead letters")
     ));
-    let cells = |counts: &BTreeMap<Action, usize>| {
-        Action::ALL.map(|action| count(counts.get(&action).copied().unwrap_or(0)))
+    let cells = |counts: &BTreeMap<PlannedAction, usize>| {
+        PlannedAction::ALL.map(|action| count(counts.get(&action).copied().unwrap_or(0)))
     };
     let row = |((target, reason), counts): (&(String, &str), _)| {
         [target.clone(), (*reason).to_owned()]
@@ -207,7 +211,7 @@ fn show(plan: &Plan, total: usize, all: bool) {
     };
     let mut rows: Vec<Vec<String>> = plan.tally.counts.iter().map(row).collect();
     if rows.len() > 1 {
-        let sums = Action::ALL.map(|action| count(plan.tally.of(action)));
+        let sums = PlannedAction::ALL.map(|action| count(plan.tally.of(action)));
         rows.push(
             [String::new(), "in all".to_owned()]
                 .into_iter()
@@ -228,12 +232,12 @@ fn show(plan: &Plan, total: usize, all: bool) {
     ));
     for (action, samples) in &plan.samples {
         let meaning = match action {
-            Action::Send => "send: all of it goes back",
-            Action::Trim => "trim: what newer updates have overwritten is left out",
-            Action::Supersede => {
+            PlannedAction::Send => "send: all of it goes back",
+            PlannedAction::Trim => "trim: what newer updates have overwritten is left out",
+            PlannedAction::Supersede => {
                 "supersede: newer updates have overwritten all of it, nothing is sent"
             }
-            Action::Refuse => "refuse: it stays where it is",
+            PlannedAction::Refuse => "refuse: it stays where it is",
         };
         say(format_args!("{meaning}, such as"));
         samples
@@ -242,7 +246,7 @@ fn show(plan: &Plan, total: usize, all: bool) {
     }
 }
 
-fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
+fn sample(desk: &Desk, one: &Chosen, step: &LetterPlan) -> String {
     let place = format!("{}/{}/{}", desk.letters.name, one.spot.0, one.spot.1);
     let whose = one.user.as_ref().map_or_else(
         || one.target.to_string(),
@@ -250,11 +254,11 @@ fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
     );
     let names = |parts: &[String]| text::name(&changes::names(&one.parts, parts).join(", "), 80);
     let mut words = match step.action {
-        Action::Send if step.sent.is_empty() => "as it is".to_owned(),
-        Action::Send => names(&step.sent),
-        Action::Trim => format!("{}, without {}", names(&step.sent), names(&step.left_out)),
-        Action::Supersede => names(&step.left_out),
-        Action::Refuse => String::new(),
+        PlannedAction::Send if step.sent.is_empty() => "as it is".to_owned(),
+        PlannedAction::Send => names(&step.sent),
+        PlannedAction::Trim => format!("{}, without {}", names(&step.sent), names(&step.left_out)),
+        PlannedAction::Supersede => names(&step.left_out),
+        PlannedAction::Refuse => String::new(),
     };
     for more in step.why.as_deref().into_iter().chain(remark(one, step)) {
         words += &format!(
@@ -267,8 +271,12 @@ fn sample(desk: &Desk, one: &Chosen, step: &Step) -> String {
 }
 
 fn ask(plan: &Plan) -> bool {
-    let [send, trim, supersede] =
-        [Action::Send, Action::Trim, Action::Supersede].map(|action| plan.tally.of(action));
+    let [send, trim, supersede] = [
+        PlannedAction::Send,
+        PlannedAction::Trim,
+        PlannedAction::Supersede,
+    ]
+    .map(|action| plan.tally.of(action));
     let question = format!(
         "Send {}, and settle {} without sending? [y/N] ",
         of(send + trim, "event", "events"),
@@ -283,7 +291,7 @@ fn ask(plan: &Plan) -> bool {
 
 fn tell(desk: &Desk, summary: &Summary, total: usize, began: Instant) {
     let [send, trim, supersede, refuse] =
-        Action::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
+        PlannedAction::ALL.map(|action| summary.counts.get(&action).copied().unwrap_or(0));
     let seconds = began.elapsed().as_secs_f64();
     let of_them = if trim > 0 {
         format!(" ({} of them without what was overwritten)", count(trim))

@@ -29,7 +29,7 @@ level = \"loud\"
         "DIR/config.toml:1:2: kafka.bootstrap_servers: is required: one or more brokers, such as \"localhost:9092\"",
         "DIR/config.toml:2:1: kafka.group_id: is a whole number and should be a string in quotes",
         "DIR/config.toml:4:1: kafka.topics.outcomes: `user-updates` is the topic of `updates` too: they must differ",
-        "DIR/config.toml:6:1: targets.valt.api: `valtt` is not one of aipix, valt, scim",
+        "DIR/config.toml:6:1: targets.valt.api: `valtt` is not one of APIS",
         "DIR/config.toml:7:1: targets.valt.base_url: must begin with https:// or http://",
         "DIR/config.toml:9:1: targets.valt.retry.max_atempts: unknown key; the nearest known one is `max_attempts` (known here: initial_backoff, max_backoff, max_attempts)",
         "DIR/config.toml:13:1: targets.aipix.token_file: the file DIR/missing cannot be read: No such file or directory (os error 2)",

@@ -16,6 +16,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::api;
 
 /// What is required and no more. Cases are added from line 7 on.
 const LEAST: &str = "[kafka]
@@ -72,11 +73,13 @@ impl Fixture {
         environment: &[(&str, &str)],
         flags: &[(&str, &str)],
     ) -> Vec<String> {
+        let names: Vec<_> = api::ALL.iter().map(|api| api.name).collect();
         match self.load(text, environment, flags) {
             Ok(_) => Vec::new(),
             Err(mistakes) => mistakes
                 .to_string()
                 .replace(self.folder(), "DIR")
+                .replace(&names.join(", "), "APIS")
                 .lines()
                 .map(str::to_owned)
                 .collect(),

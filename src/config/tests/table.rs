@@ -162,11 +162,11 @@ fn the_example_shows_every_key_with_its_default() {
             .strip_prefix('[')
             .and_then(|line| line.strip_suffix(']'))
         {
-            table = name
-                .trim_matches(['[', ']'])
-                .replace("targets.aipix", "targets.NAME")
-                .replace("targets.valt", "targets.NAME")
-                .replace("targets.directory", "targets.NAME");
+            let mut parts: Vec<_> = name.trim_matches(['[', ']']).split('.').collect();
+            if parts[0] == "targets" {
+                parts[1] = "NAME";
+            }
+            table = parts.join(".");
         } else if let Some((name, value)) = line.split_once(" = ") {
             shown.push((table.clone(), name.to_owned(), value.to_owned()));
         }
@@ -221,7 +221,7 @@ fn every_default_is_in_its_range_and_every_key_says_what_it_is_for() {
 
 #[test]
 fn every_api_has_its_credentials_in_the_table() {
-    for api in api::ALL {
+    for &api in api::ALL {
         let is_secret = |name| keys::find("targets.NAME", name).map(|key| key.kind.is_secret());
         let (public, secret) = match &api.access.other {
             Other::None => (vec![], vec![]),

@@ -24,12 +24,12 @@ fn targets_are_checked() {
         (
             "api = \"aipix\"",
             "",
-            "3:10: targets.aipix.api: is required: one of aipix, valt, scim",
+            "3:10: targets.aipix.api: is required: one of APIS",
         ),
         (
             "api = \"aipix\"",
             "api = \"ldap\"",
-            "4:1: targets.aipix.api: `ldap` is not one of aipix, valt, scim",
+            "4:1: targets.aipix.api: `ldap` is not one of APIS",
         ),
         (
             "base_url",

@@ -56,7 +56,7 @@ pub struct Session {
     http: Http,
     credentials: Credentials,
     on_login: OnLogin,
-    state: tokio::sync::Mutex<State>,
+    state: tokio::sync::Mutex<SessionState>,
     last_read: Mutex<Option<LastRead>>,
 }
 
@@ -68,7 +68,7 @@ struct LastRead {
 }
 
 #[derive(Default)]
-struct State {
+struct SessionState {
     token: Option<Token>,
     renew_at: Option<Instant>,
     count: u64,
@@ -213,7 +213,7 @@ impl Session {
         Ok(token)
     }
 
-    fn fixed(&self, state: &mut State, secret: &Secret) -> Result<Token, NoToken> {
+    fn fixed(&self, state: &mut SessionState, secret: &Secret) -> Result<Token, NoToken> {
         let is_fresh = self.last_read().is_some() && !self.seems_changed();
         if let Some(token) = state.token.clone().filter(|_| is_fresh) {
             return Ok(token);
@@ -233,7 +233,11 @@ impl Session {
 
     /// A token that is due to be renewed, since it is old or its password has changed, stays in use
     /// as long as there is no new one: only a 401 takes it away.
-    async fn logged_in(&self, state: &mut State, timeout: Duration) -> Result<Token, NoToken> {
+    async fn logged_in(
+        &self,
+        state: &mut SessionState,
+        timeout: Duration,
+    ) -> Result<Token, NoToken> {
         let changed = self.seems_changed();
         let old = state.token.clone();
         let is_old = state.renew_at.is_some_and(|at| at <= Instant::now());
@@ -258,7 +262,7 @@ impl Session {
         login.or_else(|why| old.ok_or(why))
     }
 
-    async fn log_in(&self, state: &mut State, timeout: Duration) -> Result<Token, NoToken> {
+    async fn log_in(&self, state: &mut SessionState, timeout: Duration) -> Result<Token, NoToken> {
         let read = self.read(self.credentials.secret());
         let secret = read.inspect_err(|why| state.pause(SHORT_PAUSE, true, why))?;
         let Some((request, judge)) = self.login(&secret) else {
@@ -346,7 +350,7 @@ impl Session {
     }
 }
 
-impl State {
+impl SessionState {
     fn keep(&mut self, secret: SecretString, renew_after: Option<Duration>) -> Token {
         self.count += 1;
         let token = Token {
@@ -354,7 +358,7 @@ impl State {
             number: self.count,
         };
         let renew_at = renew_after.map(|after| Instant::now() + after);
-        *self = State {
+        *self = SessionState {
             token: Some(token.clone()),
             renew_at,
             count: self.count,

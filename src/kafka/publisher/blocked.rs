@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
-struct Partition {
+struct BlockedPartition {
     topic: String,
     number: usize,
     /// How many the topic has.
@@ -25,7 +25,7 @@ struct Partition {
     since: Instant,
 }
 
-impl Partition {
+impl BlockedPartition {
     fn is_for(&self, message: &Message) -> bool {
         let number = match (message.partition, &message.key) {
             (Some(number), _) => usize::try_from(number).ok(),
@@ -40,7 +40,7 @@ impl Partition {
 /// The partitions that are blocked now.
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
-    partitions: Vec<Partition>,
+    partitions: Vec<BlockedPartition>,
     /// What may be to blame if the last transaction does not end.
     suspects: BTreeSet<(String, usize)>,
     looked: Option<Instant>,
@@ -81,12 +81,13 @@ impl Blocked {
             let found = topics
                 .entry(topic.clone())
                 .or_insert_with(|| replicas(&topic).unwrap_or_default());
-            let is_known = |known: &Partition| known.topic == topic && known.number == number;
+            let is_known =
+                |known: &BlockedPartition| known.topic == topic && known.number == number;
             if let Some(Replicas { all, in_sync }) = found.get(number).copied()
                 && in_sync < all
                 && !self.partitions.iter().any(is_known)
             {
-                self.partitions.push(Partition {
+                self.partitions.push(BlockedPartition {
                     topic,
                     number,
                     of: found.len(),
@@ -113,7 +114,7 @@ impl Blocked {
             .collect();
         for topic in topics {
             let found = replicas(&topic);
-            let is_better = |known: &Partition| {
+            let is_better = |known: &BlockedPartition| {
                 found
                     .as_ref()
                     .and_then(|found| found.get(known.number))
@@ -160,7 +161,7 @@ mod tests {
     use rdkafka::types::RDKafkaErrorCode as Code;
 
     use super::*;
-    use crate::kafka::message::Kind;
+    use crate::kafka::message::MessageKind;
 
     const WHOLE: Replicas = Replicas { all: 3, in_sync: 3 };
     const TWO: Replicas = Replicas { all: 3, in_sync: 2 };
@@ -169,7 +170,7 @@ mod tests {
         Message {
             key: key.map(|key| key.as_bytes().to_vec()),
             ..Message::new(
-                Kind::DeadLetter,
+                MessageKind::DeadLetter,
                 "updates/0/1".parse().unwrap(),
                 "letters".to_owned(),
             )

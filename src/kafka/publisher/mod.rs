@@ -28,15 +28,15 @@ use tracing::{debug, warn};
 
 use self::batches::Batches;
 use self::blocked::Blocked;
-use self::session::Names;
+use self::session::TransactionalIds;
 use self::trouble::Next;
 use crate::config::Kafka;
 use crate::kafka::assignment::{Callbacks, Ownership};
 use crate::kafka::client;
 use crate::kafka::log::Chatter;
-use crate::kafka::message::{Message, Refusal};
-use crate::kafka::standing::Standing;
-use crate::kafka::transaction::{STUCK, Transactions, Waiting};
+use crate::kafka::message::{Message, MessageRefusal};
+use crate::kafka::standing::TopicsProgress;
+use crate::kafka::transaction::{STUCK, Transactions, WaitNotice};
 use crate::telemetry::metrics::TargetMetrics;
 use engine::{PartitionCommit, Unsettled};
 
@@ -113,10 +113,10 @@ impl Publisher {
             metrics,
             stopping: stopping.clone(),
             producer: None,
-            names: Names::default(),
+            names: TransactionalIds::default(),
             does_not_end: false,
             blocked: Blocked::default(),
-            standing: Standing::default(),
+            standing: TopicsProgress::default(),
             chatter: Chatter::default(),
         };
         let thread = std::thread::Builder::new()
@@ -152,7 +152,7 @@ impl Publisher {
 }
 
 /// Why a transaction did not go through.
-enum Failure {
+enum TransactionFailure {
     /// It was, or must be, aborted: settle again.
     Abort(KafkaError),
     /// The producer is lost, and with it the knowledge whether the commit went through.
@@ -185,12 +185,12 @@ struct Work<C: Send + 'static> {
     metrics: TargetMetrics,
     stopping: Arc<AtomicBool>,
     producer: Option<Transactions>,
-    names: Names,
+    names: TransactionalIds,
     /// A transaction did not end, and it is not known yet for which partition.
     does_not_end: bool,
     blocked: Blocked,
     batches: Batches,
-    standing: Standing,
+    standing: TopicsProgress,
     chatter: Chatter,
 }
 
@@ -274,12 +274,12 @@ impl<C: Send + 'static> Work<C> {
                     self.told(&settlement, &commits);
                     return Some(Settled::Done(settlement.batch));
                 }
-                Err(Failure::Abort(error)) => {
+                Err(TransactionFailure::Abort(error)) => {
                     if let Some(settled) = self.aborted(&mut settlement, &error, &mut tried) {
                         return Some(settled);
                     }
                 }
-                Err(Failure::Lost(error)) => {
+                Err(TransactionFailure::Lost(error)) => {
                     self.metrics.committed("failed");
                     if let Some(left_out) = self.tell("lost") {
                         warn!(target = self.metrics.name(), %error, left_out, "the transactional producer is lost; a new one takes over");
@@ -335,7 +335,7 @@ impl<C: Send + 'static> Work<C> {
         settlement: &mut Settlement,
         commits: &[PartitionCommit],
         metadata: ConsumerGroupMetadata,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), TransactionFailure> {
         let Some(producer) = &self.producer else {
             return Ok(());
         };
@@ -352,8 +352,9 @@ impl<C: Send + 'static> Work<C> {
         }
         let patience = self.batches.linger + self.standing.patience(&settlement.messages, now);
         producer.deliver(patience).map_err(judge)?;
-        let offsets = self.offsets(commits).map_err(Failure::Abort)?;
-        let (offsets, metadata, waiting) = (Arc::new(offsets), Arc::new(metadata), Waiting::new());
+        let offsets = self.offsets(commits).map_err(TransactionFailure::Abort)?;
+        let (offsets, metadata, waiting) =
+            (Arc::new(offsets), Arc::new(metadata), WaitNotice::new());
         producer
             .send_offsets(&offsets, &metadata, &|error| {
                 self.goes_on(&waiting, error) && !waiting.is_vain()
@@ -379,23 +380,30 @@ fn late(settlement: &Settlement) -> Settled {
 }
 
 /// Queues a message. What the client itself does not send for its size is changed until it does.
-fn send(producer: &Transactions, number: usize, message: &mut Message) -> Result<(), Failure> {
+fn send(
+    producer: &Transactions,
+    number: usize,
+    message: &mut Message,
+) -> Result<(), TransactionFailure> {
     loop {
         match producer.send(number, message) {
             Ok(()) => return Ok(()),
-            Err(Code::MessageSizeTooLarge | Code::QueueFull) if message.alter(Refusal::Size) => {}
+            Err(Code::MessageSizeTooLarge | Code::QueueFull)
+                if message.alter(MessageRefusal::Size) => {}
             Err(code) => return Err(judge(producer.refused(number, code))),
         }
     }
 }
 
-fn judge(error: KafkaError) -> Failure {
+fn judge(error: KafkaError) -> TransactionFailure {
     match &error {
         KafkaError::Transaction(inner) if inner.is_fatal() || !inner.txn_requires_abort() => {
-            Failure::Lost(error)
+            TransactionFailure::Lost(error)
         }
         // Cancelled: the producer is stuck in a call.
-        KafkaError::MessageProduction(Code::Fatal) | KafkaError::Canceled => Failure::Lost(error),
-        _ => Failure::Abort(error),
+        KafkaError::MessageProduction(Code::Fatal) | KafkaError::Canceled => {
+            TransactionFailure::Lost(error)
+        }
+        _ => TransactionFailure::Abort(error),
     }
 }

@@ -12,7 +12,7 @@ use crate::kafka::consumer::is_fenced;
 use crate::kafka::findings::Report;
 use crate::kafka::message::Message;
 use crate::kafka::publisher::{HEARTBEAT, NARROW, PAUSE, Work};
-use crate::kafka::transaction::{Transactions, Waiting, too_many_left_behind};
+use crate::kafka::transaction::{Transactions, WaitNotice, too_many_left_behind};
 
 /// As many transactional ids are used in turn.
 const MOST: u32 = 16;
@@ -21,9 +21,9 @@ const MOST: u32 = 16;
 /// because a partition has too few replicas in sync. What keeps another instance from settling the
 /// same is the consumer group, which goes with each transaction.
 #[derive(Default)]
-pub(super) struct Names(u32);
+pub(super) struct TransactionalIds(u32);
 
-impl Names {
+impl TransactionalIds {
     fn apply(&self, settings: &mut ClientConfig) {
         if let (1.., Some(own)) = (self.0, settings.get("transactional.id")) {
             let name = format!("{own}~{}", self.0);
@@ -90,7 +90,7 @@ impl<C: Send + 'static> Work<C> {
             settings.set("batch.size", bytes.to_string());
         }
         self.names.apply(&mut settings);
-        let waiting = Waiting::new();
+        let waiting = WaitNotice::new();
         let made = Transactions::open(&settings, self.metrics.name(), &|error| {
             self.goes_on(&waiting, error) && !waiting.is_vain()
         });
@@ -101,7 +101,7 @@ impl<C: Send + 'static> Work<C> {
     }
 
     /// Whether a call is made again that the broker has not answered yet.
-    pub(super) fn goes_on(&self, waiting: &Waiting, error: &RDKafkaError) -> bool {
+    pub(super) fn goes_on(&self, waiting: &WaitNotice, error: &RDKafkaError) -> bool {
         waiting.tell(error);
         !self.stopping()
     }
@@ -145,7 +145,7 @@ impl<C: Send + 'static> Work<C> {
         let Some(producer) = self.producer.take() else {
             return Vec::new();
         };
-        let waiting = Waiting::new();
+        let waiting = WaitNotice::new();
         let aborted = producer.abort(&|error| self.goes_on(&waiting, error) && !waiting.is_vain());
         let reports = producer.reports();
         let Err(error) = aborted else {
@@ -183,8 +183,8 @@ mod tests {
     #[test]
     fn its_own_name_comes_first_and_comes_again() {
         let mut settings = ClientConfig::new();
-        let mut names = Names::default();
-        let name = |names: &Names| {
+        let mut names = TransactionalIds::default();
+        let name = |names: &TransactionalIds| {
             settings.set("transactional.id", "courier.valt.one");
             names.apply(&mut settings);
             settings.get("transactional.id").unwrap().to_owned()

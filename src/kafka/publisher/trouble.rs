@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::kafka::client;
 use crate::kafka::findings::{Findings, Report};
-use crate::kafka::message::{Kind, Message, Refusal};
+use crate::kafka::message::{Message, MessageKind, MessageRefusal};
 use crate::kafka::publisher::{Settlement, Work};
 use engine::{PartitionCommit, Unsettled};
 
@@ -171,7 +171,7 @@ impl<C: Send + 'static> Work<C> {
         );
     }
 
-    fn tell_refused(&self, message: &Message, refusal: Refusal) {
+    fn tell_refused(&self, message: &Message, refusal: MessageRefusal) {
         if let Some(left_out) = self.tell("refused") {
             let (target, record, topic, advice) = (
                 self.metrics.name(),
@@ -199,10 +199,10 @@ impl<C: Send + 'static> Work<C> {
                 &message.topic,
                 message.altered,
             );
-            let advice = message.refusal.map(Refusal::advice);
+            let advice = message.refusal.map(MessageRefusal::advice);
             error!(target, %record, topic, %altered, advice, "a topic refused a message as it was: it was sent with these parts changed");
             self.metrics
-                .altered(message.kind == Kind::DeadLetter, altered);
+                .altered(message.kind == MessageKind::DeadLetter, altered);
         }
     }
 
@@ -254,7 +254,7 @@ impl<C: Send + 'static> Work<C> {
 fn suspect(messages: &[Message]) -> Option<String> {
     let of_letter = messages
         .iter()
-        .find(|message| message.kind == Kind::DeadLetter);
+        .find(|message| message.kind == MessageKind::DeadLetter);
     of_letter
         .or(messages.first())
         .map(|message| message.topic.clone())

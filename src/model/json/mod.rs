@@ -61,7 +61,7 @@ pub fn object<'a, const N: usize>(
     let mut reader = serde_json::Deserializer::from_str(text);
     let path = Path {
         parent: None,
-        step: Step::Name(root),
+        step: PathStep::Name(root),
     };
     let read = reader
         .deserialize_map(Root {
@@ -242,7 +242,7 @@ fn broken(error: &serde_json::Error, line: usize, byte: usize) -> String {
 }
 
 #[derive(Clone, Copy)]
-enum Step<'a> {
+enum PathStep<'a> {
     Name(&'a str),
     Index(usize),
 }
@@ -251,13 +251,13 @@ enum Step<'a> {
 #[derive(Clone, Copy)]
 struct Path<'a> {
     parent: Option<&'a Path<'a>>,
-    step: Step<'a>,
+    step: PathStep<'a>,
 }
 
 impl Path<'_> {
     /// Whether this is a secret, or lies inside one: a name in there may be the secret itself.
     fn is_secret(&self) -> bool {
-        matches!(self.step, Step::Name(name) if text::is_secret(name))
+        matches!(self.step, PathStep::Name(name) if text::is_secret(name))
             || self.parent.is_some_and(Path::is_secret)
     }
 }
@@ -272,10 +272,10 @@ impl fmt::Display for Path<'_> {
         }
         let nameless_parent = self
             .parent
-            .is_none_or(|parent| matches!(parent.step, Step::Name("")));
+            .is_none_or(|parent| matches!(parent.step, PathStep::Name("")));
         match self.step {
-            Step::Index(index) => write!(f, "[{index}]"),
-            Step::Name(name) => {
+            PathStep::Index(index) => write!(f, "[{index}]"),
+            PathStep::Name(name) => {
                 let dot = if nameless_parent { "" } else { "." };
                 write!(f, "{dot}{}", text::name(name, 64))
             }
@@ -305,7 +305,7 @@ impl<'a, const N: usize> Visitor<'a> for Root<'a, '_, N> {
         while let Some(name) = map.next_key_seed(Name)? {
             let here = Path {
                 parent: Some(&self.path),
-                step: Step::Name(&name),
+                step: PathStep::Name(&name),
             };
             let value = map.next_value()?;
             check(self.text, value, here, problem);
@@ -423,7 +423,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         loop {
             let path = Path {
                 parent: Some(&self.path),
-                step: Step::Index(index),
+                step: PathStep::Index(index),
             };
             if seq
                 .next_element_seed(Strict {
@@ -443,7 +443,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(name) = map.next_key_seed(Name)? {
             let here = Path {
                 parent: Some(&self.path),
-                step: Step::Name(&name),
+                step: PathStep::Name(&name),
             };
             map.next_value_seed(Strict {
                 path: here,

@@ -63,7 +63,7 @@ pub struct Case<'a> {
 
 /// Another update of the same user and target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Other {
+pub struct OtherUpdate {
     /// Where it stands on the update topic.
     pub at: Spot,
     /// Where it first stood; `None` where that cannot be told any more.
@@ -76,7 +76,7 @@ pub struct Other {
 
 /// What is to be done with a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Action {
+pub enum PlannedAction {
     /// Send all of it.
     Send,
     /// Send it without what newer updates have overwritten.
@@ -87,31 +87,31 @@ pub enum Action {
     Refuse,
 }
 
-impl Action {
+impl PlannedAction {
     /// Every action.
-    pub const ALL: [Action; 4] = [
-        Action::Send,
-        Action::Trim,
-        Action::Supersede,
-        Action::Refuse,
+    pub const ALL: [PlannedAction; 4] = [
+        PlannedAction::Send,
+        PlannedAction::Trim,
+        PlannedAction::Supersede,
+        PlannedAction::Refuse,
     ];
 
     /// Its name in `--json`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Action::Send => "send",
-            Action::Trim => "trim",
-            Action::Supersede => "supersede",
-            Action::Refuse => "refuse",
+            PlannedAction::Send => "send",
+            PlannedAction::Trim => "trim",
+            PlannedAction::Supersede => "supersede",
+            PlannedAction::Refuse => "refuse",
         }
     }
 }
 
 /// The plan for one dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct LetterPlan {
     /// What to do.
-    pub action: Action,
+    pub action: PlannedAction,
     /// The parts that are sent.
     pub sent: Vec<String>,
     /// The parts that newer updates have overwritten.
@@ -124,9 +124,9 @@ pub struct Step {
 
 /// What to do with the dead letter, given the other updates of its user at its target. `force`
 /// overrides what is doubtful, never what is impossible.
-pub fn step(case: &Case<'_>, others: &[Other], force: bool) -> Step {
-    let sets = |other: &Other, part: &String| !other.dead && other.parts.contains(part);
-    let newer = |other: &Other| {
+pub fn step(case: &Case<'_>, others: &[OtherUpdate], force: bool) -> LetterPlan {
+    let sets = |other: &OtherUpdate, part: &String| !other.dead && other.parts.contains(part);
+    let newer = |other: &OtherUpdate| {
         other
             .first
             .is_some_and(|first| first.is_newer_than(&case.first))
@@ -169,8 +169,8 @@ pub fn step(case: &Case<'_>, others: &[Other], force: bool) -> Step {
         .map(str::to_owned)
         .or_else(|| doubt.clone().filter(|_| !force));
     if let Some(why) = refusal {
-        return Step {
-            action: Action::Refuse,
+        return LetterPlan {
+            action: PlannedAction::Refuse,
             sent: Vec::new(),
             left_out: Vec::new(),
             by: Vec::new(),
@@ -178,11 +178,11 @@ pub fn step(case: &Case<'_>, others: &[Other], force: bool) -> Step {
         };
     }
     let action = match (sent.is_empty(), left_out.is_empty()) {
-        (true, false) => Action::Supersede,
-        (false, false) => Action::Trim,
-        (_, true) => Action::Send,
+        (true, false) => PlannedAction::Supersede,
+        (false, false) => PlannedAction::Trim,
+        (_, true) => PlannedAction::Send,
     };
-    Step {
+    LetterPlan {
         action,
         sent,
         left_out,

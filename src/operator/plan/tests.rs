@@ -17,8 +17,8 @@ fn first(offset: i64) -> First {
     }
 }
 
-fn other(at: i64, parts: &[&str]) -> Other {
-    Other {
+fn other(at: i64, parts: &[&str]) -> OtherUpdate {
+    OtherUpdate {
         at: (0, at),
         first: Some(first(at)),
         parts: names(parts),
@@ -26,7 +26,7 @@ fn other(at: i64, parts: &[&str]) -> Other {
     }
 }
 
-fn judged(at: i64, parts: &[&str], others: &[Other]) -> Step {
+fn judged(at: i64, parts: &[&str], others: &[OtherUpdate]) -> LetterPlan {
     let parts = names(parts);
     let case = Case {
         first: first(at),
@@ -50,38 +50,44 @@ fn each_part_is_judged_by_itself() {
     assert_eq!(
         (step.action, step.sent, step.left_out),
         (
-            Action::Trim,
+            PlannedAction::Trim,
             names(&["a", "v.y"]),
             names(&["b", "c", "v.x"])
         )
     );
     assert_eq!(step.by, [(0, 20), (0, 30)]);
-    assert_eq!(judged(10, &["b", "c"], &others).action, Action::Supersede);
-    assert_eq!(judged(10, &["a"], &others).action, Action::Send);
-    assert_eq!(judged(40, &["a", "b"], &others).action, Action::Send);
+    assert_eq!(
+        judged(10, &["b", "c"], &others).action,
+        PlannedAction::Supersede
+    );
+    assert_eq!(judged(10, &["a"], &others).action, PlannedAction::Send);
+    assert_eq!(judged(40, &["a", "b"], &others).action, PlannedAction::Send);
     assert_eq!(
         judged(10, &[], &others).action,
-        Action::Send,
+        PlannedAction::Send,
         "what nobody can read is sent as it is"
     );
 }
 
 #[test]
 fn a_dead_update_overwrites_nothing_and_a_replayed_one_stands_where_it_first_stood() {
-    let dead = Other {
+    let dead = OtherUpdate {
         dead: true,
         ..other(20, &["a"])
     };
-    assert_eq!(judged(10, &["a"], &[dead]).action, Action::Send);
-    let replayed = Other {
+    assert_eq!(judged(10, &["a"], &[dead]).action, PlannedAction::Send);
+    let replayed = OtherUpdate {
         first: Some(first(5)),
         ..other(20, &["a"])
     };
     assert_eq!(
         judged(10, &["a"], std::slice::from_ref(&replayed)).action,
-        Action::Send
+        PlannedAction::Send
     );
-    assert_eq!(judged(4, &["a"], &[replayed]).action, Action::Supersede);
+    assert_eq!(
+        judged(4, &["a"], &[replayed]).action,
+        PlannedAction::Supersede
+    );
 }
 
 #[test]
@@ -92,7 +98,7 @@ fn across_partitions_the_times_tell_and_what_they_leave_open_counts_as_newer() {
             offset: 3,
             written_ms,
         };
-        Other {
+        OtherUpdate {
             at: (1, 3),
             first: Some(first),
             parts: names(&["a"]),
@@ -100,20 +106,20 @@ fn across_partitions_the_times_tell_and_what_they_leave_open_counts_as_newer() {
         }
     };
     let action = |written_ms| judged(10, &["a"], &[elsewhere(written_ms)]).action;
-    assert_eq!(action(Some(9)), Action::Send);
+    assert_eq!(action(Some(9)), PlannedAction::Send);
     assert_eq!(
         [action(Some(10)), action(Some(11)), action(None)],
-        [Action::Supersede; 3]
+        [PlannedAction::Supersede; 3]
     );
     let step = judged(10, &["a", "b"], &[elsewhere(Some(11))]);
-    assert_eq!((step.action, step.by), (Action::Trim, vec![(1, 3)]));
-    let unknown = Other {
+    assert_eq!((step.action, step.by), (PlannedAction::Trim, vec![(1, 3)]));
+    let unknown = OtherUpdate {
         first: None,
         ..elsewhere(None)
     };
     assert_eq!(
         judged(10, &["a"], &[unknown]).action,
-        Action::Refuse,
+        PlannedAction::Refuse,
         "it stands in another partition, wherever"
     );
 }
@@ -131,13 +137,13 @@ fn everything_on_a_topic_is_newer_than_what_came_before_it() {
     };
     assert_eq!(
         step(&case, &[other(0, &["a"])], false).action,
-        Action::Supersede
+        PlannedAction::Supersede
     );
-    let replayed = Other {
+    let replayed = OtherUpdate {
         first: Some(First::BEFORE_THE_TOPIC),
         ..other(20, &["a"])
     };
-    assert_eq!(judged(10, &["a"], &[replayed]).action, Action::Send);
+    assert_eq!(judged(10, &["a"], &[replayed]).action, PlannedAction::Send);
 }
 
 #[test]
@@ -151,7 +157,7 @@ fn what_is_in_doubt_is_refused_unless_it_is_forced() {
         objection: None,
         obstacle: None,
     };
-    let unclear = [Other {
+    let unclear = [OtherUpdate {
         first: None,
         ..other(20, &["a"])
     }];
@@ -184,10 +190,10 @@ fn what_is_in_doubt_is_refused_unless_it_is_forced() {
     ];
     for (case, others, words) in cases {
         let refused = step(&case, others, false);
-        assert_eq!(refused.action, Action::Refuse);
+        assert_eq!(refused.action, PlannedAction::Refuse);
         assert!(refused.sent.is_empty() && refused.why.unwrap().contains(words));
         let forced = step(&case, others, true);
-        assert_eq!((forced.action, &forced.sent), (Action::Send, &parts));
+        assert_eq!((forced.action, &forced.sent), (PlannedAction::Send, &parts));
         assert!(forced.why.unwrap().starts_with("forced: "));
     }
     assert_eq!(
@@ -200,13 +206,13 @@ fn what_is_in_doubt_is_refused_unless_it_is_forced() {
             false
         )
         .action,
-        Action::Send
+        PlannedAction::Send
     );
     let impossible = Case {
         obstacle: Some("gone"),
         ..case.clone()
     };
-    assert_eq!(step(&impossible, &[], true).action, Action::Refuse);
+    assert_eq!(step(&impossible, &[], true).action, PlannedAction::Refuse);
     // Whatever else came: all of it is overwritten for sure.
     let superseded = Case {
         blind: Some("blind"),
@@ -214,7 +220,7 @@ fn what_is_in_doubt_is_refused_unless_it_is_forced() {
     };
     assert_eq!(
         step(&superseded, &[other(30, &["a", "b"])], false).action,
-        Action::Supersede
+        PlannedAction::Supersede
     );
 }
 
@@ -318,7 +324,7 @@ impl World {
                 .enumerate()
                 .filter(|(other, _)| *other != at);
             let others: Vec<_> = records
-                .map(|(at, record)| Other {
+                .map(|(at, record)| OtherUpdate {
                     at: (0, at as i64),
                     first: Some(first(record.first)),
                     parts: record.parts.clone(),
@@ -335,11 +341,11 @@ impl World {
             };
             let step = step(&case, &others, false);
             match step.action {
-                Action::Send | Action::Trim => {
+                PlannedAction::Send | PlannedAction::Trim => {
                     self.write(letter.update, Some(letter.first), step.sent)
                 }
-                Action::Supersede => {}
-                Action::Refuse => panic!("nothing is in doubt here"),
+                PlannedAction::Supersede => {}
+                PlannedAction::Refuse => panic!("nothing is in doubt here"),
             }
         }
     }

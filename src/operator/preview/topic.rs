@@ -6,7 +6,7 @@ use crate::config::Kafka;
 use crate::kafka::headers;
 use crate::kafka::reader::{Go, Sight, Topic};
 use crate::operator::preview::{Preview, Previewer};
-use crate::operator::{Failure, Watch, desk};
+use crate::operator::{ReadFailure, Watch, desk};
 
 /// The part of the topic that is looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,11 +36,11 @@ pub fn of_topic(
     previewer: &Previewer,
     part: TopicPart,
     watch: &mut dyn Watch,
-    mut take: impl FnMut(Preview) -> Result<(), Failure>,
-) -> Result<TopicRead, Failure> {
+    mut take: impl FnMut(Preview) -> Result<(), ReadFailure>,
+) -> Result<TopicRead, ReadFailure> {
     let topic = Topic::open(kafka, &kafka.topics.updates, Sight::Committed)?;
     if topic.partitions == 0 {
-        return Err(Failure::Unreachable(format!(
+        return Err(ReadFailure::Unreachable(format!(
             "there is no topic {} at {}: set kafka.topics.updates, or name a file with events",
             topic.name, kafka.bootstrap_servers
         )));

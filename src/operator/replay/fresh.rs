@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 
 use crate::kafka::reader::Spot;
-use crate::operator::judge::Lane;
+use crate::operator::judge::TargetUser;
 
 /// Of each lane the places of what was sent, and what it sets.
 #[derive(Default)]
-pub(super) struct Fresh<'a>(HashMap<&'a Lane, Vec<(Spot, &'a [String])>>);
+pub(super) struct Fresh<'a>(HashMap<&'a TargetUser, Vec<(Spot, &'a [String])>>);
 
 impl<'a> Fresh<'a> {
     /// This was sent, and stands there.
-    pub(super) fn sent(&mut self, lane: &'a Lane, place: Spot, parts: &'a [String]) {
+    pub(super) fn sent(&mut self, lane: &'a TargetUser, place: Spot, parts: &'a [String]) {
         self.0.entry(lane).or_default().push((place, parts));
     }
 
@@ -22,7 +22,7 @@ impl<'a> Fresh<'a> {
 
     /// Whether an update that stands there, and that no plan has seen, is one that must have its
     /// way: it sets the same, and is not known to come after what was sent.
-    pub(super) fn is_overtaken(&self, lane: &Lane, here: Spot, parts: &[String]) -> bool {
+    pub(super) fn is_overtaken(&self, lane: &TargetUser, here: Spot, parts: &[String]) -> bool {
         let sent = self.0.get(lane);
         sent.into_iter().flatten().any(|(place, sent)| {
             // In another partition the offset says nothing.

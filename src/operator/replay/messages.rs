@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::kafka::reader::Spot;
-use crate::kafka::{Kind as MessageKind, Message};
+use crate::kafka::{Message, MessageKind};
 use crate::model::event::{self, TraceContext};
 use crate::model::outcome::{self, Facts, Kind};
 use crate::model::record::Place;

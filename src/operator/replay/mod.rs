@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use tracing::error;
 
 use crate::kafka::reader::{Go, Sight, Span, Spot, Topic};
-use crate::kafka::{Kind as MessageKind, Refusal, headers};
+use crate::kafka::{MessageKind, MessageRefusal, headers};
 use crate::model::record::{Place, Record};
 use crate::operator::choice::{Mended, originals};
 use crate::operator::desk::Desk;
 use crate::operator::history::{Chosen, History, UpTo};
 use crate::operator::letter::{Letter, replay_of};
-use crate::operator::plan::{Action, Step};
+use crate::operator::plan::{LetterPlan, PlannedAction};
 use crate::operator::replay::fresh::Fresh;
 use crate::operator::replay::refusals::Refusals;
 use crate::operator::sender::{Sender, Trouble};
-use crate::operator::{Failure, Watch, changes};
+use crate::operator::{ReadFailure, Watch, changes};
 
 /// Events in one transaction at most.
 const BATCH: usize = 100;
@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// How many letters ended in which way.
-    pub counts: BTreeMap<Action, usize>,
+    pub counts: BTreeMap<PlannedAction, usize>,
     /// Where refused letters stand, and why: the first of them.
     pub refused: Refused,
     /// Letters that somebody else replayed meanwhile.
@@ -47,13 +47,18 @@ pub struct Summary {
 impl Summary {
     /// Of so many letters some were acted on, and some refused; the others were settled by somebody
     /// else.
-    fn record(&mut self, letters: usize, actions: impl Iterator<Item = Action>, refused: Refused) {
+    fn record(
+        &mut self,
+        letters: usize,
+        actions: impl Iterator<Item = PlannedAction>,
+        refused: Refused,
+    ) {
         let mut done = refused.len();
         for action in actions {
             *self.counts.entry(action).or_default() += 1;
             done += 1;
         }
-        *self.counts.entry(Action::Refuse).or_default() += refused.len();
+        *self.counts.entry(PlannedAction::Refuse).or_default() += refused.len();
         self.settled_elsewhere += letters - done;
         let room = BATCH.saturating_sub(self.refused.len());
         self.refused.extend(refused.into_iter().take(room));
@@ -98,7 +103,7 @@ pub fn run(
     pace: Pace<'_>,
     watch: &mut dyn Watch,
     summary: &mut Summary,
-) -> Result<(), Failure> {
+) -> Result<(), ReadFailure> {
     // In this order: from here on nobody else replays, so what the outcomes say now is all there
     // is.
     let sender = Sender::take_over(&desk.kafka)?;
@@ -153,19 +158,19 @@ struct Item<'a> {
     one: &'a Chosen,
     letter: Letter,
     content: Record,
-    step: Step,
+    step: LetterPlan,
     /// What is sent; none where it is superseded.
     value: Option<Vec<u8>>,
 }
 
 impl Item<'_> {
     fn is_sent(&self) -> bool {
-        self.step.action != Action::Supersede
+        self.step.action != PlannedAction::Supersede
     }
 }
 
 impl Replay<'_, '_> {
-    fn batch(&mut self, batch: &[Chosen]) -> Result<(), Failure> {
+    fn batch(&mut self, batch: &[Chosen]) -> Result<(), ReadFailure> {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             if !self.part(part)? {
@@ -178,7 +183,7 @@ impl Replay<'_, '_> {
     }
 
     /// Replays a part of a batch. False: it is too much for one transaction.
-    fn part(&mut self, part: &[Chosen]) -> Result<bool, Failure> {
+    fn part(&mut self, part: &[Chosen]) -> Result<bool, ReadFailure> {
         let mut tries = 0;
         while tries < TRIES {
             self.history.catch_up(UpTo::Now, &mut ())?;
@@ -203,7 +208,7 @@ impl Replay<'_, '_> {
                 }
             }
         }
-        Err(Failure::Unreachable(
+        Err(ReadFailure::Unreachable(
             "updates of the same users keep coming in transactions that stay open, or Kafka keeps refusing: run the command again later, it goes \
              on where this one ended"
                 .to_owned(),
@@ -211,7 +216,12 @@ impl Replay<'_, '_> {
     }
 
     /// The next try goes without these letters, or with less in their outcomes.
-    fn refused(&mut self, items: &[Item<'_>], kind: MessageKind, guilty: &[(usize, Refusal)]) {
+    fn refused(
+        &mut self,
+        items: &[Item<'_>],
+        kind: MessageKind,
+        guilty: &[(usize, MessageRefusal)],
+    ) {
         let spots: Vec<Spot> = items
             .iter()
             .filter(|item| kind == MessageKind::Outcome || item.is_sent())
@@ -221,7 +231,7 @@ impl Replay<'_, '_> {
     }
 
     /// What is to be done with each as things are now; those that are not acted on apart.
-    fn plan<'c>(&self, batch: &'c [Chosen]) -> Result<(Vec<Item<'c>>, Refused), Failure> {
+    fn plan<'c>(&self, batch: &'c [Chosen]) -> Result<(Vec<Item<'c>>, Refused), ReadFailure> {
         let (mut steps, mut refused) = (Vec::new(), Vec::new());
         for one in batch {
             // Settled since it was chosen: somebody else did it.
@@ -231,7 +241,7 @@ impl Replay<'_, '_> {
             let step = self.history.step(one, self.force);
             if let Some(why) = self.refusals.of_letter(one.spot) {
                 refused.push((one.spot, why.to_owned()));
-            } else if step.action == Action::Refuse {
+            } else if step.action == PlannedAction::Refuse {
                 refused.push((one.spot, step.why.unwrap_or_default()));
             } else {
                 steps.push((one, step));
@@ -266,7 +276,7 @@ impl Replay<'_, '_> {
             let api = self.desk.judge.api(&letter.facts.target);
             let trimmed = || changes::without(api?, &content, &step.left_out);
             let value = match step.action {
-                Action::Trim => match trimmed() {
+                PlannedAction::Trim => match trimmed() {
                     Some(value) => Some(value),
                     None => {
                         refused.push((
@@ -318,7 +328,7 @@ impl Replay<'_, '_> {
                 &outcome.origin,
                 &outcome.topic,
                 outcome.altered,
-                outcome.refusal.map(Refusal::advice),
+                outcome.refusal.map(MessageRefusal::advice),
             );
             error!(%record, topic, %altered, advice, "a topic refused an outcome as it was: it was sent with these parts changed");
         }
@@ -328,7 +338,7 @@ impl Replay<'_, '_> {
     /// Between what the plan had seen and what was sent just now, an update may have come that
     /// overwrites what was sent: then all is planned anew. Those of open transactions count too,
     /// since nobody knows yet how they end.
-    fn is_overtaken(&self, sent: &[&Item<'_>], places: &[Spot]) -> Result<bool, Failure> {
+    fn is_overtaken(&self, sent: &[&Item<'_>], places: &[Spot]) -> Result<bool, ReadFailure> {
         let mut fresh = Fresh::default();
         for (item, place) in sent.iter().zip(places) {
             if let Some(lane) = item.one.lane.as_deref() {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::kafka::reader::Spot;
-use crate::kafka::{Kind, Refusal};
+use crate::kafka::{MessageKind, MessageRefusal};
 
 /// An outcome can be changed in so many steps.
 const MOST_STEPS: usize = 5;
@@ -14,18 +14,23 @@ pub(super) struct Refusals {
     /// Those that cannot be sent, and why.
     letters: HashMap<Spot, String>,
     /// What must be changed of the outcomes, in this order.
-    outcomes: HashMap<Spot, Vec<Refusal>>,
+    outcomes: HashMap<Spot, Vec<MessageRefusal>>,
 }
 
 impl Refusals {
     /// The topic refused these of the messages of that kind, which are of the letters at `spots`.
     /// An outcome is changed by a step more, as long as there is one.
-    pub(super) fn take(&mut self, kind: Kind, guilty: &[(usize, Refusal)], spots: &[Spot]) {
+    pub(super) fn take(
+        &mut self,
+        kind: MessageKind,
+        guilty: &[(usize, MessageRefusal)],
+        spots: &[Spot],
+    ) {
         for (number, refusal) in guilty {
             let Some(spot) = spots.get(*number) else {
                 continue;
             };
-            if kind == Kind::Outcome {
+            if kind == MessageKind::Outcome {
                 let steps = self.outcomes.entry(*spot).or_default();
                 if steps.len() < MOST_STEPS {
                     steps.push(*refusal);
@@ -33,13 +38,13 @@ impl Refusals {
                 }
             }
             let words = match (kind, refusal) {
-                (Kind::Update, Refusal::Size) => {
+                (MessageKind::Update, MessageRefusal::Size) => {
                     "it is larger than the topic takes: raise max.message.bytes there"
                 }
-                (Kind::Update, Refusal::Time) => {
+                (MessageKind::Update, MessageRefusal::Time) => {
                     "the update topic refuses the present as its time: compare the clocks of this machine and the brokers"
                 }
-                (Kind::Update, Refusal::Form) => {
+                (MessageKind::Update, MessageRefusal::Form) => {
                     "the update topic refuses it: a compacted one takes none without a key, and a broker may check what it likes"
                 }
                 _ => {
@@ -62,7 +67,7 @@ impl Refusals {
     }
 
     /// What must be changed of its outcome.
-    pub(super) fn of_outcome(&self, spot: Spot) -> &[Refusal] {
+    pub(super) fn of_outcome(&self, spot: Spot) -> &[MessageRefusal] {
         self.outcomes.get(&spot).map_or(&[], Vec::as_slice)
     }
 }
@@ -76,12 +81,12 @@ mod tests {
     #[test]
     fn an_update_that_is_refused_is_not_sent_again_and_the_others_are() {
         for (refusal, words) in [
-            (Refusal::Size, "max.message.bytes"),
-            (Refusal::Time, "clocks"),
-            (Refusal::Form, "without a key"),
+            (MessageRefusal::Size, "max.message.bytes"),
+            (MessageRefusal::Time, "clocks"),
+            (MessageRefusal::Form, "without a key"),
         ] {
             let mut refusals = Refusals::default();
-            refusals.take(Kind::Update, &[(1, refusal), (9, refusal)], &SPOTS);
+            refusals.take(MessageKind::Update, &[(1, refusal), (9, refusal)], &SPOTS);
             assert!(refusals.of_letter((0, 2)).unwrap().contains(words));
             assert_eq!(refusals.of_letter((0, 1)), None);
             assert_eq!(refusals.of_letter((0, 3)), None);
@@ -92,16 +97,16 @@ mod tests {
     #[test]
     fn an_outcome_that_is_refused_is_changed_step_by_step_and_then_its_letter_is_left() {
         let mut refusals = Refusals::default();
-        let size = [(2, Refusal::Size)];
-        refusals.take(Kind::Outcome, &[(2, Refusal::Form)], &SPOTS);
+        let size = [(2, MessageRefusal::Size)];
+        refusals.take(MessageKind::Outcome, &[(2, MessageRefusal::Form)], &SPOTS);
         for _ in 1..MOST_STEPS {
-            refusals.take(Kind::Outcome, &size, &SPOTS);
+            refusals.take(MessageKind::Outcome, &size, &SPOTS);
         }
         assert_eq!(refusals.of_letter((0, 3)), None, "there is a step left");
         let steps = refusals.of_outcome((0, 3));
         assert_eq!(steps.len(), MOST_STEPS);
-        assert_eq!(steps[..2], [Refusal::Form, Refusal::Size]);
-        refusals.take(Kind::Outcome, &size, &SPOTS);
+        assert_eq!(steps[..2], [MessageRefusal::Form, MessageRefusal::Size]);
+        refusals.take(MessageKind::Outcome, &size, &SPOTS);
         let why = refusals.of_letter((0, 3)).unwrap();
         assert!(why.contains("the outcome topic does not take"), "{why}");
         assert_eq!(refusals.of_outcome((0, 3)).len(), MOST_STEPS);

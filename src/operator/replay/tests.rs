@@ -20,20 +20,24 @@ fn a_rate_is_kept_from_batch_to_batch() {
 fn what_was_neither_done_nor_refused_somebody_else_has_settled() {
     let mut summary = Summary::default();
     let refused = vec![((0, 1), "why".to_owned())];
-    let actions = [Action::Send, Action::Supersede, Action::Send];
+    let actions = [
+        PlannedAction::Send,
+        PlannedAction::Supersede,
+        PlannedAction::Send,
+    ];
     summary.record(6, actions.into_iter(), refused.clone());
     assert_eq!(summary.settled_elsewhere, 2);
     assert_eq!(
         summary.counts,
         [
-            (Action::Send, 2),
-            (Action::Supersede, 1),
-            (Action::Refuse, 1)
+            (PlannedAction::Send, 2),
+            (PlannedAction::Supersede, 1),
+            (PlannedAction::Refuse, 1)
         ]
         .into()
     );
     summary.record(200, [].into_iter(), vec![refused[0].clone(); 200]);
-    assert_eq!(summary.counts[&Action::Refuse], 201);
+    assert_eq!(summary.counts[&PlannedAction::Refuse], 201);
     assert_eq!(summary.refused.len(), BATCH, "the first of them");
     assert_eq!(summary.settled_elsewhere, 2);
 }

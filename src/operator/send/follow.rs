@@ -9,9 +9,9 @@ use crate::kafka::headers;
 use crate::kafka::reader::{Go, Span};
 use crate::model::outcome::{self, OutcomeData};
 use crate::model::record::Place;
-use crate::operator::judge::Lane;
+use crate::operator::judge::TargetUser;
 use crate::operator::send::queued::QueuedRecord;
-use crate::operator::{Desk, Failure, desk};
+use crate::operator::{Desk, ReadFailure, desk};
 
 /// How long after one look at the outcomes the next comes.
 const LOOK: Duration = Duration::from_millis(150);
@@ -40,7 +40,7 @@ impl OutcomeWatch {
     ///
     /// # Errors
     /// If the broker does not answer.
-    pub fn begin(desk: &Desk) -> Result<Self, Failure> {
+    pub fn begin(desk: &Desk) -> Result<Self, ReadFailure> {
         let positions = desk.outcomes.ends()?;
         Ok(OutcomeWatch { positions })
     }
@@ -53,10 +53,10 @@ impl OutcomeWatch {
     pub fn outcome(
         mut self,
         desk: &Desk,
-        lane: &Lane,
+        lane: &TargetUser,
         place: &Place,
         waiting: &mut WaitFor<'_>,
-    ) -> Result<Option<OutcomeData>, Failure> {
+    ) -> Result<Option<OutcomeData>, ReadFailure> {
         let (mut asked, mut queued, mut told) = (Instant::now(), None, String::new());
         loop {
             // A leader that moves is found again at the next look.
@@ -85,9 +85,9 @@ impl OutcomeWatch {
     fn look(
         &mut self,
         desk: &Desk,
-        lane: &Lane,
+        lane: &TargetUser,
         place: &Place,
-    ) -> Result<Option<OutcomeData>, Failure> {
+    ) -> Result<Option<OutcomeData>, ReadFailure> {
         let ends = desk.outcomes.ends()?;
         let span = |(partition, to): (&i32, &i64)| {
             let from = self.positions.get(partition).copied().unwrap_or(0);
@@ -123,10 +123,10 @@ impl OutcomeWatch {
 fn why<'a>(
     queued: &mut Option<QueuedRecord<'a>>,
     desk: &Desk,
-    lane: &'a Lane,
+    lane: &'a TargetUser,
     place: &'a Place,
     waiting: &WaitFor<'_>,
-) -> Result<String, Failure> {
+) -> Result<String, ReadFailure> {
     let known = match queued {
         Some(known) => known,
         None => queued.insert(QueuedRecord::read(desk, lane, place, waiting.until)?),

@@ -15,9 +15,9 @@ use crate::model::json;
 use crate::model::outcome::{OutcomeData, RecordPlace, timestamp};
 use crate::model::record::Place;
 use crate::model::user::UserValue;
-use crate::operator::judge::Lane;
+use crate::operator::judge::TargetUser;
 use crate::operator::preview::{Fate, Preview, Previewer, structured};
-use crate::operator::{Desk, Failure};
+use crate::operator::{Desk, ReadFailure};
 
 pub use follow::{OutcomeWatch, WaitFor};
 
@@ -37,9 +37,9 @@ pub struct NewUpdate {
 
 impl NewUpdate {
     /// Whose update it is, if it would be called for.
-    pub fn lane(&self) -> Option<Lane> {
+    pub fn lane(&self) -> Option<TargetUser> {
         match &self.preview.fate {
-            Fate::Call(sent) => Some(Lane {
+            Fate::Call(sent) => Some(TargetUser {
                 target: self.preview.target.clone()?,
                 user: sent.user.clone(),
             }),
@@ -66,7 +66,7 @@ impl NewUpdate {
     ///
     /// # Errors
     /// If the broker does not answer, or the topic refuses it.
-    pub fn send(&self, desk: &Desk) -> Result<Place, Failure> {
+    pub fn send(&self, desk: &Desk) -> Result<Place, ReadFailure> {
         let key = self.key.as_ref().map(|key| key.clone().into_bytes());
         let record = structured(self.text.clone(), key);
         let topic = &desk.updates.name;

@@ -9,9 +9,9 @@ use crate::kafka::reader::{Go, Span};
 use crate::kafka::{committed, headers};
 use crate::model::record::Place;
 use crate::model::text;
-use crate::operator::judge::Lane;
+use crate::operator::judge::TargetUser;
 use crate::operator::table::{count, times};
-use crate::operator::{Desk, Failure};
+use crate::operator::{Desk, ReadFailure};
 use crate::telemetry::metrics::PAUSED;
 use engine::checkpoint::Checkpoint;
 
@@ -30,10 +30,10 @@ impl<'a> QueuedRecord<'a> {
     /// Looks for the user's updates before it, until then at the latest.
     pub(super) fn read(
         desk: &Desk,
-        lane: &'a Lane,
+        lane: &'a TargetUser,
         place: &'a Place,
         until: Instant,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ReadFailure> {
         let mut queued = QueuedRecord {
             place,
             target: &lane.target,
@@ -63,7 +63,7 @@ impl<'a> QueuedRecord<'a> {
     }
 
     /// Why it waits now. `status`: what an instance says of the target, if one answers.
-    pub(super) fn words(&self, desk: &Desk, status: Option<Value>) -> Result<String, Failure> {
+    pub(super) fn words(&self, desk: &Desk, status: Option<Value>) -> Result<String, ReadFailure> {
         let checkpoint = self.checkpoint(desk)?;
         let calls = checkpoint.calls(self.place.offset);
         let ahead = self.ahead.iter().filter(|at| checkpoint.is_open(**at));
@@ -71,7 +71,7 @@ impl<'a> QueuedRecord<'a> {
         Ok(why(self.target, self.place, &ahead, calls, status.as_ref()))
     }
 
-    fn checkpoint(&self, desk: &Desk) -> Result<Committed, Failure> {
+    fn checkpoint(&self, desk: &Desk) -> Result<Committed, ReadFailure> {
         let commits = committed(&desk.kafka, self.target, desk.updates.partitions)?;
         let partition = usize::try_from(self.place.partition).ok();
         let commit = partition.and_then(|partition| commits.get(partition));

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use crate::service::Failure;
+use crate::service::ServiceFailure;
 use crate::subscriber::stop::{self, Stop, Stopper};
 
 /// After a failure the process ends within 30 s. The others may drain for so long; the rest is for
@@ -38,7 +38,7 @@ pub(super) struct Supervisor {
 }
 
 /// How the subscriber of that name ended.
-type Report = (String, Result<(), Failure>);
+type Report = (String, Result<(), ServiceFailure>);
 
 #[derive(Debug)]
 enum ServicePhase {
@@ -47,14 +47,14 @@ enum ServicePhase {
     /// The service was asked to stop: each subscriber drains.
     Stopping { by: Instant },
     /// Something failed: the subscribers drain, and the process ends with the cause.
-    Failing { cause: Failure, by: Instant },
+    Failing { cause: ServiceFailure, by: Instant },
 }
 
 enum Happening {
     /// The service is asked to stop.
     Asked,
     /// A subscriber has ended.
-    Ended(String, Result<(), Failure>),
+    Ended(String, Result<(), ServiceFailure>),
     /// The admin endpoint has ended.
     AdminEnded,
     /// The time for an orderly end is over.
@@ -88,7 +88,7 @@ impl Supervisor {
     pub(super) fn spawn(
         &mut self,
         name: &str,
-        subscriber: impl Future<Output = Result<(), Failure>> + Send + 'static,
+        subscriber: impl Future<Output = Result<(), ServiceFailure>> + Send + 'static,
     ) {
         self.running.insert(name.to_owned());
         let (whose, reporter) = (name.to_owned(), self.reporter.clone());
@@ -96,14 +96,14 @@ impl Supervisor {
             .name(format!("run-{name}"))
             .spawn(move || {
                 let ended = catch_unwind(AssertUnwindSafe(|| run_here(subscriber)));
-                let how = ended.unwrap_or_else(|_| Err(Failure::Panicked(whose.clone())));
+                let how = ended.unwrap_or_else(|_| Err(ServiceFailure::Panicked(whose.clone())));
                 // Nobody listens only when the process ends.
                 let _ = reporter.send((whose, how));
             });
         if let Err(error) = thread {
             let _ = self
                 .reporter
-                .send((name.to_owned(), Err(Failure::Setup(error.into()))));
+                .send((name.to_owned(), Err(ServiceFailure::Setup(error.into()))));
         }
     }
 
@@ -113,7 +113,7 @@ impl Supervisor {
         mut self,
         mut asked: Stop,
         admin: JoinHandle<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ServiceFailure> {
         let mut admin = admin.fuse();
         loop {
             let (running, late) = match &self.phase {
@@ -138,15 +138,15 @@ impl Supervisor {
     }
 
     /// Acts on an event. Returns how the service ends, once it does.
-    fn take(&mut self, event: Happening, now: Instant) -> Option<Result<(), Failure>> {
+    fn take(&mut self, event: Happening, now: Instant) -> Option<Result<(), ServiceFailure>> {
         let late = matches!(event, Happening::Late);
         let failure = match event {
             Happening::Asked | Happening::Late => None,
-            Happening::AdminEnded => Some(Failure::Admin),
+            Happening::AdminEnded => Some(ServiceFailure::Admin),
             Happening::Ended(name, how) => {
                 self.running.remove(&name);
-                let unasked =
-                    matches!(self.phase, ServicePhase::Running).then_some(Failure::Quit(name));
+                let unasked = matches!(self.phase, ServicePhase::Running)
+                    .then_some(ServiceFailure::Quit(name));
                 how.map_or_else(Some, |()| unasked)
             }
         };
@@ -177,7 +177,7 @@ impl Supervisor {
                 info!("drained");
                 Some(Ok(()))
             }
-            ServicePhase::Stopping { .. } if late => Some(Err(Failure::Late(names))),
+            ServicePhase::Stopping { .. } if late => Some(Err(ServiceFailure::Late(names))),
             ServicePhase::Failing { cause, .. } if self.running.is_empty() => Some(Err(cause)),
             ServicePhase::Failing { cause, .. } if late => {
                 warn!(
@@ -194,7 +194,7 @@ impl Supervisor {
     }
 }
 
-fn failing(cause: Failure, by: Instant) -> ServicePhase {
+fn failing(cause: ServiceFailure, by: Instant) -> ServicePhase {
     error!(
         error = format!("{cause:#}"),
         "the process ends: what is in flight at the other targets may finish"
@@ -209,7 +209,9 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-fn run_here(subscriber: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn run_here(
+    subscriber: impl Future<Output = Result<(), ServiceFailure>>,
+) -> Result<(), ServiceFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

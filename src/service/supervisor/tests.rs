@@ -48,7 +48,7 @@ async fn whoever_could_ask_being_gone_reads_as_asked() {
 #[tokio::test]
 async fn whatever_fails_the_others_drain_and_the_cause_is_told() {
     let (_stopper, asked) = stop::channel();
-    let ends = async |how: Result<(), Failure>| {
+    let ends = async |how: Result<(), ServiceFailure>| {
         let (mut supervisor, drained) = with_one_that_drains();
         supervisor.spawn("aipix", ready(how));
         let ended = supervisor.watch(asked.clone(), admin()).await;
@@ -56,29 +56,30 @@ async fn whatever_fails_the_others_drain_and_the_cause_is_told() {
         ended.unwrap_err()
     };
     assert!(matches!(
-        ends(Err(Failure::InstanceTaken("one".to_owned()))).await,
-        Failure::InstanceTaken(_)
+        ends(Err(ServiceFailure::InstanceTaken("one".to_owned()))).await,
+        ServiceFailure::InstanceTaken(_)
     ));
     assert!(matches!(
-        ends(Err(Failure::Setup(anyhow::anyhow!(
+        ends(Err(ServiceFailure::Setup(anyhow::anyhow!(
             "a key of another certificate"
         ))))
         .await,
-        Failure::Setup(_)
+        ServiceFailure::Setup(_)
     ));
     // A subscriber that ends for no reason must not leave its target alone either.
-    assert!(matches!(ends(Ok(())).await, Failure::Quit(name) if name == "aipix"));
+    assert!(matches!(ends(Ok(())).await, ServiceFailure::Quit(name) if name == "aipix"));
 
     let (mut supervisor, drained) = with_one_that_drains();
     supervisor.spawn("aipix", async { panic!("a fault of ours") });
     let ended = supervisor.watch(asked.clone(), admin()).await;
     assert!(
-        matches!(ended, Err(Failure::Panicked(name)) if name == "aipix") && drained.load(Relaxed)
+        matches!(ended, Err(ServiceFailure::Panicked(name)) if name == "aipix")
+            && drained.load(Relaxed)
     );
 
     let (supervisor, drained) = with_one_that_drains();
     let ended = supervisor.watch(asked, tokio::spawn(ready(()))).await;
-    assert!(matches!(ended, Err(Failure::Admin)) && drained.load(Relaxed));
+    assert!(matches!(ended, Err(ServiceFailure::Admin)) && drained.load(Relaxed));
 }
 
 #[tokio::test]
@@ -88,7 +89,7 @@ async fn a_failure_during_an_orderly_end_is_told_and_the_first_of_several_is() {
     let mut supervisor = Supervisor::new(DRAIN);
     let (mut stop, fenced, (first, mut told)) = (
         supervisor.stop(),
-        Failure::InstanceTaken("one".to_owned()),
+        ServiceFailure::InstanceTaken("one".to_owned()),
         stop::channel(),
     );
     supervisor.spawn("valt", async move {
@@ -98,13 +99,13 @@ async fn a_failure_during_an_orderly_end_is_told_and_the_first_of_several_is() {
     });
     supervisor.spawn("aipix", async move {
         told.asked().await;
-        Err(Failure::Stuck("aipix".to_owned()))
+        Err(ServiceFailure::Stuck("aipix".to_owned()))
     });
     let ended = supervisor.watch(asked, admin()).await;
     // The two threads report in an order of their own.
     assert!(matches!(
         ended,
-        Err(Failure::InstanceTaken(_) | Failure::Stuck(_))
+        Err(ServiceFailure::InstanceTaken(_) | ServiceFailure::Stuck(_))
     ));
 }
 
@@ -116,7 +117,7 @@ async fn one_that_does_not_end_is_left_behind_when_the_time_is_over() {
     stopper.stop();
     let began = Instant::now();
     let ended = supervisor.watch(asked, admin()).await;
-    assert!(matches!(ended, Err(Failure::Late(names)) if names == "valt"));
+    assert!(matches!(ended, Err(ServiceFailure::Late(names)) if names == "valt"));
     assert_eq!(began.elapsed().as_secs(), (DRAIN + STOPPING).as_secs());
 
     // After a failure the drain is shorter, however long `drain_timeout` is.
@@ -125,6 +126,6 @@ async fn one_that_does_not_end_is_left_behind_when_the_time_is_over() {
     supervisor.spawn("valt", pending());
     let began = Instant::now();
     let ended = supervisor.watch(asked, tokio::spawn(ready(()))).await;
-    assert!(matches!(ended, Err(Failure::Admin)));
+    assert!(matches!(ended, Err(ServiceFailure::Admin)));
     assert_eq!(began.elapsed().as_secs(), FAILING.as_secs());
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::api::{self};
 use crate::http::attempt::Call;
 use crate::http::lost::Status;
-use crate::kafka::Claim;
+use crate::kafka::ClaimFilter;
 use crate::model::error::ApiError;
 use crate::model::record::{Header, Record};
 use crate::model::route::Router;

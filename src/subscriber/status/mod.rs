@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
-use crate::kafka::Standing;
+use crate::kafka::MembershipView;
 
 /// A subscriber that has shown no sign of life for so long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ struct KafkaStatus {
 #[derive(Debug)]
 struct Seat {
     status: Option<TargetStatus>,
-    kafka: Standing,
+    kafka: MembershipView,
     /// Since when Kafka is as it is.
     kafka_since: Timestamp,
     alive_at: Option<Instant>,
@@ -80,7 +80,7 @@ impl Board {
     pub fn new(instance_id: &str, subscribers: &[String]) -> Self {
         let seat = || Seat {
             status: None,
-            kafka: Standing::default(),
+            kafka: MembershipView::default(),
             kafka_since: Timestamp::now(),
             alive_at: None,
         };
@@ -96,7 +96,7 @@ impl Board {
 
     /// A subscriber's loop runs and says what its target and its Kafka do. `alive`: its consumer
     /// has shown a sign of life since it last did so.
-    pub fn show(&self, subscriber: &str, status: TargetStatus, kafka: Standing, alive: bool) {
+    pub fn show(&self, subscriber: &str, status: TargetStatus, kafka: MembershipView, alive: bool) {
         if let Ok(mut seats) = self.seats.lock()
             && let Some(seat) = seats.get_mut(subscriber)
         {
@@ -124,9 +124,9 @@ impl Board {
             && let Some(seat) = seats.get_mut(subscriber)
         {
             let report = seat.kafka.report.take();
-            seat.see(Standing {
+            seat.see(MembershipView {
                 report,
-                ..Standing::default()
+                ..MembershipView::default()
             });
         }
     }
@@ -195,7 +195,7 @@ impl Board {
 }
 
 impl Seat {
-    fn see(&mut self, kafka: Standing) {
+    fn see(&mut self, kafka: MembershipView) {
         if kafka.up != self.kafka.up {
             let silence = kafka
                 .proven

@@ -20,10 +20,10 @@ fn status() -> TargetStatus {
 }
 
 /// Without proof of Kafka for so long.
-fn silent(seconds: u64, up: bool) -> Standing {
+fn silent(seconds: u64, up: bool) -> MembershipView {
     let proven = Instant::now().checked_sub(Duration::from_secs(seconds));
     let report = (!up).then(|| (Instant::now(), format!("silent for {seconds} s")));
-    Standing {
+    MembershipView {
         up,
         member: true,
         proven,

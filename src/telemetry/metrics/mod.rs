@@ -16,7 +16,7 @@ use prometheus::{Encoder, Histogram, IntCounter, IntGauge, TextEncoder};
 use prometheus::proto::Metric;
 
 use self::families::Families;
-use crate::model::altered::Parts;
+use crate::model::altered::AlteredParts;
 use crate::model::outcome::Kind;
 use engine::verdict::{Reason, Verdict};
 use engine::{Cause, State};
@@ -244,7 +244,7 @@ impl TargetMetrics {
     }
 
     /// Parts of an outcome or a dead letter were changed.
-    pub fn altered(&self, is_dead_letter: bool, parts: Parts) {
+    pub fn altered(&self, is_dead_letter: bool, parts: AlteredParts) {
         self.families
             .settling
             .altered(&self.target, is_dead_letter, parts);

@@ -3,7 +3,7 @@
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Result};
 
 use super::register::Register;
-use crate::model::altered::{Part, Parts};
+use crate::model::altered::{AlteredParts, Part};
 
 /// The topics that the service writes, as metrics name them.
 const TOPICS: [&str; 2] = ["outcomes", "dead_letters"];
@@ -47,7 +47,7 @@ impl SettlingFamilies {
     }
 
     /// Parts of an outcome or a dead letter were changed.
-    pub(super) fn altered(&self, target: &str, is_dead_letter: bool, parts: Parts) {
+    pub(super) fn altered(&self, target: &str, is_dead_letter: bool, parts: AlteredParts) {
         for part in parts.iter() {
             self.altered
                 .with_label_values(&[target, TOPICS[usize::from(is_dead_letter)], part.as_str()])

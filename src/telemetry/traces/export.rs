@@ -122,7 +122,7 @@ pub(super) fn start(
         .context("cannot set up TLS for the collector of traces")?;
     let mut exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Client { client, headers })
+        .with_http_client(ExportClient { client, headers })
         .with_endpoint(endpoint.as_str())
         .with_protocol(Protocol::HttpBinary)
         .build()
@@ -228,19 +228,19 @@ impl Sending {
 }
 
 /// The HTTP client of the exporter.
-struct Client {
+struct ExportClient {
     client: reqwest::Client,
     headers: Option<Secret>,
 }
 
-impl std::fmt::Debug for Client {
+impl std::fmt::Debug for ExportClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Client")
     }
 }
 
 #[async_trait::async_trait]
-impl HttpClient for Client {
+impl HttpClient for ExportClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let mut request = reqwest::Request::try_from(request)?;
         if let Some(headers) = &self.headers {

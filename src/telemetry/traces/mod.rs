@@ -26,13 +26,13 @@ pub use self::span::{Arrived, AttemptSpan, DeliverSpan};
 pub struct Tracer(SdkTracer);
 
 /// Traces that are being sent.
-pub struct Traces {
+pub struct TraceSender {
     tracer: Tracer,
     #[cfg(feature = "otlp")]
     export: export::Export,
 }
 
-impl Traces {
+impl TraceSender {
     /// Begins to send traces to the collector, if one is configured. Spans that are lost on the way
     /// are counted.
     ///
@@ -62,12 +62,12 @@ impl Traces {
                 left_out,
             )?;
             let tracer = tracer(&provider.with_span_processor(processor).build());
-            Ok(Some(Traces { tracer, export }))
+            Ok(Some(TraceSender { tracer, export }))
         }
         #[cfg(not(feature = "otlp"))]
         {
             let _ = (endpoint, left_out);
-            Ok(Some(Traces {
+            Ok(Some(TraceSender {
                 tracer: tracer(&provider.build()),
             }))
         }

@@ -23,7 +23,7 @@ use crate::api;
 use crate::config::secret_file::Secret;
 use crate::config::{Credentials, Tls};
 use crate::http::attempt::{Caller, Trace};
-use crate::kafka::Claim;
+use crate::kafka::ClaimFilter;
 use crate::model::event::TraceContext;
 use crate::model::record::{Header, Place, Record};
 use crate::subscriber::update::{Claims, Update};
@@ -56,7 +56,7 @@ async fn collector() -> (Sent, Url) {
     (sent, url)
 }
 
-fn start(endpoint: Url, sample_ratio: f64, headers: Option<Secret>) -> (Traces, IntCounter) {
+fn start(endpoint: Url, sample_ratio: f64, headers: Option<Secret>) -> (TraceSender, IntCounter) {
     let left_out = IntCounter::new("left_out", "Spans.").unwrap();
     let config = config::Traces {
         endpoint: Some(endpoint),
@@ -64,7 +64,7 @@ fn start(endpoint: Url, sample_ratio: f64, headers: Option<Secret>) -> (Traces, 
         headers,
     };
     (
-        Traces::start(&config, "one", left_out.clone())
+        TraceSender::start(&config, "one", left_out.clone())
             .unwrap()
             .unwrap(),
         left_out,
@@ -110,7 +110,7 @@ fn update(offset: i64, changes: &serde_json::Value, flags: Option<&str>) -> Arc<
 }
 
 /// The update with its span, as the subscriber has it.
-fn arrived(traces: &Traces, update: Arc<Update>) -> Arc<Update> {
+fn arrived(traces: &TraceSender, update: Arc<Update>) -> Arc<Update> {
     let span = traces
         .tracer()
         .arrived(update.arrived("user-courier.valt", "valt"));
@@ -139,7 +139,7 @@ async fn valt() -> (StandIn, Caller, TempDir) {
 }
 
 /// The spans that were sent, after everything was.
-async fn exported(traces: Traces, sent: &Sent) -> Vec<Span> {
+async fn exported(traces: TraceSender, sent: &Sent) -> Vec<Span> {
     traces.end().await;
     let sent = sent.lock().unwrap();
     let requests = sent
@@ -477,7 +477,7 @@ async fn a_collector_that_refuses_or_is_down_is_told_of_once_and_the_end_is_not_
 
 #[test]
 fn without_a_collector_there_is_nothing() {
-    let none = Traces::start(
+    let none = TraceSender::start(
         &config::Traces::default(),
         "one",
         IntCounter::new("left_out", "Spans.").unwrap(),

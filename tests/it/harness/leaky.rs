@@ -29,7 +29,7 @@ pub(crate) async fn start(api: &'static str, token: &'static str) -> String {
     let counts = Mutex::default();
     let server = Server::start(move |request| {
         let asked = understand(request, &counts);
-        if asked.path.contains("/login") {
+        if asked.path.contains("/login") || asked.path == "/oauth/token" {
             login(&asked, token)
         } else {
             answer(api, &asked)
@@ -50,12 +50,18 @@ fn understand(request: &Request, counts: &Mutex<HashMap<String, usize>>) -> Aske
         .header("authorization")
         .and_then(|value| value.strip_prefix("Bearer "));
     let query = request.query("access_token");
+    let client_secret = request.form("client_secret");
     let values = ["password", "card_number"]
         .into_iter()
         .filter_map(|name| body.get(name)?.as_str());
+    // What a PATCH of SCIM sets.
+    let patched = body["Operations"].as_array().into_iter().flatten();
+    let patched = patched.filter_map(|operation| operation["value"].as_str());
     let secrets: Vec<_> = values
+        .chain(patched)
         .chain(bearer)
         .chain(query.as_deref())
+        .chain(client_secret.as_deref())
         .flat_map(forms)
         .collect();
     let mut counts = counts.lock().unwrap();
@@ -89,7 +95,11 @@ fn login(asked: &Asked, token: &str) -> Reply {
         _ => reply(
             "200 OK",
             "",
-            &json!({ "data": { "access_token": token } }).to_string(),
+            &json!({
+                "data": { "access_token": token },
+                "access_token": token, "token_type": "Bearer", "expires_in": 3600,
+            })
+            .to_string(),
         ),
     }
 }
@@ -104,6 +114,10 @@ fn answer(api: &str, asked: &Asked) -> Reply {
         "aipix" => {
             json!({ "message": gossip, "errors": { "permissions.0": [gossip], gossip.as_str(): [gossip, body] } })
         }
+        "scim" => json!({
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"],
+            "status": "400", "scimType": gossip, "detail": gossip,
+        }),
         _ => {
             json!({ "error": { "code": 422, "message": gossip, "errors": { "password": [gossip] } } })
         }
@@ -114,6 +128,7 @@ fn answer(api: &str, asked: &Asked) -> Reply {
     );
     let success = match api {
         "aipix" => json!({ "id": user, "login": gossip, "password": body }),
+        "scim" => json!({ "id": user.to_string(), "userName": gossip, "password": body }),
         _ => json!({ "data": { "id": user, "password": gossip, "sent": body } }),
     };
     let success = reply("200 OK", "", &success.to_string());

@@ -9,7 +9,7 @@ use stand_in::scripted::{Request, serve};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
-use crate::http::names::Source;
+use crate::http::names::AddressSource;
 
 fn fine() -> Reply {
     Reply::Bytes(json(200, r#"{"id":52}"#))
@@ -266,8 +266,14 @@ pub(super) fn caller_of(
     let addresses = Arc::new(Mutex::new(addresses.to_vec()));
     let plain = Tls::default();
     let tls = tls.unwrap_or(&plain);
-    let http =
-        Http::with_names(&url, tls, None, timeout, Source::Given(addresses.clone())).unwrap();
+    let http = Http::with_names(
+        &url,
+        tls,
+        None,
+        timeout,
+        AddressSource::Given(addresses.clone()),
+    )
+    .unwrap();
     let credentials = Credentials::Token(Secret::File(folder.path().join("secret")));
     let api = by_name("aipix").unwrap();
     let session = Session::new(&http, tls, None, timeout, credentials, Box::new(|_| ())).unwrap();

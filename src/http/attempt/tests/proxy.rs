@@ -10,10 +10,10 @@ use crate::config::ProxyAccount;
 use crate::http::attempt::tests::tls::{authority, builder, certificate, config, trusting};
 
 /// A proxy that asks for the account `courier` with the password `canary-pass`.
-async fn leading_to(address: Option<SocketAddr>) -> stand_in::proxy::Proxy {
+async fn leading_to(address: Option<SocketAddr>) -> stand_in::proxy::ProxyServer {
     let account = STANDARD.encode("courier:canary-pass");
     let asks_for = format!("Basic {account}");
-    stand_in::proxy::Proxy::start(address, &asks_for)
+    stand_in::proxy::ProxyServer::start(address, &asks_for)
         .await
         .unwrap()
 }
