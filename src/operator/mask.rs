@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{Api, Known};
 
-/// What stands in a secret value's place.
+/// The replacement of a secret value.
 pub const MASK: &str = "***";
 
 /// Replaces every secret value in an event that goes to that API.
@@ -29,7 +29,7 @@ fn mask_in(known: Known, value: &mut Value) {
     }
 }
 
-/// Puts the original's secret values back where their masks still stand.
+/// Restores the original's secret values wherever their masks were left in place.
 ///
 /// # Errors
 /// The name of a masked member that the original does not have.
