@@ -54,7 +54,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Of this letter.
+    /// The draft of this letter.
     pub(super) fn of(letter: &Letter) -> Self {
         let fields = event::decode(&letter.record)
             .map(|event| event.fields().join(", "))

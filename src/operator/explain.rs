@@ -176,7 +176,7 @@ impl Explanation {
                 record: data.record.clone(),
             };
             match self.fields.get_mut(field) {
-                // Of the updates in one call, the last one that sets a field prevails.
+                // If one call carries several updates, the last one that sets a field prevails.
                 Some(known)
                     if (&known.at, known.record.offset) > (&changed.at, changed.record.offset) => {}
                 Some(known) => *known = changed,
