@@ -270,8 +270,8 @@ fn items(
     Ok(())
 }
 
-/// Writes a list of integers. Its syntax is known to be right, so a comma ends an item, unless that item is no
-/// number: and there it ends.
+/// Writes a list of integers. Its syntax is known to be right, so a comma ends an item, unless that
+/// item is no number: there the mistake is reported.
 fn integers(list: &str, max: usize, text: &mut String) -> Result<(), ChangeMistake> {
     text.push('[');
     let items = list[1..list.len() - 1].trim_ascii();

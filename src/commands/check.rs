@@ -1,9 +1,9 @@
 //! `user-courier check`: whether the configuration is in order, and whether everything that it
 //! names can be reached.
 //!
-//! Nothing is changed by it. A login opens a session and no more. A fixed token is tried with a GET
-//! at the path of an update, for the highest id of a user that there can be: no API changes anything on a
-//! GET, and nobody's data comes back.
+//! It changes nothing. A login opens a session and no more. A fixed token is tried with a GET at
+//! the path of an update, for the highest possible user id: no API changes anything on a GET, and
+//! nobody's data comes back.
 
 use std::path::PathBuf;
 use std::time::Duration;

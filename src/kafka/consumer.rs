@@ -217,9 +217,9 @@ pub(super) fn is_fenced<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) 
     )
 }
 
-/// Whether that was another instance. A broker that stood still for longer than our session, or a
-/// coordinator that moved, may find two of our own requests to join, and fences one of them, perhaps
-/// after the other has made us a member; an instance that takes our name finds us as one.
+/// Whether that was another instance. A broker that was suspended for longer than our session, or a
+/// coordinator that moved, may find two of our own requests to join, and fences one of them,
+/// perhaps after the other has made us a member; an instance that takes our name finds us as one.
 fn is_taken<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
     let (context, now) = (client.context(), Instant::now());
     let late_answers = context.membership.expects_late_answers(now);

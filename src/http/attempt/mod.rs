@@ -227,8 +227,8 @@ impl Caller {
         self.session.credentials_changed()
     }
 
-    /// Makes one call after these. Also tells whether its token was refused, so that another one may
-    /// help.
+    /// Makes one call after these. Also returns whether its token was refused, so that another one
+    /// may help.
     async fn call(
         &self,
         update: &Update,
