@@ -14,7 +14,7 @@ use crate::telemetry::metrics::Metrics;
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_secs(600);
 
-/// Checks every [`PERIOD`]. A failure is reported once.
+/// Checks every 10 minutes. A failure is reported once.
 pub async fn run(kafka: Kafka, metrics: Metrics) {
     let mut first = true;
     loop {
