@@ -13,15 +13,15 @@
 //!     └── transaction ──┴──── outcomes ◀──┘
 //! ```
 //!
-//! The rooms below stand in the order of that path. Each imports only those before it, which a test
-//! holds (`rooms.rs`).
+//! The rooms below are in the order of that path. Each imports only those before it, which a test
+//! checks (`rooms.rs`).
 
-// What everything speaks of: records, events, outcomes, and what an API is.
+// The vocabulary: records, events, outcomes, and the description of an API.
 pub mod model;
 
 pub mod api;
 
-// What is told to the process, and what it tells.
+// Input from the operator, and output to the operator.
 pub mod config;
 pub mod telemetry;
 

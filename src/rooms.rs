@@ -1,4 +1,4 @@
-//! The rooms stand in the order of the flow: each imports only what stands before it.
+//! The rooms are in the order of the flow: each imports only those before it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use crate::api::{Answer, Judgement, Request};
 /// The ways in that an API has. A token that was made beforehand is always one.
 #[derive(Debug)]
 pub struct Access {
-    /// What the configuration calls such a token; its key there is this plus `_file` or `_env`.
+    /// The configuration's name for such a token; its key there is this plus `_file` or `_env`.
     pub token_key: &'static str,
     /// The other way in.
     pub other: Other,
@@ -32,11 +32,11 @@ pub type JudgeLogin = fn(&Answer) -> Login;
 
 /// A login with a name and a password.
 pub struct Account {
-    /// What the configuration calls the name.
+    /// The configuration key of the name.
     pub username_key: &'static str,
     /// The request that logs in.
     pub request: fn(username: &str, password: &SecretString) -> Request,
-    /// What it was answered with.
+    /// Judges the answer to it.
     pub judge: JudgeLogin,
 }
 
@@ -70,8 +70,8 @@ pub enum Login {
     Failed(Judgement),
 }
 
-/// The token without spaces around it and without the word that stands before it in a header:
-/// vendors hand it out with it, as the sample of aipix shows, and so do people.
+/// The token without spaces around it and without the scheme that precedes it in a header: vendors
+/// include it, as the sample of aipix shows, and so do people.
 pub(crate) fn without_scheme(token: &str) -> &str {
     match token.trim().split_at_checked(7) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),

@@ -84,8 +84,8 @@ fn judge(user: &UserId, changes: &Changes, answer: &Answer) -> Judgement {
 /// The ids that are named at most.
 const MAX_NAMED: usize = 20;
 
-/// What of the permissions that hold now is not as it was sent: ids of another kind of user are
-/// passed over, and nobody would know. Only ids that were sent are named.
+/// The difference between the permissions in the answer and those sent: ids of another kind of user
+/// are passed over, and nobody would know. Only ids that were sent are named.
 fn differing(changes: &Changes, answer: &Answer) -> Option<String> {
     let sent: BTreeSet<u64> = serde_json::from_str(changes.get("permissions")?).ok()?;
     let held = Body::of(answer)?.get("permissions");
@@ -153,7 +153,7 @@ fn renew_after(expires_at: &str, now: jiff::Timestamp) -> Option<Duration> {
     Some((left * 9 / 10).clamp(SHORTEST, LONGEST))
 }
 
-/// Laravel's errors have a `message`, and `errors` by field where it checked the request.
+/// Laravel's errors have a `message`, and `errors` by field if it checked the request.
 fn refusal(body: &Body<'_>) -> Refusal {
     let error = body.get("error");
     let member = |name: &str| {

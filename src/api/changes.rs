@@ -58,7 +58,7 @@ impl Changes {
             match field.replaced {
                 Replaced::Whole => true,
                 Replaced::Remembered => false,
-                // What is removed and then set in part is nothing that one value says.
+                // Removing it and then setting a part has no equivalent in a single value.
                 Replaced::Members => before.starts_with('{') || !after.starts_with('{'),
                 Replaced::Unknown => {
                     names(before).all(|name| names(after).any(|other| other == name))
@@ -115,8 +115,8 @@ impl fmt::Debug for Changes {
     }
 }
 
-/// A mistake: where below the object that is checked, and what is wrong there. The path is put
-/// together on the way out, so that it costs nothing where there is none.
+/// A mistake: its path below the object that is checked, and the fault there. The path is put
+/// together on the way out, so that it costs nothing if there is no mistake.
 struct ChangeMistake {
     path: String,
     what: String,
@@ -217,8 +217,8 @@ fn object(
     Ok(places)
 }
 
-/// Writes the name of the next member, and says where its value begins. The names of fields need no
-/// escapes.
+/// Writes the name of the next member, and returns the start of its value. The names of fields need
+/// no escapes.
 pub(super) fn begin(name: &str, first: bool, text: &mut String) -> usize {
     text.extend([if first { "\"" } else { ",\"" }, name, "\":"]);
     text.len()
@@ -278,8 +278,8 @@ fn items(
     Ok(())
 }
 
-/// Writes a list of integers. Its syntax is known to be right, so a comma ends an item, unless that item is no
-/// number: and there it ends.
+/// Writes a list of integers. Its syntax is known to be right, so a comma ends an item, unless that
+/// item is no number: there the mistake is reported.
 fn integers(list: &str, max: usize, text: &mut String) -> Result<(), ChangeMistake> {
     text.push('[');
     let items = list[1..list.len() - 1].trim_ascii();

@@ -1,7 +1,8 @@
 //! The judge: the rows of the verdict table that hold for every API.
 //!
-//! Where the table is silent: any other 4xx is a fault, since it says nothing sure about the update
-//! and a dead letter would; any other 5xx is tried again, like the 500 that RFC 9110 makes of it.
+//! In cases the table leaves open, any other 4xx is a fault, since it says nothing sure about the
+//! update and a dead letter would; any other 5xx is tried again, like the 500 that RFC 9110 makes
+//! of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +31,7 @@ impl<'a> Body<'a> {
         self.0.contains_key(name)
     }
 
-    /// The member's value; null where it is not there.
+    /// The member's value; null if it is not there.
     pub(super) fn get(&self, name: &str) -> Value {
         self.0
             .get(name)
@@ -39,7 +40,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// What an API reads out of the body of an answer that is no success.
+/// The facts that an API reads out of the body of an answer that is no success.
 #[derive(Default)]
 pub(super) struct Refusal {
     /// The body has the shape that the API gives its errors.
@@ -50,13 +51,13 @@ pub(super) struct Refusal {
     pub words: ApiError,
 }
 
-/// What a body shows of a success.
+/// The evidence of success in a body.
 pub(super) enum Proof {
-    /// Nothing.
+    /// None.
     Missing,
-    /// That it is one, of a user whom it does not name.
+    /// Proof of success, without a user's id.
     Given,
-    /// That it is one, and the id of the user whom it names.
+    /// Proof of success, with the id of the user that it names.
     Of(String),
 }
 
@@ -68,9 +69,9 @@ impl<T: ToString> From<Option<T>> for Proof {
 
 /// How one API's bodies are read.
 pub(super) struct Shape {
-    /// What shows that the body of a 200 is the API's success.
+    /// Finds the evidence that the body of a 200 is the API's success.
     pub proof: fn(&Body<'_>) -> Proof,
-    /// What an answer with no success says.
+    /// Reads an answer that is no success.
     pub refusal: fn(&Body<'_>) -> Refusal,
 }
 
@@ -140,8 +141,8 @@ pub(super) fn judge_login(
     }
 }
 
-/// The status that counts: a 200 may carry an error, whose code stands for it. `None` where that
-/// error has none.
+/// The status that counts: a 200 may carry an error, whose code then counts. `None` if that error
+/// has none.
 fn status(answer: &Answer, body: Option<&Body<'_>>) -> Option<u16> {
     let error = body
         .filter(|_| answer.status == 200)

@@ -43,11 +43,11 @@ pub struct Api {
     pub name: &'static str,
     /// The name for people.
     pub title: &'static str,
-    /// What it takes as a user's id.
+    /// The form of its users' ids.
     pub id_form: IdForm,
     /// How the service gets in.
     pub access: Access,
-    /// What it takes in `data.changes`.
+    /// The fields that it takes in `data.changes`.
     pub fields: &'static [Field],
     /// How its address and its token are checked without changing anything.
     pub check: Check,
@@ -88,7 +88,7 @@ impl Api {
 pub struct Check {
     /// The call.
     pub request: fn() -> Request,
-    /// What its answer tells, if the API tells anything that is its own.
+    /// Judges its answer, if the API gives one of its own.
     pub judge: fn(&Answer) -> Option<Result<String, String>>,
 }
 
@@ -124,7 +124,7 @@ pub struct Request {
     pub method: Method,
     /// The path below the target's `base_url`, such as `/api/v3/login`.
     pub path: String,
-    /// Where the token goes; `None` for a login.
+    /// The place of the token; `None` for a login.
     pub token: TokenPlace,
     /// The media type of the body.
     pub content_type: &'static str,
@@ -151,7 +151,7 @@ impl Request {
 /// The media type of JSON.
 pub const JSON: &str = "application/json";
 
-/// Where a request carries its token.
+/// The place of the token in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenPlace {
     /// Nowhere.
@@ -169,7 +169,7 @@ pub struct Answer {
     pub status: u16,
     /// Whether there was a `Retry-After`, readable or not.
     pub asks_for_pause: bool,
-    /// That `Retry-After` as a duration from now, where it could be read.
+    /// That `Retry-After` as a duration from now, if it could be read.
     pub retry_after: Option<Duration>,
     /// The body, or the outline of one that is longer than 64 KiB: a JSON object with its short
     /// members.
@@ -192,7 +192,7 @@ impl fmt::Debug for Answer {
 pub struct Judgement {
     /// The verdict.
     pub verdict: Verdict,
-    /// What went wrong; `None` where it was delivered.
+    /// The error; `None` if it was delivered.
     pub error: Option<ApiError>,
     /// `error` quotes the API, so the caller must mask secrets in it.
     pub quotes_api: bool,
@@ -201,7 +201,7 @@ pub struct Judgement {
     /// The answer confirms the update and shows other values than were sent: which, in words that
     /// quote nothing but what was sent (a warning and a counter, no failure).
     pub differing: Option<String>,
-    /// The token was refused (401): another one may help. Not so where it was accepted and lacks a
+    /// The token was refused (401): another one may help. Not so if it was accepted and lacks a
     /// right (403).
     pub token_refused: bool,
 }

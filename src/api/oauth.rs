@@ -35,7 +35,7 @@ pub(crate) fn request(client_id: &str, secret: &SecretString, scope: Option<&str
     }
 }
 
-/// What it was answered with. The token is renewed at nine tenths of its life.
+/// Judges the answer. The token is renewed at nine tenths of its life.
 pub(crate) fn judge(answer: &Answer) -> Login {
     judge_login(answer, |body| {
         let token = body.get("access_token");

@@ -14,10 +14,10 @@ use crate::model::{json, text};
 /// Replaces the value of a secret field.
 pub const MASK: &str = "***";
 
-/// What is known of a value in an event, by where it stands.
+/// Secrecy of a value in an event, by its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// `None` if no API is known: what is secret at any is secret then.
+    /// `None` if no API is known: then a field that is secret at any API is secret.
     api: Option<&'static Api>,
     place: ValuePlace,
 }
@@ -32,13 +32,13 @@ enum ValuePlace {
 }
 
 impl Known {
-    /// Of a whole event, which goes to that API.
+    /// For a whole event that goes to that API.
     pub fn event(api: Option<&'static Api>) -> Self {
         let place = ValuePlace::Event;
         Known { api, place }
     }
 
-    /// Of the member with this name: whether its value is secret, and what is known inside it.
+    /// For the member with this name: whether its value is secret, and the rules inside it.
     pub fn member(self, name: &str) -> (bool, Known) {
         let field = match self.place {
             ValuePlace::Fields(fields) => Field::find(fields, name),

@@ -10,9 +10,9 @@ const MAX_ITEMS: usize = 1_000_000;
 pub struct Field {
     /// Its name, at the API and in events. Needs no escapes in JSON.
     pub name: &'static str,
-    /// What it may hold.
+    /// The type of its value.
     pub kind: Kind,
-    /// What it is, in a sentence.
+    /// Its description, in a sentence.
     pub help: &'static str,
     /// A value that it may have, as JSON.
     pub sample: &'static str,
@@ -20,13 +20,13 @@ pub struct Field {
     pub secret: bool,
     /// `null` removes it.
     pub removable: bool,
-    /// What becomes of the value that it has.
+    /// The fate of its previous value.
     pub replaced: Replaced,
     /// Which value takes something away from its user, beside `null`.
     pub takes_away: TakesAway,
 }
 
-/// What a field may hold.
+/// The type of a field's value.
 #[derive(Debug)]
 pub enum Kind {
     /// A string.
@@ -37,7 +37,7 @@ pub enum Kind {
     Boolean,
     /// An array.
     List {
-        /// What each item is.
+        /// The type of each item.
         of: &'static Kind,
         /// The items at most.
         max: usize,
@@ -46,7 +46,7 @@ pub enum Kind {
     Object(&'static [Field]),
 }
 
-/// What a new value does to the one before.
+/// The effect of a new value on the previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replaced {
     /// It takes its place.

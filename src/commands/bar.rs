@@ -1,4 +1,4 @@
-//! The progress bar: on standard error, and only where that is a terminal.
+//! The progress bar: on standard error, and only if that is a terminal.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! `user-courier check`: whether the configuration is in order, and whether everything that it
 //! names can be reached.
 //!
-//! Nothing is changed by it. A login opens a session and no more. A fixed token is tried with a GET
-//! at the path of an update, for the highest id of a user that there can be: no API changes anything on a
-//! GET, and nobody's data comes back.
+//! It changes nothing. A login opens a session and no more. A fixed token is tried with a GET at
+//! the path of an update, for the highest possible user id: no API changes anything on a GET, and
+//! nobody's data comes back.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,10 +48,10 @@ pub struct CheckArgs {
     pub set: Vec<String>,
 }
 
-/// What one look showed: in order, or not and what to do.
+/// The result of one check: in order, or a fault and what to do.
 type Finding = Result<String, String>;
 
-/// What is in order and begins so is mentioned with a warning's mark.
+/// A result in order that begins with this is marked as a warning.
 const BUT: &str = "! ";
 
 /// Runs the check.
@@ -148,7 +148,7 @@ async fn look_at_kafka(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// What the topics are set to, and the dead letters that they will not keep for long.
+/// Checks the topics' settings, and the dead letters that will soon be deleted.
 async fn look_at_settings(config: &Config, found: &[Found]) -> Vec<Finding> {
     let topics = match topic_settings(&config.kafka, found).await {
         Ok(topics) => topics,
@@ -218,7 +218,7 @@ fn near_their_end(
     }))
 }
 
-/// The topics by their numbers of partitions, 0 where one is missing.
+/// Checks the topics' numbers of partitions, 0 if one is missing.
 fn look_at_topics(config: &Config, topics: &[Found]) -> Vec<Finding> {
     let missing = missing(topics);
     let found: Vec<_> = topics
@@ -275,8 +275,8 @@ async fn look_at_target(target: &Target) -> Finding {
     (target.api.check.judge)(&answer).unwrap_or_else(|| judge(&answer, target))
 }
 
-/// What an answer to a GET tells of the token. The API need not know that method there: it is
-/// enough that it answers as itself.
+/// Judges a token by the answer to a GET. The API need not support that method there: it is enough
+/// that it answers as itself.
 fn judge(answer: &Answer, target: &Target) -> Finding {
     let status = answer.status;
     let is_object =

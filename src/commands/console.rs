@@ -52,7 +52,7 @@ pub async fn run(args: ConsoleArgs) -> Exit {
             .iter()
             .any(|(module, _)| module.starts_with("user_courier::console"))
     {
-        // Who has replayed what is logged, however quiet the rest.
+        // Replays and their authors are logged, however quiet the rest.
         levels
             .of
             .push(("user_courier::console".to_owned(), LevelFilter::INFO));

@@ -92,7 +92,7 @@ fn explain(args: &ExplainArgs) -> Result<Exit, Exit> {
     Ok(Exit::Done)
 }
 
-/// What an instance on this machine says of the target, if one answers.
+/// The target's status from an instance on this machine, if one answers.
 pub(super) fn status(address: SocketAddr, target: &str) -> Option<Value> {
     let mut stream = TcpStream::connect_timeout(&address, STATUS).ok()?;
     stream.set_read_timeout(Some(STATUS)).ok()?;

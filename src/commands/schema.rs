@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::schema;
 
-/// One JSON object: each document under the path at which it stands in `docs/`.
+/// One JSON object: each document under its path in `docs/`.
 pub fn run() -> String {
     let documents = Value::Object(schema::documents());
     format!("{documents:#}\n")

@@ -56,7 +56,7 @@ pub(super) fn routes(desktop: Arc<Desktop>) -> Router {
         .with_state(desktop)
 }
 
-/// What a page needs to know before it asks anything.
+/// The facts that a page needs before any other request.
 async fn hello(State(desktop): Known) -> Response {
     let Desktop { config, gate, .. } = &*desktop;
     let targets = config

@@ -1,4 +1,4 @@
-//! What a page asks for: read strictly, since whatever reaches the port may have written it.
+//! Requests of a page: read strictly, since anything that reaches the port may have written them.
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
@@ -12,10 +12,10 @@ use crate::kafka::reader::Spot;
 use crate::model::record::Place;
 use crate::operator::{Filter, input};
 
-/// So many letters can be chosen one by one.
+/// Maximum number of letters that can be chosen one by one.
 const CHOSEN: usize = 1_000;
 
-/// A filter as it was typed. What is empty does not matter.
+/// A filter as it was typed. Empty parts do not filter.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Typed {
@@ -25,7 +25,7 @@ pub(super) struct Typed {
     since: String,
     until: String,
     all: bool,
-    /// Where the rows of the page before end.
+    /// The cursor at the end of the previous page.
     before: String,
     /// The version that was seen last.
     pub(super) seen: Option<u64>,
@@ -60,7 +60,7 @@ impl Typed {
         Ok(found)
     }
 
-    /// Where the rows begin.
+    /// The position before the first row.
     ///
     /// # Errors
     /// If that is no place between two rows.
@@ -129,13 +129,13 @@ pub(super) struct Agreed {
     pub(super) rate: Option<u32>,
 }
 
-/// What is to be read.
+/// A request to read from the topics.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum ToRead {
     /// The dead letter at this place.
     Letter(String),
-    /// What is known of a user.
+    /// The history of a user.
     User {
         target: String,
         user: String,
@@ -176,7 +176,7 @@ pub(super) fn letter(config: &Config, text: &str) -> Result<Place, GateRefusal> 
     }
 }
 
-/// What was typed, if anything was, as `parse` reads it.
+/// The typed text as `parse` reads it, if there is any.
 fn read<T>(
     text: &str,
     parse: impl Fn(&str) -> Result<T, String>,
@@ -184,7 +184,7 @@ fn read<T>(
     given(text).map(parse).transpose().map_err(wrong)
 }
 
-/// What was typed, if anything was.
+/// The typed text, if there is any.
 pub(super) fn given(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|text| !text.is_empty())
 }

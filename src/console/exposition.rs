@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::model::outcome::Kind;
 
-/// What one instance counted for one target since it started.
+/// One instance's counts for one target since it started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Counts {
     /// Updates delivered, or merged into one that was.
@@ -28,8 +28,7 @@ pub(super) struct Counts {
 pub(super) struct Histogram(BTreeMap<u64, f64>);
 
 impl Counts {
-    /// What was counted since `before`. Where a number is smaller than it was, the instance has
-    /// started anew.
+    /// The counts since `before`. If a number is smaller than it was, the instance has restarted.
     pub(super) fn since(&self, before: &Counts) -> Counts {
         let counters = |of: &Counts| {
             [
@@ -78,14 +77,14 @@ impl Histogram {
         }
     }
 
-    /// The time, in seconds, below which this share of all was; within a bucket it is taken to be
-    /// spread evenly. `None` where nothing was counted.
+    /// The time, in seconds, below which this share of all was; within a bucket an even spread is
+    /// assumed. `None` if nothing was counted.
     pub(super) fn quantile(&self, share: f64) -> Option<f64> {
         let rank = share * self.count();
         let (mut below, mut lower) = (0.0, 0);
         for (bound, count) in &self.0 {
             if *count >= rank && *count > below {
-                // Of what lies past the last bound, nothing more is known.
+                // Beyond the last bound, the bound itself is all that is known.
                 let upper = if *bound == u64::MAX { lower } else { *bound };
                 #[expect(clippy::cast_precision_loss, reason = "microseconds of a plot")]
                 let (lower, upper) = (lower as f64, upper as f64);

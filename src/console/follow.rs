@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::kafka::reader::Spot;
 use crate::model::outcome::{Kind, OutcomeData};
 
-/// So many replays are followed, the latest.
+/// Number of replays followed, the latest.
 const REPLAYS: usize = 4;
-/// So many of the last endings are shown.
+/// Number of endings shown, the latest.
 const SHOWN: usize = 20;
 
 /// Replays whose outcomes are awaited.
@@ -55,7 +55,7 @@ impl Follows {
             .is_empty()
     }
 
-    /// A letter was settled, and became the update at `into` where it was replayed.
+    /// A letter was settled; if it was replayed, it became the update at `into`.
     pub(super) fn settled(&self, letter: Spot, into: Option<Spot>) {
         for follow in &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             if follow.letters.remove(&letter)

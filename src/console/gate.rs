@@ -16,7 +16,8 @@ use crate::config::secret_file::Secret;
 
 /// The header in which the page sends the form token back.
 pub(super) const FORM_TOKEN: HeaderName = HeaderName::from_static("x-form-token");
-/// So many wrong tokens are taken within [`LOCKED`]; then none is looked at until that has passed.
+/// Number of wrong tokens within [`LOCKED`] after which no token is accepted until that time has
+/// passed.
 const TRIES: usize = 10;
 /// How long wrong tokens are remembered.
 const LOCKED: Duration = Duration::from_secs(60);
@@ -24,7 +25,7 @@ const LOCKED: Duration = Duration::from_secs(60);
 /// Why a request is not let through: the status, and words that say what to do.
 pub(super) struct GateRefusal(pub(super) StatusCode, pub(super) String);
 
-/// Who may do what.
+/// The access rules.
 pub(super) struct Gate {
     hosts: Vec<String>,
     token: Option<Secret>,
@@ -48,8 +49,8 @@ impl Gate {
         }
     }
 
-    /// What a page of this process sends back with everything that it asks to be done. Another
-    /// site's page cannot read it.
+    /// The token that a page of this process sends with every request for an action. Another site's
+    /// page cannot read it.
     pub(super) fn form_token(&self) -> &str {
         &self.form_token
     }
@@ -64,12 +65,12 @@ impl Gate {
         self.closed
     }
 
-    /// What every request must fulfil, whatever it asks for.
+    /// The rules for every request.
     pub(super) fn pass(&self, request: &Parts) -> Result<(), GateRefusal> {
         let host = text(&request.headers, &header::HOST).unwrap_or_default();
         if !self.knows(host) {
-            // A name that an attacker lets point to this machine would make his page ours in the
-            // eyes of a browser.
+            // Otherwise an attacker could point a name at this machine, and browsers would treat
+            // the attacker's page as ours.
             let words = "this page is not known by that name: ask for it by its address, or name the host in console.hosts";
             return Err(GateRefusal(
                 StatusCode::MISDIRECTED_REQUEST,

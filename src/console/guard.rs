@@ -1,4 +1,4 @@
-//! The guard: stands before every route, asks the gate, and gives every answer its headers.
+//! The guard: a layer before every route that asks the gate and adds headers to every answer.
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ const LONGEST: usize = 4 * 1024 * 1024;
 /// The bytes of what an instance says in words.
 const WORDS: usize = 500;
 
-/// What a target does, as an instance says.
+/// A target's state, as an instance reports it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Seen {
     pub(super) state: String,
@@ -76,7 +76,7 @@ pub(super) struct Instance {
     counts: Option<(Instant, BTreeMap<String, Counts>)>,
 }
 
-/// What a target was seen to do since the last look.
+/// A target's counts since the previous poll.
 pub(super) struct Grown {
     pub(super) counts: Counts,
     pub(super) seconds: f64,
@@ -98,15 +98,14 @@ pub(super) struct InstanceRow<'a> {
 /// An answer, or why there is none.
 pub(super) type Answer = Result<Heard, String>;
 
-/// What an instance answered.
+/// An instance's answer.
 pub(super) struct Heard {
     status: StatusPage,
     counts: BTreeMap<String, Counts>,
     took: Duration,
 }
 
-/// Asks admin endpoints. They are spoken to without TLS, and nothing but what stands at the given
-/// address is asked.
+/// Asks admin endpoints, without TLS, and nothing but the given address.
 pub(super) type Client = legacy::Client<HttpConnector, Empty<Bytes>>;
 
 /// A client for all instances.
@@ -172,12 +171,12 @@ impl Instance {
         }
     }
 
-    /// Where it is asked.
+    /// The address of its admin endpoint.
     pub(super) fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Takes up what it answered, and says what each target has counted since it was last asked.
+    /// Takes up its answer. Returns each target's counts since it was last asked.
     pub(super) fn take(&mut self, answer: Answer) -> BTreeMap<String, Grown> {
         let heard = match answer {
             Ok(heard) => heard,
@@ -208,13 +207,13 @@ impl Instance {
         heard.counts.into_iter().map(grown).collect()
     }
 
-    /// What it says of a target, and its own name.
+    /// Its own name, and its report on a target.
     pub(super) fn target(&self, name: &str) -> Option<(&str, &Seen)> {
         let status = self.status.as_ref()?;
         Some((&status.instance_id, status.targets.get(name)?))
     }
 
-    /// How many partitions it owns for a target; `None` where it does not answer.
+    /// How many partitions it owns for a target; `None` if it does not answer.
     pub(super) fn partitions(&self, name: &str) -> Option<u32> {
         self.status.as_ref()?;
         Some(self.counts.as_ref()?.1.get(name)?.partitions)

@@ -19,7 +19,8 @@ use crate::operator::spots::Spots;
 use crate::operator::{Filter, Letter};
 use engine::verdict::Reason;
 
-/// So many letters are kept, the latest; a letter takes 56 bytes and its user's id, if that is no number.
+/// Maximum number of letters kept, the latest. A letter takes 56 bytes, and its user's id if that
+/// is no number.
 const MOST: usize = 1_000_000;
 /// The rows of one answer.
 pub(super) const ROWS: usize = 200;
@@ -28,7 +29,7 @@ const BARS: usize = 60;
 /// The bytes kept of an error, and of the names of fields.
 const WORDS: usize = 160;
 
-/// What is known of a letter without reading it again.
+/// A letter's facts that are known without reading it again.
 #[derive(Clone, Debug)]
 struct LetterRow {
     failed_at: i64,
@@ -38,14 +39,14 @@ struct LetterRow {
     words: u32,
     fields: u32,
     attempts: u16,
-    /// 0 where there was no answer.
+    /// 0 if there was no answer.
     status: u16,
     reason: Reason,
     replays: u8,
     settled: bool,
 }
 
-/// What the index takes of a letter.
+/// The parts of a letter that the index takes.
 pub(super) struct Draft {
     spot: Spot,
     facts: DeadLetter,
@@ -53,7 +54,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Of this letter.
+    /// The draft of this letter.
     pub(super) fn of(letter: &Letter) -> Self {
         let fields = event::decode(&letter.record)
             .map(|event| event.fields().join(", "))
@@ -66,7 +67,7 @@ impl Draft {
     }
 }
 
-/// Where a page of rows ends and the next begins: the time in milliseconds, partition and offset.
+/// A page boundary: the time in milliseconds, partition and offset.
 pub(super) type Cursor = (i64, i32, i64);
 
 /// The index.
@@ -121,7 +122,7 @@ impl Letters {
         index.version += 1;
     }
 
-    /// What stands before that offset is gone from the topic.
+    /// Forgets the letters before that offset, which are gone from the topic.
     pub(super) fn forget_before(&self, partition: i32, offset: i64) {
         let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let Some(rows) = index.partitions.get_mut(&partition) else {
@@ -147,8 +148,8 @@ impl Letters {
         Timestamp::from_millisecond(oldest).ok()
     }
 
-    /// The letters that the filter takes: how many of each target and reason, how they lie in time,
-    /// and the latest before `cursor`. `None` where nothing has changed since `seen`.
+    /// The letters that match the filter: counts by target and reason, their distribution over
+    /// time, and the latest before `cursor`. `None` if nothing has changed since `seen`.
     pub(super) fn page(
         &self,
         topic: &str,
@@ -220,14 +221,14 @@ impl Index {
             settled: self.settled.contains((partition, offset)),
         };
         let rows = self.partitions.entry(partition).or_default();
-        // One that is read again, since the client began anew, is known.
+        // A letter that is read again, since the client restarted, is known.
         if rows.last().is_none_or(|last| last.offset < offset) {
             rows.push(row);
             self.count += 1;
         }
     }
 
-    /// Forgets the oldest where there are too many.
+    /// Forgets the oldest if there are too many.
     fn bound(&mut self) {
         if self.count <= MOST {
             return;

@@ -1,9 +1,10 @@
-//! The console: the operator's page. It looks at the group's instances and at the topics, and
-//! replays on request.
+//! The console: the operator's page. It shows the group's instances and the topics, and replays on
+//! request.
 //!
-//! `guard → gate → api → now, letters, work`: the guard stands before every route, and the gate says
-//! which requests are let through. `now` asks the instances, `letters` keeps an index of the
-//! dead-letter topic, and `work` runs what takes long. The page itself stands in `page/`, as the browser gets it.
+//! `guard → gate → api → now, letters, work`: the guard is the layer before every route, and the
+//! gate decides which requests are let through. `now` asks the instances, `letters` keeps an index
+//! of the dead-letter topic, and `work` runs long tasks. The page itself is in `page/`, as the
+//! browser gets it.
 
 mod api;
 mod asked;
@@ -53,7 +54,7 @@ const LIMITS: Limits = Limits {
 /// How long a replay's last batch may take at the end.
 const LAST: Duration = Duration::from_secs(15);
 
-/// What the answers are made from.
+/// State shared by all routes.
 struct Desktop {
     config: Arc<Config>,
     gate: Arc<Gate>,
@@ -64,7 +65,7 @@ struct Desktop {
     busy: Arc<AtomicBool>,
 }
 
-/// Serves the page until it is told to stop. Tells where, once it does.
+/// Serves the page until it is told to stop. Reports its address once it listens.
 ///
 /// # Errors
 /// If the address cannot be listened on.

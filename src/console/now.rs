@@ -16,12 +16,12 @@ use crate::model::outcome::timestamp;
 
 /// How often the instances are asked.
 const PERIOD: Duration = Duration::from_secs(1);
-/// So many samples are kept: ten minutes.
+/// Number of samples kept: ten minutes.
 const KEPT: usize = 600;
-/// A quantile is that of so many samples, since one second may have seen only a few calls.
+/// Number of samples in a quantile, since one second may have seen only a few calls.
 const WINDOW: usize = 10;
 
-/// What is known of the group.
+/// The latest state of the group.
 pub(super) struct Now(Mutex<GroupSeen>);
 
 struct GroupSeen {
@@ -42,7 +42,7 @@ struct TargetSeen {
 struct Look {
     /// In seconds since 1970: it tells the page what it has seen already.
     at: i64,
-    /// Updates delivered each second; `None` where nobody could tell.
+    /// Updates delivered each second; `None` if it is unknown.
     rate: Option<f64>,
     dead: f64,
     call_p99: Option<f64>,
@@ -92,7 +92,7 @@ impl Now {
         }
     }
 
-    /// What the page shows. Samples only from after that second.
+    /// The data for the page, with the samples after that second only.
     pub(super) fn page(&self, after: i64) -> Value {
         let group = self.group();
         json!({
@@ -116,7 +116,7 @@ impl Now {
         (json!(stranded), others)
     }
 
-    /// What the worst instance says of a target, and which that is.
+    /// The worst instance's id, and its report on a target.
     pub(super) fn state(&self, target: &str) -> Option<(String, Value)> {
         let group = self.group();
         let (id, seen) = worst(&group.seen(target))?;
@@ -154,7 +154,7 @@ impl GroupSeen {
         }
     }
 
-    /// What the instances that answer say of a target.
+    /// Reports on a target by the instances that answer.
     fn seen(&self, name: &str) -> Vec<(&str, &Seen)> {
         self.instances
             .iter()
@@ -178,8 +178,8 @@ impl GroupSeen {
         let seen = self.seen(&target.name);
         let worst = worst(&seen).map(|(_, seen)| seen);
         let sum = |of: fn(&Seen) -> u64| seen.iter().map(|(_, seen)| of(seen)).sum::<u64>();
-        // Of those that are as bad as the worst: since when the first of them is, and when the next
-        // of them probes.
+        // Among the instances in the worst state: when the first of them entered it, and when the
+        // next of them probes.
         let alike = || {
             seen.iter()
                 .filter(|(_, seen)| worst.is_some_and(|worst| worst.state == seen.state))

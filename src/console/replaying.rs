@@ -21,12 +21,12 @@ use crate::operator::replay::{self, Pace, Summary};
 use crate::operator::tally::Tally;
 use crate::operator::{Desk, Letter, ReadFailure};
 
-/// So many letters of each action are shown of a plan.
+/// Letters of each action shown of a plan, at most.
 const SHOWN: usize = 50;
 /// The bytes of a name or a filter in the log.
 const WORDS: usize = 400;
 
-/// What a replay works with.
+/// The dependencies of a replay.
 pub(super) struct Replayer {
     pub(super) config: Arc<Config>,
     pub(super) tail: Arc<Tail>,
@@ -164,7 +164,7 @@ fn told(desk: &Desk, summary: &Summary, total: usize) -> Value {
     })
 }
 
-/// Who replays what, for the log.
+/// The author and subject of a replay, for the log.
 struct Author<'a> {
     yes: &'a Yes,
     wanted: String,

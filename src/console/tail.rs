@@ -23,12 +23,12 @@ use crate::subscriber::stop::Stop;
 
 /// How long after one look the next comes.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long after a failure it is tried anew.
+/// The pause after a failure.
 const AGAIN: Duration = Duration::from_secs(2);
-/// A broker that has not answered for so long is told of, in milliseconds. The client itself goes
+/// How long a broker may be silent before it is reported, in milliseconds. The client itself goes
 /// on asking for longer.
 const SILENT: i64 = 5_000;
-/// Letters are added so many at a time.
+/// Letters are added in chunks of this many.
 const CHUNK: usize = 1_000;
 
 /// The reading of the topics, and how it goes.
@@ -238,8 +238,8 @@ impl Tail {
                     .map(|span| (span.partition, span.to.max(span.from))),
             );
         }
-        // What was read once need not be read again; but the first reading is whole or nothing,
-        // since only then it is known which are open.
+        // Outcomes that were read need not be read again; but the first reading is all or nothing,
+        // since only then it is known which letters are open.
         positions.outcomes = (whole || !first).then_some(known);
         positions
             .endings
@@ -272,7 +272,7 @@ impl Tail {
     }
 }
 
-/// Begins where it was left, unless that is gone from the topic.
+/// Continues from the known position, unless that is gone from the topic.
 fn advance(span: &mut Span, positions: &mut BTreeMap<i32, i64>) {
     let known = positions.entry(span.partition).or_insert(span.from);
     span.from = span.from.max(*known);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::model::text;
 
-/// So many different texts are kept. Errors and names of fields repeat themselves; where they do
-/// not, what is left out is seen by opening its row.
+/// Number of different texts kept. Errors and names of fields recur; if they do not, opening a row
+/// shows the text that is missing in it.
 const MOST: usize = 20_000;
-/// The number of what is not kept.
+/// The number of a text that is not kept.
 const NONE: u32 = u32::MAX;
 
 /// Texts by number.

@@ -34,7 +34,7 @@ pub(super) struct Jobs {
 
 /// One of them.
 pub(super) struct Job {
-    /// What it is asked for by. Nobody can guess it.
+    /// The name under which it is asked for. Nobody can guess it.
     pub(super) id: String,
     pub(super) progress: Progress,
     state: Mutex<JobState>,
@@ -63,7 +63,7 @@ pub(super) enum JobState {
 pub(super) struct Yes {
     /// The name that he gave.
     pub(super) operator: String,
-    /// Where he asked from.
+    /// The operator's address.
     pub(super) peer: String,
     /// Events a second.
     pub(super) rate: Option<u32>,
@@ -195,7 +195,7 @@ impl Job {
         )
     }
 
-    /// Shows the plan and waits for a yes; `None` where that did not come.
+    /// Shows the plan and waits for a yes; `None` if that did not come.
     pub(super) fn ask(&self, plan: Value) -> Option<Yes> {
         let (sender, answer): (_, Receiver<Yes>) = sync_channel(1);
         *self.yes.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);

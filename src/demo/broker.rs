@@ -24,7 +24,7 @@ const PARTITIONS: i32 = 4;
 /// How long the broker, which is in this process, may take for anything.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where a sample stands: partition and offset.
+/// A sample's position: partition and offset.
 pub(super) type Spot = (i32, i64);
 
 /// The embedded broker. It ends with the process.
@@ -64,7 +64,7 @@ impl Broker {
         config
     }
 
-    /// Sends the samples evenly over `span`. Returns where each came to stand.
+    /// Sends the samples evenly over `span`. Returns the position of each.
     pub(super) fn send(
         &self,
         topic: &str,
@@ -153,7 +153,7 @@ impl Broker {
     }
 }
 
-/// Where the samples came to stand, by their number.
+/// The positions of the samples, by their number.
 struct SampleSpots(Mutex<Vec<Option<Spot>>>);
 
 impl ClientContext for SampleSpots {}

@@ -40,7 +40,7 @@ impl SentEvent {
     }
 }
 
-/// What an API has seen.
+/// The calls that an API received, as it recorded them.
 #[derive(Clone, Debug)]
 pub(super) struct ApiState {
     pub(super) target: &'static str,

@@ -35,7 +35,7 @@ use crate::telemetry::metrics::Metrics;
 /// How long anything may take that should be done in a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is to be shown.
+/// The demo's options.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How many events are sent.
@@ -136,7 +136,7 @@ fn send(
         stage.config.kafka.topics.updates.clone(),
     );
     let (done, sending) = oneshot::channel();
-    // Where the demo was stopped, nobody waits for the answer.
+    // If the demo was stopped, nobody waits for the answer.
     std::thread::spawn(move || drop(done.send(broker.send(&topic, &samples, span))));
     sending
 }

@@ -28,7 +28,7 @@ pub(super) enum WatchEnd {
     Stuck,
 }
 
-/// What one subscriber has done.
+/// The progress of one subscriber.
 struct ProgressRow {
     name: &'static str,
     events: usize,

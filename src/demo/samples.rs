@@ -44,7 +44,7 @@ pub(super) struct Sample {
     pub(super) changes: Map<String, Value>,
 }
 
-/// So many events, the same ones each time. Every fortieth is of each kind that cannot be
+/// `events` events, the same ones each time. Every fortieth is of each kind that cannot be
 /// delivered.
 pub(super) fn samples(events: usize) -> Vec<Sample> {
     let mut rng = fastrand::Rng::with_seed(52);

@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::demo::findings::Verdict;
 
-/// Where the demo is shown.
+/// The output of the demo.
 pub struct Screen {
     /// Empty if the output is no terminal.
     bars: Option<MultiProgress>,

@@ -86,7 +86,7 @@ impl Environment {
         })
     }
 
-    /// What the topics and the APIs hold in the end.
+    /// The final content of the topics and the APIs.
     pub(super) async fn findings(
         &self,
         samples: &[Sample],
@@ -128,7 +128,7 @@ impl Environment {
     }
 }
 
-/// What goes wrong at the APIs even on a good day.
+/// Faults that APIs have even on a good day.
 fn bad_days(aipix: &StandIn, valt: &StandIn, directory: &StandIn) {
     aipix.fault(Rule::status(503).user(FIRST_USER).times(2));
     aipix.fault(Rule::status(500).user(FIRST_USER + 1).times(1));

@@ -70,7 +70,7 @@ pub(super) fn table(found: &DemoFindings) -> String {
     )
 }
 
-/// What a reason means, in a few words.
+/// The meaning of a reason, in a few words.
 fn meaning(reason: Reason) -> &'static str {
     match reason {
         Reason::Undecodable => "it is no update event",
@@ -95,7 +95,7 @@ fn percentile(sorted: &[i64], percent: usize) -> String {
     }
 }
 
-/// What to look at next.
+/// Suggestions for next steps.
 pub(super) fn closing(options: Options, kept: bool) -> String {
     if !kept {
         return "\nA promise was not kept: please report this with all of the above.".to_owned();

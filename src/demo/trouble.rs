@@ -8,7 +8,7 @@ use crate::demo::stage::Environment;
 
 /// How long the events are sent, so that both troubles fall into that time.
 pub(super) const SPAN: Duration = Duration::from_secs(9);
-/// What is before and between them.
+/// The quiet time before and between them.
 const QUIET: Duration = Duration::from_millis(1500);
 /// How long VALT is down.
 const OUTAGE: Duration = Duration::from_secs(3);

@@ -32,7 +32,7 @@ const BODY_CAP: usize = 64 * 1024;
 /// bytes.
 const SEARCH_CAP: usize = 16 * 1024 * 1024;
 
-/// So often is a connection tried for if none came about in time, even to a single address.
+/// Attempts to connect, even to a single address, if no connection was made in time.
 const TRIES: usize = 2;
 
 /// The connections to one target. Cheap to clone.
@@ -55,7 +55,7 @@ impl Http {
     /// Makes ready for calls to paths below `base_url`. Opens no connection yet.
     ///
     /// # Errors
-    /// Where a TLS file or the proxy's password cannot be used, named by its path.
+    /// If a TLS file or the proxy's password cannot be used, named by its path.
     pub fn new(
         base_url: &Url,
         tls: &Tls,
@@ -89,16 +89,17 @@ impl Http {
     }
 
     /// Sends the request once and reads the answer, all within `timeout` after `began`: nothing is
-    /// sent later, even if the process stood still in between.
+    /// sent later, even if the process was suspended in between.
     ///
-    /// If it was sent on a kept connection that broke off before an answer had come, it is sent
-    /// once more, on a new connection: a connection is not the API.
+    /// If a kept connection broke before an answer came, the request is sent once more on a new
+    /// one: the fault is the connection's, not the API's.
     ///
-    /// A body longer than 64 KiB is replaced by its outline. A 200 is then read on until `enough`
-    /// is content with the outline, up to 16 MiB: so a success is known wherever its proof stands.
+    /// A body longer than 64 KiB is replaced by its outline. A 200 is then read on, up to 16 MiB,
+    /// until `enough` accepts the outline: a success is recognised wherever its proof is in the
+    /// body.
     ///
     /// # Errors
-    /// Where there was no whole answer.
+    /// If there was no complete answer.
     pub async fn exchange(
         &self,
         request: Request,
@@ -135,7 +136,7 @@ impl Http {
         {
             tracing::debug!("a kept connection was dead: the request is repeated on a new one");
             if led_nowhere(error) {
-                // So may the others, and each would cost a call seconds.
+                // The pool's other connections may be dead too, and each would cost a call seconds.
                 self.pools.leave(&pool);
             }
             *repeated = true;

@@ -50,12 +50,11 @@ impl std::fmt::Display for Status {
 pub struct Lost {
     /// How that is judged.
     pub verdict: Verdict,
-    /// What it is called in metrics.
+    /// Its name in metrics.
     pub status: Status,
-    /// Whether the request may have gone out and been followed nevertheless.
+    /// Whether the request may have been sent and acted upon nevertheless.
     pub ambiguous: bool,
-    /// What happened, in our own words: an HTTP client's errors show the URL, which may hold the
-    /// token.
+    /// The error in our own words: an HTTP client's errors show the URL, which may hold the token.
     pub message: String,
 }
 
@@ -108,8 +107,8 @@ impl Lost {
         }
     }
 
-    /// What the error means if the call went through a proxy. Its answers to CONNECT can be told by
-    /// their texts only.
+    /// Classifies the error of a call through a proxy. The proxy's answers to CONNECT can be
+    /// recognised only by their texts.
     pub(super) fn through_proxy(error: &reqwest::Error) -> Self {
         let causes = causes(error);
         let answered = |text| causes.iter().any(|cause| cause.to_string() == text);
@@ -126,7 +125,7 @@ impl Lost {
         lost
     }
 
-    /// What the HTTP client's error means. Of all texts only those of TLS are used, which know no
+    /// Classifies the HTTP client's error. The only texts used are those of TLS, which contain no
     /// URL.
     pub(super) fn new(error: &reqwest::Error) -> Self {
         if error.is_builder() {

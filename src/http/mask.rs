@@ -6,17 +6,17 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use crate::model::error::ApiError;
 use crate::model::text;
 
-/// A secret with fewer characters cannot be masked: its like stands in any text, and what is left
-/// would show it.
+/// A secret with fewer characters cannot be masked: its characters occur in any text, and the rest
+/// would reveal it.
 const SHORTEST_MASKABLE: usize = 4;
-/// The beginning of a secret that is masked where the rest of it was cut off, in bytes.
+/// Length in bytes of a secret's beginning that is masked if the rest of it was cut off.
 const BEGINNING: usize = 8;
 
 /// Takes `secrets` out of `error` and cuts it to 2 KiB of JSON.
 ///
-/// Each secret is replaced by `***` wherever it stands, in upper or lower case, as it is or in the
-/// way JSON, HTML, a URL or Base64 write it; so is its beginning, from 8 bytes on, where the API
-/// has cut it. Where one has fewer than 4 characters, all the words are left out.
+/// Each secret is replaced by `***` wherever it occurs, in upper or lower case, as it is or encoded
+/// as in JSON, HTML, a URL or Base64; so is its beginning, from 8 bytes on, if the API has cut it.
+/// If one has fewer than 4 characters, the whole text is left out.
 pub fn mask(error: ApiError, secrets: &[impl AsRef<str>]) -> ApiError {
     let secrets = || secrets.iter().map(AsRef::as_ref);
     if secrets().any(|secret: &str| secret.chars().count() < SHORTEST_MASKABLE) {

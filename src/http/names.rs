@@ -1,4 +1,4 @@
-//! Addresses of a name, looked up anew for each connection, and the one of them to begin with.
+//! Addresses of a name, looked up for each connection, and the one of them to begin with.
 
 use std::error::Error;
 use std::fmt;

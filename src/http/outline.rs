@@ -1,9 +1,8 @@
 //! An outline: the short members of a long JSON object, picked out while it streams by.
 //!
 //! An API may answer with megabytes and put the one member that matters first or last. The outline
-//! of such a body is a small JSON object: members that are long are `null` in it, or, where they
-//! are objects themselves, stand with their own short members. Nothing is checked here; what was no
-//! JSON stays none.
+//! of such a body is a small JSON object: long members are `null` in it, or, if they are objects,
+//! reduced to their own short members. Nothing is checked here; an invalid body stays invalid.
 
 /// A member longer than this is not kept, in bytes.
 const LONGEST_MEMBER: usize = 4 * 1024;
@@ -86,7 +85,7 @@ impl Outline {
         self.end == OutlineEnd::Open
     }
 
-    /// The outline so far; `None` where the body is no object.
+    /// The outline so far; `None` if the body is no object.
     pub(super) fn text(&self) -> Option<Vec<u8>> {
         if self.end == OutlineEnd::NotAnObject || self.depth == 0 && self.end == OutlineEnd::Open {
             return None;
@@ -176,7 +175,7 @@ impl Outline {
         self.inner.clear();
     }
 
-    /// What stands for the current outer member where it is not whole.
+    /// The replacement for the current outer member if it is incomplete or too long.
     fn instead(&self) -> Vec<u8> {
         match self.holds_object {
             true => [b"{".as_slice(), &self.inner.kept, b"}"].concat(),
@@ -185,7 +184,7 @@ impl Outline {
     }
 }
 
-/// The name of a member with its quotes, where it is there as a whole.
+/// The name of a member with its quotes, if it is complete.
 fn name(member: &[u8]) -> Option<&[u8]> {
     let mut escaped = false;
     let end = member.iter().skip(1).position(|&byte| {

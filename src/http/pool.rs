@@ -31,11 +31,11 @@ use crate::http::tls;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest time for which data may stay unacknowledged.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
-/// Silence after which an idle connection is asked whether it still stands: many firewalls forget
-/// one that is silent for minutes.
+/// Silence after which an idle connection is probed: many firewalls forget one that is silent for
+/// minutes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// Shorter than the idle timeouts that servers and what stands before them commonly have (60 s), so
-/// that a connection is seldom closed just when it is used again.
+/// Shorter than the common idle timeouts of servers and of proxies before them (60 s), so that a
+/// connection is seldom closed just when it is used again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// No connection is used for longer, so that a name that leads elsewhere is followed.
 const LONGEST_USE: Duration = Duration::from_secs(5 * 60);

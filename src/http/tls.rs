@@ -10,10 +10,10 @@ use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::config::{ClientCertificate, Tls};
 
-/// What reqwest is given, for each of its clients the same: sessions are resumed from one to the
-/// next, and no file is read again.
+/// The TLS settings shared by all of a target's clients: sessions are resumed from one to the next,
+/// and no file is read again.
 pub(super) fn config(tls: &Tls, secure: bool) -> anyhow::Result<ClientConfig> {
-    // Fails only where one is installed already, which is as good.
+    // Fails only if one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = match &tls.ca_file {
         Some(path) => ClientConfig::builder().with_root_certificates(authorities(path)?),

@@ -37,7 +37,7 @@ const UNANSWERED: u32 = 5;
 /// A client that is connected to no broker and has tried none for so long has forgotten them all.
 /// In an outage it tries one every second.
 const IDLE: Duration = Duration::from_secs(10);
-/// Why a subscriber begins anew then.
+/// Why a subscriber starts over then.
 const FORGOTTEN: &str = "its Kafka client tries to reach no broker any more, as happens after a moment in which the cluster has none";
 /// How long the group's offsets are waited for before they are asked for again.
 const COMMITTED: Duration = Duration::from_secs(2);
@@ -99,10 +99,10 @@ pub struct Callbacks<C> {
     /// The partitions' ends, to be handed over after the records that were polled before they
     /// became known.
     pub(super) ends: Mutex<Option<Vec<LogEnd>>>,
-    /// What the client has said lately.
+    /// Log lines of the client, rate-limited.
     pub(super) chatter: Chatter,
-    /// Partitions of which the end was polled, and nothing since. Unlike the statistics, that event
-    /// comes in its turn behind all records.
+    /// Partitions whose end was polled, with no record since. Unlike the statistics, that event
+    /// arrives in order, behind all records.
     pub(super) at_end: Mutex<HashSet<i32>>,
 }
 
@@ -214,8 +214,8 @@ impl<C: Send + 'static> Callbacks<C> {
         self.membership.rebalances(false, now);
     }
 
-    /// Which topic the partitions are of and how many it has, where each begins, and of which
-    /// nothing is known. Nothing of them is read if that cannot be told; then this client ends.
+    /// The topic's id and number of partitions, each partition's start, and the partitions of which
+    /// nothing is known. If the topic cannot be determined, nothing is read and this client ends.
     fn start(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Start {
         while !self.stopping.load(Ordering::Relaxed) {
             let Some(DescribedTopic {
@@ -266,8 +266,8 @@ impl<C: Send + 'static> Callbacks<C> {
         !is_forgotten
     }
 
-    /// Asks again: just after a topic was made anew, one broker knows it and another still tells of
-    /// the old one. To take that for the new one would be to call everything again.
+    /// Asks again: just after a topic was recreated, one broker knows the new one and another still
+    /// reports the old one. Mistaking the old one for new would repeat every call.
     fn is_sure(&self, consumer: &BaseConsumer<Self>, topic: TopicId) -> bool {
         (0..CONFIRMATIONS).all(|_| {
             std::thread::sleep(CONFIRM);
@@ -275,8 +275,8 @@ impl<C: Send + 'static> Callbacks<C> {
         })
     }
 
-    /// What was committed for the partitions. Asked for until there is an answer: without it
-    /// nothing can begin.
+    /// The group's commits for the partitions. Asks until there is an answer: nothing can begin
+    /// without it.
     fn committed(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -371,7 +371,7 @@ impl<C: Send + 'static> Callbacks<C> {
         }
     }
 
-    /// What was fetched may be dropped and fetched again: ends seen so far say nothing any more.
+    /// Forgets the ends seen so far: fetched records may be dropped and fetched again.
     pub(super) fn forget_ends(&self) {
         if let (Ok(mut at_end), Ok(mut ends)) = (self.at_end.lock(), self.ends.lock()) {
             at_end.clear();

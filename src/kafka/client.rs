@@ -72,8 +72,8 @@ pub fn consumer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
 pub fn producer(kafka: &Kafka, target: &str) -> anyhow::Result<ClientConfig> {
     let mut config = base(kafka);
     config
-        // Where the broker compresses a batch anew, as its topic may ask for, it rewrites header
-        // names that are not UTF-8 (seen with 4.3).
+        // A broker that recompresses a batch, as its topic may ask for, rewrites header names that
+        // are not UTF-8 (seen with 4.3).
         .set("compression.type", "none")
         .set("linger.ms", "0")
         // A dead letter is a record with headers added: larger than the largest record. The broker
@@ -185,8 +185,8 @@ fn base(kafka: &Kafka) -> ClientConfig {
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("client.id", format!("user-courier-{}", kafka.instance_id))
-        // Of a topic that is gone, a producer and an admin client would ask with every look that it
-        // be created.
+        // Otherwise every metadata request of a producer or admin client would ask the broker to
+        // create a deleted topic.
         .set("allow.auto.create.topics", "false")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
@@ -227,7 +227,7 @@ pub fn words(error: &KafkaError) -> String {
     }
 }
 
-/// What to do about an error, in itself and in the client's words for it.
+/// Advice for an error, based on its code and on the client's message.
 pub fn advice(error: &KafkaError, reason: &str) -> &'static str {
     match refusal(error, reason) {
         Some(BrokerRefusal::Login) => {
@@ -251,7 +251,7 @@ pub fn refusal_advice(error: &KafkaError, reason: &str) -> Option<&'static str> 
     refusal(error, reason).map(|_| advice(error, reason))
 }
 
-/// What a broker has said no to, or we have to it.
+/// A refusal by a broker, or our refusal of the broker.
 enum BrokerRefusal {
     Login,
     Tls,

@@ -1,4 +1,4 @@
-//! What a consumer group has committed, asked by somebody who is no member of it.
+//! Committed offsets of a consumer group, read without joining it.
 
 use std::time::Duration;
 

@@ -45,14 +45,14 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the client may take to go to another offset.
 const SEEK: Duration = Duration::from_secs(5);
 
-/// What a subscriber tells its polling thread.
+/// An order from a subscriber to its polling thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Read nothing for now.
     Pause,
     /// Read on.
     Resume,
-    /// Read the partition anew, as if it were assigned with this commit.
+    /// Read the partition again, as if it were assigned with this commit.
     Seek(i32, Commit),
     /// Let all partitions go, leave the group, and end.
     Leave,
@@ -65,17 +65,17 @@ pub struct Consumer<C: Send + 'static> {
     thread: JoinHandle<()>,
 }
 
-/// What a consumer shares with its subscriber.
+/// State shared by a consumer and its subscriber.
 pub struct ConsumerShared {
     /// Renewed by the polling thread.
     pub lease: Arc<Lease>,
-    /// Looked at by the publisher.
+    /// Checked by the publisher.
     pub ownership: Arc<Ownership>,
-    /// What the threads find out about the group and the brokers.
+    /// The threads' findings about the group and the brokers.
     pub membership: Arc<Membership>,
     /// Handed on from client to client.
     pub offsets: Arc<Offsets>,
-    /// Where rebalances are counted.
+    /// Counts rebalances.
     pub metrics: TargetMetrics,
 }
 
@@ -169,7 +169,7 @@ impl<C: Send + 'static> Consumer<C> {
         self.client.clone()
     }
 
-    /// Signs of life of the polling thread: a number that stands still is a thread that does.
+    /// Signs of life of the polling thread: if the number does not change, the thread hangs.
     pub fn beats(&self) -> u64 {
         self.client.context().beats.load(Ordering::Relaxed)
     }
@@ -217,9 +217,9 @@ pub(super) fn is_fenced<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) 
     )
 }
 
-/// Whether that was another instance. A broker that stood still for longer than our session, or a
-/// coordinator that moved, may find two of our own requests to join, and fences one of them, perhaps
-/// after the other has made us a member; an instance that takes our name finds us as one.
+/// Whether that was another instance. A broker that was suspended for longer than our session, or a
+/// coordinator that moved, may find two of our own requests to join, and fences one of them,
+/// perhaps after the other has made us a member; an instance that takes our name finds us as one.
 fn is_taken<C: Send + 'static>(client: &BaseConsumer<Callbacks<C>>) -> bool {
     let (context, now) = (client.context(), Instant::now());
     let late_answers = context.membership.expects_late_answers(now);
@@ -355,7 +355,7 @@ impl<C: Send + 'static, F: ClaimFilter<C>> Polling<C, F> {
         step
     }
 
-    /// What was last seen of the partition's log.
+    /// The last known bounds of the partition's log.
     fn log(&self, partition: i32) -> Option<LogBounds> {
         LogBounds::last_seen(self.client.client(), &self.topic, partition)
     }
@@ -410,7 +410,7 @@ impl<C: Send + 'static, F: ClaimFilter<C>> Polling<C, F> {
         }
     }
 
-    /// What comes of the partition from now on comes from the commit's offset on.
+    /// Continues the partition from the commit's offset.
     fn seek(&self, partition: i32, commit: Commit) {
         let context = self.client.context();
         // It may have been let go meanwhile.
@@ -460,8 +460,8 @@ impl<C: Send + 'static, F: ClaimFilter<C>> Polling<C, F> {
     }
 }
 
-/// What the client is asked for to read from that offset on: from 0, whatever the log's first offset
-/// is by now.
+/// The position to request from the client: offset 0 means the log's first offset, whatever that is
+/// by now.
 fn sought(offset: i64) -> Offset {
     if offset == 0 {
         Offset::Beginning

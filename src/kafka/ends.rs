@@ -1,7 +1,6 @@
-//! Where the partitions end, asked for every few seconds, once for all subscribers. A consumer
-//! learns that only from what it fetches, so not of partitions that are paused. The questions wait
-//! for their answers, and a question that is given up closes its connection: hence a thread and a
-//! client of their own.
+//! Partition ends, polled every few seconds, once for all subscribers. A consumer learns them only
+//! from its fetches, so not for paused partitions. The requests block, and one that times out
+//! closes its connection: hence a separate thread and client.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long one broker may take to answer.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// What the brokers have told last.
+/// The brokers' latest answers.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     /// One past the last record of each partition, as far as its leader has answered in the last
@@ -75,7 +74,7 @@ impl Asking {
         while !self.told.is_closed() {
             let answered = self.ask();
             if !answered {
-                // A new one reads secrets and certificates anew, should they be what is wrong.
+                // A new client reads secrets and certificates again, in case they are the cause.
                 self.client = None;
             }
             std::thread::sleep(PAUSE);
@@ -179,8 +178,8 @@ fn found(client: &BaseConsumer, topic: &str) -> Option<Found> {
 
 fn make(kafka: &Kafka) -> anyhow::Result<BaseConsumer> {
     let mut config = client::inspector(kafka)?;
-    // The end of the log, and not that of what can be read: what stands behind an open transaction
-    // waits as well.
+    // The end of the log, not of its readable part: records behind an open transaction wait as
+    // well.
     config.set("isolation.level", "read_uncommitted");
     config
         .create()

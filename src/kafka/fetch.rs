@@ -23,13 +23,13 @@ const ANSWER: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of records that are handed over at once: one more record may pass it.
 const MAX_BYTES: usize = 2 << 20;
-/// Of two wanted records that are no further apart, the ones between are read too: that is faster
-/// than to begin anew.
+/// Records between two wanted ones at most this far apart are read too: that is faster than to
+/// seek.
 const NEAR: i64 = 2_000;
 /// How long a client that is not needed is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What is to be read again.
+/// A request to read records again.
 #[derive(Debug)]
 pub struct FetchRequest {
     /// The partition.
@@ -40,14 +40,14 @@ pub struct FetchRequest {
     pub offsets: Vec<i64>,
 }
 
-/// What was read again: the first of the wanted offsets, or none of them where that failed.
+/// The result of a request: the first of the wanted offsets, or none of them if reading failed.
 #[derive(Debug)]
 pub struct Fetched<C> {
     /// The partition.
     pub partition: i32,
     /// As in the request.
     pub epoch: u64,
-    /// The offsets in their order, each with what stands there, unless it is gone from the topic.
+    /// The offsets in their order, each with its record, unless that is gone from the topic.
     pub found: Vec<(i64, Option<Box<C>>)>,
 }
 

@@ -7,27 +7,27 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::kafka::message::{Message, MessageRefusal};
 
-/// What became of a message.
+/// The delivery report of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     /// Its place among those that were sent.
     pub(crate) number: usize,
-    /// The partition, or -1 where it came to none.
+    /// The partition, or -1 if it reached none.
     pub(crate) partition: i32,
     /// Its offset.
     pub(crate) result: Result<i64, Code>,
 }
 
-/// Of what an error speaks.
+/// The subject of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
-    /// Of one message, perhaps another one of its batch.
+    /// One message, perhaps another one of its batch.
     Message(MessageRefusal),
-    /// Of the topic.
+    /// The topic.
     Topic,
-    /// Of time: no answer came.
+    /// A timeout: no answer came.
     Time,
-    /// Of the transaction, which has failed over something else.
+    /// The transaction, which failed for another reason.
     Transaction,
 }
 
@@ -65,7 +65,7 @@ type Spot<'a> = (&'a str, i32);
 /// nothing.
 const LITTLE: usize = 64 << 10;
 
-/// What was found.
+/// The conclusions from the delivery reports of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
     /// Messages that were certainly refused for themselves.
@@ -139,7 +139,8 @@ impl Findings {
         findings
     }
 
-    /// Who is guilty of what was refused at one spot.
+    /// Sorts the messages refused at one spot: guilty ones, and unclear ones, which need smaller
+    /// batches.
     fn look(
         &mut self,
         messages: &[Message],
@@ -283,7 +284,7 @@ mod tests {
             each.guilty,
             [(0, MessageRefusal::Size), (2, MessageRefusal::Size)]
         );
-        // So is one that is the only one refused in its partition.
+        // The same holds for the only one refused in its partition.
         assert_eq!(
             found(&three(KEY), &reports(&[OK, large, OK])).guilty,
             [(1, MessageRefusal::Size)]
@@ -300,7 +301,7 @@ mod tests {
                 .len(),
             3
         );
-        // What they all miss is likely what is missed.
+        // The missing key, which they have in common, is the likely cause.
         assert_eq!(found(&three(None), &reports(&[invalid; 3])).guilty.len(), 3);
     }
 
@@ -335,7 +336,7 @@ mod tests {
                 ..Findings::default()
             }
         );
-        // So little would have got through.
+        // A batch this small would have got through.
         assert_eq!(
             found(&of(10), &reports(&[purged, late, purged])).stuck,
             [0, 1, 2]

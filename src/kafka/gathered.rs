@@ -1,4 +1,4 @@
-//! What the polling thread reads at once, before it hands it over.
+//! Records gathered by the polling thread before it hands them over together.
 
 use crate::kafka::Read;
 use crate::kafka::offsets::{OffsetStep, Reset};
@@ -53,7 +53,7 @@ impl<C> Gathered<C> {
         }
     }
 
-    /// What was found out with the last poll. Returns what is to be told of at once.
+    /// Adds the result of the last poll. Returns a reset to report at once.
     pub(super) fn step(&mut self, step: OffsetStep) -> Option<Reset> {
         match step {
             OffsetStep::ReadAfter(reset) => {

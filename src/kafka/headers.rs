@@ -53,8 +53,8 @@ fn read(headers: &BorrowedHeaders) -> (Vec<Header>, Option<OwnedHeaders>) {
     (readable, verbatim)
 }
 
-/// Headers for a message to be sent: ours, or, where a name was not UTF-8, the record's own with
-/// `added` behind them.
+/// Headers for a message to be sent: ours, or, if a name was not UTF-8, the record's own followed
+/// by `added`.
 pub fn to_send(headers: &[Header], verbatim: Option<&OwnedHeaders>) -> OwnedHeaders {
     let start = verbatim
         .cloned()

@@ -34,7 +34,7 @@ struct Reports {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What is worse than a warning comes as an error too.
+        // Anything worse than a warning is reported as an error too.
         if level as i32 >= RDKafkaLogLevel::Warning as i32 {
             self.chatter.log(None, level, facility, message);
         }

@@ -66,7 +66,7 @@ impl Held {
         }
     }
 
-    /// `Instant` stands still while the machine is suspended, and the group's clock does not: the
+    /// `Instant` does not advance while the machine is suspended, but the group's clock does: the
     /// lease ends with the sleep.
     fn look(&mut self, slept: Duration) {
         if slept > self.slept + SLEPT {
@@ -77,7 +77,7 @@ impl Held {
     }
 }
 
-/// How long the machine has been suspended since it booted, where the system tells.
+/// How long the machine has been suspended since it booted, if the system tells.
 #[cfg(target_os = "linux")]
 fn slept() -> Duration {
     use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -97,7 +97,7 @@ fn slept() -> Duration {
     Duration::ZERO
 }
 
-/// What the statistics say of a broker, and of the group's coordinator.
+/// A broker's statistics, and those of the group's coordinator.
 #[derive(Debug, Deserialize)]
 pub(super) struct BrokerStatistics {
     pub(super) state: String,
@@ -122,7 +122,7 @@ struct SentRequests {
     heartbeats: u64,
 }
 
-/// What the statistics say of the requests answered since the last look.
+/// Statistics of the requests answered since the previous report.
 #[derive(Debug, Default, Deserialize)]
 struct RoundTrips {
     cnt: u64,
@@ -145,8 +145,8 @@ pub(super) struct Pulse {
     /// The connection by its number, and how many requests had been given up on it: either changes
     /// when an answer is lost.
     connection: (i64, u64),
-    /// Earlier looks at this connection, with the heartbeats sent by then; the group had us as a
-    /// member at each.
+    /// Earlier observations of this connection, with the heartbeats sent by then; the group had us
+    /// as a member at each.
     looks: VecDeque<(Instant, u64)>,
 }
 

@@ -20,8 +20,8 @@ const LINES: u32 = 5;
 /// Kinds of lines, at most: librdkafka has some dozens.
 const KINDS: usize = 256;
 
-/// What one client has said lately. Whatever is too much is logged at `debug`, and counted in the
-/// next line of its kind.
+/// Rate limit for the log lines of one client. Lines above it are logged at `debug` and counted in
+/// the next line of their kind.
 #[derive(Debug, Default)]
 pub(super) struct Chatter(Mutex<HashMap<String, Window>>);
 

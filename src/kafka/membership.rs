@@ -15,8 +15,8 @@ const LATE_ANSWERS: Duration = Duration::from_secs(30);
 /// The bytes that are kept of what a client reports.
 const WORDS: usize = 500;
 
-/// What is known of one subscriber's membership. Shared by its consumer's threads, which find out,
-/// and its loop, which tells of it.
+/// The state of one subscriber's membership. Its consumer's threads update it, and its loop reports
+/// it.
 #[derive(Debug)]
 pub struct Membership {
     /// Within this time a rebalance is over, unless something is wrong.
@@ -37,11 +37,11 @@ struct MembershipFacts {
     rebalancing: Option<Instant>,
     /// A broker answered any other question.
     answered: Option<Instant>,
-    /// What a client reported last, and when.
+    /// The latest report of a client, and its time.
     report: Option<(Instant, String)>,
 }
 
-/// What a look at the membership shows.
+/// A snapshot of the membership.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MembershipView {
     /// The subscriber is in its group, and the brokers answer.
@@ -50,12 +50,12 @@ pub struct MembershipView {
     pub member: bool,
     /// When there last was proof of that; none before the group was joined.
     pub proven: Option<Instant>,
-    /// What a client reported last, and when. Bears no secret.
+    /// The latest report of a client, and its time. Contains no secret.
     pub report: Option<(Instant, String)>,
 }
 
 impl MembershipFacts {
-    /// What is wrong where no client has reported anything.
+    /// The likely fault if no client has reported any.
     fn silence(&self) -> &'static str {
         if self.heard.is_none() {
             "the consumer group is not joined yet"
@@ -128,7 +128,7 @@ impl Membership {
         }
     }
 
-    /// How it stands now.
+    /// A snapshot of the membership at `now`.
     pub fn standing(&self, now: Instant) -> MembershipView {
         let Ok(facts) = self.facts.lock() else {
             return MembershipView::default();
@@ -272,7 +272,7 @@ mod tests {
             words(&membership, at(44))
                 .is_some_and(|words| words.contains("went on without this instance"))
         );
-        // What was reported since we were last heard is the likely cause.
+        // Anything reported since the last sign of life is the likely cause.
         membership.reported(&"x".repeat(5000), at(12));
         assert!(
             words(&membership, at(44))

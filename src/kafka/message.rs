@@ -14,7 +14,7 @@ const SHORT_ERROR: usize = 100;
 /// and, if that does not suffice, each part of its event's identity to this many.
 const SHORT_IDENTITY: usize = 64;
 
-/// What a message is to its readers, which decides what may be changed of it.
+/// The kind of a message, which decides what may be changed in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
     /// An outcome: it always keeps its data.
@@ -37,7 +37,7 @@ pub enum MessageRefusal {
 }
 
 impl MessageRefusal {
-    /// What to do about it.
+    /// The advice shown to operators.
     pub fn advice(self) -> &'static str {
         match self {
             MessageRefusal::Size => {
@@ -56,11 +56,11 @@ impl MessageRefusal {
 /// A message to be sent within a transaction.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// What it is.
+    /// Its kind.
     pub kind: MessageKind,
-    /// The place, within its batch, of the ending that it tells of.
+    /// The index, within its batch, of the ending that it reports.
     pub ending: usize,
-    /// The record that it tells of.
+    /// The record that it reports on.
     pub origin: Place,
     /// The topic it goes to.
     pub topic: String,
@@ -76,9 +76,9 @@ pub struct Message {
     pub verbatim_headers: Option<OwnedHeaders>,
     /// Milliseconds since 1970; `None` is now.
     pub timestamp_ms: Option<i64>,
-    /// What was changed of it.
+    /// The parts changed so far.
     pub altered: AlteredParts,
-    /// Why, at last.
+    /// The last refusal, if any.
     pub refusal: Option<MessageRefusal>,
 }
 
@@ -175,7 +175,7 @@ impl Message {
             .then_some(Part::Headers)
     }
 
-    /// Of a dead letter, the only one of the added headers that can be long.
+    /// Shortens a dead letter's error message, the only one of the added headers that can be long.
     fn shorten_message(&mut self) -> Option<Part> {
         let header = self
             .headers
@@ -319,7 +319,7 @@ mod tests {
         message(MessageKind::Outcome, key, value, headers)
     }
 
-    /// What is changed at each step until none is left.
+    /// The changes made at each step, until none is left.
     fn steps(message: &mut Message, refusal: MessageRefusal) -> Vec<String> {
         let mut steps = Vec::new();
         while message.alter(refusal) {
@@ -445,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_size_is_that_of_the_batch_which_a_broker_measures() {
-        // What Kafka 4.3 takes with max.message.bytes of that value, and refuses with one less.
+        // Kafka 4.3 accepts it with `max.message.bytes` of that value and refuses it with one less.
         let small = Message {
             headers: vec![],
             ..message(MessageKind::Update, Some(b"k"), vec![b'x'; 100], vec![])

@@ -1,8 +1,8 @@
 //! Kafka: a polling thread that turns callbacks into one stream of inputs, and a publisher that
 //! settles in transactions.
 //!
-//! Both are threads, since the client's calls block. A subscriber has one of each; one more for all
-//! of them asks where the partitions end.
+//! Both are threads, since the client's calls block. A subscriber has one of each; one more thread,
+//! shared by all, polls the partition ends.
 
 mod assignment;
 pub mod client;
@@ -55,11 +55,11 @@ pub trait ClaimFilter<C>: Send + 'static {
     /// Whether a record with that value may be: a look, before the record is copied and read.
     fn may_claim(&self, value: Option<&[u8]>) -> bool;
 
-    /// What is made of a record that is.
+    /// Converts such a record; `None` if it is not the subscriber's after all.
     fn claim(&self, record: Record) -> Option<Box<C>>;
 }
 
-/// What a consumer tells its subscriber, in the order in which it happened.
+/// An event from a consumer to its subscriber, in the order of occurrence.
 #[derive(Debug)]
 pub enum Input<C> {
     /// Records, in the order of their partitions.
@@ -80,7 +80,7 @@ pub enum Input<C> {
     Cut(i32, i64),
     /// The update topic does not exist, or it does again.
     Missing(bool),
-    /// The update topic is another one now: nothing more comes, and the subscriber must begin anew.
+    /// The update topic is another one now: nothing more comes, and the subscriber must start over.
     Remade,
     /// Partitions must be let go; the polling thread waits for `released`, so that nobody else has
     /// them before.
@@ -91,10 +91,10 @@ pub enum Input<C> {
         lost: bool,
         /// When calls in flight must be given up.
         give_up_at: Instant,
-        /// To be told of each partition that is drained.
+        /// Receives each partition that is drained.
         released: SyncSender<i32>,
     },
-    /// Where the partitions end: what cannot be seen from records.
+    /// Partition ends, which records alone do not show.
     Ends(Vec<LogEnd>),
     /// The client cannot go on.
     Failed(ClientFailure),
@@ -109,7 +109,7 @@ pub enum ClientFailure {
     InstanceTaken,
     /// A request of our own to join the group, answered late, put us out of it again.
     Outrun,
-    /// Anything else: the subscriber must begin anew.
+    /// Anything else: the subscriber must start over.
     Other(String),
 }
 

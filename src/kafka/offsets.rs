@@ -1,5 +1,5 @@
-//! What the offsets of the update topic stand for: which topic they are of, how far each partition
-//! was read, and whether its log still is the one that was read.
+//! The meaning of the update topic's offsets: their topic, how far each partition was read, and
+//! whether its log still is the one that was read.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -14,11 +14,11 @@ use engine::{Commit, TopicId};
 /// Why a partition is not read on from where it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetCause {
-    /// The topic was deleted and made anew.
+    /// The topic was deleted and recreated.
     Remade,
     /// Its first records were deleted before they were read.
     Deleted,
-    /// Its last records are gone, and others stand in their place.
+    /// Its last records are gone, and others have taken their offsets.
     Truncated,
     /// The group has no offset, and outcomes of the partition's records exist.
     Forgotten,
@@ -87,16 +87,16 @@ impl Reset {
     }
 }
 
-/// What to do with a record.
+/// The next step for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OffsetStep {
     /// Read it.
     Read,
-    /// Read it. What was before it is gone.
+    /// Read it. The records before it are gone.
     ReadAfter(Reset),
-    /// Leave it: the log was cut at this offset, and the partition is read anew.
+    /// Leave it: the log was cut at this offset, and the partition is read again.
     Cut(Reset),
-    /// Leave it: it may be one of another topic, or its partition is about to be read anew.
+    /// Leave it: it may be one of another topic, or its partition is about to be read again.
     Leave,
 }
 
@@ -176,9 +176,9 @@ impl Offsets {
         })
     }
 
-    /// Partitions of this topic were assigned, with what was committed for them. A commit of
-    /// another topic is replaced by one of nothing. Returns what is to be told of that, and the
-    /// partitions of which nothing at all is known.
+    /// Partitions of this topic were assigned, with their commits. A commit of another topic is
+    /// replaced by an empty one. Returns the resets to report, and the partitions of which nothing
+    /// at all is known.
     pub(super) fn assigned(
         &self,
         topic: TopicId,

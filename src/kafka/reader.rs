@@ -38,7 +38,7 @@ pub enum ReadFailure {
 pub trait Watch {
     /// A task begins: what it is, and how many steps it has.
     fn begin(&mut self, what: &str, steps: u64);
-    /// So many steps are done.
+    /// Reports progress: `done` steps of all so far.
     fn advance(&mut self, done: u64);
     /// It is done.
     fn end(&mut self);
@@ -51,16 +51,16 @@ impl Watch for () {
     fn end(&mut self) {}
 }
 
-/// What is seen of a topic.
+/// Visibility of a topic's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
-    /// What was committed, up to the first open transaction.
+    /// Committed records, up to the first open transaction.
     Committed,
     /// Everything that was written, whether it is ever committed or not.
     Written,
 }
 
-/// What to do after a record was seen.
+/// Whether to read on after a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Go {
     /// Read on.
@@ -121,7 +121,7 @@ impl Topic {
             .collect()
     }
 
-    /// What can be seen now of one partition.
+    /// The records of one partition that can be seen now.
     ///
     /// # Errors
     /// If the broker does not answer.
@@ -177,7 +177,7 @@ impl Topic {
         Ok(ends)
     }
 
-    /// The topic's id; unknown where the broker tells none.
+    /// The topic's id; unknown if the broker reports none.
     ///
     /// # Errors
     /// If the broker does not answer.
@@ -268,8 +268,8 @@ impl Topic {
                     span.from = next;
                     (go == Go::NextPartition || next >= span.to).then_some(partition)
                 }
-                // What stands between the last record and the end has no records: markers of
-                // transactions, or what was compacted.
+                // The offsets between the last record and the end hold no records: they are
+                // transaction markers or were compacted.
                 Some(Err(KafkaError::PartitionEOF(partition))) => Some(partition),
                 Some(Err(error)) if is_passing(&error) && heard.elapsed() < 2 * ANSWER => continue,
                 Some(Err(error)) => return Err(self.silent(&error)),

@@ -1,5 +1,5 @@
-//! What a group has settled before, as its outcomes tell: the committed offsets of a group are
-//! forgotten a week after its last member left, and at once when their topic is deleted.
+//! A group's earlier progress, as its outcomes show it: Kafka forgets committed offsets a week
+//! after the group's last member left, and at once if their topic is deleted.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::config::Kafka;
 use crate::kafka::{client, headers};
 use crate::model::outcome::{RecordPlace, source};
 
-/// So many outcomes are looked at in each partition of their topic: the last ones.
+/// The number of outcomes read in each partition of their topic: the last ones.
 const LOOK: i64 = 500;
 /// How long the broker may take for one answer, and for all outcomes together.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -27,8 +27,8 @@ struct SettledOutcome {
     record: RecordPlace,
 }
 
-/// Of which partitions of the update topic the last outcomes of this target from before `time`
-/// settle a record, and up to which offset.
+/// The partitions of the update topic in which this target's last outcomes from before `time`
+/// settle a record, each with the offset up to which they do.
 ///
 /// # Errors
 /// If the broker does not answer.

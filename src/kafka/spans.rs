@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-/// Of two wanted records that are no further apart, the ones between are read too: that is faster
-/// than to begin anew.
+/// Records between two wanted ones at most this far apart are read too: that is faster than to
+/// seek.
 const NEAR: i64 = 2_000;
 
-/// Where a record stands within a topic: partition and offset.
+/// A record's position within a topic: partition and offset.
 pub type Spot = (i32, i64);
 
 /// A stretch of a partition: the offsets from `from` on, below `to`.
@@ -20,8 +20,8 @@ pub struct Span {
     pub to: i64,
 }
 
-/// What to read for the wanted records of a topic with so many partitions: the spans of each, in
-/// their order.
+/// The spans to read for the wanted records of a topic with `partitions` partitions, in order, by
+/// partition.
 pub(super) fn runs(wanted: &HashSet<Spot>, partitions: i32) -> BTreeMap<i32, Vec<Span>> {
     let mut sorted: Vec<_> = wanted
         .iter()

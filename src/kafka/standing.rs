@@ -1,5 +1,5 @@
-//! Standing: what is known of topics that refused something lately, so that each is not found out
-//! anew with every transaction.
+//! Standing: topics that refused something lately, remembered so that transactions need not find it
+//! out again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ const DOUBTED: Duration = Duration::from_secs(60);
 /// and as much longer as so many bytes a second take.
 const SLOW_LINK: f64 = 50_000.0;
 
-/// What is known of all of them.
+/// The progress of all topics, by name.
 #[derive(Debug, Default)]
 pub(super) struct TopicsProgress(HashMap<String, TopicProgress>);
 

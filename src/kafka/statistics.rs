@@ -1,4 +1,4 @@
-//! What is read of the statistics that the Kafka client hands over every second or so.
+//! The part that is used of the Kafka client's statistics, which come about once a second.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -44,12 +44,12 @@ pub(super) struct PartitionStatistics {
     ls_offset: i64,
     eof_offset: i64,
     next_offset: i64,
-    /// What was fetched and not yet polled, whichever partition it is of.
+    /// Records fetched and not yet polled, of all partitions.
     pub(super) fetchq_cnt: i64,
 }
 
 impl PartitionStatistics {
-    /// Statistics overtake the records that wait to be polled: the end is reached only where none
+    /// Statistics overtake the records that wait to be polled: the end is reached only if none
     /// wait.
     pub(super) fn end(&self, partition: i32) -> Option<LogEnd> {
         (self.fetch_state == "active" && self.ls_offset >= 0).then_some(LogEnd {

@@ -14,10 +14,10 @@ use engine::TopicId;
 /// Pause between two questions. Fetches of a topic that is gone fail at once; this finds out too if
 /// nothing is fetched.
 const PAUSE: Duration = Duration::from_secs(2);
-/// A topic is missed for so long before that is told: one that is made anew is missing for a
+/// How long a topic must be missing before it is reported: one that is recreated is missing for a
 /// moment.
 const GRACE: Duration = Duration::from_secs(5);
-/// A topic that stays missing is told of again after this time.
+/// A topic that stays missing is reported again after this time.
 const TELL: Duration = Duration::from_secs(60);
 /// How long the assignment of partitions waits for one answer.
 const WAIT: Duration = Duration::from_secs(6);
@@ -26,7 +26,7 @@ const BREATH: Duration = Duration::from_millis(200);
 /// After so many answers that are refusals it goes on without the id.
 const REFUSALS: u32 = 5;
 
-/// What is news of the topic.
+/// A change of the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
     /// It does not exist.

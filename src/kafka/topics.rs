@@ -26,7 +26,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// Records are near the end of their retention in the last tenth of it.
 const NEAR_TENTHS: i64 = 9;
 
-/// What a topic is set to, as far as it matters here.
+/// A topic's settings that matter here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
     /// Its name.
@@ -50,9 +50,9 @@ pub struct TopicSettings {
 /// Something about the topics that does not go well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// What the service promises suffers from it.
+    /// Whether it weakens the service's guarantees.
     pub harms: bool,
-    /// What it is, and what to do.
+    /// The problem, and the fix.
     pub words: String,
 }
 
@@ -129,7 +129,7 @@ pub fn unequal(kafka: &Kafka, topics: &[Found]) -> Option<String> {
     })
 }
 
-/// What of these settings does not go well: updates, outcomes, dead letters.
+/// Problems in these settings, which are those of updates, outcomes and dead letters.
 pub fn remarks(kafka: &Kafka, topics: &[TopicSettings]) -> Vec<Remark> {
     let [updates, outcomes, letters] = topics else {
         return Vec::new();

@@ -47,7 +47,7 @@ static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
 struct Deliveries {
     target: String,
     reports: Mutex<Vec<Report>>,
-    /// What became of the first that was not taken.
+    /// The error of the first message that was refused.
     failed: Mutex<Option<Code>>,
     chatter: Chatter,
 }

@@ -1,17 +1,17 @@
-//! What of a message is changed if its topic refuses it as it is.
+//! The parts of a message that are changed if its topic refuses it as it is.
 
 use std::fmt;
 
 /// A part of a message that was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Part {
-    /// Its key: the record's place stands for it, or nothing.
+    /// Its key, replaced by the record's position or left out.
     Key,
     /// Its value: left out of a dead letter; of an outcome, the longest parts of its data.
     Value,
     /// Its headers, but for those that a dead letter adds.
     Headers,
-    /// What it says of the error.
+    /// The text of the error.
     Error,
 }
 

@@ -1,11 +1,11 @@
-//! What an API or the way to it says of a failure, bounded to what an outcome may hold.
+//! The error of an API, or of the connection to it, bounded to what an outcome may hold.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What an error takes at most in an outcome, as JSON, in bytes.
+/// Maximum size of an error in an outcome, as JSON, in bytes.
 const MAX_BYTES: usize = 2 * 1024;
 
 /// Why an attempt failed, for people.
@@ -66,8 +66,8 @@ fn json_length(error: &ApiError) -> usize {
     serde_json::to_vec(error).map_or(usize::MAX, |json| json.len())
 }
 
-/// The text, cut so that what stands between its quotes in JSON takes `max` bytes at most; `…`
-/// stands for what was cut.
+/// The text, cut so that its JSON form without the quotes takes `max` bytes at most; `…` marks the
+/// cut.
 fn cut_text(text: &str, max: usize) -> String {
     const MARK: &str = "…";
     let width = |character| match character {

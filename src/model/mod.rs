@@ -1,4 +1,4 @@
-//! What the service speaks of: records, events, users, routes, outcomes and dead letters.
+//! The service's vocabulary: records, events, users, routes, outcomes and dead letters.
 
 pub mod altered;
 pub mod dead_letter;

@@ -11,7 +11,7 @@ use rdkafka::message::OwnedHeaders;
 /// keep records for 7 days unless told otherwise.
 const BELIEVED_DAYS: i64 = 30;
 
-/// Where a record stands. Written `topic/partition/offset`.
+/// A record's position, written `topic/partition/offset`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// The topic's name.
@@ -74,23 +74,23 @@ impl Header {
 /// A record of the update topic, copied out of the client's buffers.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Where it stands.
+    /// The record's position.
     pub place: Place,
     /// The key's bytes: the user, by agreement with the senders.
     pub key: Option<Vec<u8>>,
     /// The value's bytes.
     pub value: Option<Vec<u8>>,
-    /// The record's own time, in milliseconds since 1970, where it has one.
+    /// The record's own time, in milliseconds since 1970, if it has one.
     pub timestamp_ms: Option<i64>,
     /// The headers whose names are text, in order.
     pub headers: Vec<Header>,
-    /// All headers as they came, kept only where a name is not UTF-8: such a name can be
-    /// copied on into a dead letter, but not read.
+    /// All headers as they came, kept only if a name is not UTF-8: such a name can be copied on
+    /// into a dead letter, but not read.
     pub verbatim_headers: Option<OwnedHeaders>,
 }
 
 impl Record {
-    /// The value of the first header of that name, where it is text.
+    /// The value of the first header of that name, if it is text.
     pub fn header_text(&self, name: &str) -> Option<&str> {
         let header = self.headers.iter().find(|header| header.name == name)?;
         std::str::from_utf8(header.value.as_deref()?).ok()

@@ -7,8 +7,8 @@ use crate::model::text;
 
 /// One route. An event takes the first whose every glob fits; at least one is given.
 ///
-/// In a glob, `*` stands for any characters, `/` and `.` among them, `?` for one, `[ab]` for one of
-/// those, `{x,y}` for either; a backslash takes the meaning from the character after it.
+/// In a glob, `*` matches any characters, `/` and `.` among them, `?` one, `[ab]` one of those,
+/// `{x,y}` either; a backslash makes the character after it literal.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Must fit the event's `source`.
@@ -19,7 +19,7 @@ pub struct Route {
     pub target: String,
 }
 
-/// Who takes an event.
+/// The target that takes an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim<'a> {
     /// This target.

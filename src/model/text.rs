@@ -16,7 +16,7 @@ pub fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// At most `max` bytes of the text, which ends in `…` where it was cut.
+/// At most `max` bytes of the text, which ends in `…` if it was cut.
 pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
     const MARK: &str = "…";
     if text.len() <= max {
@@ -124,8 +124,7 @@ pub fn percent_decoded(encoded: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The known name that the given one is most like, whatever their case. `None` where nothing is
-/// known.
+/// The known name most similar to the given one, ignoring case. `None` if `known` is empty.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A name of a megabyte would cost a long comparison and is like nothing.
     let name: String = name.chars().take(64).collect::<String>().to_lowercase();

@@ -26,7 +26,7 @@ enum Id {
     Text(Arc<str>),
 }
 
-/// What an API takes as an id.
+/// The form of an API's ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdForm {
     /// An integer from 1 to 2^63-1.

@@ -1,4 +1,4 @@
-//! The ancestry of updates: where each first stood, before it was dead-lettered and replayed,
+//! The ancestry of updates: the first position of each, before it was dead-lettered and replayed,
 //! perhaps more than once.
 
 use std::collections::{HashMap, HashSet};
@@ -16,11 +16,11 @@ use crate::operator::plan::First;
 /// More replays of one update than this are not followed back.
 const GENERATIONS: usize = 100;
 
-/// The dead letter that a record was, where it says that it was one ([`replay_of`]).
+/// The dead letter that a record replays, if the record names one ([`replay_of`]).
 pub(super) type Link = Option<Option<Place>>;
 
-/// Which records of the update topic are replays, and of which dead letters: as the outcomes say. A
-/// header alone proves nothing, since senders may copy it.
+/// The records of the update topic that replay dead letters, and which ones, according to the
+/// outcomes. A header alone proves nothing, since senders may copy it.
 #[derive(Default)]
 pub(super) struct Replays {
     /// By dead letter, the records that it became.
@@ -67,7 +67,7 @@ impl Replays {
     }
 }
 
-/// Where an update first stood, as far back as it could be followed.
+/// An update's first position, as far back as it could be followed.
 pub(super) struct Beginning {
     pub(super) first: First,
     /// When it failed there, if it was replayed since.
@@ -76,9 +76,9 @@ pub(super) struct Beginning {
     pub(super) sure: bool,
 }
 
-/// Follows each update from where it stands back to where it first stood: from the dead letter that
-/// it was, to the record that this one was of. Where a record says that it was a dead letter, and
-/// no outcome confirms that, it stands where it stands.
+/// Follows each update from its position back to its first one: from the dead letter that it was,
+/// to that letter's original record, and so on. If no outcome confirms a record's claim that it was
+/// a dead letter, its own position is its first.
 pub(super) fn beginnings(
     desk: &Desk,
     updates: Vec<(First, Link)>,

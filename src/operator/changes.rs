@@ -30,8 +30,8 @@ pub fn names(all: &[String], some: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// The record's value with these parts left out of `data.changes`, and every other byte as it was.
-/// `None` where it cannot be read.
+/// The record's value without these parts of `data.changes`, and every other byte as it was. `None`
+/// if it cannot be read.
 pub fn without(api: &Api, record: &Record, left_out: &[String]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(record.value.as_deref()?).ok()?;
     let edited = if event::is_structured(record) {

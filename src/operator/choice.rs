@@ -22,12 +22,12 @@ pub type Mended = HashMap<Spot, Record>;
 pub struct Choice {
     /// Each of them.
     pub letters: Vec<Chosen>,
-    /// What else was seen.
+    /// Other records seen.
     pub aside: Remarks,
 }
 
 impl Choice {
-    /// All that the filter takes.
+    /// All that match the filter.
     ///
     /// # Errors
     /// If the broker does not answer.
@@ -93,7 +93,7 @@ impl Choice {
         self
     }
 
-    /// The same once it is known where each first stood.
+    /// Orders each user's letters by their first positions, once those are known.
     fn order_by_first(&mut self) {
         let mut lanes: HashMap<Arc<TargetUser>, Vec<usize>> = HashMap::new();
         for (number, one) in self.letters.iter().enumerate() {
@@ -138,8 +138,8 @@ impl Choice {
 /// Letters of one user in the order in which they first came: within a partition by their offsets,
 /// and across partitions by their times, as long as those go up with the offsets.
 fn in_order(mut letters: Vec<Chosen>) -> Vec<Chosen> {
-    // On a topic that was made anew since, none has a place; where each stood on the old one tells
-    // then.
+    // On a topic that was recreated since, no letter has a position; then their positions on the
+    // old one decide.
     letters.sort_by_key(|one| (one.first.partition, one.first.offset, one.origin, one.spot));
     let mut latest: HashMap<i32, Option<i64>> = HashMap::new();
     let with_time = |one: Chosen| {

@@ -14,31 +14,31 @@ use crate::operator::letter::{Letter, replay_of};
 use crate::operator::plan::First;
 use engine::verdict::Reason;
 
-/// Why a letter from before the update topic was made anew should not be sent.
+/// Why a letter from before the update topic was recreated should not be sent.
 pub(super) const FROM_BEFORE: &str = "it is from before the update topic was made anew: what came after it there cannot be told any more";
 
 /// A dead letter that somebody wants to act on, without its content.
 #[derive(Clone, Debug)]
 pub struct Chosen {
-    /// Where it stands on the dead-letter topic.
+    /// Its position on the dead-letter topic.
     pub spot: Spot,
     /// Its target, or `unclaimed`.
     pub target: Arc<str>,
-    /// Its user, where known.
+    /// Its user, if known.
     pub user: Option<UserId>,
     /// Why it is one.
     pub reason: Reason,
-    /// Whose it would be now.
+    /// The user to whom it would go now.
     pub lane: Option<Arc<TargetUser>>,
-    /// What it sets.
+    /// The parts that it sets.
     pub parts: Arc<[String]>,
-    /// What a replay should be warned of, though it does not hinder it.
+    /// A warning for a replay, which does not prevent it.
     pub remark: Option<Arc<str>>,
-    /// Where its record stands on the update topic.
+    /// Its record's position on the update topic.
     pub origin: Spot,
-    /// Where it first stood there.
+    /// Its first position there.
     pub first: First,
-    /// It is from before the update topic was made anew.
+    /// It is from before the update topic was recreated.
     pub from_before: bool,
     /// When it failed for the first time.
     pub since: Timestamp,
@@ -57,7 +57,7 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// What is needed of a letter. `content` is the record that would be sent.
+    /// Extracts the facts needed of a letter. `content` is the record that would be sent.
     pub fn new(desk: &Desk, letter: &Letter, content: &Record) -> Self {
         let reading = desk.judge.read(content);
         let facts = &letter.facts;

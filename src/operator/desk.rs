@@ -31,7 +31,8 @@ pub struct Desk {
     pub updates: Topic,
     /// Its id.
     pub topic_id: TopicId,
-    /// What its partitions tell of its age, once that is asked.
+    /// The end of each of its partitions and the time of its first record, once they were asked
+    /// for.
     logs: OnceLock<HashMap<i32, (i64, Option<Timestamp>)>>,
     /// The outcome topic.
     pub outcomes: Topic,
@@ -39,7 +40,7 @@ pub struct Desk {
     pub letters: Topic,
 }
 
-/// What was seen besides the dead letters asked for.
+/// Other records seen besides the dead letters asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remarks {
     /// Records of the dead-letter topic that are no dead letters of this service.
@@ -109,8 +110,8 @@ impl Desk {
         })
     }
 
-    /// Of each partition of the update topic the end, and when its very first record was written,
-    /// as long as that is there.
+    /// The end of each partition of the update topic, and the time of its very first record as long
+    /// as that is there.
     fn read_logs(&self) -> Result<HashMap<i32, (i64, Option<Timestamp>)>, ReadFailure> {
         let spans = self.updates.spans()?;
         let mut logs: HashMap<_, _> = spans

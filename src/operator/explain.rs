@@ -18,12 +18,12 @@ use crate::operator::{Filter, Letter, ReadFailure, Watch};
 use engine::Spent;
 use engine::checkpoint::Checkpoint;
 
-/// So many of the updates that wait, and of the outcomes, are kept.
+/// Maximum number of waiting updates, and of outcomes, that are kept.
 pub const SHOWN: usize = 10;
 
-/// What is known of a user.
+/// The known facts about a user.
 pub struct Explanation {
-    /// Whom it is about.
+    /// The user, and the target.
     pub lane: TargetUser,
     /// The user as the target's API has it in JSON.
     pub user: Option<UserValue>,
@@ -44,9 +44,9 @@ pub struct Explanation {
 /// An update that waits.
 #[derive(Clone, Debug, Serialize)]
 pub struct Waiting {
-    /// Where it stands.
+    /// Its position.
     pub record: RecordPlace,
-    /// What it sets.
+    /// The fields that it sets.
     pub fields: Vec<String>,
     /// When it was written, in UTC.
     pub written_at: Option<String>,
@@ -99,7 +99,7 @@ impl Explanation {
         Ok(found)
     }
 
-    /// What the group has not settled.
+    /// Reads the updates that the group has not settled.
     fn read_waiting(&mut self, desk: &Desk, watch: &mut dyn Watch) -> Result<(), ReadFailure> {
         let commits = committed(&desk.kafka, &self.lane.target, desk.updates.partitions)?;
         let mut spans = desk.updates.spans()?;
@@ -176,7 +176,7 @@ impl Explanation {
                 record: data.record.clone(),
             };
             match self.fields.get_mut(field) {
-                // Of one call, the last update that sets it has its way.
+                // If one call carries several updates, the last one that sets a field prevails.
                 Some(known)
                     if (&known.at, known.record.offset) > (&changed.at, changed.record.offset) => {}
                 Some(known) => *known = changed,

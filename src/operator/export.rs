@@ -9,7 +9,7 @@ use crate::model::record::Record;
 use crate::operator::mask::{MASK, mask};
 use crate::operator::{Desk, Letter};
 
-/// The letter in one JSON object. `content` is its whole record; `None` where that is gone. Secret
+/// The letter in one JSON object. `content` is its whole record; `None` if that is gone. Secret
 /// values are masked unless they are to be shown.
 pub fn object(desk: &Desk, letter: &Letter, content: Option<&Record>, reveal: bool) -> Value {
     let facts = &letter.facts;
@@ -43,7 +43,7 @@ pub fn object(desk: &Desk, letter: &Letter, content: Option<&Record>, reveal: bo
 }
 
 /// The record's event in CloudEvents' JSON form with its data as JSON, whichever mode it is in.
-/// `None` where it cannot be decoded.
+/// `None` if it cannot be decoded.
 pub fn event(record: &Record) -> Option<Map<String, Value>> {
     event::decode(record).ok()?;
     let value = record.value.as_deref()?;

@@ -11,15 +11,15 @@ use engine::verdict::Reason;
 /// Which dead letters are wanted. What is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of this target, or `unclaimed`.
+    /// Letters of this target, or `unclaimed`.
     pub target: Option<String>,
-    /// For this reason.
+    /// Letters with this reason.
     pub reason: Option<Reason>,
-    /// Of this user.
+    /// Letters of this user.
     pub user: Option<UserId>,
-    /// Given up then or later.
+    /// Letters given up then or later.
     pub since: Option<Timestamp>,
-    /// Given up then or earlier.
+    /// Letters given up then or earlier.
     pub until: Option<Timestamp>,
     /// Also those that were replayed or superseded.
     pub all: bool,
@@ -73,7 +73,7 @@ impl Filter {
 /// age such as `90s`, `30m`, `2h` or `3d`.
 ///
 /// # Errors
-/// In words, where it is none of these.
+/// An explanation, if it is none of these.
 pub fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Some(time) = parse_time(text) {
         return Ok(time);

@@ -27,13 +27,13 @@ use engine::verdict::Reason;
 /// How far to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpTo {
-    /// What can be read now.
+    /// The outcomes that can be read now.
     Now,
     /// All outcomes that were written until now, waiting for the transactions that are open.
     AllWritten,
 }
 
-/// What is known of the users of chosen dead letters.
+/// The updates and outcomes of chosen dead letters' users.
 pub struct History<'a> {
     desk: &'a Desk,
     lanes: UserUpdates,
@@ -85,7 +85,7 @@ impl<'a> History<'a> {
         Ok(history)
     }
 
-    /// Completes where each letter first stood.
+    /// Completes each letter's first position.
     fn trace_back(&mut self, chosen: &mut [Chosen]) -> Result<(), ReadFailure> {
         let links = chosen
             .iter()
@@ -113,9 +113,9 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// The updates of these users are read from where the first letter of each partition first
-    /// stood. In the other partitions, where updates of the same users may stand since partitions
-    /// were added, from the time at which the oldest letter was written.
+    /// Chooses the start of reading these users' updates: in each partition, the first position of
+    /// its first letter. The other partitions may hold updates of the same users if partitions were
+    /// added, and are read from the time at which the oldest letter was written.
     fn begin_updates(&mut self, chosen: &mut [Chosen]) -> Result<(), ReadFailure> {
         let with_lane = || chosen.iter().filter(|one| one.lane.is_some());
         if with_lane().next().is_none() {
@@ -154,8 +154,8 @@ impl<'a> History<'a> {
         let all = self.desk.outcomes.spans()?;
         self.outcomes = self.desk.outcomes.since(since, all.clone())?;
         self.replays.since = Some(self.replays.since.map_or(since, |known| known.min(since)));
-        // Where everything that is left is younger, and something is gone, what is gone may have
-        // been younger too.
+        // If every outcome left in a partition is younger, and some are gone, those may have been
+        // younger too.
         let cut: Vec<Span> = all
             .into_iter()
             .filter(|span| span.from > 0 && self.outcomes.contains(span))
@@ -300,7 +300,7 @@ impl<'a> History<'a> {
         self.lanes.home(one)
     }
 
-    /// What is to be done with the letter.
+    /// Plans the action for the letter.
     pub fn step(&self, one: &Chosen, force: bool) -> LetterPlan {
         let settled = self
             .is_settled(one.spot)
@@ -326,9 +326,9 @@ impl<'a> History<'a> {
 struct FoundUpdate {
     lane: Arc<TargetUser>,
     other: OtherUpdate,
-    /// Where it stands.
+    /// Its position.
     stands: First,
-    /// The dead letter that it says it was.
+    /// The dead letter that it claims to replay.
     link: Link,
     event: EventHash,
 }
@@ -352,8 +352,8 @@ fn of_interest(
     let hopeless =
         problem.is_some_and(|(reason, _)| !matches!(reason, Reason::Expired | Reason::Protected));
     let (partition, offset) = (message.partition(), message.offset());
-    // What cannot be delivered anyway overwrites nothing. Where it first stood is asked for all of
-    // them together.
+    // An undeliverable update overwrites nothing. The first positions are asked for later, for all
+    // updates together.
     let other = OtherUpdate {
         at: (partition, offset),
         first: None,

@@ -1,5 +1,5 @@
-//! What an operator types: a target, a reason, a user, a time. For the commands and the console alike;
-//! each error says what is taken instead.
+//! Operators' input: a target, a reason, a user, a time. For the commands and the console alike;
+//! each error says what is accepted instead.
 
 use std::time::Duration;
 

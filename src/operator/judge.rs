@@ -20,17 +20,17 @@ pub struct TargetUser {
     pub user: UserId,
 }
 
-/// What a record is.
+/// The interpretation of a record.
 pub struct RecordReading {
-    /// The event, where it is one.
+    /// The event, if it is one.
     pub event: Option<Event>,
-    /// Whose it is, where a target takes it and the user is known.
+    /// The target and user, if a target takes it and the user is known.
     pub lane: Option<TargetUser>,
     /// The call that would be made, if one would.
     pub call: Option<(UserId, Changes)>,
-    /// What it sets ([`Api::parts`]).
+    /// The parts that it sets ([`Api::parts`]).
     pub parts: Vec<String>,
-    /// Why the service would not even call for it, and in words.
+    /// Why the service would not even call for it: the reason, and an explanation.
     pub problem: Option<(Reason, String)>,
 }
 
@@ -120,7 +120,7 @@ impl Judge {
         targets.find_map(|(name, api, _)| (name == target).then_some(*api))
     }
 
-    /// What it takes as an id.
+    /// The form of ids at that target.
     pub fn id_form(&self, target: &str) -> Option<IdForm> {
         Some(self.api(target)?.id_form)
     }

@@ -40,13 +40,13 @@ impl UserUpdates {
         self.lanes.get_key_value(lane).map(|(lane, _)| lane)
     }
 
-    /// An update that stands on the update topic.
+    /// Adds an update that is on the update topic.
     pub(super) fn add(&mut self, lane: Arc<TargetUser>, other: OtherUpdate, event: EventHash) {
         self.lanes.entry(lane).or_default().push((other, event));
     }
 
-    /// An update has ended. Of two records that had the same place one after the other, the later
-    /// has its way.
+    /// An update has ended. If two records had the same position one after the other, the later one
+    /// prevails.
     pub(super) fn ended(&mut self, spot: Spot, kind: Kind, event: &EventIdentity) {
         self.dead.remove(&spot);
         if kind == Kind::DeadLettered {
@@ -56,7 +56,7 @@ impl UserUpdates {
 
     /// The other updates of the letter's user.
     pub(super) fn others(&self, one: &Chosen) -> Vec<OtherUpdate> {
-        // On a topic that was made anew, another record has its place.
+        // On a topic that was recreated, another record has its position.
         let own = |other: &OtherUpdate| other.at == one.origin && !one.from_before;
         let others = self.of(one).filter(|(other, _)| !own(other));
         others

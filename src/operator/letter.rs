@@ -5,7 +5,7 @@ use crate::model::dead_letter::{
 };
 use crate::model::record::{Header, Place, Record};
 
-/// A dead letter as it stands on its topic.
+/// A dead letter as it is on its topic.
 #[derive(Clone, Debug)]
 pub struct Letter {
     /// Why it is one.
@@ -15,7 +15,7 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// Reads a record of the dead-letter topic. `None` where it is no dead letter of this service.
+    /// Reads a record of the dead-letter topic. `None` if it is no dead letter of this service.
     pub fn read(record: Record) -> Option<Self> {
         let mut letter = Letter {
             facts: DeadLetter::read(&record.headers)?,
@@ -28,12 +28,12 @@ impl Letter {
         Some(letter)
     }
 
-    /// Where it stands.
+    /// Its position.
     pub fn place(&self) -> &Place {
         &self.record.place
     }
 
-    /// Whether its topic did not take the whole record, which then stands on the update topic only.
+    /// Whether its topic did not take the whole record, which then is on the update topic only.
     pub fn is_shortened(&self) -> bool {
         let omitted = self
             .record
@@ -44,8 +44,7 @@ impl Letter {
     }
 
     fn is_altered(&self, part: &str) -> bool {
-        // The last: where headers were copied as they stood, those of an earlier failure come
-        // before ours.
+        // The last: if headers were copied unchanged, those of an earlier failure come before ours.
         let header = self
             .record
             .headers
@@ -76,8 +75,8 @@ impl Letter {
     }
 }
 
-/// The dead letter that a replayed record was, as its header names it: `Some(None)` where that says
-/// no place.
+/// The dead letter that a replayed record was, as its header names it: `Some(None)` if the header's
+/// value is no position.
 pub fn replay_of(record: &Record) -> Option<Option<Place>> {
     let header = record
         .headers
@@ -90,8 +89,8 @@ pub fn replay_of(record: &Record) -> Option<Option<Place>> {
     Some(text.and_then(|text| text.parse().ok()))
 }
 
-/// The headers under which the record goes back to the update topic: its own, and where it comes
-/// from. `replays` counts this replay too.
+/// The headers under which the record goes back to the update topic: its own, and its origin.
+/// `replays` counts this replay too.
 pub fn headers_to_send(record: &Record, letter: &Place, replays: u32) -> Vec<Header> {
     let is_old = |header: &&Header| header.name == REPLAY_OF || header.name == REPLAY_COUNT;
     let own = record

@@ -15,7 +15,7 @@ use crate::operator::table::{of, times};
 use crate::operator::{export, mask};
 use engine::verdict::Reason;
 
-/// All that is told of it.
+/// The whole sheet.
 pub(crate) fn sheet(story: &Story, reveal: bool) -> Sheet {
     let letter = &story.letter;
     let facts = &letter.facts;
@@ -141,7 +141,7 @@ fn headers(section: &mut SheetSection, record: &Record, story: &Story, reveal: b
     let secrets = event
         .map(|event| mask::secrets(story.api, &event))
         .unwrap_or_default();
-    // What is too short to be found for sure, is found in too many places to be taken out.
+    // A value this short occurs in too many places to be masked reliably.
     let secrets: Vec<_> = secrets
         .iter()
         .map(String::as_str)
@@ -265,7 +265,7 @@ fn verbatim(section: &mut SheetSection, text: &str) {
     section.lines.extend(text.lines().map(text::one_line));
 }
 
-/// What a reason means and what to look at; the runbook has more.
+/// The meaning of a reason and what to check; the runbook has more.
 fn meaning(reason: Reason) -> &'static str {
     match reason {
         Reason::Undecodable => "the record is no update event: its sender must be corrected",

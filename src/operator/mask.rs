@@ -28,7 +28,7 @@ fn mask_in(known: Known, value: &mut Value) {
     }
 }
 
-/// Puts the original's secret values back where their masks still stand.
+/// Restores the original's secret values wherever their masks were left in place.
 ///
 /// # Errors
 /// The name of a masked member that the original does not have.

@@ -24,17 +24,17 @@ use engine::verdict::Reason;
 pub struct LineMistake {
     /// The line's number, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The fault.
     pub words: String,
 }
 
-/// What a file of lines holds.
+/// The content of a file of lines.
 pub struct File {
     /// The dead letters.
     pub letters: Vec<Letter>,
-    /// What each is to be sent as.
+    /// The record to send for each.
     pub mended: Mended,
-    /// What is wrong. Nothing is to be sent where there is anything.
+    /// The faults. If there are any, nothing is to be sent.
     pub mistakes: Vec<LineMistake>,
 }
 
@@ -47,14 +47,14 @@ struct Line {
 
 enum Content {
     Event(Map<String, Value>),
-    /// `None`: as it stands.
+    /// `None`: the record's own value, unchanged.
     Value(Option<Vec<u8>>),
 }
 
 /// Reads the lines and fetches their letters.
 ///
 /// # Errors
-/// If the broker does not answer. What is wrong with the lines stands in the result.
+/// If the broker does not answer. Faulty lines are reported in the result.
 pub fn read(desk: &Desk, text: &[u8], watch: &mut dyn Watch) -> Result<File, ReadFailure> {
     let (lines, mistakes) = lines(text, &desk.letters.name);
     let mut file = File {
@@ -153,8 +153,7 @@ fn letters<'a>(
     Ok(found)
 }
 
-/// The record of a letter that its topic did not take whole, where it still stands on the update
-/// topic.
+/// The record of a letter that its topic did not take whole, if it still is on the update topic.
 ///
 /// # Errors
 /// If the broker does not answer.

@@ -27,7 +27,7 @@ pub(super) fn reach_back(first: First, low: i64, from: &mut i64) -> Option<Strin
     })
 }
 
-/// From where each span was read up to now, to these ends.
+/// Moves each span on: from the position up to which it was read, to these ends.
 pub(super) fn read_on(spans: &mut [Span], ends: &[Span]) {
     for span in spans {
         span.from = span.to;

@@ -66,8 +66,8 @@ impl Sender {
             .map_err(|error| self.judge(&error))
     }
 
-    /// Sends messages, all of one kind, and says where each stands once all do. On failure the
-    /// transaction is undone.
+    /// Sends messages, all of one kind, and returns the position of each once all are stored. On
+    /// failure the transaction is undone.
     pub(super) fn send(&self, messages: &mut [Message]) -> Result<Vec<Spot>, Trouble> {
         let sent = messages
             .iter_mut()
@@ -143,7 +143,7 @@ fn is_open(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Transaction(inner) if inner.is_retriable() && !inner.txn_requires_abort())
 }
 
-/// What follows from an error. `fatal`: the producer can do nothing more, and why.
+/// The consequence of an error. `fatal`: the producer can do nothing more, and why.
 fn judge(error: &KafkaError, fatal: Option<(Code, String)>, servers: &str) -> Trouble {
     if let Some((code, words)) = fatal {
         return Trouble::Over(match code {
@@ -164,8 +164,7 @@ fn judge(error: &KafkaError, fatal: Option<(Code, String)>, servers: &str) -> Tr
     }
 }
 
-/// What follows from what was found out about messages of that kind; `otherwise`, if that is
-/// nothing.
+/// The consequence of the findings about messages of that kind; `otherwise`, if there are none.
 fn follow(
     findings: Findings,
     kind: Option<MessageKind>,

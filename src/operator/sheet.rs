@@ -1,5 +1,4 @@
-//! A sheet: what is told of something, in sections. For a terminal as text, for the operator's page
-//! as JSON.
+//! A sheet: a report in sections. For a terminal as text, for the operator's page as JSON.
 
 use std::fmt;
 
@@ -10,9 +9,9 @@ use crate::operator::table::table;
 /// A title, and sections below it.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Sheet {
-    /// What it is about.
+    /// Its subject.
     pub(crate) title: String,
-    /// In one line more.
+    /// A line that explains it.
     pub(crate) meaning: Option<String>,
     /// Its parts.
     pub(crate) sections: Vec<SheetSection>,
@@ -21,15 +20,15 @@ pub(crate) struct Sheet {
 /// A part of a sheet.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct SheetSection {
-    /// What it is called.
+    /// Its heading.
     pub(crate) name: String,
-    /// What it says.
+    /// Its text.
     pub(crate) lines: Vec<String>,
     /// Whether the lines are one text whose spaces count.
     pub(crate) verbatim: bool,
-    /// What it lists.
+    /// Its table.
     pub(crate) table: Option<Table>,
-    /// What it says below that.
+    /// The text below the table.
     pub(crate) after: Vec<String>,
 }
 

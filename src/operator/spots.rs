@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use crate::kafka::reader::Spot;
 
-/// Partitions and offsets, a million of them in some hundred kilobytes where they lie close
-/// together.
+/// Partitions and offsets, a million of them in some hundred kilobytes if they lie close together.
 #[derive(Clone, Debug, Default)]
 pub struct Spots(HashMap<(i32, i64), u64>);
 

@@ -25,20 +25,19 @@ pub struct Story {
     pub letter: Letter,
     /// The API that it was for, if its target is still there.
     pub api: Option<&'static Api>,
-    /// Its whole record; `None` where its topic did not take it and it is gone from the update
-    /// topic.
+    /// Its whole record; `None` if its topic did not take it and it is gone from the update topic.
     pub content: Option<Record>,
     /// The outcome that says why it failed, with the API's words.
     pub outcome: Option<OutcomeData>,
-    /// The outcome that settled it, where one did.
+    /// The outcome that settled it, if one did.
     pub settled: Option<OutcomeData>,
     /// How later updates of the same user at the same target ended: the last of them.
     pub later: VecDeque<OutcomeData>,
     /// How many there were.
     pub later_count: usize,
-    /// What it was chosen as.
+    /// Its form for planning a replay.
     pub chosen: Chosen,
-    /// What a replay would do with it now.
+    /// The plan of a replay for it now.
     pub step: LetterPlan,
 }
 
@@ -122,7 +121,7 @@ impl Since {
         desk.outcomes.scan(&spans, watch, |message| {
             let of_user =
                 subject.is_some() && headers::text(message, "ce_subject") == subject.as_deref();
-            // Of other users, only what became of this letter and of its record matters.
+            // Outcomes of other users matter only if they are about this letter or its record.
             if !of_user
                 && !matches!(
                     desk::kind(message),
@@ -139,7 +138,7 @@ impl Since {
                     && (data.record.partition, data.record.offset)
                         == (place.partition, place.offset)
             };
-            // In another partition, or on a topic that was made anew, the offset says nothing.
+            // In another partition, or on a topic that was recreated, the offset says nothing.
             let is_later = || {
                 data.record.offset > facts.origin.offset
                     || data.record.partition != facts.origin.partition

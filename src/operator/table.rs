@@ -62,7 +62,7 @@ pub(crate) fn count(count: usize) -> String {
     number(count as u64)
 }
 
-/// So many of something.
+/// An amount with its noun in the singular or plural.
 pub(crate) fn of(amount: usize, one: &str, many: &str) -> String {
     format!("{} {}", count(amount), if amount == 1 { one } else { many })
 }

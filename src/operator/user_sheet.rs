@@ -1,4 +1,4 @@
-//! What is known of a user, as a sheet and as JSON.
+//! The known facts about a user, as a sheet and as JSON.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub fn json(found: &Explanation, state: Option<Value>) -> Value {
     })
 }
 
-/// All that is told of the user. `state`: who says what of the target.
+/// The whole sheet. `state`: the target's state, with the instance that reports it.
 pub(crate) fn sheet(found: &Explanation, state: Option<(&str, Value)>, since: Timestamp) -> Sheet {
     let mut sheet = Sheet {
         title: format!("user {} at {}", found.lane.user, found.lane.target),
@@ -80,7 +80,7 @@ pub(crate) fn sheet(found: &Explanation, state: Option<(&str, Value)>, since: Ti
     sheet
 }
 
-/// What the target does, as somebody says.
+/// The target's state, as an instance reports it.
 fn doing(target: &mut SheetSection, said: Option<(&str, Value)>) {
     let Some((who, said)) = said else {
         target

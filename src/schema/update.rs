@@ -23,7 +23,7 @@ pub struct UpdateEvent {
     /// The system that sends it, a URI reference.
     #[schemars(length(min = 1))]
     pub source: String,
-    /// What kind of event it is. Routes may look at it.
+    /// The type of the event. Routes may use it.
     #[schemars(rename = "type")]
     #[schemars(length(min = 1))]
     pub event_type: String,

@@ -1,5 +1,5 @@
-//! The keeper: runs one target's subscriber, and begins it anew if its client breaks or a secret
-//! that its clients are made of has changed.
+//! The keeper: runs one target's subscriber and restarts it if its client breaks or a secret that
+//! its clients use has changed.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::service::renewal::Files;
 use crate::subscriber::stop::{self, Stop};
 use crate::subscriber::{Context, Ended, Subscriber, try_out_tls};
 
-/// The pause before a broken subscriber begins anew, doubled each time that it breaks again.
+/// The pause before a broken subscriber restarts, doubled each time it breaks again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A subscriber that has run for so long is taken for mended.
+/// A subscriber that has run for this long counts as recovered.
 const MENDED: Duration = Duration::from_secs(300);
 
-/// Why a subscriber begins anew after its group has put it out.
+/// Why a subscriber restarts after it was fenced out of its group.
 const OUTRUN: &str = "it was fenced out of its group under its own name after it had not been heard for its session: likely by a request of its own \
                       that was answered late";
 
@@ -39,7 +39,7 @@ impl Keeper {
     /// Runs the subscriber until it is asked to stop.
     ///
     /// # Errors
-    /// If it cannot begin the first time, or cannot or must not begin anew.
+    /// If it cannot start the first time, or cannot or must not restart.
     pub(super) async fn run(mut self) -> Result<(), ServiceFailure> {
         let (mut breaks, mut first) = (Breaks::default(), true);
         while !self.stop.is_asked() {
@@ -47,7 +47,7 @@ impl Keeper {
             let ended = self.once().await;
             let outrun = matches!(ended, Ok(Ended::Outrun));
             let why = match ended {
-                // Asked to stop, or to begin anew with other secrets.
+                // Asked to stop, or to restart with other secrets.
                 Ok(Ended::Left) => {
                     first = false;
                     continue;
@@ -140,9 +140,10 @@ struct Breaks {
 }
 
 impl Breaks {
-    /// It broke after it had run for so long: how often that was in a row, and the pause before it
-    /// begins anew. That it was outrun does not count: each time takes the silence of a session
-    /// before it, so it cannot come in quick succession, and the next life is as good as any.
+    /// It broke after it had run for `ran`: returns how often that was in a row, and the pause
+    /// before the restart. An outrun subscriber does not count: each time, a whole session without
+    /// contact precedes it, so it cannot recur in quick succession, and a restart is as likely to
+    /// work as any.
     fn next(&mut self, ran: Duration, outrun: bool) -> (u32, Duration) {
         if outrun {
             return (1, FIRST_PAUSE);

@@ -47,7 +47,7 @@ pub enum ServiceFailure {
         "the subscriber of `{0}` panicked: please report this with the log, which names the place. It is a fault of this service"
     )]
     Panicked(String),
-    /// The threads of a subscriber that broke do not end, so that it cannot begin anew beside them.
+    /// The threads of a subscriber that broke do not end, so it cannot restart beside them.
     #[error(
         "the subscriber of `{0}` broke, and its Kafka client does not end: start the service again"
     )]
@@ -77,7 +77,8 @@ pub enum ServiceFailure {
 /// # Errors
 /// [`ServiceFailure`], if it cannot begin or cannot go on.
 ///
-/// Of later configurations only what subscribers can take up counts: see [`crate::config::Change`].
+/// Later configurations apply only as far as subscribers can take them up: see
+/// [`crate::config::Change`].
 pub async fn run(
     configs: watch::Receiver<Arc<Config>>,
     only: HashSet<String>,

@@ -1,16 +1,16 @@
-//! The process itself: nothing of its memory is left behind where it dies, since passwords and tokens
-//! are in it; none of it is taken before it is needed; and it ends without a crash.
+//! The process itself: if it dies, none of its memory is left behind, since it holds passwords and
+//! tokens; memory is not taken before it is needed; and the process ends without a crash.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// Switches core dumps off, for as long as the process lives. On Linux also those that the system
-/// would hand to a program of its choice, which the limit does not stop; debuggers of the same user
-/// are kept out along with them.
+/// Switches core dumps off, for as long as the process lives. On Linux this includes dumps that the
+/// system would hand to a program of its choice, which the limit does not stop; debuggers of the
+/// same user are kept out along with them.
 ///
 /// # Errors
-/// Where the system does not let it.
+/// If the system does not allow it.
 pub fn forbid_core_dumps() -> io::Result<()> {
     setrlimit(
         Resource::Core,

@@ -25,19 +25,18 @@ pub struct Reload {
     pub file: PathBuf,
     /// Reads file, environment and flags, as at the start.
     pub load: Box<dyn Fn() -> Result<Config, Mistakes> + Send + Sync>,
-    /// Where the configuration in force is shown.
+    /// Publishes the configuration in force.
     pub current: watch::Sender<Arc<Config>>,
     /// SIGHUP, caught since the process began.
     pub hangups: Signal,
     /// The log, whose levels may change.
     pub logging: Logging,
-    /// Where it is counted how a change went.
+    /// Counts reloads by result.
     pub metrics: Metrics,
 }
 
 impl Reload {
-    /// Reads anew with SIGHUP and when the file's content changes, for as long as the process
-    /// lives.
+    /// Reloads on SIGHUP and whenever the file's content changes, for as long as the process lives.
     pub async fn watch(mut self) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -58,7 +57,7 @@ impl Reload {
         }
     }
 
-    /// A hash of the file; none where it cannot be read.
+    /// A hash of the file; none if it cannot be read.
     async fn content(&self) -> Option<u64> {
         let file = self.file.clone();
         let bytes = tokio::task::spawn_blocking(move || std::fs::read(file))

@@ -1,5 +1,5 @@
-//! Renewal: passwords and certificates that a client reads once, when it is made. Where their files
-//! change, a subscriber makes its clients anew.
+//! Renewal: passwords and certificates that a client reads once, when it is made. If their files
+//! change, a subscriber replaces its clients.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Files {
     paths: Vec<PathBuf>,
-    /// How they were when the clients were made, or when a change was told of.
+    /// Their stamps when the clients were made, or when a change was last reported.
     known: Vec<Stamp>,
 }
 

@@ -1,5 +1,5 @@
-//! The topic watch: what of the topics' settings does not go well is warned of at the start, and
-//! dead letters that come near the end of their retention are counted all the time.
+//! The topic watch: warns at the start of problems in the topics' settings, and counts all the time
+//! the dead letters near the end of their retention.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::telemetry::metrics::Metrics;
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_secs(600);
 
-/// Looks again and again. What cannot be seen is told of once.
+/// Checks every 10 minutes. A failure is reported once.
 pub async fn run(kafka: Kafka, metrics: Metrics) {
     let mut first = true;
     loop {

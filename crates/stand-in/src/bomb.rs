@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// How often the longest match that deflate knows (258 bytes) follows the first zero.
 const MATCHES: usize = 260_000;
-/// What it unpacks to, in bytes.
+/// Its unpacked size, in bytes.
 pub(super) const UNPACKED: u32 = 1 + 258 * 260_000;
 /// CRC-32 of that many zeros.
 const CHECKSUM: u32 = 0x173b_0fba;

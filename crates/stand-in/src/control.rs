@@ -1,4 +1,4 @@
-//! Control: the stand-in's own pages under `/_stand-in`, JSON both ways, where no fault applies.
+//! Control: the stand-in's own pages under `/_stand-in`, JSON both ways. No fault applies to them.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use super::settings::Settings;
 use super::shared::Shared;
 use super::user::User;
 
-/// Where the control pages begin.
+/// The path prefix of the control pages.
 pub(super) const PREFIX: &str = "/_stand-in";
 
-/// What is wrong with a user that cannot be.
+/// The error for an impossible user.
 const NO_ID: &str = "`user` is not an id of this API";
 
-/// Every page, for whoever asks for another one.
+/// Every page, shown to anyone who asks for another one.
 const PAGES: [&str; 13] = [
     "GET /_stand-in",
     "GET /_stand-in/faults",

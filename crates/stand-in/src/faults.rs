@@ -79,7 +79,7 @@ pub struct Rule {
     /// With `status`: the value of `Retry-After`, seconds or a date or nonsense.
     #[serde(deserialize_with = "text_or_number")]
     pub retry_after: Option<String>,
-    /// What else goes wrong.
+    /// Another fault than a status.
     pub fault: Option<Fault>,
     /// The call takes effect although its answer is replaced.
     pub applied: bool,
@@ -142,7 +142,7 @@ impl Rule {
         }
     }
 
-    /// With this body (a string is sent as it is) where the rule sets a status.
+    /// With this body (a string is sent as it is) if the rule sets a status.
     pub fn body(self, body: impl Into<Value>) -> Self {
         Rule {
             body: Some(body.into()),
@@ -150,7 +150,7 @@ impl Rule {
         }
     }
 
-    /// With this `Retry-After` where the rule sets a status.
+    /// With this `Retry-After` if the rule sets a status.
     pub fn retry_after(self, value: impl ToString) -> Self {
         Rule {
             retry_after: Some(value.to_string()),
@@ -174,7 +174,7 @@ impl Rule {
         }
     }
 
-    /// What is wrong with the rule, if it makes no sense.
+    /// The mistake in the rule, if it makes no sense.
     pub(super) fn mistake(&self) -> Option<&'static str> {
         if self.status.is_some() && self.fault.is_some() {
             return Some("give `status` or `fault`, not both");

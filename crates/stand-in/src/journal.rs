@@ -26,13 +26,13 @@ pub struct Call {
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// The JSON body of an update; `null` for a login and where it was no JSON.
+    /// The JSON body of an update; `null` for a login and if it was no JSON.
     pub body: Value,
     /// The header `Idempotency-Key`.
     pub idempotency_key: Option<String>,
     /// The header `traceparent`.
     pub traceparent: Option<String>,
-    /// The status it was answered with; none while it waits, and where no answer was given.
+    /// The status it was answered with; none while it waits, and if no answer was given.
     pub status: Option<u16>,
     /// It changed the user's state.
     pub applied: bool,
@@ -53,7 +53,7 @@ impl fmt::Debug for Call {
     }
 }
 
-/// What was counted since the start. `DELETE` of the journal does not reset it.
+/// The counts since the start. `DELETE` of the journal does not reset them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// Updates that arrived.

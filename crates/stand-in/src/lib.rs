@@ -86,7 +86,7 @@ impl StandIn {
         StandIn::spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, api)
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
@@ -178,12 +178,12 @@ impl StandIn {
         self.shared.lock().journal.clear();
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn stats(&self) -> Stats {
         self.shared.lock().journal.stats
     }
 
-    /// The last value of each field that was set for a user; none where nothing was.
+    /// The last value of each field that was set for a user; none if nothing was.
     pub fn fields(&self, user: impl Into<User>) -> Option<Map<String, Value>> {
         self.shared.lock().state.users.fields(&user.into()).cloned()
     }

@@ -152,8 +152,7 @@ impl Answer {
         self
     }
 
-    /// What is written of it before its body; without a length the body goes on until the
-    /// connection ends.
+    /// The text before its body; without a length the body goes on until the connection ends.
     pub(super) fn head(&self, length: Option<usize>) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {}\r\nconnection: close\r\n", self.status).into_bytes();
         for (name, value) in &self.headers {

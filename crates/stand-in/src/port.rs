@@ -16,10 +16,10 @@ use super::{connection, control, exchange};
 
 /// Connections that the system may queue before they are accepted.
 const BACKLOG: u32 = 1024;
-/// The pause before the next try where a socket could not be had.
+/// The pause before the next try if a socket could not be had.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What to do with the port. Whoever sent it may wait until it is `done`.
+/// A command for the port. Its sender may wait for `done`.
 pub(super) enum PortCommand {
     /// Refuse connections and cut those that exist.
     Close {

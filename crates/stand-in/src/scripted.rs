@@ -185,7 +185,7 @@ pub fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// An address where nothing listens.
+/// An address on which nothing listens.
 ///
 /// # Panics
 /// If no port is free.

@@ -66,7 +66,7 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Users {
-    /// Whoever is asked for.
+    /// Every user.
     All,
     /// These.
     Only(HashSet<User>),

@@ -1,4 +1,4 @@
-//! What the calls of one stand-in share, behind one lock that is never held while waiting.
+//! State shared by the calls of one stand-in, behind one lock that is never held while waiting.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,4 @@
-//! What every API remembers: its settings, its users, and the tokens it has given out.
+//! State of every API: its settings, its users, and the tokens it has given out.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::message::Request;
 use super::settings::Settings;
 use super::user::User;
 
-/// What an answer depends on, apart from the call.
+/// The state on which an answer depends, apart from the call.
 #[derive(Default)]
 pub(super) struct ServerState {
     pub(super) settings: Settings,
@@ -58,7 +58,7 @@ impl Directory {
         }
     }
 
-    /// Sets all fields of a user anew.
+    /// Replaces all fields of a user.
     pub(super) fn replace(&mut self, user: &User, fields: Map<String, Value>) {
         self.0.insert(user.clone(), fields);
     }

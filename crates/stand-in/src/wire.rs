@@ -50,7 +50,7 @@ impl Reply {
                 stream.shutdown().await?;
                 until_gone(stream).await?;
             }
-            // Closing a socket that does not linger sends RST where others send FIN.
+            // Closing a socket that does not linger sends RST instead of FIN.
             Reply::Reset => stream.tcp().set_zero_linger()?,
             Reply::Silence => until_gone(stream).await?,
             Reply::Endless(first, again) => {

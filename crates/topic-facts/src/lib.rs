@@ -1,6 +1,6 @@
-//! What librdkafka knows of a topic and rdkafka 0.39 has no safe function for: its id, and what the
-//! last answer of its leader said of a partition's log. This is all the `unsafe` code of the
-//! service.
+//! Facts that librdkafka has about a topic but rdkafka 0.39 exposes through no safe function: its
+//! id, and the bounds of a partition's log in its leader's last answer. This is all the `unsafe`
+//! code of the service.
 //!
 //! A topic that is deleted and created again under its name gets another id, and nothing else tells
 //! the two apart for sure: offsets, leader epochs and the number of partitions of the new one may
@@ -31,10 +31,10 @@ pub struct Description {
 /// How long librdkafka itself looks for an answer.
 const REQUEST_TIMEOUT_MS: i32 = 5000;
 
-/// Where a partition's log begins and ends, by the last fetch of this client. Asks nobody.
+/// The bounds of a partition's log, from this client's last fetch. Asks no broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogBounds {
-    /// The first offset that is there; what was below it was deleted.
+    /// The first offset that is there; the records below it were deleted.
     pub start: i64,
     /// One past the last offset that was replicated: the high watermark.
     pub end: i64,

@@ -39,7 +39,7 @@ enum LettersCommand {
     Export(export::ExportArgs),
 }
 
-/// Where the configuration is.
+/// The source of the configuration.
 #[derive(Args, Debug)]
 pub(super) struct ConfigArgs {
     /// The configuration file.

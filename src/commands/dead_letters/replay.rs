@@ -54,7 +54,7 @@ pub(super) struct ReplayArgs {
     /// Sends without asking.
     #[arg(long)]
     yes: bool,
-    /// Sends also what was replayed three times, and where it cannot be told what came after.
+    /// Sends also events that were replayed three times, and those whose later updates are unknown.
     #[arg(long)]
     force: bool,
 }
@@ -161,7 +161,7 @@ fn from_file(desk: &Desk, path: &PathBuf, bar: &mut Bar) -> Result<(Choice, Mend
     Ok((choice, file.mended))
 }
 
-/// What a plan comes to.
+/// A plan's tally, with samples.
 #[derive(Default)]
 struct Plan {
     tally: Tally,

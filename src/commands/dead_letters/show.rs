@@ -16,7 +16,7 @@ use crate::operator::story::Story;
     after_help = "Example:\n  user-courier dead-letters show user-update-dead-letters/3/17 \\\n      --config config/user-courier.toml"
 )]
 pub(super) struct ShowArgs {
-    /// Where it stands, as `list` shows it.
+    /// Its position, as `list` shows it.
     #[arg(value_name = "TOPIC/PARTITION/OFFSET")]
     place: Place,
     #[command(flatten)]

@@ -20,22 +20,22 @@ use crate::model::event::{TraceContext, UserId};
 use crate::telemetry::traces::DeliverSpan;
 use engine::verdict::{Finding, Verdict};
 
-/// What is sent.
+/// An update to send.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// The user to update.
     pub user: UserId,
-    /// What to set, validated by the API.
+    /// The changes to send, validated by the API.
     pub changes: Changes,
-    /// The `Idempotency-Key`: the id of the outcome of the record that is delivered; of several in
-    /// one call a key made of their ids.
+    /// The `Idempotency-Key`: the id of the delivered record's outcome; for several records in one
+    /// call, a key derived from their outcomes' ids.
     pub idempotency_key: Uuid,
 }
 
-/// Where in a trace the calls of an attempt belong.
+/// The trace context of an attempt's calls.
 #[derive(Clone, Copy)]
 pub enum Trace<'a> {
-    /// Where the record said, if it did. One that no HTTP header can carry is left out.
+    /// The record's own, if it has one. One that no HTTP header can carry is left out.
     Passed(Option<&'a TraceContext>),
     /// Below this span.
     Span(&'a DeliverSpan),
@@ -46,7 +46,7 @@ pub enum Trace<'a> {
 pub struct Call {
     /// How it was judged.
     pub verdict: Verdict,
-    /// What was answered.
+    /// The status of the answer, or why there was none.
     pub status: Status,
     /// How long it took.
     pub duration: Duration,
@@ -66,14 +66,14 @@ impl Call {
 pub struct Attempt {
     /// How it is judged as a whole.
     pub verdict: Verdict,
-    /// The calls made, logins apart: none where there was no token, two where a 401 was followed by
-    /// a new one.
+    /// The calls made, without logins: none if there was no token, two if a 401 was followed by a
+    /// new one.
     pub calls: Vec<Call>,
-    /// What went wrong, with secrets masked; `None` where it was delivered.
+    /// The error, with secrets masked; `None` if it was delivered.
     pub error: Option<ApiError>,
     /// The answer named another user than the one updated.
     pub other_user: bool,
-    /// The answer showed other values than were sent: which, in words.
+    /// The answer's deviation from the values sent, in words.
     pub differing: Option<String>,
     /// The update may have been made although no answer says so.
     pub ambiguous: bool,
@@ -84,7 +84,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The HTTP status of the last answer, where there was one.
+    /// The HTTP status of the last answer, if there was one.
     pub fn http_status(&self) -> Option<u16> {
         self.calls.iter().rev().find_map(|call| call.status.code())
     }
@@ -160,7 +160,7 @@ impl Caller {
     /// `on_login` is told how each login ended: `ok`, `refused` or `failed`.
     ///
     /// # Errors
-    /// Where a TLS file or the proxy's password cannot be used.
+    /// If a TLS file or the proxy's password cannot be used.
     pub fn new(
         api: &'static Api,
         base_url: Url,
@@ -175,12 +175,12 @@ impl Caller {
         Ok(Caller { api, http, session })
     }
 
-    /// Sends the update once and judges the answer; after a 401, once more with a new token where
-    /// one can be had. Each call is told where in a trace it belongs.
+    /// Sends the update once and judges the answer; after a 401, once more with a new token if one
+    /// can be had. Each call carries its trace context.
     ///
-    /// Each call and each login takes `timeout` at most. An attempt may so take four times as long:
-    /// `leased` is asked right before each call how long the update's partition is certainly ours;
-    /// the call takes no longer, and is not made where too little of that is left.
+    /// Each call and each login takes `timeout` at most, so an attempt may take four times as long.
+    /// Right before each call, `leased` is asked how long the update's partition is certainly ours;
+    /// the call takes no longer, and is not made if too little of that is left.
     pub async fn attempt(
         &self,
         update: &Update,
@@ -227,8 +227,8 @@ impl Caller {
         self.session.credentials_changed()
     }
 
-    /// Makes one call after these. Also tells whether its token was refused, so that another one may
-    /// help.
+    /// Makes one call after these. Also returns whether its token was refused, so that another one
+    /// may help.
     async fn call(
         &self,
         update: &Update,

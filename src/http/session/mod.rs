@@ -114,10 +114,10 @@ impl Session {
         })
     }
 
-    /// The current token, after a login of at most `timeout` where one is due.
+    /// The current token, after a login of at most `timeout` if one is due.
     ///
     /// # Errors
-    /// Where there is none: a secret that cannot be read or a refused login is
+    /// If there is none: a secret that cannot be read or a refused login is
     /// [`Verdict::Unauthorized`], a failed login is judged like a call.
     pub async fn token(&self, timeout: Duration) -> Result<Token, NoToken> {
         let mut state = self.state.lock().await;
@@ -129,11 +129,11 @@ impl Session {
         }
     }
 
-    /// Another token than the one that was refused with 401. Of many who ask at once, only the
+    /// Another token than the one that was refused with 401. If many callers ask at once, only the
     /// first causes a login.
     ///
     /// # Errors
-    /// As [`Session::token`], and where a fixed token is still the same.
+    /// As [`Session::token`], and if a fixed token is still the same.
     pub async fn replace(&self, refused: &Token, timeout: Duration) -> Result<Token, NoToken> {
         let mut state = self.state.lock().await;
         let is_current = state
@@ -142,7 +142,7 @@ impl Session {
             .is_some_and(|token| token.number == refused.number);
         match &self.credentials {
             Credentials::Token(secret) => {
-                // Read again even where the stamp is the same: it may be too coarse to tell.
+                // Read again even if the stamp is the same: it may be too coarse to tell.
                 *self.last_read() = None;
                 let token = self.fixed(&mut state, secret)?;
                 if token.number == refused.number {
@@ -176,7 +176,7 @@ impl Session {
         !same
     }
 
-    /// The same, for each call: looks at the file only now and then.
+    /// The same, for each call: checks the file only now and then.
     fn seems_changed(&self) -> bool {
         let same_at = self
             .last_read()

@@ -41,7 +41,7 @@ impl BlockedPartition {
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
     partitions: Vec<BlockedPartition>,
-    /// What may be to blame if the last transaction does not end.
+    /// Partitions to blame if the last transaction does not end.
     suspects: BTreeSet<(String, usize)>,
     looked: Option<Instant>,
 }
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn what_took_nothing_and_misses_replicas_is_blocked_until_it_has_more_or_long_ago() {
         let start = Instant::now();
-        // Of "21" the partition is 0 of 4, of "foobar" 2.
+        // The partition of "21" is 0 of 4, that of "foobar" 2.
         let messages = [letter(Some("21")), letter(Some("foobar")), letter(None)];
         let places = |blocked: &Blocked| {
             messages

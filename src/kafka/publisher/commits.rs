@@ -1,4 +1,4 @@
-//! Commits: offsets as a transaction takes them, and whether they stand where they should.
+//! Commits: offsets in the form a transaction takes, and a check that they were stored.
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
@@ -36,8 +36,8 @@ impl<C: Send + 'static> Work<C> {
         while !self.stopping() {
             match self.consumer.committed_offsets(asked.clone(), CALL) {
                 Ok(committed) => {
-                    // Each commit says something new, and all are in one transaction: one that
-                    // stands there tells of all.
+                    // Each commit is new, and all are in one transaction: if one was stored, all
+                    // were.
                     return Some(commits.iter().any(|wanted| {
                         committed
                             .find_partition(&self.topic, wanted.partition)

@@ -68,10 +68,10 @@ pub struct Settlement {
     pub commits: Vec<PartitionCommit>,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It was committed, but for partitions that went meanwhile.
+    /// It was committed, except for partitions that were revoked meanwhile.
     Done(u64),
     /// It was certainly not committed.
     Not(u64, Unsettled),

@@ -1,4 +1,4 @@
-//! Trouble: what follows from a transaction that was aborted, and what is told of it.
+//! Trouble: the consequences of an aborted transaction, and how they are reported.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use engine::{PartitionCommit, Unsettled};
 /// A rebalance, or a broker that moves, aborts a transaction so often.
 const SOME_TRIES: u32 = 3;
 
-/// What follows from a transaction that was aborted.
+/// When to try an aborted transaction again.
 pub(super) enum Next {
     /// Something was changed that may help.
     AtOnce,
@@ -27,7 +27,7 @@ pub(super) enum Next {
 }
 
 impl<C: Send + 'static> Work<C> {
-    /// What is to be done about a transaction that was aborted.
+    /// Decides how to go on after an aborted transaction.
     pub(super) fn next(
         &mut self,
         settlement: &mut Settlement,
@@ -183,7 +183,7 @@ impl<C: Send + 'static> Work<C> {
         }
     }
 
-    /// What was settled with a change is logged and counted.
+    /// Logs and counts the messages that were settled with a change.
     pub(super) fn told(&mut self, settlement: &Settlement, commits: &[PartitionCommit]) {
         let is_settled = |message: &&Message| {
             commits

@@ -31,10 +31,10 @@ pub const MESSAGE: &str = "__connect.errors.exception.message";
 /// The bytes of a dead letter's message at most.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
-/// What the added headers of a dead letter say.
+/// The added headers of a dead letter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetter {
-    /// Where the record stood on the update topic.
+    /// The record's position on the update topic.
     pub origin: Place,
     /// Why it is undeliverable.
     pub reason: Reason,
@@ -42,21 +42,21 @@ pub struct DeadLetter {
     pub message: String,
     /// The target, or `unclaimed`.
     pub target: String,
-    /// The user, where known.
+    /// The user, if known.
     pub user: Option<UserId>,
     /// The calls made for it.
     pub attempts: u32,
     /// The status of the last answer.
     pub http_status: Option<u16>,
-    /// When the first call was made, where one was.
+    /// When the first call was made, if any was.
     pub first_attempt_at: Option<Timestamp>,
     /// When it was given up.
     pub failed_at: Timestamp,
     /// How often it had been replayed before.
     pub replays: u32,
-    /// The update topic that the record stood on: another one may have its name since.
+    /// The id of the record's update topic: another topic may have its name since.
     pub topic_id: TopicId,
-    /// The record's own time, in milliseconds since 1970, where it had one.
+    /// The record's own time, in milliseconds since 1970, if it had one.
     pub timestamp_ms: Option<i64>,
 }
 
@@ -90,12 +90,12 @@ impl DeadLetter {
         headers.into_iter().filter_map(text).collect()
     }
 
-    /// Reads them back. `None` where the record is not a dead letter of this service: other tools
+    /// Reads them back. `None` if the record is not a dead letter of this service: other tools
     /// share such topics.
     pub fn read(headers: &[Header]) -> Option<Self> {
         let text = |name: &str| {
-            // The last: where headers were copied as they stood, those of an earlier failure come
-            // before ours.
+            // The last: if headers were copied unchanged, those of an earlier failure come before
+            // ours.
             let header = headers.iter().rfind(|header| header.name == name)?;
             std::str::from_utf8(header.value.as_deref()?).ok()
         };
@@ -160,8 +160,8 @@ pub fn describe(error: &ApiError) -> String {
     text::cut(&line, MAX_MESSAGE_BYTES).into_owned()
 }
 
-/// Where the record failed, in Kafka Connect's words, so that tools made for its dead letters sort
-/// these too.
+/// The stage at which the record failed, in Kafka Connect's terms, so that tools made for its dead
+/// letters sort these too.
 #[derive(Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum Stage {
@@ -205,7 +205,7 @@ pub(crate) struct FailureHeaders {
     #[serde(rename = "__connect.errors.offset")]
     #[schemars(regex(pattern = "^[0-9]+$"))]
     offset: String,
-    /// Where it failed.
+    /// The stage at which it failed.
     #[serde(rename = "__connect.errors.stage")]
     stage: Stage,
     /// Why, in words: 1 KiB at most.
@@ -226,11 +226,11 @@ pub(crate) struct FailureHeaders {
     #[serde(rename = "dlq.attempts")]
     #[schemars(regex(pattern = "^[0-9]+$"))]
     attempts: String,
-    /// The status of the API's last answer; left out where there was none.
+    /// The status of the API's last answer; left out if there was none.
     #[serde(rename = "dlq.http_status", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^[1-9][0-9]{2}$"), default)]
     http_status: Option<String>,
-    /// When the first call was made, in UTC; left out where none was.
+    /// When the first call was made, in UTC; left out if none was.
     #[serde(
         rename = "dlq.first_attempt_at",
         skip_serializing_if = "Option::is_none"
@@ -245,13 +245,13 @@ pub(crate) struct FailureHeaders {
     #[serde(rename = "dlq.replays")]
     #[schemars(regex(pattern = "^[0-9]+$"))]
     replays: String,
-    /// The id of the update topic, as Kafka's tools show it: it tells whether the topic was made
-    /// anew since. Left out where the brokers tell none.
+    /// The id of the update topic, as Kafka's tools show it: it tells whether the topic was
+    /// recreated since. Left out if the brokers report none.
     #[serde(rename = "dlq.topic_id", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^[A-Za-z0-9_-]{22}$"), default)]
     topic_id: Option<String>,
-    /// The record's own timestamp, in milliseconds since 1970; left out where it has none. That of
-    /// the dead letter is when it was given up.
+    /// The record's own timestamp, in milliseconds since 1970; left out if it has none. The dead
+    /// letter's timestamp is the time at which it was given up.
     #[serde(rename = "dlq.timestamp", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^-?[0-9]+$"), default)]
     timestamp: Option<String>,
@@ -259,9 +259,9 @@ pub(crate) struct FailureHeaders {
     #[serde(rename = "dlq.omitted_bytes", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", regex(pattern = "^[0-9]+$"), default)]
     omitted_bytes: Option<String>,
-    /// The parts that are not those of the record, since the dead-letter topic did not take them:
-    /// `key` (the record's place stands for it), `value` (left out), `headers` (left out but for
-    /// those added here), `error` (the message above is shortened), with commas between.
+    /// The parts that differ from the record's, since the dead-letter topic did not take them:
+    /// `key` (replaced by the record's position), `value` (left out), `headers` (left out except
+    /// those added here), `error` (the message above is shortened), separated by commas.
     #[serde(rename = "dlq.altered", skip_serializing_if = "Option::is_none")]
     #[schemars(
         with = "String",

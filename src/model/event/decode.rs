@@ -228,7 +228,7 @@ fn no_value(record: &Record) -> Option<String> {
         .then(|| "the record has no value".to_owned())
 }
 
-/// What is wrong with the `ce_` headers as a whole.
+/// The fault of the `ce_` headers as a whole, if any.
 fn headers_problem(record: &Record) -> Option<String> {
     let names = record.headers.iter().map(|header| &*header.name);
     let mut names: Vec<&str> = names.filter(|name| name.starts_with("ce_")).collect();

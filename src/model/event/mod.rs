@@ -20,7 +20,7 @@ pub use trace_context::TraceContext;
 
 pub use crate::model::user::{IdForm, UserId};
 
-/// Who sent the event and what kind it is. What could not be read is `None`.
+/// The event's sender and type. A part that could not be read is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The CloudEvents `id`.
@@ -35,7 +35,7 @@ pub struct Identity {
 /// later.
 #[derive(Clone)]
 pub struct Event {
-    /// Who sent it; every part is there.
+    /// Its sender and type; every part is there.
     pub identity: Identity,
     /// When it stops being worth delivering (`expirytime`).
     pub expires_at: Option<Timestamp>,
@@ -52,7 +52,7 @@ pub struct Event {
 pub struct Undecodable {
     /// As much as could be read.
     pub identity: Identity,
-    /// What is wrong and where, in words that quote no value; a few hundred bytes at most.
+    /// The fault and its place, in words that quote no value; a few hundred bytes at most.
     pub message: String,
 }
 
@@ -60,8 +60,8 @@ pub struct Undecodable {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct InvalidChanges {
-    /// What is wrong, beginning with the path in the data, such as `data.changes.rooms[1]`. Quotes
-    /// no value.
+    /// The fault, beginning with the path in the data, such as `data.changes.rooms[1]`. Quotes no
+    /// value.
     pub message: String,
 }
 
@@ -85,11 +85,11 @@ impl Event {
         UserId::of_any(self.user.as_deref())
     }
 
-    /// What to set: an object with one entry at least, whose names and types the API checks.
+    /// The changes: an object with at least one entry. Its names and types are checked by the API.
     ///
     /// # Errors
     ///
-    /// Says what `data.changes` is instead.
+    /// Describes `data.changes` if it is anything else.
     pub fn changes(&self) -> Result<&RawValue, InvalidChanges> {
         let what = match self.changes.as_deref() {
             Some(changes) if changes.get().starts_with('{') => {

@@ -13,7 +13,7 @@ pub const TRACESTATE: &str = "tracestate";
 pub struct TraceContext {
     /// `traceparent`.
     pub traceparent: String,
-    /// `tracestate`, where there is one.
+    /// `tracestate`, if there is one.
     pub tracestate: Option<String>,
 }
 

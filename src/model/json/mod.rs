@@ -25,11 +25,11 @@ pub use number::{Number, number, number_in};
 /// The longest path in a message, in bytes.
 const PATH_LIMIT: usize = 200;
 
-/// What was read of an object, up to the first thing that cannot be read.
+/// The part of an object that was read, up to the first fault.
 pub struct Object<'a, const N: usize> {
-    /// The wanted members; of one that stands there twice, the first.
+    /// The wanted members; the first one if a name occurs twice.
     pub members: [Option<&'a RawValue>; N],
-    /// What is wrong, as the rest of a sentence whose subject is the text read: bounded, with the
+    /// The fault, as the rest of a sentence whose subject is the text read: bounded, with the
     /// place, without values.
     pub problem: Option<String>,
 }
@@ -48,8 +48,8 @@ pub fn object<'a, const N: usize>(
     if object.problem.is_some() {
         return object;
     }
-    // Checked once as a whole rather than string by string; what stands before the first bad byte
-    // is read all the same.
+    // Checked once as a whole rather than string by string; the text before the first bad byte is
+    // read all the same.
     let (text, not_utf8) = match std::str::from_utf8(bytes) {
         Ok(text) => (text, None),
         Err(error) => {
@@ -153,8 +153,8 @@ fn not_an_object(bytes: &[u8]) -> Option<String> {
 /// Some editors and servers write this before a text in UTF-8.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Reads what is inside a value. Of `text`, which the value stands in, the place of a mistake is
-/// told.
+/// Checks the inside of a value. `text` contains the value: the place of a mistake is given
+/// relative to it.
 fn check(text: &str, value: &RawValue, path: Path<'_>, problem: &mut Option<String>) {
     let part = value.get();
     let inside = part.as_bytes().get(1..).unwrap_or_default();
@@ -247,7 +247,7 @@ enum PathStep<'a> {
     Index(usize),
 }
 
-/// Where the reader is: a chain on the stack, so that it costs nothing unless a message needs it.
+/// The reader's position: a chain on the stack, so that it costs nothing unless a message needs it.
 #[derive(Clone, Copy)]
 struct Path<'a> {
     parent: Option<&'a Path<'a>>,

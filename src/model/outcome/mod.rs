@@ -30,7 +30,7 @@ pub enum Kind {
     Delivered,
     /// The update's changes were delivered inside a later update of the same user.
     Merged,
-    /// The update is undeliverable and stands in the dead-letter topic.
+    /// The update is undeliverable and is in the dead-letter topic.
     DeadLettered,
     /// The dead letter was put back on the update topic.
     Replayed,
@@ -74,7 +74,7 @@ impl Kind {
 pub struct OutcomeData {
     /// How the record ended.
     pub outcome: Kind,
-    /// Why it is undeliverable, where it is.
+    /// Why it is undeliverable, if it is.
     #[serde(default, with = "reason")]
     #[schemars(schema_with = "reason::names_or_null")]
     pub reason: Option<Reason>,
@@ -88,16 +88,16 @@ pub struct OutcomeData {
     pub fields: Option<Vec<String>>,
     /// The update event's identity, as far as it could be read.
     pub event: EventIdentity,
-    /// Where the record stands that ended.
+    /// The position of the record that ended.
     pub record: RecordPlace,
     /// The calls made for this update, logins apart.
     pub attempts: u32,
     /// The status of the API's last answer.
     #[schemars(range(min = 100, max = 999))]
     pub http_status: Option<u16>,
-    /// Where the later update (`merged`) or the replayed record (`replayed`) stands.
+    /// The position of the later update (`merged`) or of the replayed record (`replayed`).
     pub into: Option<RecordPlace>,
-    /// What went wrong, cut to 2 KiB.
+    /// The error, cut to 2 KiB.
     pub error: Option<ApiError>,
     /// When the service read the record, in UTC.
     #[schemars(extend("format" = "date-time"))]
@@ -176,19 +176,19 @@ pub struct Facts<'a> {
     pub group_id: &'a str,
     /// The target, or `unclaimed`.
     pub target: &'a str,
-    /// Where the record stands that ended.
+    /// The position of the record that ended.
     pub place: &'a Place,
     /// How it ended.
     pub kind: Kind,
-    /// Why, where it is undeliverable.
+    /// Why it is undeliverable, if it is.
     pub reason: Option<Reason>,
-    /// The user, where known.
+    /// The user, if known.
     pub user: Option<&'a UserId>,
-    /// What the target's API takes as an id, if it has one.
+    /// The form of ids in the API of the target, if there is one.
     pub id_form: Option<IdForm>,
-    /// The names of the changed fields, where known ([`crate::model::event::Event::fields`]).
+    /// The names of the changed fields, if known ([`crate::model::event::Event::fields`]).
     pub fields: Option<Vec<String>>,
-    /// Who sent the event, as far as known.
+    /// The event's sender and type, as far as known.
     pub identity: &'a Identity,
     /// The calls made for this update.
     pub attempts: u32,
@@ -196,13 +196,13 @@ pub struct Facts<'a> {
     pub http_status: Option<u16>,
     /// The place that took it on.
     pub into: Option<&'a Place>,
-    /// What went wrong. Secrets are masked before it comes here.
+    /// The error. Secrets are masked before it comes here.
     pub error: Option<ApiError>,
     /// When the record was read.
     pub received_at: Timestamp,
     /// When its ending was known.
     pub finished_at: Timestamp,
-    /// Where it belongs in a trace.
+    /// Its trace context.
     pub trace: Option<&'a TraceContext>,
 }
 

@@ -1,22 +1,22 @@
-//! The plan for one dead letter: what of it a replay would send. Pure: it knows neither Kafka nor
-//! time.
+//! The plan for one dead letter: the parts of it that a replay would send. Pure: it knows neither
+//! Kafka nor time.
 //!
-//! Updates are compared by where each *first* stood on the update topic. One that was replayed
-//! stands further on, but is no newer for that.
+//! Updates are compared by their *first* positions on the update topic. A replayed one has a later
+//! position, but is no newer for that.
 
 use crate::kafka::reader::Spot;
 
-/// So many replays are enough: an event that fails again after them has another problem.
+/// Maximum number of replays: an event that fails again after them has another problem.
 pub const MAX_REPLAYS: u32 = 3;
 
-/// Where an update first stood on the update topic, and when it was written there.
+/// An update's first position on the update topic, and when it was written there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct First {
     /// The partition.
     pub partition: i32,
     /// The offset.
     pub offset: i64,
-    /// Milliseconds since 1970; `None` where nobody knows.
+    /// Milliseconds since 1970; `None` if unknown.
     pub written_ms: Option<i64>,
 }
 
@@ -44,12 +44,12 @@ impl First {
     }
 }
 
-/// What is known of a dead letter.
+/// The facts about a dead letter.
 #[derive(Clone, Debug)]
 pub struct Case<'a> {
-    /// Where the update first stood, or the earliest place that is still known of.
+    /// The update's first position, or the earliest one that is still known.
     pub first: First,
-    /// What it sets; empty where that cannot be told.
+    /// The parts that it sets; empty if that is unknown.
     pub parts: &'a [String],
     /// How often it was replayed.
     pub replays: u32,
@@ -64,22 +64,22 @@ pub struct Case<'a> {
 /// Another update of the same user and target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherUpdate {
-    /// Where it stands on the update topic.
+    /// Its position on the update topic.
     pub at: Spot,
-    /// Where it first stood; `None` where that cannot be told any more.
+    /// Its first position; `None` if that is no longer known.
     pub first: Option<First>,
-    /// What it sets.
+    /// The parts that it sets.
     pub parts: Vec<String>,
     /// It was dead-lettered, and so overwrites nothing.
     pub dead: bool,
 }
 
-/// What is to be done with a dead letter.
+/// The action planned for a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PlannedAction {
     /// Send all of it.
     Send,
-    /// Send it without what newer updates have overwritten.
+    /// Send it without the parts that newer updates have overwritten.
     Trim,
     /// Send nothing, since newer updates have overwritten all of it.
     Supersede,
@@ -110,20 +110,20 @@ impl PlannedAction {
 /// The plan for one dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LetterPlan {
-    /// What to do.
+    /// The action.
     pub action: PlannedAction,
     /// The parts that are sent.
     pub sent: Vec<String>,
     /// The parts that newer updates have overwritten.
     pub left_out: Vec<String>,
-    /// Where the updates stand that did.
+    /// The positions of those updates.
     pub by: Vec<Spot>,
     /// Why it is refused, or what was overridden by force.
     pub why: Option<String>,
 }
 
-/// What to do with the dead letter, given the other updates of its user at its target. `force`
-/// overrides what is doubtful, never what is impossible.
+/// Plans the action for the dead letter, given the other updates of its user at its target. `force`
+/// overrides doubts, never impossibilities.
 pub fn step(case: &Case<'_>, others: &[OtherUpdate], force: bool) -> LetterPlan {
     let sets = |other: &OtherUpdate, part: &String| !other.dead && other.parts.contains(part);
     let newer = |other: &OtherUpdate| {
@@ -146,7 +146,7 @@ pub fn step(case: &Case<'_>, others: &[OtherUpdate], force: bool) -> LetterPlan 
             None => sent.push(part.clone()),
         }
     }
-    // What stands where, nobody can tell: it may be newer or not.
+    // An update whose first position is unknown may be newer or not.
     let stands_after =
         |(partition, offset): Spot| partition != case.first.partition || offset > case.first.offset;
     let unclear = others.iter().any(|other| {

@@ -1,27 +1,28 @@
-//! What was sent just now and is not committed yet, and whether a newer update has come in between.
+//! Updates that were sent just now and are not committed yet, and whether a newer update has come
+//! in between.
 
 use std::collections::HashMap;
 
 use crate::kafka::reader::Spot;
 use crate::operator::judge::TargetUser;
 
-/// Of each lane the places of what was sent, and what it sets.
+/// The positions of the updates sent, and the parts that each sets, by lane.
 #[derive(Default)]
 pub(super) struct Fresh<'a>(HashMap<&'a TargetUser, Vec<(Spot, &'a [String])>>);
 
 impl<'a> Fresh<'a> {
-    /// This was sent, and stands there.
+    /// An update was sent and has that position.
     pub(super) fn sent(&mut self, lane: &'a TargetUser, place: Spot, parts: &'a [String]) {
         self.0.entry(lane).or_default().push((place, parts));
     }
 
-    /// Whether nothing was sent of which somebody is known to be the user.
+    /// Whether no update was sent whose user is known.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether an update that stands there, and that no plan has seen, is one that must have its
-    /// way: it sets the same, and is not known to come after what was sent.
+    /// Whether an update at `here`, which no plan has seen, must prevail: it sets the same parts,
+    /// and is not known to come after the updates sent.
     pub(super) fn is_overtaken(&self, lane: &TargetUser, here: Spot, parts: &[String]) -> bool {
         let sent = self.0.get(lane);
         sent.into_iter().flatten().any(|(place, sent)| {

@@ -16,7 +16,7 @@ impl Replay<'_, '_> {
         // It comes from a header, in which a sender may have written anything.
         let replays = item.one.replays.saturating_add(1);
         Message {
-            // Where the user's other updates stand, whatever the sender made of the key.
+            // The partition of the user's other updates, even if the sender's key says otherwise.
             partition: (item.letter.facts.origin.topic == self.desk.updates.name)
                 .then(|| self.history.home(item.one))
                 .filter(|partition| *partition < self.desk.updates.partitions),

@@ -25,18 +25,18 @@ use crate::operator::{ReadFailure, Watch, changes};
 
 /// Events in one transaction at most.
 const BATCH: usize = 100;
-/// How often a batch is planned anew because of updates that came in between, or a transaction that
-/// failed.
+/// Maximum number of times a batch is planned again because of updates that came in between, or a
+/// transaction that failed.
 const TRIES: u32 = 30;
 /// The pause before that.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What a replay has done.
+/// The result of a replay.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// How many letters ended in which way.
     pub counts: BTreeMap<PlannedAction, usize>,
-    /// Where refused letters stand, and why: the first of them.
+    /// The positions of refused letters, and why each was refused: the first of them.
     pub refused: Refused,
     /// Letters that somebody else replayed meanwhile.
     pub settled_elsewhere: usize,
@@ -45,8 +45,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of so many letters some were acted on, and some refused; the others were settled by somebody
-    /// else.
+    /// Counts a batch of `letters` letters: some were acted on, and some refused; the others were
+    /// settled by somebody else.
     fn record(
         &mut self,
         letters: usize,
@@ -91,7 +91,7 @@ impl Pace<'_> {
     }
 }
 
-/// Replays the letters. What `summary` says is committed, also where this fails.
+/// Replays the letters. Everything counted in `summary` is committed, even if this fails.
 ///
 /// # Errors
 /// If the broker does not answer, or another replay takes over.
@@ -150,7 +150,7 @@ struct Replay<'a, 'b> {
     summary: &'a mut Summary,
 }
 
-/// Where refused letters stand, and why.
+/// The positions of refused letters, and why.
 type Refused = Vec<(Spot, String)>;
 
 /// One letter of a batch, ready to be settled.
@@ -159,7 +159,7 @@ struct Item<'a> {
     letter: Letter,
     content: Record,
     step: LetterPlan,
-    /// What is sent; none where it is superseded.
+    /// The value to send; none if it is superseded.
     value: Option<Vec<u8>>,
 }
 
@@ -174,7 +174,7 @@ impl Replay<'_, '_> {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             if !self.part(part)? {
-                // Halves, until the one that is too large stands alone.
+                // Halves the part, until the letter that is too large is alone.
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
             }
@@ -230,7 +230,7 @@ impl Replay<'_, '_> {
         self.refusals.take(kind, guilty, &spots);
     }
 
-    /// What is to be done with each as things are now; those that are not acted on apart.
+    /// Plans the action for each letter from the current state; refused letters are returned apart.
     fn plan<'c>(&self, batch: &'c [Chosen]) -> Result<(Vec<Item<'c>>, Refused), ReadFailure> {
         let (mut steps, mut refused) = (Vec::new(), Vec::new());
         for one in batch {
@@ -335,9 +335,9 @@ impl Replay<'_, '_> {
         Ok(())
     }
 
-    /// Between what the plan had seen and what was sent just now, an update may have come that
-    /// overwrites what was sent: then all is planned anew. Those of open transactions count too,
-    /// since nobody knows yet how they end.
+    /// Whether an update came between the plan and the messages just sent that prevails over them:
+    /// then the whole batch is planned again. Updates of open transactions count too, since nobody
+    /// knows yet how those end.
     fn is_overtaken(&self, sent: &[&Item<'_>], places: &[Spot]) -> Result<bool, ReadFailure> {
         let mut fresh = Fresh::default();
         for (item, place) in sent.iter().zip(places) {

@@ -1,4 +1,4 @@
-//! What topics refused of a replay, and what follows for the next try.
+//! Messages of a replay that topics refused, and the consequences for the next try.
 
 use std::collections::HashMap;
 
@@ -13,13 +13,13 @@ const MOST_STEPS: usize = 5;
 pub(super) struct Refusals {
     /// Those that cannot be sent, and why.
     letters: HashMap<Spot, String>,
-    /// What must be changed of the outcomes, in this order.
+    /// The changes to make to each outcome, in this order.
     outcomes: HashMap<Spot, Vec<MessageRefusal>>,
 }
 
 impl Refusals {
     /// The topic refused these of the messages of that kind, which are of the letters at `spots`.
-    /// An outcome is changed by a step more, as long as there is one.
+    /// An outcome is altered by one more step, as long as there is one.
     pub(super) fn take(
         &mut self,
         kind: MessageKind,
@@ -66,7 +66,7 @@ impl Refusals {
         self.letters.get(&spot).map(String::as_str)
     }
 
-    /// What must be changed of its outcome.
+    /// The changes to make to its outcome.
     pub(super) fn of_outcome(&self, spot: Spot) -> &[MessageRefusal] {
         self.outcomes.get(&spot).map_or(&[], Vec::as_slice)
     }

@@ -35,12 +35,11 @@ pub struct Logging {
 impl Logging {
     /// Logs these levels from now on. Where `RUST_LOG` is set, that stays in force.
     pub fn set(&self, levels: &Levels) {
-        // It fails only where nobody logs any more.
+        // It fails only if nobody logs any more.
         let _ = self.levels.reload(filter(levels));
     }
 
-    /// Counts the lines that are left out, since standard error does not take them fast enough, in
-    /// this counter too.
+    /// Counts in this counter too the lines that are left out because standard error is too slow.
     pub fn count(&self, left_out: IntCounter) {
         self.queue.count(left_out);
     }

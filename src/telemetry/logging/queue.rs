@@ -55,8 +55,8 @@ impl Queue {
             json,
             told: 0,
         };
-        // Where there is no thread to be had, every line counts as left out; the service works all
-        // the same.
+        // If no thread can be started, every line counts as left out; the service works all the
+        // same.
         let _ = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || lines.write());
@@ -72,7 +72,7 @@ impl Queue {
     pub(super) fn flush(&self, patience: Duration) {
         let (done, written) = sync_channel(1);
         if self.sender.send(Queued::Flush(done)).is_ok() {
-            // What is not written by then stays so.
+            // Lines not written by then are lost.
             let _ = written.recv_timeout(patience);
         }
     }
@@ -125,7 +125,7 @@ struct LineWriter<W> {
     counts: Arc<QueueCounts>,
     out: W,
     json: bool,
-    /// Of the lines left out, how many were told of.
+    /// Lines left out that were already reported.
     told: u64,
 }
 

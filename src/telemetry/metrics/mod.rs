@@ -21,7 +21,7 @@ use crate::model::outcome::Kind;
 use engine::verdict::{Reason, Verdict};
 use engine::{Cause, State};
 
-/// What a target does, and why, as metrics and `/status` name it.
+/// A target's state and its reason, as metrics and `/status` name them.
 pub type StateNames = (&'static str, &'static str);
 
 /// Calls are made as they come.
@@ -300,7 +300,7 @@ impl TargetMetrics {
             .inc();
     }
 
-    /// The subscriber broke, and begins anew.
+    /// The subscriber failed and starts over.
     pub fn restarted(&self) {
         self.families
             .kafka

@@ -5,7 +5,7 @@ use prometheus::{IntCounter, IntCounterVec, Result};
 
 use super::register::Register;
 
-/// What happens to the process as a whole.
+/// Metrics of the process as a whole.
 pub(super) struct Process {
     pub(super) reloads: IntCounterVec,
     pub(super) log_lines_left_out: IntCounter,

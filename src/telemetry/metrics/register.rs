@@ -6,7 +6,7 @@ use prometheus::{
     Registry, Result,
 };
 
-/// What `/metrics` shows is what was made here.
+/// The metrics shown by `/metrics`: exactly those created here.
 #[derive(Default)]
 pub(super) struct Register {
     pub(super) registry: Registry,

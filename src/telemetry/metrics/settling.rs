@@ -8,7 +8,7 @@ use crate::model::altered::{AlteredParts, Part};
 /// The topics that the service writes, as metrics name them.
 const TOPICS: [&str; 2] = ["outcomes", "dead_letters"];
 
-/// What is changed, what waits, and what is soon gone.
+/// Metrics of altered messages, refused ones, and updates near the end of their retention.
 pub(super) struct SettlingFamilies {
     altered: IntCounterVec,
     pub(super) refused: IntGaugeVec,

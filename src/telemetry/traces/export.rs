@@ -43,7 +43,7 @@ pub(super) struct Processor {
     counts: Arc<ExportCounts>,
 }
 
-/// What becomes of spans.
+/// Counts of waiting and lost spans.
 #[derive(Debug)]
 struct ExportCounts {
     /// Those that wait, or are being sent.
@@ -87,7 +87,7 @@ pub(super) struct Export {
 impl Export {
     /// Sends what waits, and ends.
     pub(super) async fn end(mut self) {
-        // The task is gone only where it panicked, which the log tells.
+        // The task is gone only if it panicked, which the log shows.
         let _ = self.stop.send(());
         if timeout(FLUSH, &mut self.task).await.is_err() {
             self.task.abort();
@@ -101,14 +101,14 @@ impl Export {
     }
 }
 
-/// Begins to send. `headers` are read anew for each request, as their file may change.
+/// Begins to send. `headers` are read again for each request, as their file may change.
 pub(super) fn start(
     endpoint: &Url,
     headers: Option<Secret>,
     resource: &Resource,
     left_out: IntCounter,
 ) -> anyhow::Result<(Processor, Export)> {
-    // Fails only where one is installed already, which is as good.
+    // Fails only if one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
         .timeout(EXPORT)
@@ -158,9 +158,9 @@ struct Sending {
     exporter: SpanExporter,
     waiting: mpsc::Receiver<SpanData>,
     counts: Arc<ExportCounts>,
-    /// Of the spans left out, how many were told of.
+    /// Spans left out that were already reported.
     told: u64,
-    /// It was told that spans are left out, and not yet that none are any more.
+    /// It was reported that spans are left out, and not yet that none are any more.
     fails: bool,
 }
 

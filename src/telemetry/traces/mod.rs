@@ -1,8 +1,8 @@
-//! Traces: where a collector is configured, each record has a span from its arrival to its commit,
-//! and each call one below it.
+//! Traces: if a collector is configured, each record has a span from its arrival to its commit, and
+//! each call one below it.
 //!
 //! A record's own trace is continued; one without begins its own, as often as `sample_ratio` says.
-//! Without a collector nothing of this is done, and what came with a record is passed on as it is.
+//! Without a collector no spans are made, and a record's trace context is passed on unchanged.
 
 #[cfg(feature = "otlp")]
 mod export;
@@ -37,7 +37,7 @@ impl TraceSender {
     /// are counted.
     ///
     /// # Errors
-    /// Where the exporter does not take what OpenTelemetry's variables say.
+    /// If the exporter rejects the values of OpenTelemetry's variables.
     pub fn start(
         config: &config::Traces,
         instance_id: &str,
@@ -47,7 +47,7 @@ impl TraceSender {
             return Ok(None);
         };
         let mut provider = SdkTracerProvider::builder().with_resource(resource(instance_id));
-        // Where the standard variable is set, the provider follows it.
+        // If the standard variable is set, the provider follows it.
         if std::env::var_os("OTEL_TRACES_SAMPLER").is_none() {
             provider = provider.with_sampler(Sampler::ParentBased(Box::new(
                 Sampler::TraceIdRatioBased(config.sample_ratio),
@@ -73,7 +73,7 @@ impl TraceSender {
         }
     }
 
-    /// What makes the spans.
+    /// The tracer that makes the spans.
     pub fn tracer(&self) -> Tracer {
         self.tracer.clone()
     }
@@ -92,7 +92,7 @@ fn tracer(provider: &SdkTracerProvider) -> Tracer {
     Tracer(provider.tracer_with_scope(scope))
 }
 
-/// Who we are, as far as OpenTelemetry's variables do not say otherwise.
+/// The service's resource attributes; OpenTelemetry's variables take precedence.
 fn resource(instance_id: &str) -> Resource {
     let resource = Resource::builder_empty()
         .with_service_name("user-courier")

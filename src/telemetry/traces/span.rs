@@ -55,13 +55,13 @@ pub struct Arrived<'a> {
     pub group: &'a str,
     /// The subscriber's name.
     pub target: &'a str,
-    /// Where the record stands.
+    /// The record's position.
     pub place: &'a Place,
-    /// Whose event it is.
+    /// The event's sender and type.
     pub identity: &'a Identity,
-    /// Whose update it is.
+    /// The user of the update.
     pub user: Option<UserValue>,
-    /// Its place in the sender's trace.
+    /// Its trace context from the sender.
     pub trace: Option<&'a TraceContext>,
     /// When it arrived.
     pub received_at: SystemTime,
@@ -129,7 +129,7 @@ impl Tracer {
 }
 
 impl DeliverSpan {
-    /// Where the record's outcome belongs.
+    /// The trace context for the record's outcome.
     pub fn context(&self) -> TraceContext {
         written(&self.context)
     }
@@ -225,7 +225,7 @@ impl DeliverSpan {
 pub struct AttemptSpan(Span);
 
 impl AttemptSpan {
-    /// What the call is to carry.
+    /// The trace context that the call carries.
     pub fn context(&self) -> TraceContext {
         written(self.0.span_context())
     }

@@ -1,4 +1,4 @@
-//! aipix VMS: its documented answers, and Laravel's usual ones where the vendor's page is silent.
+//! aipix VMS: its documented answers, and Laravel's usual ones if the vendor's page is silent.
 
 use std::sync::LazyLock;
 
@@ -171,7 +171,7 @@ fn login(request: &Request, state: &mut ServerState, now: Instant) -> Answer {
 }
 
 fn update(request: &Request, user: &User, state: &mut ServerState) -> Answer {
-    // Laravel reads a body as JSON only where the content type says so.
+    // Laravel reads a body as JSON only if the content type says so.
     let is_json = request
         .header(CONTENT_TYPE)
         .is_some_and(|value| value.contains("json"));

@@ -21,7 +21,7 @@ pub(crate) trait ApiServer: Send {
     /// The user with this id, if it is one that the API may have.
     fn user(&self, id: &str) -> Option<User>;
 
-    /// What a call is for. Faults, counts and the journal go by it; the body of a login is a
+    /// The purpose of a call. Faults, counts and the journal depend on it; the body of a login is a
     /// secret, and not kept.
     fn purpose(&self, method: &Method, path: &str) -> Purpose;
 
@@ -57,7 +57,7 @@ pub(crate) fn by_name(name: &str) -> Option<Box<dyn ApiServer>> {
     all().into_iter().find(|api| api.name() == name)
 }
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// It updates this user.

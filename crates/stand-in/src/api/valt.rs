@@ -1,5 +1,4 @@
-//! VALT: its documented answers, and plain guesses in their shape where the vendor's page is
-//! silent.
+//! VALT: its documented answers, and plain guesses in their shape if the vendor's page is silent.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
