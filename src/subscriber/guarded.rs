@@ -45,7 +45,8 @@ impl GuardStatus {
             None => "unknown".to_owned(),
         };
         format!(
-            "{} users who wait here would lose {}, as {} says; first record {}, last {}; {} of {} have lost something",
+            "{} users who wait here would lose {}, as {} says; first record {}, last {}; \
+             {} of {} have lost something",
             self.users,
             self.fields.join(", "),
             self.sources.join(", "),
@@ -133,8 +134,8 @@ impl Subscriber {
             sources = guard.sources.join(", "),
             first = place(guard.first),
             last = place(guard.last),
-            "the target's guard holds it: more users would lose something than `max_users`. Look at the sources, then set \
-             `guard.allow_until` or `guard.refuse_until`"
+            "the target's guard holds it: more users would lose something than `max_users`. \
+             Look at the sources, then set `guard.allow_until` or `guard.refuse_until`"
         );
     }
 

@@ -103,16 +103,16 @@ impl<U, F> Engine<U, F> {
 
     /// Whether nobody is asked how the target is: whoever waits for a slot of the guard is next.
     fn awaits_slot(&self) -> bool {
-        self.guarding.is_holding() || self.lanes.parked_count() > 0
+        self.guarding.is_on() && (self.guarding.is_holding() || self.lanes.parked_count() > 0)
     }
 
     /// Whether a call may start as far as the limits of concurrency go.
     fn has_slot(&self) -> bool {
         // No more slots of the guard are taken than calls can be made. While the target holds over
         // it, only who has one is called.
-        let parked = match self.guarding.is_holding() {
-            true => 0,
-            false => self.lanes.parked_count(),
+        let parked = match self.guarding.is_on() && !self.guarding.is_holding() {
+            true => self.lanes.parked_count(),
+            false => 0,
         };
         self.calls.len() + parked < self.settings.max_concurrency
             && self.calls.slots() + parked < self.limit.current()

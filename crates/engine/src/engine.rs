@@ -72,7 +72,9 @@ impl<U: Merge, F> Engine<U, F> {
             self.give_up(now);
         }
         self.lanes.wake(now);
-        self.watch(now);
+        if self.guarding.is_on() {
+            self.watch(now);
+        }
         self.dispatch(now);
         self.settle(now);
         if self.partitions.any_going() {
@@ -163,12 +165,18 @@ impl<U, F> Engine<U, F> {
         wake(self.partitions.give_up_at());
         wake(self.lanes.wake_at());
         wake(self.call_at(now));
-        wake(self.slot_free_at(now));
+        let guarded = self.guarding.is_on();
+        if guarded {
+            wake(self.slot_free_at(now));
+        }
         if self.settling.is_none() {
             wake(self.aside.next_at());
             wake((!self.ended.is_empty()).then_some(self.settle_not_before));
             wake((!self.partitions.is_empty()).then_some(self.commit_at));
-            wake(self.has_slots_news().then_some(self.settle_not_before));
+            if guarded {
+                let news = self.partitions.any_slots_news();
+                wake(news.then_some(self.settle_not_before));
+            }
         }
         earliest
     }

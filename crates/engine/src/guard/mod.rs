@@ -100,10 +100,12 @@ impl<U> Guarding<U> {
         }
     }
 
+    #[inline]
     pub(super) fn is_on(&self) -> bool {
         self.guard.is_some()
     }
 
+    #[inline]
     pub(super) fn is_holding(&self) -> bool {
         self.holding.is_some()
     }
@@ -215,11 +217,6 @@ impl<U, F> Engine<U, F> {
         if let Some(partition) = self.partitions.get_mut(partition) {
             partition.slots.not_committed();
         }
-    }
-
-    /// Whether slots were taken, and no batch tells that yet.
-    pub(super) fn has_slots_news(&self) -> bool {
-        self.guarding.is_on() && self.partitions.any_slots_news()
     }
 
     /// When a slot is free again, if one is waited for.

@@ -77,7 +77,9 @@ impl<U, F> Engine<U, F> {
         let spent = |ticket: Ticket| self.entries[ticket].spent;
         let room = self.guarding.room();
         let mut commit = partition.ledger.commit(settling, spent, room)?;
-        commit.metadata.push_str(&partition.slots.taken().text());
+        if self.guarding.is_on() {
+            commit.metadata.push_str(&partition.slots.taken().text());
+        }
         Some(commit)
     }
 

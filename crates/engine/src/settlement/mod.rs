@@ -58,7 +58,9 @@ impl<U, F> Engine<U, F> {
         let aside = self.aside.next_at().is_some_and(|at| at <= now);
         let ended = !self.ended.is_empty() && (now >= self.settle_not_before || going);
         let periodic = now >= self.commit_at;
-        let slots = now >= self.settle_not_before && self.has_slots_news();
+        let slots = self.guarding.is_on()
+            && now >= self.settle_not_before
+            && self.partitions.any_slots_news();
         if self.settling.is_some() || !(ended || aside || periodic || going || slots) {
             return;
         }

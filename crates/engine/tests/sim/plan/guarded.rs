@@ -11,8 +11,12 @@ use super::{
 
 fn record() -> impl Strategy<Value = Planned> {
     let after = prop_oneof![6 => 0u64..50, 3 => 0u64..3000, 1 => 0u64..40_000];
-    let kinds = prop_oneof![20 => Just(Kind::Good), 1 => Just(Kind::Rejected), 1 => Just(Kind::Invalid),
-        1 => (1u64..5000).prop_map(Kind::Expiring)];
+    let kinds = prop_oneof![
+        20 => Just(Kind::Good),
+        1 => Just(Kind::Rejected),
+        1 => Just(Kind::Invalid),
+        1 => (1u64..5000).prop_map(Kind::Expiring),
+    ];
     let strips = prop_oneof![4 => Just(ALL_FIELDS), 3 => Just(0), 1 => 0..=ALL_FIELDS];
     let record = (after, 1u64..40, kinds, 1..=ALL_FIELDS, strips);
     record.prop_map(|(after, user, kind, fields, strips)| Planned {
