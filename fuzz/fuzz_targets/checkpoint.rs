@@ -73,6 +73,7 @@ fn written(bytes: &[u8]) {
             topic: TopicId([7; 16]),
             horizon,
             open,
+            ..Checkpoint::at(offset)
         },
         offset,
     );
@@ -91,6 +92,9 @@ fn check(written: &Checkpoint, offset: i64) {
         Err(unreadable) => panic!("{written:?} is written as {commit:?}: {unreadable}"),
     };
     assert_eq!((read.topic, read.horizon), (written.topic, written.horizon));
+    if let Some(slots) = &written.slots {
+        assert_eq!(read.slots.as_ref(), Some(slots), "{commit:?}");
+    }
     // The offsets that are settled must be the same; attempts may be left out from some offset on,
     // for want of room or because it is too far away.
     let holes = |checkpoint: &Checkpoint| {
