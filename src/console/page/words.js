@@ -43,6 +43,14 @@ export function time(text, now) {
   return now.slice(0, 10) === day ? clock : `${day} ${clock}`;
 }
 
+/** How long ago, in the largest unit. */
+export function ago(text, now) {
+  const left = between(text, now);
+  if (left < 1) return "just now";
+  const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]].find(([size]) => left >= size);
+  return `${Math.floor(left / size)} ${unit} ago`;
+}
+
 /** The seconds between two times in text. */
 export function between(earlier, later) {
   return (Date.parse(later) - Date.parse(earlier)) / 1000;

@@ -1,0 +1,109 @@
+//! The operator's page: what it says first, and how it leads on.
+
+use serde_json::json;
+
+use crate::console::console;
+use crate::harness::bench::Bench;
+use crate::harness::browser::Browser;
+use crate::harness::update::Update;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_lines_and_the_tab_say_what_is_wrong_and_what_is_broken_comes_first() {
+    let mut bench = Bench::new().await;
+    let service = bench.start();
+    let console = console(&mut bench, Some(&service));
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{}", console.address())).await;
+    browser
+        .until_text(".headline .flowing", "every target delivers")
+        .await;
+    let first = |name: &str| format!("document.querySelector('.card h2').innerText === '{name}'");
+    browser.until(&first("aipix")).await;
+
+    bench.valt.close_port().await;
+    bench.send(&[Update::valt(1, "Anna"), Update::valt(2, "Berta")]);
+    let line = ".headline .holding";
+    for words in [
+        "valt has not delivered for",
+        "the API cannot be reached",
+        "2 updates wait",
+        "the oldest for",
+        "none is lost",
+        "Is the API up",
+    ] {
+        browser.until_text(line, words).await;
+    }
+    browser.until(&first("valt")).await;
+    let title = "document.title === '✗ valt holding · ";
+    browser.until(&format!("{title}Now – user-courier'")).await;
+    browser
+        .until("document.querySelector('#icon').href.endsWith('/icon-bad.svg')")
+        .await;
+    browser.click("nav a[href='#letters']").await;
+    browser
+        .until(&format!("{title}Dead letters – user-courier'"))
+        .await;
+
+    bench.valt.open_port().await;
+    browser
+        .until("document.title === 'Dead letters – user-courier'")
+        .await;
+    browser.click("nav a[href='#now']").await;
+    browser
+        .until_text(".headline .flowing", "every target delivers")
+        .await;
+    browser.until(&first("aipix")).await;
+    browser
+        .until("document.querySelector('#icon').href.endsWith('/icon.svg')")
+        .await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(console.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_the_first_page_links_lead_to_a_dead_letter_its_replay_and_its_user() {
+    let mut bench = Bench::new().await;
+    let service = bench.start();
+    let console = console(&mut bench, Some(&service));
+    let wrong = [1, 2].map(|user| Update::new("valt", user, json!({ "rooms": "none" })));
+    let places = bench.send(&wrong);
+    bench.outcomes_of(&places);
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{}", console.address())).await;
+    browser
+        .until_text(".headline", "2 dead letters are open")
+        .await;
+    browser.until_text("#open-letters", "2").await;
+    browser
+        .until_text(
+            ".card a[href='#letters?target=valt']",
+            "2 open dead letters",
+        )
+        .await;
+    browser.click(".card a[href='#letters?target=valt']").await;
+    browser.until_text(".total", "2 open dead letters").await;
+    browser.until_text(".letters .ago", "ago").await;
+    browser.click(".letters tbody tr .words").await;
+    browser.until_text(".detail .sheet", "A replay would").await;
+    browser.click(".detail .ways button").await;
+    browser.until_text("dialog", "For 1 dead letter:").await;
+    browser.keys("\u{e00c}").await;
+    browser.until("!document.querySelector('dialog')").await;
+
+    browser.click(".detail .ways a[href^='#user/valt/']").await;
+    browser.until_text(".sheet", "dead letters").await;
+    browser.until("document.title.startsWith('valt ')").await;
+    browser
+        .click(".result .ways a[href^='#letters?target=valt&user=']")
+        .await;
+    browser.until_text(".total", "1 open dead letter").await;
+
+    // A filter that takes nothing leaves no empty table, and no plan of nothing.
+    browser.run("location.hash = '#letters?user=77'").await;
+    browser.until_text(".total", "0 open dead letters").await;
+    browser
+        .until("!document.querySelector('.letters').offsetHeight && !document.querySelector('.actions button').offsetHeight")
+        .await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(console.terminate().code, Some(0));
+}
