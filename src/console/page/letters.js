@@ -309,6 +309,6 @@ function times({ from, to, counts }) {
   const words = `dead-lettered from ${from.slice(0, 19).replace("T", " ")} to ${to.slice(0, 19).replace("T", " ")} UTC, at most ${count(most)} in one bar`;
   return [
     s("svg", { class: "spread", viewBox: "0 0 300 44", preserveAspectRatio: "none", role: "img", "aria-label": words }, counts.map(bar)),
-    h("p", { class: "axis", "aria-hidden": "true" }, h("span", {}, from.slice(0, 19).replace("T", " ")), h("span", {}, to.slice(0, 19).replace("T", " "))),
+    h("p", { class: "axis", "aria-hidden": "true" }, h("span", {}, from.slice(0, 19).replace("T", " ")), h("span", {}, to.slice(0, 19).replace("T", " "), " UTC")),
   ];
 }

@@ -81,9 +81,9 @@ class Card {
     this.calls = api !== null;
     this.plots = [
       this.calls && [1, new Plot({ label: "delivered / s", format: rate, least: 1, smooth: 5 })],
-      [2, new Plot({ label: "dead letters in 10 min", format: count, least: 1, bars: true, tone: "dead" })],
+      [2, new Plot({ label: "dead letters, 10 min", format: count, least: 1, bars: true, tone: "dead" })],
       this.calls && [3, new Plot({ label: "call p99", format: seconds, least: 0.01 })],
-      [4, new Plot({ label: "to outcome, p99", format: seconds, least: 0.1 })],
+      [4, new Plot({ label: "outcome p99", format: seconds, least: 0.1 })],
     ].filter(Boolean);
     this.band = new Band((state) => (state === null ? "unknown" : tone(state)));
     const plots = h("div", { class: "plots" }, this.plots.map(([, plot]) => plot.element));
@@ -144,6 +144,6 @@ function figures(target, calls) {
     pair("waiting", "this target's updates in memory that wait for a call", count(target.waiting)),
     calls && pair("in flight", "calls under way, and how many may be", count(target.in_flight), target.limit === null ? "" : h("small", {}, ` of ${count(target.limit)}`)),
     pair("behind by", "records of the update topic from the lowest that is not settled to the end, those for other targets among them", count(target.lag)),
-    pair("oldest waits", "the age of the oldest update in memory that is not settled", target.oldest_seconds >= 1 ? span(target.oldest_seconds) : "–"),
+    pair("oldest", "the age of the oldest update in memory that is not settled", target.oldest_seconds >= 1 ? span(target.oldest_seconds) : "–"),
   ];
 }

@@ -6,12 +6,18 @@ import { count } from "./words.js";
 
 /** The sections of a sheet as elements. `link` may make something else than text of a cell. */
 export function sheet({ title, meaning, sections }, link = () => null) {
-  return h("div", { class: "sheet" }, h("h3", { class: "mono" }, shown(title)), meaning ? h("p", { class: "soft" }, shown(meaning)) : null, sections.map((one) => section(one, link)));
+  return h("div", { class: "sheet" }, h("h3", { class: "mono" }, shown(title)), meaning ? h("p", { class: "soft" }, shown(meaning)) : null, inOrder(sections).map((one) => section(one, link)));
 }
 
+/** What a record carried along comes last: few ask for it. */
+function inOrder(sections) {
+  return sections.toSorted((one, other) => Number(one.name === "headers") - Number(other.name === "headers"));
+}
+
+// A command that this page's own links do instead is left out.
 function section({ name, lines, verbatim, table, after }, link) {
   const words = verbatim ? [h("pre", { tabindex: 0, "aria-label": name }, shownLines(lines))] : lines.map((line) => h("p", {}, told(line)));
-  return h("section", {}, h("h4", {}, shown(name)), words, table ? rows(table, name, link) : null, after.map((line) => h("p", { class: "soft" }, told(line))));
+  return h("section", {}, h("h4", {}, told(name)), words, table ? rows(table, name, link) : null, after.filter((line) => !line.startsWith("`user-courier dead-letters show")).map((line) => h("p", { class: "soft" }, told(line))));
 }
 
 function shownLines(lines) {
