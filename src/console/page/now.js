@@ -4,7 +4,7 @@ import { announce, h, set, shown, sign, tone } from "./dom.js";
 import { badness, CAUSES, Headline } from "./headline.js";
 import { ask } from "./net.js";
 import { Band, Plot } from "./plot.js";
-import { between, count, of, rate, seconds, span, time } from "./words.js";
+import { between, count, of, rate, seconds, short, span, time } from "./words.js";
 
 export class NowPage {
   constructor(known) {
@@ -144,6 +144,6 @@ function figures(target, calls) {
     pair("waiting", "this target's updates in memory that wait for a call", count(target.waiting)),
     calls && pair("in flight", "calls under way, and how many may be", count(target.in_flight), target.limit === null ? "" : h("small", {}, ` of ${count(target.limit)}`)),
     pair("behind by", "records of the update topic from the lowest that is not settled to the end, those for other targets among them", count(target.lag)),
-    pair("oldest", "the age of the oldest update in memory that is not settled", target.oldest_seconds >= 1 ? span(target.oldest_seconds) : "–"),
+    pair("oldest", "the age of the oldest update in memory that is not settled", target.oldest_seconds >= 1 ? short(target.oldest_seconds) : "–"),
   ];
 }

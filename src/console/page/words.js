@@ -53,6 +53,11 @@ export function ago(text, now) {
   return since < 0 ? `in ${words}` : `${words} ago`;
 }
 
+/** A time span in its largest unit. */
+export function short(value) {
+  return span(value).split(" ", 2).join(" ");
+}
+
 /** The seconds between two times in text. */
 export function between(earlier, later) {
   return (Date.parse(later) - Date.parse(earlier)) / 1000;
