@@ -185,10 +185,9 @@ mod tests {
         metrics
             .target("aipix")
             .lag("user-updates", [(0, 5), (7, 0)].into());
-        metrics.target("aipix").kafka_up(true);
-        metrics
-            .target("aipix")
-            .oldest_unsettled(Duration::from_millis(61_500));
+        let aipix = metrics.target("aipix");
+        aipix.kafka_up(true);
+        aipix.oldest_unsettled(Duration::from_millis(61_500));
         valt.settled(Kind::Delivered, None, Duration::from_millis(30));
         valt.settled(Kind::Merged, None, Duration::from_millis(30));
         valt.settled(
