@@ -1,10 +1,12 @@
 //! The operator's page: what it says first, and how it leads on.
 
 use serde_json::json;
+use stand_in::Rule;
 
 use crate::console::console;
 use crate::harness::bench::Bench;
 use crate::harness::browser::Browser;
+use crate::harness::kafka::Message;
 use crate::harness::update::Update;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,6 +106,38 @@ async fn from_the_first_page_links_lead_to_a_dead_letter_its_replay_and_its_user
     browser
         .until("!document.querySelector('.letters').offsetHeight && !document.querySelector('.actions button').offsetHeight")
         .await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(console.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_waits_for_long_at_an_api_that_works_is_named_in_the_first_lines() {
+    let mut bench = Bench::new().await;
+    bench.valt.fault(Rule::status(503).user(7));
+    let service = bench.start();
+    let console = console(&mut bench, Some(&service));
+    let ten_minutes_ago = jiff::Timestamp::now().as_millisecond() - 600_000;
+    bench.writer.write(&[Message {
+        timestamp: Some(ten_minutes_ago),
+        ..Update::valt(7, "Anna").message()
+    }]);
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{}", console.address())).await;
+    let line = ".headline .probing";
+    for words in [
+        "valt works, yet an update has waited for 10 min",
+        "The last call that failed: the API answered 503 (user 7, record",
+    ] {
+        browser.until_text(line, words).await;
+    }
+    assert_eq!(
+        browser.run("return document.title").await,
+        "Now – user-courier",
+        "the target itself works"
+    );
+    browser.click(".headline .probing a").await;
+    browser.until("location.hash === '#user/valt/7'").await;
+    browser.until_text(".sheet", "1 update").await;
     assert_eq!(browser.complaints().await, [""; 0]);
     assert_eq!(console.terminate().code, Some(0));
 }

@@ -42,21 +42,24 @@ export class Headline {
     const lines = unknown ? [["", ...nobody(instances, looked)]] : bad.map((target) => [target.name, ...wrong(target, page)]);
     if (!lines.length) lines.push(["", "flowing", allWell(targets)]);
     const dead = open && Object.values(open).reduce((one, other) => one + other, 0);
-    if (dead) lines.push(["letters", "unknown", [of(dead, "dead letter is open", "dead letters are open"), ": "]]);
-    const wanted = lines.map(([name, tone, words]) => this.line(name, tone, words));
+    const words = [of(dead, "dead letter is open", "dead letters are open"), ": "];
+    if (dead) lines.push(["letters", "unknown", words, ["#letters", "look at them"]]);
+    const wanted = lines.map((line) => this.line(...line));
     if (wanted.length !== this.element.children.length || wanted.some((line, at) => this.element.children[at] !== line)) {
       this.element.replaceChildren(...wanted);
     }
   }
 
   /** The line of that name: it stays the same element, so that its link keeps the focus. */
-  line(name, tone, words) {
+  line(name, tone, words, way) {
     if (!this.lines.has(name)) {
-      const link = name === "letters" ? h("a", { href: "#letters" }, "look at them") : null;
-      const [mark, text] = [h("span"), h("span")];
-      this.lines.set(name, { mark, text, line: h("li", {}, mark, h("p", {}, text, link)) });
+      const [mark, text, link] = [h("span"), h("span"), h("a")];
+      this.lines.set(name, { mark, text, link, line: h("li", {}, mark, h("p", {}, text, link)) });
     }
-    const { mark, text, line } = this.lines.get(name);
+    const { mark, text, link, line } = this.lines.get(name);
+    link.hidden = !way;
+    if (way) link.setAttribute("href", way[0]);
+    set(link, way?.[1] ?? "", way ? shown(way[1]) : null);
     line.className = tone;
     set(mark, tone, sign(tone));
     const flat = [words].flat(Infinity).filter(Boolean);
@@ -86,8 +89,13 @@ function wrong(target, { now }) {
   }
   if (target.state === null) return ["unknown", [name, ": no instance that answers runs it."]];
   if (target.state === "flowing") {
-    const why = "a user whose calls fail, or more comes in than goes out.";
-    return ["probing", [name, ` works, yet an update has waited for ${span(target.oldest_seconds)}: ${why}`]];
+    const waited = ` works, yet an update has waited for ${span(target.oldest_seconds)}; `;
+    const words = [name, waited, of(target.waiting, "update waits", "updates wait"), ". "];
+    if (!target.last_error) return ["probing", [words, "More comes in than goes out, or a user's calls fail."]];
+    words.push("The last call that failed: ", shown(target.last_error), ". ");
+    const user = /\(user (.+), record [^ ]+\)$/.exec(target.last_error)?.[1];
+    const path = user && `#user/${encodeURIComponent(target.name)}/${encodeURIComponent(user)}`;
+    return ["probing", words, user && [path, `what waits for user ${user}`]];
   }
   const probe = target.next_probe_at ? between(now, target.next_probe_at) : 0;
   const next = target.cause === "paused" ? "" : probe >= 1 ? `Next try in ${span(probe)}. ` : "One call tries now. ";
