@@ -130,6 +130,9 @@ async fn a_user_that_waits_for_long_at_an_api_that_works_is_named_in_the_first_l
     ] {
         browser.until_text(line, words).await;
     }
+    browser
+        .until("document.querySelector('.card').hasAttribute('data-late')")
+        .await;
     assert_eq!(
         browser.run("return document.title").await,
         "Now – user-courier",

@@ -108,5 +108,5 @@ function allWell(targets) {
   const waiting = targets.reduce((sum, target) => sum + (target.waiting ?? 0), 0);
   const oldest = Math.max(0, ...targets.map((target) => target.oldest_seconds ?? 0));
   const since = oldest >= 1 ? `, the oldest for ${span(oldest)}` : "";
-  return `All is well: every target delivers; ${waiting ? of(waiting, "update waits", "updates wait") + since : "no update waits"}.`;
+  return `Nothing is stuck: every target delivers; ${waiting ? of(waiting, "update waits", "updates wait") + since : "no update waits"}.`;
 }

@@ -113,6 +113,7 @@ class Card {
       announce(stranded ? `${target.name} is without Kafka` : state === "flowing" ? `${target.name} flows again` : `${target.name} is ${state}: ${CAUSES[target.cause] ?? ""}`);
     }
     this.element.dataset.state = state;
+    this.element.toggleAttribute("data-late", state === "flowing" && badness(target) > 0);
     const end = Math.floor(Date.parse(now) / 1000);
     const column = (at) => this.samples.map((sample) => [sample[0], sample[at]]);
     for (const [at, plot] of this.plots) plot.update(column(at), end, kept);
