@@ -1,12 +1,15 @@
 //! The operator's page: what it says first, and how it leads on.
 
+use std::net::SocketAddr;
+
 use serde_json::json;
 use stand_in::Rule;
 
-use crate::console::console;
+use crate::console::{TOKEN, ask, console};
 use crate::harness::bench::Bench;
 use crate::harness::browser::Browser;
 use crate::harness::kafka::Message;
+use crate::harness::service::Service;
 use crate::harness::update::Update;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,5 +145,35 @@ async fn a_user_that_waits_for_long_at_an_api_that_works_is_named_in_the_first_l
     browser.until("location.hash === '#user/valt/7'").await;
     browser.until_text(".sheet", "1 update").await;
     assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(console.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn away_from_loopback_the_page_asks_to_sign_in_and_tells_nothing_before() {
+    let mut bench = Bench::new().await;
+    let token = bench.config_file().with_file_name("token");
+    std::fs::write(&token, TOKEN).unwrap();
+    bench.set("console.token_file", token.to_str().unwrap());
+    let console = Service::console_at(&bench.config_file(), "0.0.0.0:0");
+    let address = SocketAddr::from(([127, 0, 0, 1], console.address().port()));
+    let hello = ask(
+        address,
+        "/api/hello",
+        &[("Host", &address.to_string())],
+        None,
+    );
+    for secret in ["127.0.0.1", "group"] {
+        assert!(!hello.2.contains(secret), "{}", hello.2);
+    }
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{address}")).await;
+    let closed = "document.querySelector('#parts').offsetHeight === 0 \
+                  && document.querySelector('main h2').innerText === 'Sign in'";
+    browser.until(closed).await;
+    browser.keys(&format!("Olga\u{e004}{TOKEN}\u{e007}")).await;
+    browser.until_text("#lock", "Sign out (Olga)").await;
+    browser.until_text("#parts", "Dead letters").await;
+    browser.click("#lock").await;
+    browser.until(closed).await;
     assert_eq!(console.terminate().code, Some(0));
 }
