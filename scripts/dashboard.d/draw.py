@@ -31,8 +31,8 @@ class Prometheus:
         self.begin = self.end - seconds
 
     def ask(self, path, query, **more):
-        for name, value in {"$__rate_interval": "16s", "$target": ".*", "$instance": ".*", "$job": ".*"}.items():
-            query = query.replace(name, value)
+        query = query.replace("$__rate_interval", "16s")
+        query = re.sub(r"\$(cluster|namespace|job|instance|target)\b", ".*", query)
         url = f"{self.address}/api/v1/{path}?{urllib.parse.urlencode({'query': query, **more})}"
         with urllib.request.urlopen(url) as answer:
             return json.load(answer)["data"]["result"]

@@ -1,4 +1,4 @@
-"""Holds the built Kubernetes manifests to what the service needs: manifests.py BASE.yaml KEDA.yaml, as `kubectl kustomize` prints them."""
+"""Holds the built Kubernetes manifests to what the service needs: manifests.py BASE.yaml KEDA.yaml CONSOLE.yaml, as `kubectl kustomize` prints them."""
 
 import sys
 import tomllib
@@ -88,8 +88,36 @@ def check_keda(base, parts):
     expect(trigger["metadata"]["ignoreNullValues"] == "false", "missing metrics count as no lag")
 
 
+def check_console(base, path):
+    """The base is as it is alone, and the console reaches what it asks."""
+    with open(path) as file:
+        parts = {(part["kind"], part["metadata"]["name"]): part for part in yaml.safe_load_all(file)}
+    for kind, part in base.items():
+        expect(parts.pop((kind, part["metadata"]["name"])) == part, f"beside the console, {kind} differs from the base")
+    names = [("Deployment", "user-courier-console"), ("NetworkPolicy", "user-courier-console"), ("NetworkPolicy", "user-courier-from-console")]
+    expect(sorted(parts) == names, f"the console's parts are {sorted(parts)}")
+    console, out, into = (parts[name]["spec"] for name in names)
+    labels = console["template"]["metadata"]["labels"]
+    service = base["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    pod = console["template"]["spec"]
+    container, = pod["containers"]
+    expect(not is_within(labels, base["Service"]["spec"]["selector"]), "the console counts as an instance")
+    expect(is_within(labels, out["podSelector"]["matchLabels"]) and "ingress" not in out, "something may come to the console")
+    expect(is_within(service, into["podSelector"]["matchLabels"]), "the console may ask somebody else")
+    expect(is_within(labels, into["ingress"][0]["from"][0]["podSelector"]["matchLabels"]), "the console may not ask")
+    expect(container["args"][-1].startswith("127.0.0.1:"), "it listens where others reach it")
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    instances = [f"http://user-courier-{at}.user-courier:9464" for at in range(base["StatefulSet"]["spec"]["replicas"])]
+    expect(environment["USER_COURIER__CONSOLE__INSTANCES"].split(",") == instances, "it asks other instances than there are")
+    expect(pod["volumes"] == base["StatefulSet"]["spec"]["template"]["spec"]["volumes"], "it has another configuration")
+    theirs = base["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]
+    for same in ["image", "securityContext", "volumeMounts"]:
+        expect(container[same] == theirs[same], f"its {same} differs")
+
+
 base = read(sys.argv[1])
 check_base(base)
 check_keda(base, read(sys.argv[2]))
+check_console(base, sys.argv[3])
 if mistakes:
     sys.exit("deploy/kubernetes: " + "; ".join(mistakes))

@@ -66,8 +66,6 @@ async fn hello(State(desktop): Known) -> Response {
         .chain([UNCLAIMED]);
     json(&json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "group": config.kafka.group_id,
-        "brokers": config.kafka.bootstrap_servers,
         "form_token": gate.form_token(),
         "locked": gate.is_closed(),
         "replay": gate.has_token(),
@@ -89,8 +87,8 @@ async fn now(State(desktop): Known, asked: Result<Query<After>, QueryRejection>)
     ))
 }
 
-/// Whether Kafka is there, for every page: as the console itself finds it, and as the instances
-/// say.
+/// What every page tells: whether Kafka is there, as the console itself finds it and as the
+/// instances say; which targets do not flow; and how many letters are open.
 async fn kafka(State(desktop): Known) -> Response {
     let (stranded, others) = desktop.now.stranded();
     let failure = desktop.tail.shown()["failure"].take();
@@ -101,9 +99,17 @@ async fn kafka(State(desktop): Known) -> Response {
         (true, false, true) => "part",
         (true, false, false) => "stranded",
     };
-    json(
-        &json!({ "now": timestamp(Timestamp::now()), "state": state, "failure": failure, "instances": stranded }),
-    )
+    let kafka = &desktop.config.kafka;
+    json(&json!({
+        "now": timestamp(Timestamp::now()),
+        "state": state,
+        "failure": failure,
+        "instances": stranded,
+        "group": kafka.group_id,
+        "brokers": kafka.bootstrap_servers,
+        "troubles": desktop.now.troubles(),
+        "open_letters": desktop.tail.letters.open(),
+    }))
 }
 
 /// The dead letters that a filter takes, from the index.

@@ -38,14 +38,17 @@ impl Typed {
     /// In words, with what can be written.
     pub(super) fn filter(&self, config: &Config) -> Result<Filter, GateRefusal> {
         let target = |name: &str| input::target_or_unclaimed(config, name);
+        let time = |field: &'static str| {
+            move |text: &str| input::time(text).map_err(|words| format!("{field}: {words}"))
+        };
         let found = Filter {
             target: read(&self.target, target)?,
             reason: read(&self.reason, input::reason)?,
             user: read(&self.user, |user| {
                 input::user(config, given(&self.target), user)
             })?,
-            since: read(&self.since, input::time)?,
-            until: read(&self.until, input::time)?,
+            since: read(&self.since, time("since"))?,
+            until: read(&self.until, time("until"))?,
             all: self.all,
         };
         if found
@@ -54,7 +57,7 @@ impl Typed {
             .is_some_and(|(since, until)| since > until)
         {
             return Err(wrong(
-                "the earliest time is later than the latest: nothing can lie between them",
+                "since is later than until: nothing can lie between them",
             ));
         }
         Ok(found)

@@ -18,6 +18,8 @@ pub(super) struct Counts {
     pub(super) deliveries: Histogram,
     /// Partitions of the update topic that it owns now.
     pub(super) partitions: u32,
+    /// The age, in seconds, of the oldest update in memory that is not settled.
+    pub(super) oldest: f64,
     /// It is not in its group, or the brokers do not answer.
     pub(super) without_kafka: bool,
 }
@@ -51,6 +53,7 @@ impl Counts {
             calls: self.calls.since(&before.calls),
             deliveries: self.deliveries.since(&before.deliveries),
             partitions: self.partitions,
+            oldest: self.oldest,
             without_kafka: self.without_kafka,
         }
     }
@@ -125,6 +128,7 @@ pub(super) fn read(text: &str) -> BTreeMap<String, Counts> {
                 _ => {}
             },
             "consumer_lag" => counts.partitions += 1,
+            "oldest_unsettled_seconds" => counts.oldest = value,
             "kafka_up" => counts.without_kafka = value == 0.0,
             "attempt_duration_seconds_bucket" => counts.calls.bucket(labels, value),
             "delivery_duration_seconds_bucket" => counts.deliveries.bucket(labels, value),
@@ -180,7 +184,9 @@ mod tests {
         metrics
             .target("aipix")
             .lag("user-updates", [(0, 5), (7, 0)].into());
-        metrics.target("aipix").kafka_up(true);
+        let aipix = metrics.target("aipix");
+        aipix.kafka_up(true);
+        aipix.oldest_unsettled(Duration::from_millis(61_500));
         valt.settled(Kind::Delivered, None, Duration::from_millis(30));
         valt.settled(Kind::Merged, None, Duration::from_millis(30));
         valt.settled(
@@ -200,6 +206,7 @@ mod tests {
             (before["aipix"].without_kafka, before["valt"].without_kafka),
             (false, true)
         );
+        assert_eq!((before["aipix"].oldest, before["valt"].oldest), (61.5, 0.0));
         let p99 = before["valt"].calls.quantile(0.99).unwrap();
         assert!((0.005..=0.01).contains(&p99), "{p99}");
         assert_eq!(

@@ -10,13 +10,15 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// The path, content type and content of each.
-const FILES: [(&str, &str, &str); 14] = [
+const FILES: [(&str, &str, &str); 16] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/style.css", CSS, include_str!("page/style.css")),
     ("/icon.svg", SVG, include_str!("page/icon.svg")),
+    ("/icon-bad.svg", SVG, include_str!("page/icon-bad.svg")),
     ("/app.js", JS, include_str!("page/app.js")),
     ("/dom.js", JS, include_str!("page/dom.js")),
     ("/net.js", JS, include_str!("page/net.js")),
+    ("/headline.js", JS, include_str!("page/headline.js")),
     ("/letters.js", JS, include_str!("page/letters.js")),
     ("/now.js", JS, include_str!("page/now.js")),
     ("/plot.js", JS, include_str!("page/plot.js")),

@@ -219,6 +219,12 @@ impl Instance {
         Some(self.counts.as_ref()?.1.get(name)?.partitions)
     }
 
+    /// The age of the oldest update that a target has not settled, in seconds.
+    pub(super) fn oldest(&self, name: &str) -> Option<f64> {
+        self.status.as_ref()?;
+        Some(self.counts.as_ref()?.1.get(name)?.oldest)
+    }
+
     /// Whether it answers.
     pub(super) fn answers(&self) -> bool {
         self.status.is_some()

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -72,7 +72,10 @@ pub(super) type Cursor = (i64, i32, i64);
 
 /// The index.
 #[derive(Default)]
-pub(super) struct Letters(RwLock<Index>);
+pub(super) struct Letters(RwLock<Index>, Mutex<Counted>);
+
+/// How many are open, by target, and at which version of the index.
+type Counted = Option<(u64, BTreeMap<String, usize>)>;
 
 #[derive(Default)]
 struct Index {
@@ -146,6 +149,35 @@ impl Letters {
             .map(|row| row.failed_at)
             .min()?;
         Timestamp::from_millisecond(oldest).ok()
+    }
+
+    /// How many are open, by target. `None` until it is known which are.
+    pub(super) fn open(&self) -> Option<BTreeMap<String, usize>> {
+        let mut counted = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if !index.outcomes_read {
+            return None;
+        }
+        if let Some((version, open)) = &*counted
+            && *version == index.version
+        {
+            return Some(open.clone());
+        }
+        let mut by_text: HashMap<u32, usize> = HashMap::new();
+        for row in index
+            .partitions
+            .values()
+            .flatten()
+            .filter(|row| !row.settled)
+        {
+            *by_text.entry(row.target).or_default() += 1;
+        }
+        let open: BTreeMap<_, _> = by_text
+            .into_iter()
+            .map(|(target, count)| (index.texts.get(target).to_owned(), count))
+            .collect();
+        *counted = Some((index.version, open.clone()));
+        Some(open)
     }
 
     /// The letters that match the filter: counts by target and reason, their distribution over

@@ -116,6 +116,25 @@ impl Now {
         (json!(stranded), others)
     }
 
+    /// The targets that do not flow, the worst first, and why.
+    pub(super) fn troubles(&self) -> Value {
+        let group = self.group();
+        let mut found: Vec<_> = group
+            .targets
+            .iter()
+            .filter_map(|TargetSeen { name, .. }| {
+                let (_, worst) = worst(&group.seen(name))?;
+                let stranded = group.stranded(name).is_some();
+                let state = if stranded { "failed" } else { &worst.state };
+                (state != "flowing")
+                    .then(|| json!({ "name": name, "state": state, "cause": worst.cause }))
+            })
+            .collect();
+        let order = ["failed", "holding", "probing"];
+        found.sort_by_key(|one| order.iter().position(|state| one["state"] == *state));
+        json!(found)
+    }
+
     /// The worst instance's id, and its report on a target.
     pub(super) fn state(&self, target: &str) -> Option<(String, Value)> {
         let group = self.group();
@@ -174,6 +193,12 @@ impl GroupSeen {
         since?.into_iter().min()
     }
 
+    /// The age of the oldest update that a target has not settled, in seconds.
+    fn oldest(&self, name: &str) -> Option<f64> {
+        let ages = self.instances.iter().filter_map(|one| one.oldest(name));
+        ages.max_by(f64::total_cmp)
+    }
+
     fn card(&self, target: &TargetSeen, after: i64) -> Value {
         let seen = self.seen(&target.name);
         let worst = worst(&seen).map(|(_, seen)| seen);
@@ -198,6 +223,7 @@ impl GroupSeen {
             "lag": (!seen.is_empty()).then_some(lag),
             "partitions": (!seen.is_empty()).then(|| self.instances.iter().filter_map(|one| one.partitions(&target.name)).sum::<u32>()),
             "waiting": (!seen.is_empty()).then(|| sum(|seen| seen.waiting)),
+            "oldest_seconds": self.oldest(&target.name),
             "in_flight": (!seen.is_empty()).then(|| sum(|seen| seen.in_flight)),
             "limit": (!seen.is_empty()).then(|| sum(|seen| seen.concurrency_limit)),
             "instances": seen.iter().map(|(id, seen)| json!({ "id": id, "state": seen.state, "cause": seen.cause })).collect::<Vec<_>>(),

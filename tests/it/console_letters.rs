@@ -92,6 +92,8 @@ async fn dead_letters_are_found_planned_replayed_and_seen_delivered_by_keys_alon
     for (query, words) in [
         ("target=zzz", "there is no such target"),
         ("reason=zzz", "the reasons are"),
+        ("since=soon", "since: write a time as"),
+        ("until=soon", "until: write a time as"),
         ("traget=valt", "unknown field"),
     ] {
         browser

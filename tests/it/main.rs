@@ -18,6 +18,7 @@ mod bad_input;
 mod canary;
 mod connections;
 mod console;
+mod console_headline;
 mod console_letters;
 mod dead_letters;
 mod differing;

@@ -1,13 +1,13 @@
 // The frame of the page: which part is shown, keeping it fresh, the token, and the keys.
 
-import { h, set, shown, sign } from "./dom.js";
+import { h, set, shown, sign, tick } from "./dom.js";
 import { LettersPage } from "./letters.js";
 import { ask, hello, lock, Refused, unlock, whoever } from "./net.js";
 import { NowPage } from "./now.js";
 import { SendPage } from "./send.js";
 import { problem } from "./sheet.js";
 import { UserPage } from "./user.js";
-import { between, span, time } from "./words.js";
+import { between, count, span, time } from "./words.js";
 
 const main = document.getElementById("main");
 const alarm = document.getElementById("alarm");
@@ -22,19 +22,21 @@ let timer = 0;
 
 function show() {
   if (known.locked && !whoever()) return askToken();
+  document.getElementById("parts").hidden = false;
   const [name] = (location.hash.slice(1) || "now").split(/[/?]/);
   const wanted = Object.hasOwn(pages, name) ? name : "now";
   for (const anchor of document.querySelectorAll("nav a")) {
     const here = anchor.hash === `#${wanted}`;
     if (here) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
-    if (here) document.title = `${anchor.textContent} – user-courier`;
+    if (here) document.title = `${anchor.firstChild.textContent.trim()} – user-courier`;
   }
   if (current !== pages[wanted]) {
     current = pages[wanted];
     main.replaceChildren(current.element);
   }
   current.enter?.(location.hash.slice(1));
+  titled();
   refresh();
 }
 
@@ -48,8 +50,9 @@ async function refresh() {
       // The part that is shown now has asked for news itself.
       if (current) return;
     }
-    if (current) tellKafka(await ask("kafka"));
+    if (current) tell(await ask("kafka"));
     await current?.update();
+    tick(known.now ?? new Date().toISOString());
     tellLink(null);
     tellLock();
   } catch (error) {
@@ -63,7 +66,7 @@ async function refresh() {
 
 async function begin() {
   known = await hello();
-  pages = { now: new NowPage(), letters: new LettersPage(known), user: new UserPage(known), send: new SendPage(known) };
+  pages = { now: new NowPage(known), letters: new LettersPage(known), user: new UserPage(known), send: new SendPage(known) };
   show();
 }
 
@@ -83,7 +86,9 @@ function askToken() {
   };
   const field = (label, input) => h("label", { for: input.id }, h("span", {}, label), input);
   current = null;
-  main.replaceChildren(h("form", { class: "filter", onsubmit: enter }, field("your name, for the log", name), field("token", token), h("button", { type: "submit", class: "main" }, "Show the page"), trouble));
+  document.title = "user-courier";
+  document.getElementById("parts").hidden = true;
+  main.replaceChildren(h("h2", {}, "Sign in"), h("p", { class: "soft" }, "This console is reached from other machines, so it shows nothing without its token (console.token_file)."), h("form", { class: "filter", onsubmit: enter }, field("your name, for the log", name), field("token", token), h("button", { type: "submit", class: "main" }, "Sign in"), trouble));
   name.focus();
 }
 
@@ -93,9 +98,32 @@ const HEADS = {
   down: "Kafka is gone: nothing is delivered or settled, and no replay can begin. Updates wait in Kafka, and all goes on by itself when it is back.",
 };
 
+/** What every page tells: in the title of the tab, in the bar, and above everything else. */
+function tell(answer) {
+  const { group, brokers, now, troubles, open_letters: open } = answer;
+  Object.assign(known, { kafka: answer.state, group, brokers, now, troubles, open });
+  const sum = open && Object.values(open).reduce((one, other) => one + other, 0);
+  const tag = document.getElementById("open-letters");
+  tag.hidden = !sum;
+  set(tag, sum, count(sum), h("span", { class: "unseen" }, " open"));
+  titled();
+  tellKafka(answer);
+}
+
+/** The title of the tab begins with what is broken. */
+function titled() {
+  const words = { failed: "without Kafka", holding: "holding", probing: "holding" };
+  const names = (known.troubles ?? []).map(({ name, state }) => `${name} ${words[state] ?? state}`);
+  const bad = known.kafka === "down" ? "✗ Kafka is gone · " : names.length ? `✗ ${names.join(", ")} · ` : "";
+  const title = bad + document.title.replace(/^✗ .*? · /, "");
+  if (document.title !== title) document.title = title;
+  const icon = bad ? "icon-bad.svg" : "icon.svg";
+  const link = document.getElementById("icon");
+  if (link.getAttribute("href") !== icon) link.setAttribute("href", icon);
+}
+
 /** Whether Kafka is there: a banner on every page. */
 function tellKafka(kafka) {
-  known.kafka = kafka.state;
   const { failure, instances, now } = kafka;
   const lasting = (since) => `since ${time(since, now)} (${span(between(since, now))})`;
   const lines = instances.map(({ id, since, error }) => [h("b", {}, shown(id)), ` is without Kafka ${lasting(since)}`, error ? [": ", shown(error)] : null]);
@@ -110,8 +138,9 @@ function tellLink(error) {
   if (!error || error instanceof Refused) {
     silentSince = null;
     const gone = { down: " Kafka is gone", stranded: " no instance has Kafka" }[known.kafka];
+    const group = known.group ? ` · ${known.group} · ${known.brokers}` : "";
     const state = gone ? h("span", { class: "dead" }, sign("failed"), gone) : h("span", { class: "live" }, "live");
-    link.replaceChildren(state, h("span", { class: "wide" }, ` · ${known.group} · ${known.brokers}`));
+    link.replaceChildren(state, h("span", { class: "wide" }, group));
     alarm.hidden = !error;
     if (error) alarm.textContent = error.message;
     return;
@@ -139,7 +168,7 @@ addEventListener("keydown", (event) => {
 function tellLock() {
   const button = document.getElementById("lock");
   button.hidden = !whoever();
-  button.textContent = `Forget ${whoever()}'s token`;
+  button.textContent = `Sign out (${whoever()})`;
   button.onclick = () => {
     lock();
     known = null;

@@ -1,5 +1,7 @@
 // Elements. Whatever comes from Kafka, an API or another process goes through `shown`: as text, with what cannot be seen made visible.
 
+import { ago } from "./words.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 // Control and format characters, marks of direction, line separators, fillers, tags, and what has
@@ -39,6 +41,33 @@ export function shown(value) {
   }
   element.append(text.slice(from));
   return element;
+}
+
+/** A moment: in UTC to the second, how long ago, and in the reader's own zone when pointed at. */
+export function moment(text, words = `${text.slice(0, 19).replace("T", " ")} UTC`) {
+  return h("time", { datetime: text, title: new Date(text).toLocaleString() }, words, h("span", { class: "ago", "data-since": text }, ""));
+}
+
+/** Says anew how long ago each moment of the page was. */
+export function tick(now) {
+  for (const element of document.querySelectorAll("[data-since]")) element.textContent = ` ${ago(element.dataset.since, now)}`;
+}
+
+const MOMENT = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g;
+
+/** A text from outside, its moments as such. */
+export function told(value) {
+  const text = String(value);
+  const parts = [];
+  let from = 0;
+  for (const found of text.matchAll(MOMENT)) {
+    if (Number.isNaN(Date.parse(found[0]))) continue;
+    if (found.index > from) parts.push(shown(text.slice(from, found.index)));
+    parts.push(moment(found[0]));
+    from = found.index + found[0].length;
+  }
+  if (from < text.length || !parts.length) parts.push(shown(text.slice(from)));
+  return parts;
 }
 
 /** Puts children in place of those that are there; leaves everything alone where the key is the same as before. They may be made by a function. */

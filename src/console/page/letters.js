@@ -1,10 +1,10 @@
 // The page "Dead letters": a filter, how many there are of each kind, and their rows. A row opens into all that is known of it.
 
-import { h, s, set, shown } from "./dom.js";
+import { h, moment, s, set, shown, tick } from "./dom.js";
 import { ask } from "./net.js";
 import { Replay } from "./replay.js";
 import { Meter, problem, read, share } from "./sheet.js";
-import { count, of, time } from "./words.js";
+import { count, of } from "./words.js";
 
 const FIELDS = ["target", "reason", "user", "since", "until"];
 
@@ -27,10 +27,10 @@ export class LettersPage {
       until: input("until", "now", 17),
       all: h("input", { id: "filter-all", type: "checkbox" }),
     };
-    const labels = { target: "target", reason: "reason", user: "user", since: "given up since", until: "until" };
+    const labels = { target: "target", reason: "reason", user: "user", since: "dead-lettered since", until: "until" };
     const field = (name) => h("label", { for: `filter-${name}` }, h("span", {}, labels[name]), this.inputs[name]);
     const form = h("form", { class: "filter", role: "search", "aria-label": "Dead letters", onsubmit: (event) => event.preventDefault(), onchange: () => this.filtered(), oninput: () => this.typed() },
-      FIELDS.map(field), h("label", { class: "check", for: "filter-all" }, this.inputs.all, h("span", {}, "settled ones too")), h("button", { type: "button", onclick: () => this.clear() }, "Clear"));
+      FIELDS.map(field), h("label", { class: "check", for: "filter-all" }, this.inputs.all, h("span", {}, "also those settled")), h("button", { type: "button", onclick: () => this.clear() }, "Clear"));
     this.meter = new Meter();
     this.state = h("div", { class: "state-line" });
     this.total = h("p", { class: "total", role: "status" });
@@ -40,7 +40,7 @@ export class LettersPage {
     this.actions = h("div", { class: "actions" });
     this.body = h("tbody");
     this.every = h("input", { type: "checkbox", "aria-label": "Tick all rows of this page", onchange: () => this.tickAll() });
-    const head = ["given up (UTC)", "target", "user", "reason", "status", "fields", "error", "state"];
+    const head = ["dead-lettered", "target", "user", "reason", "status", "fields", "error", "state"];
     this.table = h("table", { class: "letters" }, h("caption", { class: "unseen" }, "Dead letters, the latest first"),
       h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "tick" }, this.every), head.map((name) => h("th", { scope: "col" }, name)))), this.body);
     this.paging = h("div", { class: "paging" });
@@ -134,7 +134,7 @@ export class LettersPage {
 
   tellState({ reading: { progress, failure } }) {
     if (progress) this.meter.update(progress);
-    const words = failure ? problem(`Kafka does not go along since ${failure.since}: ${failure.words}. It is tried again by itself.`) : progress ? this.meter.element : null;
+    const words = failure ? problem(`No answer from Kafka since ${failure.since.slice(0, 19).replace("T", " ")} UTC: ${failure.words}. It is tried again by itself; this list may be out of date.`) : progress ? this.meter.element : null;
     set(this.state, failure ? failure.words : progress ? "meter" : "", words);
   }
 
@@ -152,7 +152,9 @@ export class LettersPage {
     set(this.reasons, [list.reasons, this.inputs.reason.value], this.bars("reason", list.reasons));
     set(this.targets, [list.targets, this.inputs.target.value], this.bars("target", list.targets));
     this.fill(list);
+    this.table.hidden = !list.total;
     this.offer();
+    tick(new Date().toISOString());
     const page = this.back.length + 1;
     set(this.paging, [page, list.next, list.total], list.total > 200
       ? [h("button", { type: "button", disabled: !this.back.length, onclick: () => this.turn(-1) }, "‹ newer"), h("span", {}, `page ${count(page)} of ${count(Math.ceil(list.total / 200))}`), h("button", { type: "button", disabled: !list.next, onclick: () => this.turn(1) }, "older ›")]
@@ -205,15 +207,17 @@ export class LettersPage {
     const chosen = ticked.size;
     const gone = this.known.kafka === "down";
     const title = gone ? "Kafka is gone: what would become of a replay cannot be told" : null;
-    const all = h("button", { type: "button", class: "main", title, disabled: gone || !list.total, onclick: () => this.plan() }, chosen ? `Plan a replay of ${of(chosen, "ticked letter", "ticked letters")} …` : `Plan a replay of all ${count(list.total)} …`);
+    // Everything at once is the rarest wish, and the gravest.
+    const wide = !chosen && !Object.keys(this.filter).length;
+    const all = h("button", { type: "button", class: wide ? "main wide-open" : "main", title, hidden: !list.total, disabled: gone || !list.total, onclick: () => this.plan() }, chosen ? `Plan a replay of ${of(chosen, "ticked letter", "ticked letters")} …` : `Plan a replay of all ${count(list.total)} …`);
     const running = this.replay?.isRunning ? h("button", { type: "button", onclick: () => this.replay.open() }, "Show the replay that is under way") : null;
-    set(this.actions, [chosen, list.total, Boolean(running), gone], all, running);
+    set(this.actions, [chosen, list.total, Boolean(running), gone, wide], all, running);
   }
 
-  plan() {
+  plan(place) {
     if (!this.list?.total || this.known.kafka === "down") return;
     if (this.replay?.isRunning) return this.replay.open();
-    const what = this.ticked.size ? { places: [...this.ticked] } : { filter: this.filter };
+    const what = place ? { places: [place] } : this.ticked.size ? { places: [...this.ticked] } : { filter: this.filter };
     this.replay?.close();
     this.replay = new Replay(this.known, what, () => this.offer());
     this.replay.open();
@@ -250,7 +254,8 @@ class Row {
   constructor(letter, page) {
     this.place = letter.place;
     this.tick = h("input", { type: "checkbox", "aria-label": `Tick ${letter.place}`, onchange: () => page.mark(this, this.tick.checked) });
-    this.opener = h("button", { type: "button", class: "open", "aria-expanded": "false", onclick: () => this.toggle() }, time(letter.failed_at, ""));
+    this.opener = h("button", { type: "button", class: "open", "aria-expanded": "false", onclick: () => this.toggle() }, moment(letter.failed_at));
+    Object.assign(this, { page, letter });
     const user = letter.user && letter.target !== "unclaimed" ? h("a", { href: `#user/${encodeURIComponent(letter.target)}/${encodeURIComponent(letter.user)}` }, shown(letter.user)) : (letter.user ?? "–");
     this.mark = h("td", { class: "mark" });
     const cell = (name, ...content) => h("td", { class: name }, content);
@@ -270,6 +275,16 @@ class Row {
     this.line.classList.toggle("settled", settled === true);
   }
 
+  /** What one may do from here. */
+  ways() {
+    const { target, user } = this.letter;
+    const path = encodeURIComponent(target);
+    const replay = h("button", { type: "button", onclick: () => this.page.plan(this.place) }, "Plan a replay of this one …");
+    const theirs = user && target !== "unclaimed" ? h("a", { href: `#user/${path}/${encodeURIComponent(user)}` }, "All of user ", shown(user), " at ", shown(target)) : null;
+    const address = h("a", { href: `#letters?${new URLSearchParams({ ...this.page.filter, open: this.place })}` }, "Link to this letter");
+    return h("p", { class: "ways" }, this.settled ? null : replay, theirs, address);
+  }
+
   toggle() {
     if (this.detail) {
       this.detail.remove();
@@ -280,20 +295,20 @@ class Row {
       this.detail = h("tr", { class: "detail" }, h("td", { colspan: 9 }, place));
       this.line.after(this.detail);
       this.elements = [this.line, this.detail];
-      read({ letter: this.place }, place);
+      read({ letter: this.place }, place, undefined, this.ways());
     }
     this.opener.setAttribute("aria-expanded", String(Boolean(this.detail)));
   }
 }
 
-/** When they were given up, as bars. */
+/** When they were dead-lettered, as bars. */
 function times({ from, to, counts }) {
   const most = Math.max(...counts);
   const width = 300 / counts.length;
   const bar = (number, at) => number && s("rect", { x: at * width + 0.4, width: width - 0.8, y: 44 - Math.max(2, (42 * number) / most), height: Math.max(2, (42 * number) / most) });
-  const words = `given up from ${from.slice(0, 19).replace("T", " ")} to ${to.slice(0, 19).replace("T", " ")} UTC, at most ${count(most)} in one bar`;
+  const words = `dead-lettered from ${from.slice(0, 19).replace("T", " ")} to ${to.slice(0, 19).replace("T", " ")} UTC, at most ${count(most)} in one bar`;
   return [
     s("svg", { class: "spread", viewBox: "0 0 300 44", preserveAspectRatio: "none", role: "img", "aria-label": words }, counts.map(bar)),
-    h("p", { class: "axis", "aria-hidden": "true" }, h("span", {}, from.slice(0, 19).replace("T", " ")), h("span", {}, to.slice(0, 19).replace("T", " "))),
+    h("p", { class: "axis", "aria-hidden": "true" }, h("span", {}, from.slice(0, 19).replace("T", " ")), h("span", {}, to.slice(0, 19).replace("T", " "), " UTC")),
   ];
 }

@@ -1,26 +1,20 @@
 // The page "Now": the instances, and a card for each target.
 
 import { announce, h, set, shown, sign, tone } from "./dom.js";
+import { badness, CAUSES, Headline } from "./headline.js";
 import { ask } from "./net.js";
 import { Band, Plot } from "./plot.js";
-import { between, count, rate, seconds, span, time } from "./words.js";
-
-const CAUSES = {
-  unreachable: "the API cannot be reached",
-  unauthorized: "the API refuses the credentials",
-  fault: "something else than the API answers",
-  throttled: "the API asked for a pause",
-  paused: "an operator has paused it",
-  guard: "many users would lose something: allow it or refuse it",
-};
+import { between, count, of, rate, seconds, short, span, time } from "./words.js";
 
 export class NowPage {
-  constructor() {
+  constructor(known) {
+    this.known = known;
+    this.headline = new Headline();
     this.cards = new Map();
     this.after = null;
     this.instances = h("ul", { class: "instances", "aria-label": "Instances" });
     this.grid = h("div", { class: "cards" });
-    this.element = h("section", { "aria-label": "Now" }, this.instances, this.grid);
+    this.element = h("section", { "aria-label": "Now" }, this.headline.element, this.instances, this.grid);
   }
 
   /** How often it is asked anew, in milliseconds. */
@@ -37,9 +31,21 @@ export class NowPage {
         this.cards.set(target.name, card);
         this.grid.append(card.element);
       }
-      card.update(target, now, kept, page);
+      card.update(target, now, kept, page, this.known.open);
       this.after = Math.max(this.after ?? 0, ...target.samples.map(([at]) => at));
     }
+    this.headline.update(page, this.known.open);
+    this.sort(page.targets);
+  }
+
+  /** What is broken comes first; cards move only if that changes, so that the focus stays. */
+  sort(targets) {
+    const sorted = targets.toSorted((one, other) => badness(other) - badness(one));
+    const cards = sorted.map(({ name }) => this.cards.get(name).element);
+    if (cards.every((card, at) => this.grid.children[at] === card)) return;
+    const focused = document.activeElement;
+    this.grid.replaceChildren(...cards);
+    if (this.grid.contains(focused)) focused.focus();
   }
 }
 
@@ -64,25 +70,28 @@ class Card {
   constructor({ name, api }) {
     this.samples = [];
     this.title = h("h2", {}, shown(name));
-    this.kind = h("span", { class: "kind" }, api === name ? "" : (api ?? "what no target claims"));
+    this.kind = h("span", { class: "kind" }, api === name ? "" : (api ?? "records that no target takes"));
     this.state = h("p", { class: "state" });
     this.error = h("p", { class: "error" });
     this.figures = h("dl", { class: "figures" });
+    const path = encodeURIComponent(name);
+    this.letters = h("a", { href: `#letters?target=${path}` });
+    this.ways = h("p", { class: "ways" }, this.letters, api === null ? null : h("a", { href: `#user/${path}` }, "look up a user"));
     this.apart = h("p", { class: "apart" });
     this.calls = api !== null;
     this.plots = [
       this.calls && [1, new Plot({ label: "delivered / s", format: rate, least: 1, smooth: 5 })],
-      [2, new Plot({ label: "dead letters", format: count, least: 1, bars: true, tone: "dead" })],
+      [2, new Plot({ label: "dead letters, 10 min", format: count, least: 1, bars: true, tone: "dead" })],
       this.calls && [3, new Plot({ label: "call p99", format: seconds, least: 0.01 })],
-      [4, new Plot({ label: "settled p99", format: seconds, least: 0.1 })],
+      [4, new Plot({ label: "outcome p99", format: seconds, least: 0.1 })],
     ].filter(Boolean);
     this.band = new Band((state) => (state === null ? "unknown" : tone(state)));
     const plots = h("div", { class: "plots" }, this.plots.map(([, plot]) => plot.element));
     const axis = h("p", { class: "axis", "aria-hidden": "true" }, h("span", {}, "10 min ago"), h("span", {}, "now"));
-    this.element = h("article", { class: "card" }, h("header", {}, this.title, this.kind), this.state, this.error, this.figures, this.apart, plots, this.band.element, axis);
+    this.element = h("article", { class: "card" }, h("header", {}, this.title, this.kind), this.state, this.error, this.figures, this.ways, this.apart, plots, this.band.element, axis);
   }
 
-  update(target, now, kept, page) {
+  update(target, now, kept, page, open) {
     // Two questions may be under way at once, and both answers bring the same.
     const last = this.samples.at(-1)?.[0] ?? -Infinity;
     this.samples.push(...target.samples.filter(([at]) => at > last));
@@ -94,7 +103,9 @@ class Card {
     const error = target.state === "flowing" ? null : target.last_error;
     set(this.error, error, error ? shown(error) : "");
     this.error.hidden = !error;
-    set(this.figures, [target.partitions, target.lag, target.waiting, target.in_flight, target.limit], figures(target, this.calls));
+    set(this.figures, [target.partitions, target.lag, target.waiting, target.in_flight, target.limit, Math.round(target.oldest_seconds)], figures(target, this.calls));
+    const dead = open?.[target.name] ?? 0;
+    set(this.letters, open ? dead : null, open ? of(dead, "open dead letter", "open dead letters") : "dead letters");
     const differ = new Set(target.instances.map((one) => one.state)).size > 1;
     set(this.apart, differ ? target.instances : null, differ ? target.instances.map((one) => h("span", { class: tone(one.state) }, sign(one.state), shown(one.id), " ", shown(one.state))) : "");
     this.apart.hidden = !differ;
@@ -102,6 +113,7 @@ class Card {
       announce(stranded ? `${target.name} is without Kafka` : state === "flowing" ? `${target.name} flows again` : `${target.name} is ${state}: ${CAUSES[target.cause] ?? ""}`);
     }
     this.element.dataset.state = state;
+    this.element.toggleAttribute("data-late", state === "flowing" && badness(target) > 0);
     const end = Math.floor(Date.parse(now) / 1000);
     const column = (at) => this.samples.map((sample) => [sample[0], sample[at]]);
     for (const [at, plot] of this.plots) plot.update(column(at), end, kept);
@@ -133,5 +145,6 @@ function figures(target, calls) {
     pair("waiting", "this target's updates in memory that wait for a call", count(target.waiting)),
     calls && pair("in flight", "calls under way, and how many may be", count(target.in_flight), target.limit === null ? "" : h("small", {}, ` of ${count(target.limit)}`)),
     pair("behind by", "records of the update topic from the lowest that is not settled to the end, those for other targets among them", count(target.lag)),
+    pair("oldest", "the age of the oldest update in memory that is not settled", target.oldest_seconds >= 1 ? short(target.oldest_seconds) : "–"),
   ];
 }

@@ -75,7 +75,9 @@ export class Replay {
   planned(plan) {
     this.announced ??= announce(`the plan is there: ${ACTIONS.map((action, at) => `${action} ${plan.sums[at]}`).join(", ")}`) ?? true;
     if (!plan.total) return [h("p", {}, "No dead letter is left to replay.")];
-    return [h("p", {}, `For ${of(plan.total, "dead letter", "dead letters")}:`), table(plan), ACTIONS.map((action, at) => steps(action, plan.sums[at], plan.steps)), this.forcing(plan), this.confirm(plan)];
+    const held = (this.known.troubles ?? []).filter(({ name, state }) => state !== "probing" && plan.rows.some(({ target }) => target === name));
+    const waits = held.map(({ name, state, cause }) => h("p", { class: "note" }, h("b", {}, shown(name)), state === "failed" ? " is without Kafka" : ` is ${state} (${cause})`, ": what is sent to it waits until it works again."));
+    return [waits, h("p", {}, `For ${of(plan.total, "dead letter", "dead letters")}:`), table(plan), ACTIONS.map((action, at) => steps(action, plan.sums[at], plan.steps)), this.forcing(plan), this.confirm(plan)];
   }
 
   forcing({ sums }) {
@@ -121,7 +123,7 @@ export class Replay {
       this.content.dataset.key = "";
     }
     const done = state === "done";
-    this.title.textContent = done ? "The replay has ended" : "Replaying";
+    this.title.textContent = !done ? "Replaying" : follow?.waiting ? `Sent; ${count(follow.waiting)} still waiting` : follow?.dead ? `The replay has ended; ${count(follow.dead)} dead-lettered again` : "The replay has ended";
     if (done && !this.told) {
       this.told = true;
       announce("the replay has ended");
@@ -129,7 +131,7 @@ export class Replay {
     set(this.frame.head, [state, result.failure], done ? summary(result) : [meter.element, h("button", { type: "button", onclick: () => ask(`jobs/${this.job}/cancel`, {}) }, "Stop after this batch")]);
     if (follow) {
       const figure = (label, number, mark) => h("div", { class: mark }, h("b", {}, count(number)), " ", label);
-      set(this.frame.counts, [follow.sent, follow.waiting, follow.delivered, follow.dead], figure("sent", follow.sent, ""), figure("waiting", follow.waiting, ""), h("div", { class: "flowing" }, sign("flowing"), h("b", {}, count(follow.delivered)), " delivered"),
+      set(this.frame.counts, [follow.sent, follow.waiting, follow.delivered, follow.dead], figure("sent", follow.sent, ""), figure("waiting", follow.waiting, ""), h("div", { class: follow.delivered ? "flowing" : "" }, follow.delivered ? sign("flowing") : null, h("b", {}, count(follow.delivered)), " delivered"),
         h("div", { class: follow.dead ? "failed" : "" }, follow.dead ? sign("failed") : null, h("b", {}, count(follow.dead)), " dead again"));
       set(this.frame.latest, follow.latest, follow.latest.map((one) => h("li", { class: one.outcome === "dead_lettered" ? "failed" : "flowing" }, sign(one.outcome === "dead_lettered" ? "failed" : "flowing"), h("span", {}, shown(one.target), " ", one.user ?? ""), h("b", {}, shown(one.outcome), one.reason ? ` ${one.reason}` : ""), one.error ? h("span", { class: "soft" }, shown(one.error)) : null)));
     }

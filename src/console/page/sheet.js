@@ -1,17 +1,23 @@
 // A sheet: what the commands tell, in sections. And the jobs that read it.
 
-import { h, s, shown } from "./dom.js";
+import { h, s, shown, tick, told } from "./dom.js";
 import { ask } from "./net.js";
 import { count } from "./words.js";
 
 /** The sections of a sheet as elements. `link` may make something else than text of a cell. */
 export function sheet({ title, meaning, sections }, link = () => null) {
-  return h("div", { class: "sheet" }, h("h3", { class: "mono" }, shown(title)), meaning ? h("p", { class: "soft" }, shown(meaning)) : null, sections.map((one) => section(one, link)));
+  return h("div", { class: "sheet" }, h("h3", { class: "mono" }, shown(title)), meaning ? h("p", { class: "soft" }, shown(meaning)) : null, inOrder(sections).map((one) => section(one, link)));
 }
 
+/** What a record carried along comes last: few ask for it. */
+function inOrder(sections) {
+  return sections.toSorted((one, other) => Number(one.name === "headers") - Number(other.name === "headers"));
+}
+
+// A command that this page's own links do instead is left out.
 function section({ name, lines, verbatim, table, after }, link) {
-  const words = verbatim ? [h("pre", { tabindex: 0, "aria-label": name }, shownLines(lines))] : lines.map((line) => h("p", {}, shown(line)));
-  return h("section", {}, h("h4", {}, shown(name)), words, table ? rows(table, name, link) : null, after.map((line) => h("p", { class: "soft" }, shown(line))));
+  const words = verbatim ? [h("pre", { tabindex: 0, "aria-label": name }, shownLines(lines))] : lines.map((line) => h("p", {}, told(line)));
+  return h("section", {}, h("h4", {}, told(name)), words, table ? rows(table, name, link) : null, after.filter((line) => !line.startsWith("`user-courier dead-letters show")).map((line) => h("p", { class: "soft" }, told(line))));
 }
 
 function shownLines(lines) {
@@ -20,7 +26,7 @@ function shownLines(lines) {
 
 function rows({ head, rows }, name, link) {
   const numbers = head.map((column) => column.startsWith(">"));
-  const cell = (value, column) => h("td", { class: numbers[column] ? "number" : "" }, link(name, head[column], value) ?? shown(value));
+  const cell = (value, column) => h("td", { class: numbers[column] ? "number" : "", "data-label": head[column].replace(/^>/, "") }, link(name, head[column], value) ?? told(value));
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": name },
     h("table", {}, h("thead", {}, h("tr", {}, head.map((column, at) => h("th", { scope: "col", class: numbers[at] ? "number" : "" }, column.replace(/^>/, ""))))),
       h("tbody", {}, rows.map((row) => h("tr", {}, row.map(cell))))));
@@ -52,7 +58,7 @@ export async function watch(id, update) {
 }
 
 /** Reads a sheet into an element, with a meter until it is there. */
-export async function read(what, place, link) {
+export async function read(what, place, link, before = null) {
   const meter = new Meter();
   place.replaceChildren(meter.element);
   place.setAttribute("aria-busy", "true");
@@ -62,7 +68,10 @@ export async function read(what, place, link) {
       meter.update(progress);
       return state === "done" || state === "failed" || !place.isConnected;
     });
-    if (state === "done") place.replaceChildren(sheet(result, link));
+    if (state === "done") {
+      place.replaceChildren(...[before, h("p", { class: "soft" }, "read ", told(new Date().toISOString())), sheet(result, link)].filter(Boolean));
+      tick(new Date().toISOString());
+    }
     if (state === "failed") place.replaceChildren(problem(result));
   } catch (error) {
     place.replaceChildren(problem(error.message));

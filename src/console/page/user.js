@@ -20,7 +20,7 @@ export class UserPage {
     this.since = h("input", { id: "user-since", autocomplete: "off", size: 12, placeholder: "7d" });
     const field = (label, input) => h("label", { for: input.id }, h("span", {}, label), input);
     const form = h("form", { class: "filter", onsubmit: (event) => this.submit(event) },
-      field("target", this.target), field("user's id", this.user), field("delivered since", this.since), h("button", { type: "submit", class: "main" }, "Look"));
+      field("target", this.target), field("user's id", this.user), field("delivered since", this.since), h("button", { type: "submit", class: "main" }, "Look up"));
     this.result = h("div", { class: "result" }, h("p", { class: "soft" }, "What waits for a user and behind what, what was delivered lately, what is dead, and which fields last changed when."));
     this.element = h("section", { "aria-label": "A user" }, form, this.result);
   }
@@ -42,15 +42,20 @@ export class UserPage {
 
   enter(path, again = false) {
     const [, target, user, since = ""] = path.split("/").map(text);
-    if (!user) return this.user.focus();
+    if (!user) {
+      if (target) this.target.value = target;
+      return this.user.focus();
+    }
     if (path === this.path && !again) return;
     this.path = path;
     [this.target.value, this.user.value, this.since.value] = [target, user, since];
     document.title = `${target} ${user} – user-courier`;
+    const letters = `#letters?${new URLSearchParams({ target, user })}`;
+    const ways = h("p", { class: "ways" }, h("a", { href: letters }, "Dead letters of this user, and their replay"), h("button", { type: "button", onclick: () => this.enter(path, true) }, "Read again"));
     read({ user: { target, user, since } }, this.result, (section, column, value) => {
       if (section !== "dead letters" || column !== "place") return null;
-      return h("a", { href: `#letters?user=${encodeURIComponent(user)}&target=${encodeURIComponent(target)}&open=${encodeURIComponent(value)}` }, shown(value));
-    });
+      return h("a", { href: `${letters}&open=${encodeURIComponent(value)}` }, shown(value));
+    }, ways);
   }
 
   async update() {}

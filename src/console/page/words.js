@@ -40,7 +40,22 @@ export function span(value) {
 /** A time in UTC to the second: of today without the day. */
 export function time(text, now) {
   const [day, clock] = text.slice(0, 19).split("T");
-  return now.slice(0, 10) === day ? clock : `${day} ${clock}`;
+  return now.slice(0, 10) === day ? `${clock} UTC` : `${day} ${clock} UTC`;
+}
+
+/** How long ago, or in how long, in the largest unit. */
+export function ago(text, now) {
+  const since = between(text, now);
+  const left = Math.abs(since);
+  if (left < 1) return "just now";
+  const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]].find(([size]) => left >= size);
+  const words = `${Math.floor(left / size)} ${unit}`;
+  return since < 0 ? `in ${words}` : `${words} ago`;
+}
+
+/** A time span in its largest unit. */
+export function short(value) {
+  return span(value).split(" ", 2).join(" ");
 }
 
 /** The seconds between two times in text. */

@@ -13,7 +13,7 @@ const OF_THE_PROCESS: [&str; 5] = [
     "spans_left_out_total",
 ];
 /// What Prometheus and the scrape configuration add to every series.
-const ADDED: [&str; 4] = ["instance", "job", "le", "__name__"];
+const ADDED: [&str; 6] = ["cluster", "namespace", "instance", "job", "le", "__name__"];
 
 fn file(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
