@@ -141,14 +141,14 @@ impl Asking {
 }
 
 /// What the brokers tell of a topic.
-struct Found {
+struct FoundTopic {
     /// How many partitions it has; `None` if it does not exist.
     partitions: Option<u32>,
     /// The partitions of each leader. One without a leader has nobody to ask.
     leaders: HashMap<i32, Vec<i32>>,
 }
 
-fn found(client: &BaseConsumer, topic: &str) -> Option<Found> {
+fn found(client: &BaseConsumer, topic: &str) -> Option<FoundTopic> {
     let metadata = client
         .fetch_metadata(Some(topic), ANSWER)
         .inspect_err(|error| debug!(%error, "who leads the partitions is not told"))
@@ -170,7 +170,7 @@ fn found(client: &BaseConsumer, topic: &str) -> Option<Found> {
         .iter()
         .map(|topic| topic.partitions().len());
     let partitions = all.sum::<usize>();
-    Some(Found {
+    Some(FoundTopic {
         partitions: u32::try_from(partitions).ok().filter(|count| *count > 0),
         leaders,
     })

@@ -23,10 +23,10 @@ const KINDS: usize = 256;
 /// Rate limit for the log lines of one client. Lines above it are logged at `debug` and counted in
 /// the next line of their kind.
 #[derive(Debug, Default)]
-pub(super) struct Chatter(Mutex<HashMap<String, Window>>);
+pub(super) struct Chatter(Mutex<HashMap<String, LogWindow>>);
 
 #[derive(Debug)]
-struct Window {
+struct LogWindow {
     began: Instant,
     lines: u32,
 }
@@ -112,7 +112,7 @@ impl Chatter {
                 return (window.lines <= most).then_some(0);
             }
             let left_out = window.lines.saturating_sub(most);
-            *window = Window {
+            *window = LogWindow {
                 began: now,
                 lines: 1,
             };
@@ -121,7 +121,7 @@ impl Chatter {
         if windows.len() < KINDS {
             windows.insert(
                 kind.to_owned(),
-                Window {
+                LogWindow {
                     began: now,
                     lines: 1,
                 },

@@ -73,14 +73,14 @@ pub struct GuardRecord {
 
 /// What was shown last.
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub(super) struct GuardNotice {
     looked: Option<(Instant, GuardStatus)>,
     /// When it began or ceased to hold.
     since: Option<Instant>,
     held: bool,
 }
 
-impl Shown {
+impl GuardNotice {
     /// What to show now; `None` unless the target holds over its guard.
     pub(super) fn look<'a>(
         &mut self,
