@@ -2,7 +2,7 @@
 //! more, and the target holds until somebody has looked at it.
 //!
 //! A call that takes something away from its user needs a slot, which is committed before the call
-//! begins ([`slots`]): so no crash makes the count smaller. A user has one slot for as long as its
+//! begins (`slots`): so no crash makes the count smaller. A user has one slot for as long as its
 //! calls go on. An instance takes slots of all the partitions that it owns, and a slot stays with
 //! its partition: so none is taken twice, whoever owns what, and the shares of all partitions come
 //! to `max_users`. Who had a slot is not committed; after a crash or a rebalance the same user may
