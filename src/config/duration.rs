@@ -14,7 +14,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Writes it in the largest unit that leaves a whole number.
-pub(super) fn written(duration: Duration) -> String {
+pub(crate) fn written(duration: Duration) -> String {
     let total = duration.as_millis();
     let fits = |(_, milliseconds): &&(&str, u64)| {
         total > 0 && total.is_multiple_of(u128::from(*milliseconds))

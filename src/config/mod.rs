@@ -11,7 +11,7 @@ mod change;
 mod console;
 mod credentials;
 mod delivery;
-mod duration;
+pub(crate) mod duration;
 mod guard;
 mod kafka;
 mod keys;

@@ -12,13 +12,14 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::api::{Api, Changes};
-use crate::config::Config;
+use crate::config::{Config, Guard};
 use crate::http::client::below;
 use crate::model::event::{self, Event, Identity, UserId};
 use crate::model::outcome::{EventIdentity, RecordPlace};
@@ -35,6 +36,7 @@ pub use topic::{TopicPart, TopicRead, of_topic};
 pub struct Previewer {
     judge: Judge,
     base_urls: HashMap<String, Arc<Url>>,
+    guards: HashMap<String, Guard>,
 }
 
 /// The place of an event.
@@ -61,6 +63,10 @@ pub struct Preview {
     pub user: Option<UserValue>,
     /// The fields that it would change.
     pub fields: Vec<String>,
+    /// The fields that it would take something away of.
+    pub takes_away: Vec<String>,
+    /// What the target's guard lets through, if it has one: so many users within this time.
+    pub guard: Option<(u32, Duration)>,
     /// The call, or the dead letter.
     pub fate: Fate,
 }
@@ -113,6 +119,11 @@ impl Previewer {
         Previewer {
             judge: Judge::new(config),
             base_urls: config.targets.iter().map(base_url).collect(),
+            guards: config
+                .targets
+                .iter()
+                .filter_map(|target| Some((target.name.clone(), target.guard.clone()?)))
+                .collect(),
         }
     }
 
@@ -156,7 +167,15 @@ impl Previewer {
             (_, _, Some((reason, message))) => Fate::Dead(reason, message),
             (_, _, None) => Fate::Dead(Reason::Unroutable, "no target takes it".to_owned()),
         };
+        let guard = target.as_ref().and_then(|target| self.guards.get(target));
+        let also = guard.map(|guard| &*guard.also).unwrap_or_default();
+        let takes_away = match &fate {
+            Fate::Call(call) => call.changes.taken_away(also),
+            Fate::Dead(..) => Vec::new(),
+        };
         Preview {
+            takes_away,
+            guard: guard.map(|guard| (guard.max_users, guard.window)),
             at,
             rank,
             identity: identity.or_else(of_none).unwrap_or_default(),
@@ -240,7 +259,7 @@ impl Preview {
         json!({
             "line": line, "record": record, "event": EventIdentity::from(&self.identity),
             "would_be": would_be, "target": self.target, "user": self.user,
-            "fields": self.fields, "call": call, "reason": reason,
+            "fields": self.fields, "takes_away": self.takes_away, "call": call, "reason": reason,
             "error": error.map(|error| json!({ "message": error })),
         })
     }

@@ -1,5 +1,6 @@
 //! Previews in words: an event by itself, and all of them in tables.
 
+use crate::config::duration;
 use crate::model::text;
 use crate::operator::preview::{Fate, Preview, PreviewTally, ToCall};
 use crate::operator::sheet::Sheet;
@@ -78,6 +79,7 @@ pub(crate) fn sheet(tally: &PreviewTally, what: &str, source: &str, with_calls: 
         return sheet;
     }
     endings(&mut sheet, tally);
+    losses(&mut sheet, tally);
     messages(&mut sheet, tally);
     origins(&mut sheet, tally);
     if with_calls && !tally.calls.is_empty() {
@@ -119,6 +121,30 @@ fn endings(sheet: &mut Sheet, tally: &PreviewTally) {
     rows.sort_by(|one, other| one[0].cmp(&other[0]));
     let section = sheet.section("what would become of them");
     section.rows(&["target", "would be", ">events", "first"], rows);
+}
+
+/// Whether a guard would hold its target.
+fn losses(sheet: &mut Sheet, tally: &PreviewTally) {
+    if tally.losses.is_empty() {
+        return;
+    }
+    let section = sheet.section("what they would take away");
+    for (target, losses) in &tally.losses {
+        let users = losses.users() as u64;
+        let (most, window) = losses.guard;
+        let would = match users > u64::from(most) {
+            true => "more than its guard lets through, so the target would hold",
+            false => "no more than its guard lets through",
+        };
+        let fields: Vec<_> = losses.fields.iter().map(String::as_str).collect();
+        section.line(format!(
+            "{target}: {} would lose something ({}): {would} ({} within {})",
+            some(users, "user"),
+            fields.join(", "),
+            number(u64::from(most)),
+            duration::written(window),
+        ));
+    }
 }
 
 /// Why, in words.

@@ -1,11 +1,13 @@
 //! The tally of previews: how many of each kind, and the first of each. Bounded, however many
 //! events there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use crate::model::event::Identity;
 use crate::model::text;
-use crate::operator::preview::{At, Fate, Preview};
+use crate::operator::preview::{At, Fate, Preview, ToCall};
 use engine::verdict::Reason;
 
 /// Messages that are kept for each target and reason.
@@ -14,6 +16,9 @@ const MESSAGES: usize = 8;
 const ORIGINS: usize = 1_000;
 /// Bytes of a source or a type that are kept.
 const NAME: usize = 120;
+
+/// Users who would lose something that are counted for each target, 16 bytes each.
+const LOSERS: usize = 1_000_000;
 
 /// How many events there are of each kind.
 #[derive(Default)]
@@ -28,6 +33,25 @@ pub struct PreviewTally {
     pub(super) letters: BTreeMap<(Option<String>, Reason), Kinds<String>>,
     /// Events that no target takes, by source and type.
     pub(super) unroutable: Kinds<(String, String)>,
+    /// What would be taken away, by guarded target.
+    pub(super) losses: BTreeMap<String, Losses>,
+}
+
+/// What the updates of a guarded target would take away.
+pub(super) struct Losses {
+    /// So many users may lose something within this time.
+    pub(super) guard: (u32, Duration),
+    /// The fields that they would lose something of.
+    pub(super) fields: BTreeSet<String>,
+    /// Hashes of the users, since an id may be long.
+    users: HashSet<u64>,
+}
+
+impl Losses {
+    /// How many users would lose something.
+    pub(super) fn users(&self) -> usize {
+        self.users.len()
+    }
 }
 
 /// Events that differ in something.
@@ -89,7 +113,10 @@ impl PreviewTally {
     pub fn add(&mut self, preview: &Preview) {
         self.events += 1;
         let (reason, message) = match &preview.fate {
-            Fate::Call(_) => return self.add_call(preview),
+            Fate::Call(call) => {
+                self.add_losses(preview, call);
+                return self.add_call(preview);
+            }
             Fate::Dead(reason, message) => (*reason, message),
         };
         self.dead += 1;
@@ -105,6 +132,26 @@ impl PreviewTally {
         if reason == Reason::Unroutable {
             self.unroutable
                 .add(origin(&preview.identity), preview, ORIGINS);
+        }
+    }
+
+    fn add_losses(&mut self, preview: &Preview, call: &ToCall) {
+        let (Some(target), Some(guard)) = (&preview.target, preview.guard) else {
+            return;
+        };
+        if preview.takes_away.is_empty() {
+            return;
+        }
+        let losses = self.losses.entry(target.clone()).or_insert_with(|| Losses {
+            guard,
+            fields: BTreeSet::new(),
+            users: HashSet::new(),
+        });
+        losses.fields.extend(preview.takes_away.iter().cloned());
+        if losses.users.len() < LOSERS {
+            let mut hasher = DefaultHasher::new();
+            call.user.hash(&mut hasher);
+            losses.users.insert(hasher.finish());
         }
     }
 

@@ -10,7 +10,8 @@ fn previewer() -> Previewer {
     let file = folder.path().join("user-courier.toml");
     let text = "[kafka]\nbootstrap_servers = \"localhost:9092\"\n\
         [targets.directory]\napi = \"scim\"\nbase_url = \"https://id.example.com/scim/v2/\"\n\
-        token_file = \"/nowhere/token\"\n";
+        token_file = \"/nowhere/token\"\n\
+        [targets.directory.guard]\nmax_users = 1\nalso = [\"title\"]\n";
     std::fs::write(&file, text).unwrap();
     let config = Config::load_with(Needed::Nothing, &file, std::iter::empty(), &[]);
     Previewer::new(&config.unwrap())
@@ -84,4 +85,32 @@ fn the_first_of_a_kind_is_the_earliest_in_whatever_order_they_come() {
     assert_eq!(kinds.first(), Some(&At::Line(3)));
     let (count, first) = &tally.calls["directory"];
     assert_eq!((*count, &first.at), (3, &At::Line(4)));
+}
+
+#[test]
+fn it_says_whether_a_guard_would_hold_its_target() {
+    let (previewer, mut tally) = (previewer(), PreviewTally::default());
+    let mut strip = |user: &str, changes: Value| {
+        let data = json!({ "target": "directory", "user": user, "changes": changes });
+        let preview = previewer.event(1, event("/s", data));
+        tally.add(&preview);
+        let would = sheet(&tally, "event", "a file", false).to_string();
+        (preview.json()["takes_away"].clone(), would)
+    };
+    let (nothing, would) = strip("a", json!({ "active": true }));
+    assert_eq!(nothing, json!([]));
+    assert!(!would.contains("take away"), "{would}");
+    strip("b", json!({ "active": false }));
+    let (both, would) = strip(
+        "b",
+        json!({ "active": false, "title": "x", "nickName": "y" }),
+    );
+    assert_eq!(both, json!(["active", "title"]));
+    let line = "directory: 1 user would lose something (active, title): no more than its guard \
+        lets through (1 within 1h)";
+    assert!(would.contains(line), "{would}");
+    let (_, would) = strip("c", json!({ "emails": [] }));
+    let line = "directory: 2 users would lose something (active, emails, title): more than its \
+        guard lets through, so the target would hold (1 within 1h)";
+    assert!(would.contains(line), "{would}");
 }
