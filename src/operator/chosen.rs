@@ -48,6 +48,8 @@ pub struct Chosen {
     pub blind: Option<String>,
     /// Why it should not be sent.
     pub objection: Option<String>,
+    /// Why it is known to fail again.
+    pub fails_again: Option<String>,
     /// Why it cannot be sent.
     pub obstacle: Option<String>,
     /// It was replayed or superseded before it was chosen, and chosen all the same.
@@ -62,17 +64,17 @@ impl Chosen {
         let reading = desk.judge.read(content);
         let facts = &letter.facts;
         let place = letter.place();
-        let remark = reading.problem.filter(|(reason, _)| {
+        let problem = reading.problem.filter(|(reason, _)| {
             *reason != Reason::Undecodable || facts.reason == Reason::Undecodable
         });
-        let protected = remark
-            .as_ref()
-            .filter(|(reason, _)| *reason == Reason::Protected);
-        let protected = protected.map(|(_, words)| {
-            format!(
-                "{words}, so it would be a dead letter again: take the user off that list first"
-            )
-        });
+        let is_late = matches!(problem, Some((Reason::Expired, _)));
+        let again = problem
+            .map(|(reason, words)| format!("it will fail again as {}: {words}", reason.as_str()));
+        let (remark, fails_again) = if is_late {
+            (again, None)
+        } else {
+            (None, again)
+        };
         let from_before = desk.is_from_before(letter);
         let origin = (facts.origin.partition, facts.origin.offset);
         let first = First {
@@ -91,9 +93,7 @@ impl Chosen {
             reason: facts.reason,
             lane: reading.lane.map(Arc::new),
             parts: reading.parts.into(),
-            remark: remark.map(|(reason, words)| {
-                format!("it will fail again as {}: {words}", reason.as_str()).into()
-            }),
+            remark: remark.map(Into::into),
             origin,
             first: if from_before {
                 First::BEFORE_THE_TOPIC
@@ -114,8 +114,9 @@ impl Chosen {
             objection: if from_before {
                 Some(FROM_BEFORE.to_owned())
             } else {
-                protected.or(headers_lost)
+                headers_lost
             },
+            fails_again,
             obstacle: None,
             settled_before: false,
             replay_of: replay_of(&letter.record),
@@ -155,6 +156,7 @@ pub(super) mod tests {
             replays: 0,
             blind: None,
             objection: None,
+            fails_again: None,
             obstacle: None,
             settled_before: false,
             replay_of: None,

@@ -311,6 +311,7 @@ impl<'a> History<'a> {
             replays: one.replays,
             blind: one.blind.as_deref().filter(|_| one.lane.is_some()),
             objection: settled.or(one.objection.as_deref()),
+            fails_again: one.fails_again.as_deref(),
             obstacle: one.obstacle.as_deref(),
         };
         plan::step(&case, &self.others(one), force)

@@ -406,6 +406,47 @@ async fn replayed_updates_keep_their_original_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_to_fail_again_is_refused_unless_it_is_forced() {
+    let mut bench = Bench::new().await;
+    let service = bench.start();
+    bench.send(&[
+        Update::valt(1, "Anna").with("specversion", "7"),
+        Update::new("nowhere", 2, json!({ "rooms": [1] })),
+        Update::new("valt", 3, json!({ "rooms": "none" })),
+        Update::new("valt", 4, json!({ "display_name": 4 })),
+    ]);
+    bench.dead_letters(4);
+    // What is overwritten is not sent, so it cannot fail again.
+    bench.send(&[Update::valt(4, "Björn")]);
+    bench.outcomes(5);
+    let lines = lines(&bench, &["replay", "--dry-run", "--json"], 0);
+    let mut planned: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let why = line["why"].as_str().unwrap_or_default();
+            let again = why.starts_with("it will fail again as ");
+            (line["reason"].as_str(), line["action"].as_str(), again)
+        })
+        .collect();
+    planned.sort_unstable();
+    assert_eq!(
+        planned,
+        [
+            (Some("invalid_changes"), Some("refuse"), true),
+            (Some("invalid_changes"), Some("supersede"), false),
+            (Some("undecodable"), Some("refuse"), true),
+            (Some("unroutable"), Some("refuse"), true),
+        ]
+    );
+    replay(&bench, &[], 1);
+    assert!(replays(&bench).is_empty());
+    replay(&bench, &["--force"], 0);
+    assert_eq!(replays(&bench).len(), 3);
+    bench.dead_letters(4 + 3);
+    assert_eq!(service.terminate().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_fails_again_is_dead_lettered_afresh_and_refused_after_three_times() {
     let mut bench = refusing([1]).await;
     let service = bench.start();

@@ -9,6 +9,10 @@ use crate::kafka::reader::Spot;
 /// Maximum number of replays: an event that fails again after them has another problem.
 pub const MAX_REPLAYS: u32 = 3;
 
+/// Why a letter is refused if an update whose first position is unknown sets the same.
+const UNCLEAR: &str = "a replayed update of the same user overwrites it, and whether that one is \
+    newer cannot be told any more";
+
 /// An update's first position on the update topic, and when it was written there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct First {
@@ -57,6 +61,8 @@ pub struct Case<'a> {
     pub blind: Option<&'a str>,
     /// Why it must not be sent unless that is forced, in words.
     pub objection: Option<&'a str>,
+    /// Why it is known to fail again if any of it is sent, in words.
+    pub fails_again: Option<&'a str>,
     /// Why it cannot be sent at all, in words.
     pub obstacle: Option<&'a str>,
 }
@@ -160,10 +166,11 @@ pub fn step(case: &Case<'_>, others: &[OtherUpdate], force: bool) -> LetterPlan 
     });
     let hindrance = case.objection.map(str::to_owned).or(too_often);
     let superseded = sent.is_empty() && !left_out.is_empty();
-    let doubt = hindrance.or_else(|| case.blind.filter(|_| !superseded).map(str::to_owned)).or_else(|| {
-        unclear
-            .then(|| "a replayed update of the same user overwrites it, and whether that one is newer cannot be told any more".to_owned())
-    });
+    let unless_superseded = |why: Option<&str>| why.filter(|_| !superseded).map(str::to_owned);
+    let doubt = hindrance
+        .or_else(|| unless_superseded(case.fails_again))
+        .or_else(|| unless_superseded(case.blind))
+        .or_else(|| unclear.then(|| UNCLEAR.to_owned()));
     let refusal = case
         .obstacle
         .map(str::to_owned)

@@ -34,6 +34,7 @@ fn judged(at: i64, parts: &[&str], others: &[OtherUpdate]) -> LetterPlan {
         replays: 0,
         blind: None,
         objection: None,
+        fails_again: None,
         obstacle: None,
     };
     step(&case, others, false)
@@ -133,6 +134,7 @@ fn everything_on_a_topic_is_newer_than_what_came_before_it() {
         replays: 0,
         blind: None,
         objection: None,
+        fails_again: None,
         obstacle: None,
     };
     assert_eq!(
@@ -155,6 +157,7 @@ fn what_is_in_doubt_is_refused_unless_it_is_forced() {
         replays: 0,
         blind: None,
         objection: None,
+        fails_again: None,
         obstacle: None,
     };
     let unclear = [OtherUpdate {
@@ -186,6 +189,14 @@ fn what_is_in_doubt_is_refused_unless_it_is_forced() {
             &[],
             "objection",
         ),
+        (
+            Case {
+                fails_again: Some("it will fail again"),
+                ..case.clone()
+            },
+            &[],
+            "fail again",
+        ),
         (case.clone(), &unclear, "cannot be told"),
     ];
     for (case, others, words) in cases {
@@ -216,6 +227,7 @@ fn what_is_in_doubt_is_refused_unless_it_is_forced() {
     // Whatever else came: all of it is overwritten for sure.
     let superseded = Case {
         blind: Some("blind"),
+        fails_again: Some("it will fail again"),
         ..case
     };
     assert_eq!(
@@ -337,6 +349,7 @@ impl World {
                 replays: 0,
                 blind: None,
                 objection: None,
+                fails_again: None,
                 obstacle: None,
             };
             let step = step(&case, &others, false);
