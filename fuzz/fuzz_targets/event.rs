@@ -13,7 +13,7 @@ use engine::{Batch, End, Ending, Spent, Work};
 use libfuzzer_sys::fuzz_target;
 use user_courier::api;
 use user_courier::config::Topics;
-use user_courier::kafka::Claim;
+use user_courier::kafka::ClaimFilter;
 use user_courier::model::event;
 use user_courier::model::record::{Header, Place, Record};
 use user_courier::model::route::Router;
