@@ -173,9 +173,10 @@ async fn what_is_refused_is_held_back_and_a_replay_is_bound_by_the_guard_too() {
     );
 
     // Refused again, as long as that is so.
+    let user = held.user().unwrap().to_string();
     replay(
         &bench,
-        &["--reason", "held_back", "--user", "5", "--target", "valt"],
+        &["--reason", "held_back", "--user", &user, "--target", "valt"],
         0,
     );
     bench.dead_letters(9);

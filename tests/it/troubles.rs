@@ -189,17 +189,14 @@ async fn three_instances_share_an_api_that_throttles_without_storms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_that_slows_down_tenfold_gets_fewer_calls_at_once_and_all_of_them_back_when_it_recovers()
- {
+async fn an_api_whose_calls_queue_gets_fewer_at_once_and_all_of_them_back_when_it_recovers() {
     let mut bench = Bench::new().await;
     bench.set("targets.valt.delivery.merge", false);
     bench.set("targets.valt.delivery.max_concurrency", 64);
-    let latency = |bench: &Bench, millis| {
-        bench
-            .valt
-            .set(|settings| settings.latency = Duration::from_millis(millis))
-    };
-    latency(&bench, 20);
+    bench
+        .valt
+        .set(|settings| settings.latency = Duration::from_millis(20));
+    let servers = |bench: &Bench, count| bench.valt.set(|settings| settings.servers = count);
     let mut service = bench.start();
     let updates: Vec<_> = (1..=30_000)
         .map(|number| Update::valt(number % 10_000 + 1, "Anna"))
@@ -211,13 +208,14 @@ async fn an_api_that_slows_down_tenfold_gets_fewer_calls_at_once_and_all_of_them
     };
     let places = bench.send(&updates);
     service.wait_until("the limit has grown", |service| limit(service) == 64.0);
-    latency(&bench, 200);
+    // More calls at once wait longer, and no more of them end.
+    servers(&bench, 8);
     service.wait_until("the limit has shrunk", |service| limit(service) <= 32.0);
-    latency(&bench, 20);
+    servers(&bench, 0);
     service.wait_until("the limit has grown again", |service| {
         limit(service) == 64.0
     });
-    latency(&bench, 0);
+    bench.valt.set(|settings| settings.latency = Duration::ZERO);
     assert!(
         bench
             .outcomes_of(&places)

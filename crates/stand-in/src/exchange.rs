@@ -92,6 +92,7 @@ impl Visit {
         let settings = &core.state.settings;
         let (latency, rate_limit, size) =
             (settings.latency, settings.rate_limit, settings.journal_size);
+        let queued = core.state.queue.wait(settings.servers, latency, now);
         let number = core.journal.arrive(request, &purpose, size);
         let on = match &purpose {
             Purpose::Update(_) => Some(On::Updates),
@@ -104,7 +105,7 @@ impl Visit {
             .and_then(|on| core.faults.take(on, purpose.user(), request.number > 0));
         drop(guard);
         shared.changed.notify_waiters();
-        let wait = latency
+        let wait = queued
             + rule
                 .as_ref()
                 .and_then(|rule| rule.delay)

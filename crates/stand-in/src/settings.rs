@@ -26,6 +26,8 @@ pub struct Settings {
     /// How long every call waits before anything else happens.
     #[serde(with = "compact::required")]
     pub latency: Duration,
+    /// Calls that are worked on at once, each for `latency`; the others queue. 0 for no queue.
+    pub servers: usize,
     /// Updates answered within one second before the rest of that second gets 429; 0 for no limit.
     pub rate_limit: u32,
     /// The users that exist.
@@ -50,6 +52,7 @@ impl Default for Settings {
             refuse_logins: false,
             token_lifetime: Duration::from_secs(8 * 60 * 60),
             latency: Duration::ZERO,
+            servers: 0,
             rate_limit: 0,
             users: Users::All,
             permissions: None,

@@ -1,6 +1,7 @@
 //! State of every API: its settings, its users, and the tokens it has given out.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -17,6 +18,7 @@ pub(super) struct ServerState {
     pub(super) users: Directory,
     pub(super) tokens: Tokens,
     pub(super) rate_limit: RateLimit,
+    pub(super) queue: Queue,
     /// The body of each `Idempotency-Key`.
     keys: HashMap<String, Value>,
 }
@@ -128,9 +130,44 @@ impl RateLimit {
     }
 }
 
+/// The queue before the servers that work on calls: when each of them is free again.
+#[derive(Default)]
+pub(super) struct Queue(BinaryHeap<Reverse<Instant>>);
+
+impl Queue {
+    /// How long a call takes from now on, its time in the queue included.
+    pub(super) fn wait(&mut self, servers: usize, latency: Duration, now: Instant) -> Duration {
+        if servers == 0 {
+            self.0.clear();
+            return latency;
+        }
+        let mut start = now;
+        while self.0.len() >= servers {
+            start = self.0.pop().map_or(now, |Reverse(free)| free.max(now));
+        }
+        let end = start + latency;
+        self.0.push(Reverse(end));
+        end - now
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_queue_before_the_servers() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let latency = Duration::from_millis(10);
+        let mut waits = |servers, times: usize, now| {
+            let mut wait = || queue.wait(servers, latency, now).as_millis();
+            (0..times).map(|_| wait()).collect::<Vec<_>>()
+        };
+        assert_eq!(waits(2, 5, now), [10, 10, 20, 20, 30]);
+        assert_eq!(waits(2, 2, now + latency * 3), [10, 10]);
+        assert_eq!(waits(0, 2, now + latency * 3), [10, 10]);
+        assert_eq!(waits(1, 2, now + latency * 3), [10, 20]);
+    }
 
     #[test]
     fn a_token_lives_as_long_as_it_should() {
