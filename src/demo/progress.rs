@@ -158,7 +158,8 @@ impl ProgressRow {
     }
 }
 
-/// Why a target is held; empty while it flows.
+/// Why a target is held; empty while it flows. A probe is a part of the hold, and too short to be
+/// seen each time.
 fn held(metrics: &Metrics, target: &str) -> String {
     for cause in causes() {
         for state in ["holding", "probing"] {
@@ -167,7 +168,7 @@ fn held(metrics: &Metrics, target: &str) -> String {
                 &[("target", target), ("state", state), ("cause", cause)],
             ) > 0
             {
-                return format!("{state} ({cause})");
+                return format!("holding ({cause})");
             }
         }
     }
