@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::commands::bar::Bar;
 use crate::commands::dead_letters::{ConfigArgs, failed, open};
-use crate::commands::{Exit, fail, say};
+use crate::commands::{Exit, blocking, fail, say};
 use crate::operator::explain::Explanation;
 use crate::operator::input;
 use crate::operator::judge::TargetUser;
@@ -43,14 +43,7 @@ pub struct ExplainArgs {
 
 /// Runs the command.
 pub async fn run(args: ExplainArgs) -> Exit {
-    // The Kafka client's calls block.
-    match tokio::task::spawn_blocking(move || explain(&args)).await {
-        Ok(Ok(exit) | Err(exit)) => exit,
-        Err(_) => fail(
-            Exit::Failed,
-            "a panic: please report this, it is a fault of this program",
-        ),
-    }
+    blocking(move || explain(&args)).await
 }
 
 fn explain(args: &ExplainArgs) -> Result<Exit, Exit> {

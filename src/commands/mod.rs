@@ -14,6 +14,7 @@ pub mod schema;
 pub mod send;
 pub mod stand_in;
 
+use std::io::{BufRead as _, IsTerminal as _, Write as _, stderr, stdin};
 use std::path::Path;
 
 use crate::config::{Config, Mistakes, Needed};
@@ -30,6 +31,32 @@ pub enum Exit {
     Usage = 2,
     /// Something outside could not be reached.
     Unreachable = 3,
+}
+
+/// Runs a command on a thread of its own, since the Kafka client's calls block.
+async fn blocking(command: impl FnOnce() -> Result<Exit, Exit> + Send + 'static) -> Exit {
+    match tokio::task::spawn_blocking(command).await {
+        Ok(Ok(exit) | Err(exit)) => exit,
+        Err(_) => fail(
+            Exit::Failed,
+            "a panic: please report this, it is a fault of this program",
+        ),
+    }
+}
+
+/// Whether there is somebody to ask.
+fn can_ask() -> bool {
+    stdin().is_terminal() && stderr().is_terminal()
+}
+
+/// Asks on standard error, and returns whether the answer is yes.
+fn ask(question: &str) -> bool {
+    let mut stderr = stderr();
+    let _ = write!(stderr, "\n{question} [y/N] ");
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    let read = stdin().lock().read_line(&mut answer);
+    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
 }
 
 /// Says on standard error why the command ends so.

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::commands::bar::Bar;
 use crate::commands::dead_letters::{ConfigArgs, failed};
-use crate::commands::{Exit, fail, note, say, tell};
+use crate::commands::{Exit, blocking, fail, note, say, tell};
 use crate::config::{Config, Needed};
 use crate::model::text;
 use crate::operator::preview::events::Events;
@@ -57,14 +57,7 @@ pub struct PreviewArgs {
 
 /// Runs the command.
 pub async fn run(args: PreviewArgs) -> Exit {
-    // The Kafka client's calls block.
-    match tokio::task::spawn_blocking(move || preview(&args)).await {
-        Ok(Ok(exit) | Err(exit)) => exit,
-        Err(_) => fail(
-            Exit::Failed,
-            "a panic: please report this, it is a fault of this program",
-        ),
-    }
+    blocking(move || preview(&args)).await
 }
 
 fn preview(args: &PreviewArgs) -> Result<Exit, Exit> {

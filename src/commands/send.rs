@@ -1,6 +1,5 @@
 //! `user-courier send`: one update, now, and what becomes of it.
 
-use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use crate::commands::dead_letters::failed;
 use crate::commands::explain::status;
 use crate::commands::preview::open;
 use crate::commands::run::stop_signal;
-use crate::commands::{Exit, fail, load_with, note, say};
+use crate::commands::{Exit, ask, blocking, can_ask, fail, load_with, note, say};
 use crate::config::{Config, Needed};
 use crate::model::outcome::{Kind, OutcomeData};
 use crate::model::record::Place;
@@ -79,19 +78,12 @@ pub struct SendArgs {
 
 /// Runs the command.
 pub async fn run(args: SendArgs) -> Exit {
-    // The Kafka client's calls block.
-    match tokio::task::spawn_blocking(move || send(&args)).await {
-        Ok(Ok(exit) | Err(exit)) => exit,
-        Err(_) => fail(
-            Exit::Failed,
-            "a panic: please report this, it is a fault of this program",
-        ),
-    }
+    blocking(move || send(&args)).await
 }
 
 fn send(args: &SendArgs) -> Result<Exit, Exit> {
     let is_input = args.event.as_deref() == Some(Path::new("-"));
-    if !args.yes && (is_input || !stdin().is_terminal() || !stderr().is_terminal()) {
+    if !args.yes && (is_input || !can_ask()) {
         let words = match is_input {
             true => "standard input is the event, so there is nobody to ask: add --yes to send it",
             false => "there is no terminal to ask at: add --yes to send it",
@@ -111,7 +103,7 @@ fn send(args: &SendArgs) -> Result<Exit, Exit> {
     };
     let desk = Desk::open(&config).map_err(failed)?;
     show(args, &draft);
-    if !args.yes && !ask(&config) {
+    if !args.yes && !agreed(&config) {
         note("nothing was sent");
         return Ok(Exit::Failed);
     }
@@ -131,11 +123,8 @@ fn event(args: &SendArgs, config: &Config) -> Result<Vec<u8>, Exit> {
     if let (Some(target), Some(user)) = (&args.target, &args.user) {
         let known = input::target(config, target);
         known.map_err(|why| wrong(format!("--target {target}: {why}")))?;
-        let id = input::user(config, Some(target), user);
+        let id = input::user_value(config, target, user);
         let id = id.map_err(|why| wrong(format!("--user {user}: {why}")))?;
-        let mut targets = config.targets.iter();
-        let form = targets.find(|known| known.name == *target);
-        let id = id.value(form.map(|target| target.api.id_form));
         // Clap would quote what it refuses, and that may be a password.
         let fields: Result<Vec<_>, _> = args.fields.iter().map(|text| input::field(text)).collect();
         let fields = fields.map_err(|why| wrong(format!("--set: {why}")))?;
@@ -197,18 +186,13 @@ fn show(args: &SendArgs, draft: &NewUpdate) {
     }
 }
 
-fn ask(config: &Config) -> bool {
+fn agreed(config: &Config) -> bool {
     let kafka = &config.kafka;
-    let _ = write!(
-        stderr(),
-        "\nSend it to {} at {}? [y/N] ",
-        kafka.topics.updates,
+    let topic = &kafka.topics.updates;
+    ask(&format!(
+        "Send it to {topic} at {}?",
         kafka.bootstrap_servers
-    );
-    let _ = stderr().flush();
-    let mut answer = String::new();
-    let read = stdin().lock().read_line(&mut answer);
-    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+    ))
 }
 
 fn wait(

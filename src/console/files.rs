@@ -10,7 +10,7 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// The path, content type and content of each.
-const FILES: [(&str, &str, &str); 16] = [
+const FILES: [(&str, &str, &str); 17] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/style.css", CSS, include_str!("page/style.css")),
     ("/icon.svg", SVG, include_str!("page/icon.svg")),
@@ -27,6 +27,7 @@ const FILES: [(&str, &str, &str); 16] = [
     ("/sheet.js", JS, include_str!("page/sheet.js")),
     ("/user.js", JS, include_str!("page/user.js")),
     ("/words.js", JS, include_str!("page/words.js")),
+    ("/yes.js", JS, include_str!("page/yes.js")),
 ];
 
 /// A route for each.

@@ -46,9 +46,7 @@ impl ToSend {
     /// If that cannot be meant; no word of it quotes a value.
     pub(super) fn draft(&self, config: &Config) -> Result<NewUpdate, GateRefusal> {
         let target = input::target(config, self.target.trim()).map_err(wrong)?;
-        let user = input::user(config, Some(&target), &self.user).map_err(wrong)?;
-        let known = config.targets.iter().find(|known| known.name == target);
-        let user = user.value(known.map(|known| known.api.id_form));
+        let user = input::user_value(config, &target, &self.user).map_err(wrong)?;
         if RawValue::from_string(self.changes.trim().to_owned()).is_err() {
             return Err(wrong(
                 "the changes are no JSON: write an object, such as {\"rooms\": [37, 39]}",

@@ -7,16 +7,16 @@ use jiff::Timestamp;
 use rdkafka::message::Message;
 use serde::Serialize;
 
+use crate::kafka::headers;
 use crate::kafka::reader::{Go, Span};
-use crate::kafka::{committed, headers};
 use crate::model::outcome::{self, Kind, OutcomeData, RecordPlace};
 use crate::model::record::Place;
 use crate::model::user::UserValue;
 use crate::operator::desk::{self, Desk};
 use crate::operator::judge::TargetUser;
+use crate::operator::progress::PartitionProgress;
 use crate::operator::{Filter, Letter, ReadFailure, Watch};
 use engine::Spent;
-use engine::checkpoint::Checkpoint;
 
 /// Maximum number of waiting updates, and of outcomes, that are kept.
 pub const SHOWN: usize = 10;
@@ -101,31 +101,21 @@ impl Explanation {
 
     /// Reads the updates that the group has not settled.
     fn read_waiting(&mut self, desk: &Desk, watch: &mut dyn Watch) -> Result<(), ReadFailure> {
-        let commits = committed(&desk.kafka, &self.lane.target, desk.updates.partitions)?;
+        let all = PartitionProgress::of_group(desk, &self.lane.target)?;
         let mut spans = desk.updates.spans()?;
-        let mut checkpoints = Vec::with_capacity(commits.len());
-        for (span, commit) in spans.iter_mut().zip(&commits) {
-            // A text that cannot be read says nothing, to the service as well; nor does a commit of
-            // another topic.
-            let checkpoint =
-                Checkpoint::read(commit).unwrap_or_else(|_| Checkpoint::at(commit.offset));
-            let other = checkpoint.topic.differs(desk.topic_id);
-            checkpoints.push(if other { Checkpoint::at(0) } else { checkpoint });
+        for (span, progress) in spans.iter_mut().zip(&all) {
             *span = Span {
-                from: span.from.max(if other { 0 } else { commit.offset }),
+                from: span.from.max(progress.offset),
                 ..*span
             };
         }
         watch.begin("reading updates", desk::steps(&spans));
         desk.updates.scan(&spans, watch, |message| {
             let offset = message.offset();
-            let checkpoint = usize::try_from(message.partition())
+            let progress = usize::try_from(message.partition())
                 .ok()
-                .and_then(|partition| checkpoints.get(partition));
-            let spent = checkpoint
-                .and_then(|checkpoint| checkpoint.open.get(&offset))
-                .copied();
-            if spent.is_none() && checkpoint.is_some_and(|checkpoint| offset < checkpoint.horizon) {
+                .and_then(|partition| all.get(partition));
+            if progress.is_some_and(|progress| !progress.is_open(offset)) {
                 return Ok(Go::On);
             }
             let record = headers::record(&desk.updates.name, message);
@@ -137,7 +127,7 @@ impl Explanation {
                         &record.place,
                         reading.parts,
                         record.timestamp_ms,
-                        spent.unwrap_or_default(),
+                        progress.map_or_else(Spent::default, |progress| progress.spent(offset)),
                     ));
                 }
             }

@@ -370,7 +370,7 @@ fn of_interest(
             written_ms,
         },
         link: replay_of(&record),
-        event: event_hash(&EventIdentity::from(&event?.identity)),
+        event: event_hash(&EventIdentity::from(&event.ok()?.identity)),
     })
 }
 

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 
 use crate::config::{Config, UNCLAIMED};
-use crate::model::user::{IdForm, UserId};
+use crate::model::user::{IdForm, UserId, UserValue};
 use crate::operator::filter;
 
 /// The name of a target that has users.
@@ -73,6 +73,16 @@ pub fn user(config: &Config, target: Option<&str>, text: &str) -> Result<UserId,
         false => IdForm::Text,
     };
     form.parse(text)
+}
+
+/// The same, as events name it: a number if the target's API numbers users, else a string.
+///
+/// # Errors
+/// If the target does not take it as one.
+pub fn user_value(config: &Config, target: &str, text: &str) -> Result<UserValue, String> {
+    let user = user(config, Some(target), text)?;
+    let known = config.targets.iter().find(|known| known.name == target);
+    Ok(user.value(known.map(|known| known.api.id_form)))
 }
 
 /// A time, a date, or an age.

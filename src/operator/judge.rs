@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::{Api, Changes};
 use crate::config::{Config, Protected};
-use crate::model::event::{self, Event};
+use crate::model::event::{self, Event, Identity};
 use crate::model::record::Record;
 use crate::model::route::{Claim, Router};
 use crate::model::user::{IdForm, UserId, UserValue};
@@ -22,8 +22,8 @@ pub struct TargetUser {
 
 /// The interpretation of a record.
 pub struct RecordReading {
-    /// The event, if it is one.
-    pub event: Option<Event>,
+    /// The event; if it is none, its sender, as far as that can be read.
+    pub event: Result<Event, Identity>,
     /// The target and user, if a target takes it and the user is known.
     pub lane: Option<TargetUser>,
     /// The call that would be made, if one would.
@@ -65,7 +65,7 @@ impl Judge {
             Err(undecodable) => {
                 let problem = Some((Reason::Undecodable, undecodable.message));
                 return RecordReading {
-                    event: None,
+                    event: Err(undecodable.identity),
                     lane: None,
                     call: None,
                     parts: Vec::new(),
@@ -98,7 +98,7 @@ impl Judge {
             Err(problem) => (None, Some(problem)),
         };
         RecordReading {
-            event: Some(event),
+            event: Ok(event),
             lane,
             call,
             parts,

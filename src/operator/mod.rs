@@ -25,6 +25,7 @@ pub mod mend;
 pub mod plan;
 pub mod plan_line;
 pub mod preview;
+mod progress;
 mod reach;
 pub mod replay;
 pub mod send;

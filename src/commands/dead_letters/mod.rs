@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use tracing::level_filters::LevelFilter;
 
-use crate::commands::{Exit, fail, load, load_with, note};
+use crate::commands::{Exit, blocking, fail, load, load_with, note};
 use crate::config::{Config, Needed};
 use crate::operator::desk::Remarks;
 use crate::operator::{Desk, Filter, ReadFailure, input};
@@ -129,14 +129,7 @@ pub async fn run(args: DeadLettersArgs) -> Exit {
         LettersCommand::Replay(args) => replay::run(&args),
         LettersCommand::Export(args) => export::run(&args),
     };
-    // The Kafka client's calls block.
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(exit) | Err(exit)) => exit,
-        Err(_) => fail(
-            Exit::Failed,
-            "a panic: please report this, it is a fault of this program",
-        ),
-    }
+    blocking(work).await
 }
 
 /// Loads the configuration and opens the topics.

@@ -1,7 +1,6 @@
 //! `dead-letters replay`: a plan, a question, and then what the plan says.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -10,7 +9,7 @@ use clap::Args;
 use crate::commands::bar::Bar;
 use crate::commands::dead_letters::{ConfigArgs, FilterArgs, failed, mention, open};
 use crate::commands::run::stop_signal;
-use crate::commands::{Exit, fail, note, say};
+use crate::commands::{Exit, ask, can_ask, fail, note, say};
 use crate::model::text;
 use crate::operator::choice::{Choice, Mended};
 use crate::operator::history::{Chosen, History};
@@ -61,10 +60,9 @@ pub(super) struct ReplayArgs {
 
 pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
     let mut filter = Default::default();
-    let can_ask = stdin().is_terminal() && stderr().is_terminal();
     let desk = open(&args.config, |config| {
         filter = args.filter.filter(config)?;
-        if !args.dry_run && !args.yes && !can_ask {
+        if !args.dry_run && !args.yes && !can_ask() {
             return Err(fail(
                 Exit::Usage,
                 "there is no terminal to ask at: add --yes to send, or --dry-run to see the plan only",
@@ -102,7 +100,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Exit> {
             Exit::Failed
         });
     }
-    if !args.yes && !ask(&plan) {
+    if !args.yes && !agreed(&plan) {
         note("nothing was sent");
         return Ok(Exit::Done);
     }
@@ -270,23 +268,18 @@ fn sample(desk: &Desk, one: &Chosen, step: &LetterPlan) -> String {
     format!("{place}  {whose}: {words}")
 }
 
-fn ask(plan: &Plan) -> bool {
+fn agreed(plan: &Plan) -> bool {
     let [send, trim, supersede] = [
         PlannedAction::Send,
         PlannedAction::Trim,
         PlannedAction::Supersede,
     ]
     .map(|action| plan.tally.of(action));
-    let question = format!(
-        "Send {}, and settle {} without sending? [y/N] ",
+    ask(&format!(
+        "Send {}, and settle {} without sending?",
         of(send + trim, "event", "events"),
         count(supersede)
-    );
-    let _ = write!(stderr(), "\n{question}");
-    let _ = stderr().flush();
-    let mut answer = String::new();
-    let read = stdin().lock().read_line(&mut answer);
-    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+    ))
 }
 
 fn tell(desk: &Desk, summary: &Summary, total: usize, began: Instant) {

@@ -1,6 +1,6 @@
 // The frame of the page: which part is shown, keeping it fresh, the token, and the keys.
 
-import { h, set, shown, sign, tick } from "./dom.js";
+import { field, h, set, shown, sign, tick } from "./dom.js";
 import { LettersPage } from "./letters.js";
 import { ask, hello, lock, Refused, unlock, whoever } from "./net.js";
 import { NowPage } from "./now.js";
@@ -84,7 +84,6 @@ function askToken() {
       trouble.replaceChildren(problem(error.message));
     }
   };
-  const field = (label, input) => h("label", { for: input.id }, h("span", {}, label), input);
   current = null;
   document.title = "user-courier";
   document.getElementById("parts").hidden = true;

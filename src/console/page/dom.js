@@ -102,3 +102,8 @@ export function tone(state) {
 export function announce(words) {
   document.getElementById("announcer").textContent = words;
 }
+
+/** An input with its label. */
+export function field(label, input) {
+  return h("label", { for: input.id }, h("span", {}, label), input);
+}

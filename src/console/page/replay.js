@@ -1,9 +1,10 @@
 // A replay: its plan, the yes, and what comes of it. The console keeps it going when this is closed.
 
-import { announce, h, set, shown, sign } from "./dom.js";
-import { ask, unlock, whoever } from "./net.js";
+import { announce, field, h, set, shown, sign } from "./dom.js";
+import { ask } from "./net.js";
 import { Meter, problem, watch } from "./sheet.js";
 import { count, of } from "./words.js";
+import { yesForm } from "./yes.js";
 
 const ACTIONS = ["send", "trim", "supersede", "refuse"];
 const MEANINGS = {
@@ -82,38 +83,25 @@ export class Replay {
 
   forcing({ sums }) {
     if (!sums[3] && !this.force.checked) return null;
-    return h("label", { class: "check", for: "force" }, this.force, h("span", {}, "Send also what was replayed three times, and where it cannot be told what came after (--force)"));
+    return h("label", { class: "check", for: "force" }, this.force, h("span", {}, "Send also what was replayed three times, what is known to fail again, and where it cannot be told what came after (--force)"));
   }
 
   confirm({ sums }) {
     const [send, trim, supersede] = sums;
     if (send + trim + supersede === 0) return h("p", { class: "soft" }, "Nothing of this would be sent.");
-    if (!this.known.replay) {
-      return h("p", { class: "note" }, "Replaying is not enabled here. Write a token into a file (", h("code", {}, "openssl rand -hex 32"), "), name it in ", h("code", {}, "[console] token_file"), ", and start the console anew. ",
-        h("code", {}, "user-courier dead-letters replay"), " does the same at the command line.");
-    }
     const rate = h("input", { id: "rate", inputmode: "numeric", size: 6, maxlength: 6, placeholder: "any", autocomplete: "off" });
-    const name = h("input", { id: "operator", autocomplete: "username", maxlength: 40, size: 16, required: true, value: whoever() });
-    const token = h("input", { id: "token", type: "password", autocomplete: "current-password", size: 24, required: true });
-    const trouble = h("div");
-    const yes = async (event) => {
-      event.preventDefault();
-      const limit = rate.value.trim() ? Number(rate.value) : null;
-      if (limit !== null && !(Number.isInteger(limit) && limit > 0)) {
-        trouble.replaceChildren(problem("events a second: write a whole number, 1 or more, or nothing for as many as there are"));
-        return rate.focus();
-      }
-      try {
-        if (!whoever()) await unlock(name.value, token.value);
-        await ask(`jobs/${this.job}/yes`, { operator: whoever(), rate: limit });
-        this.changed();
-      } catch (error) {
-        trouble.replaceChildren(problem(error.message));
-      }
+    const limit = () => (rate.value.trim() ? Number(rate.value) : null);
+    const check = () => {
+      if (limit() === null || (Number.isInteger(limit()) && limit() > 0)) return;
+      rate.focus();
+      throw new Error("events a second: write a whole number, 1 or more, or nothing for as many as there are");
+    };
+    const yes = async (operator) => {
+      await ask(`jobs/${this.job}/yes`, { operator, rate: limit() });
+      this.changed();
     };
     const words = `Send ${of(send + trim, "event", "events")}${supersede ? `, and settle ${count(supersede)} without sending` : ""}`;
-    const field = (label, input) => h("label", { for: input.id }, h("span", {}, label), input);
-    return h("form", { class: "filter yes", onsubmit: yes }, whoever() ? null : [field("your name, for the log", name), field("token", token)], field("events a second", rate), h("button", { type: "submit", class: "main", id: "yes" }, words), trouble);
+    return yesForm(this.known, { act: "Replaying", command: "user-courier dead-letters replay", words, more: field("events a second", rate), check, yes });
   }
 
   outcome(state, result, follow, meter) {

@@ -1,10 +1,9 @@
 // The page "Send": one update, the call as it would be made, a yes with the token, and how it ends.
 
-import { announce, h, set, shown, sign } from "./dom.js";
-import { ask, unlock, whoever } from "./net.js";
+import { announce, field, h, set, shown, sign } from "./dom.js";
+import { ask } from "./net.js";
 import { problem, watch } from "./sheet.js";
-
-const field = (label, input) => h("label", { for: input.id }, h("span", {}, label), input);
+import { yesForm } from "./yes.js";
 
 export class SendPage {
   constructor(known) {
@@ -74,23 +73,8 @@ export class SendPage {
   }
 
   confirm() {
-    if (!this.known.replay) {
-      return h("p", { class: "note" }, "Sending is not enabled here. Write a token into a file (", h("code", {}, "openssl rand -hex 32"), "), name it in ", h("code", {}, "[console] token_file"), ", and start the console anew. ",
-        h("code", {}, "user-courier send"), " does the same at the command line.");
-    }
-    const name = h("input", { id: "operator", autocomplete: "username", maxlength: 40, size: 16, required: true, value: whoever() });
-    const token = h("input", { id: "token", type: "password", autocomplete: "current-password", size: 24, required: true });
-    const trouble = h("div");
-    const yes = async (event) => {
-      event.preventDefault();
-      try {
-        if (!whoever()) await unlock(name.value, token.value);
-        await ask(`jobs/${this.job}/yes`, { operator: whoever(), rate: null });
-      } catch (error) {
-        trouble.replaceChildren(problem(error.message));
-      }
-    };
-    return h("form", { class: "filter yes", onsubmit: yes }, whoever() ? null : [field("your name, for the log", name), field("token", token)], h("button", { type: "submit", class: "main", id: "yes" }, "Send it"), trouble);
+    const yes = (operator) => ask(`jobs/${this.job}/yes`, { operator, rate: null });
+    return yesForm(this.known, { act: "Sending", command: "user-courier send", words: "Send it", yes });
   }
 }
 

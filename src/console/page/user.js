@@ -1,6 +1,6 @@
 // The page "A user": what waits, what was delivered, what is dead, and which fields last changed when.
 
-import { h, shown } from "./dom.js";
+import { field, h, shown } from "./dom.js";
 import { read } from "./sheet.js";
 
 /** A part of the address as text; as it stands where it is no text. */
@@ -18,7 +18,6 @@ export class UserPage {
     this.target = h("select", { id: "user-target" }, targets.map((name) => h("option", { value: name }, name)));
     this.user = h("input", { id: "user-number", autocomplete: "off", maxlength: 256, size: 12, required: true, placeholder: "52" });
     this.since = h("input", { id: "user-since", autocomplete: "off", size: 12, placeholder: "7d" });
-    const field = (label, input) => h("label", { for: input.id }, h("span", {}, label), input);
     const form = h("form", { class: "filter", onsubmit: (event) => this.submit(event) },
       field("target", this.target), field("user's id", this.user), field("delivered since", this.since), h("button", { type: "submit", class: "main" }, "Look up"));
     this.result = h("div", { class: "result" }, h("p", { class: "soft" }, "What waits for a user and behind what, what was delivered lately, what is dead, and which fields last changed when."));

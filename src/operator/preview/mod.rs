@@ -21,7 +21,7 @@ use url::Url;
 use crate::api::{Api, Changes};
 use crate::config::{Config, Guard};
 use crate::http::client::below;
-use crate::model::event::{self, Event, Identity, UserId};
+use crate::model::event::{Event, Identity, UserId};
 use crate::model::outcome::{EventIdentity, RecordPlace};
 use crate::model::record::{Header, Place, Record};
 use crate::model::user::UserValue;
@@ -146,12 +146,10 @@ impl Previewer {
 
     fn look(&self, record: &Record, at: At, rank: (i64, i32, i64)) -> Preview {
         let reading = self.judge.read(record);
-        let event = reading.event.as_ref();
+        let event = reading.event.as_ref().ok();
         let target = event
             .and_then(|event| self.judge.target(event))
             .map(str::to_owned);
-        let identity = event.map(|event| event.identity.clone());
-        let of_none = || event::decode(record).err().map(|error| error.identity);
         let found = |target: &String| Some((self.judge.api(target)?, self.base_urls.get(target)?));
         let fate = match (
             reading.call,
@@ -178,10 +176,12 @@ impl Previewer {
             guard: guard.map(|guard| (guard.max_users, guard.window)),
             at,
             rank,
-            identity: identity.or_else(of_none).unwrap_or_default(),
             user: self.user(event, target.as_deref()),
             target,
             fields: event.map(Event::fields).unwrap_or_default(),
+            identity: reading
+                .event
+                .map_or_else(|none| none, |event| event.identity),
             fate,
         }
     }

@@ -5,15 +5,15 @@ use std::time::Instant;
 use rdkafka::message::Message;
 use serde_json::Value;
 
+use crate::kafka::headers;
 use crate::kafka::reader::{Go, Span};
-use crate::kafka::{committed, headers};
 use crate::model::record::Place;
 use crate::model::text;
 use crate::operator::judge::TargetUser;
+use crate::operator::progress::PartitionProgress;
 use crate::operator::table::{count, times};
 use crate::operator::{Desk, ReadFailure};
 use crate::telemetry::metrics::PAUSED;
-use engine::checkpoint::Checkpoint;
 
 /// Earlier updates of the user that are remembered.
 const AHEAD: usize = 1_000;
@@ -39,16 +39,16 @@ impl<'a> QueuedRecord<'a> {
             target: &lane.target,
             ahead: Vec::new(),
         };
-        let checkpoint = queued.checkpoint(desk)?;
+        let progress = queued.progress(desk)?;
         let log = desk.updates.span(place.partition)?;
         let span = Span {
-            from: log.from.max(checkpoint.offset),
+            from: log.from.max(progress.offset),
             to: place.offset,
             ..log
         };
         desk.updates.scan(&[span], &mut (), |message| {
             let offset = message.offset();
-            if checkpoint.is_open(offset) {
+            if progress.is_open(offset) {
                 let record = headers::record(&desk.updates.name, message);
                 if desk.judge.read(&record).lane.as_ref() == Some(lane) {
                     queued.ahead.push(offset);
@@ -64,49 +64,20 @@ impl<'a> QueuedRecord<'a> {
 
     /// Why it waits now. `status`: what an instance says of the target, if one answers.
     pub(super) fn words(&self, desk: &Desk, status: Option<Value>) -> Result<String, ReadFailure> {
-        let checkpoint = self.checkpoint(desk)?;
-        let calls = checkpoint.calls(self.place.offset);
-        let ahead = self.ahead.iter().filter(|at| checkpoint.is_open(**at));
+        let progress = self.progress(desk)?;
+        let calls = progress.spent(self.place.offset).calls;
+        let ahead = self.ahead.iter().filter(|at| progress.is_open(**at));
         let ahead: Vec<i64> = ahead.copied().collect();
         Ok(why(self.target, self.place, &ahead, calls, status.as_ref()))
     }
 
-    fn checkpoint(&self, desk: &Desk) -> Result<Committed, ReadFailure> {
-        let commits = committed(&desk.kafka, self.target, desk.updates.partitions)?;
+    fn progress(&self, desk: &Desk) -> Result<PartitionProgress, ReadFailure> {
+        let mut progress = PartitionProgress::of_group(desk, self.target)?;
         let partition = usize::try_from(self.place.partition).ok();
-        let commit = partition.and_then(|partition| commits.get(partition));
-        let Some(commit) = commit else {
-            return Ok(Committed::default());
-        };
-        let read = Checkpoint::read(commit).unwrap_or_else(|_| Checkpoint::at(commit.offset));
-        Ok(match read.topic.differs(desk.topic_id) {
-            // A commit of another topic says nothing.
-            true => Committed::default(),
-            false => Committed {
-                offset: commit.offset,
-                read,
-            },
-        })
-    }
-}
-
-/// The commit of the target's group for the record's partition.
-#[derive(Default)]
-struct Committed {
-    offset: i64,
-    read: Checkpoint,
-}
-
-impl Committed {
-    /// Whether the update at that offset has not ended.
-    fn is_open(&self, offset: i64) -> bool {
-        offset >= self.offset
-            && (offset >= self.read.horizon || self.read.open.contains_key(&offset))
-    }
-
-    /// The calls made for it.
-    fn calls(&self, offset: i64) -> u32 {
-        self.read.open.get(&offset).map_or(0, |spent| spent.calls)
+        let known = partition.filter(|partition| *partition < progress.len());
+        Ok(known.map_or_else(PartitionProgress::default, |known| {
+            progress.swap_remove(known)
+        }))
     }
 }
 
@@ -159,39 +130,9 @@ fn of_target(target: &str, status: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use engine::{Spent, TopicId};
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn what_has_ended_is_told_from_what_waits() {
-        let committed = Committed {
-            offset: 5,
-            read: Checkpoint {
-                slots: Some(Default::default()),
-                topic: TopicId::UNKNOWN,
-                horizon: 9,
-                open: BTreeMap::from([
-                    (5, Spent::default()),
-                    (
-                        7,
-                        Spent {
-                            calls: 2,
-                            failures: 2,
-                        },
-                    ),
-                ]),
-            },
-        };
-        let open: Vec<i64> = (3..11)
-            .filter(|offset| committed.is_open(*offset))
-            .collect();
-        assert_eq!(open, [5, 7, 9, 10]);
-        assert_eq!([5, 7, 9].map(|offset| committed.calls(offset)), [0, 2, 0]);
-    }
 
     #[test]
     fn it_is_told_why_an_update_waits() {
